@@ -1,0 +1,221 @@
+// A node: one attached peer. It has a name, knows the others by theirs, sends and receives messages.
+//
+//   auto node = ivmq::Node::Open("unix:/run/ivmq/ivmq.sock", {.name = "host"});
+//   auto peer = (*node)->Await("vm1", std::chrono::seconds(5));
+//   (*node)->Send(peer->id, bytes);
+//   while (running) {
+//     if ((*node)->Poll([](const ivmq::Message& message) { ... }) == 0) (*node)->Wait(1s);
+//   }
+#ifndef IVMQ_NODE_H_
+#define IVMQ_NODE_H_
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+#include "ivmq/arena.h"
+#include "ivmq/layout.h"
+#include "ivmq/peer_table.h"
+#include "ivmq/status.h"
+#include "ivmq/transport.h"
+
+namespace ivmq {
+
+struct NodeOptions {
+  // 1..63 bytes, unique in the region. Empty: "anonymous-" and a number nobody else has.
+  std::string name;
+  // An ephemeral peer is forgotten when it ends. A durable one keeps its slot, and the messages it has
+  // not acknowledged, until the name returns or `ivmq forget` drops it.
+  bool durable = false;
+  // How long Wait() looks at the rings itself before it sleeps. Adaptive: while sleeps turn out longer
+  // than this, it spins for a sixteenth only. 0: sleeps at once. While spinning it yields the core as
+  // often as it looks if the machine has one core only.
+  std::chrono::nanoseconds spin_budget = std::chrono::microseconds(50);
+  // The longest sleep between two looks where no doorbell can announce a message (this node has none, or
+  // a sender cannot ring). Sleeps start at 50 us and double up to this.
+  std::chrono::nanoseconds max_poll_interval = std::chrono::milliseconds(1);
+  // False: a message is copied out of the shared memory before the handler sees it, so that its sender
+  // cannot change it meanwhile. True: messages that fit a record are handled in place.
+  bool trust_peers = false;
+  // Larger messages are refused at both ends.
+  std::uint64_t max_message_bytes = std::uint64_t{64} << 20;
+  // Memory for putting large messages together, for all senders. A sender whose message does not fit
+  // beside the others waits until one is complete. At least max_message_bytes.
+  std::uint64_t reassembly_bytes = std::uint64_t{256} << 20;
+  // Told about what no call returns: a damaged ring, a large message lost midway, a peer that died.
+  // Called from any thread of the node, one at a time; must not call the node.
+  std::function<void(const Status&)> on_report;
+};
+
+// What a handler gets. References live until it returns.
+struct Message {
+  PeerId from;
+  layout::FrameKind kind = layout::FrameKind::kBytes;  // kBytes, kTypedById or kTypedByName
+  std::uint32_t type = 0;       // the sender's choice, or the registered id of a protobuf type
+  std::string_view type_name;   // kTypedByName only
+  std::span<const std::byte> payload;
+  // The message may have been handled before: its consumer died between `delivered` and `acked`.
+  bool redelivered = false;
+};
+
+enum class [[nodiscard]] SendResult : std::uint8_t {
+  kOk,
+  kFull,      // WhenFull::kFail: too little space in the ring now
+  kTimedOut,  // WhenFull::kWait: too little space until the deadline
+  kDropped,   // WhenFull::kDrop: too little space; counted in Counter::kDropped
+  kTooLarge,  // more than max_message_bytes, or a claim larger than a record
+  kPeerGone,  // that incarnation has ended
+  kNoRoom,    // the arena has no room for a ring; last_error() has the numbers
+};
+std::string_view SendResultName(SendResult result);
+
+enum class WhenFull : std::uint8_t { kFail, kWait, kDrop };
+
+struct SendOptions {
+  WhenFull when_full = WhenFull::kFail;
+  std::chrono::nanoseconds timeout = std::chrono::seconds(1);  // kWait only
+};
+
+// What precedes a message's bytes on the wire; see layout::Frame.
+struct MessageType {
+  layout::FrameKind kind = layout::FrameKind::kBytes;
+  std::uint32_t type = 0;
+  std::string_view name;  // kTypedByName: at most 1024 bytes
+};
+inline constexpr std::size_t kMaxTypeName = 1024;
+
+class Node;
+class Outbound;
+struct OutLink;
+
+// Several messages to one peer, published together: one store, one fence, at most one doorbell. Also the
+// way to write a message straight into the ring. Holds the peer's send lock until it is destroyed, so keep
+// it short. Thread-compatible; must not outlive its node.
+class Batch {
+ public:
+  ~Batch();
+  Batch(Batch&&) noexcept;
+  Batch& operator=(Batch&&) = delete;
+
+  // Claims room for a message of `bytes` bytes that fits one record. On kOk write all of `*payload`.
+  // kFull, kTooLarge, kPeerGone or kNoRoom leave the messages claimed before untouched.
+  SendResult TryClaim(const MessageType& type, std::uint64_t bytes, std::span<std::byte>* payload);
+
+  // Publishes what was claimed. What is not committed when the batch ends is dropped.
+  void Commit();
+
+ private:
+  friend class Node;
+  Batch(Outbound& outbound, OutLink* link, PeerId to)
+      : outbound_(outbound), link_(link), to_(to) {}
+
+  Outbound& outbound_;
+  OutLink* link_;  // locked; nullptr if there is no such slot
+  PeerId to_;
+  std::uint64_t messages_ = 0;  // claimed and not committed
+  std::uint64_t bytes_ = 0;
+};
+
+// Thread-safety: Poll, Wait, Arm and SetPeerWatcher are for one thread at a time (the poller). Everything
+// else may be called from any thread at any time, also by a handler while it runs; a handler that sends
+// with WhenFull::kWait holds up everything else that this node receives.
+class Node {
+ public:
+  // Opens `address` and joins the region. Defined in ivmq::transports, which knows the addresses; see
+  // ivmq/address.h. Errors: those of OpenTransport, Region::Attach and PeerTable::Claim.
+  static Result<std::unique_ptr<Node>> Open(std::string_view address, NodeOptions options = {});
+  // The same over a transport that is open already.
+  static Result<std::unique_ptr<Node>> Open(std::unique_ptr<Transport> transport,
+                                            NodeOptions options = {});
+  // Leaves the region in order. No other call may be running.
+  ~Node();
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
+
+  [[nodiscard]] PeerId id() const noexcept;
+  [[nodiscard]] const std::string& name() const noexcept;
+  [[nodiscard]] const Transport& transport() const noexcept;
+  [[nodiscard]] const Region& region() const noexcept;
+
+  // ---- Peers ----
+
+  [[nodiscard]] PeerSnapshot Peers() const;
+  // NOT_FOUND if nobody has that name now. A durable peer is found while it is away, too.
+  Result<PeerInfo> Lookup(std::string_view name) const;
+  // Waits until somebody live has that name: DEADLINE_EXCEEDED after `timeout`.
+  Result<PeerInfo> Await(std::string_view name, std::chrono::nanoseconds timeout) const;
+  // Poll() calls `watcher` when the peers have changed since its last call; once at first.
+  void SetPeerWatcher(std::function<void(const PeerSnapshot&)> watcher);
+
+  // ---- Sending ----
+
+  // Sends a message of any size up to max_message_bytes: what does not fit one record goes in fragments.
+  // A large message that was begun is finished or, at kTimedOut and kPeerGone, dropped by the receiver.
+  SendResult Send(PeerId to, const MessageType& type, std::span<const std::byte> message,
+                  const SendOptions& options = {});
+  SendResult Send(PeerId to, std::span<const std::byte> message, const SendOptions& options = {}) {
+    return Send(to, MessageType{}, message, options);
+  }
+  SendResult Send(PeerId to, std::string_view message, const SendOptions& options = {}) {
+    return Send(to, std::as_bytes(std::span(message)), options);
+  }
+  [[nodiscard]] Batch StartBatch(PeerId to);
+  // Waits, as `options` says, until a record of `bytes` bytes has room. kOk promises nothing to a second
+  // sending thread.
+  SendResult AwaitRoom(PeerId to, std::uint64_t bytes, const SendOptions& options);
+  // The largest message that fits one record to `to`; carves the ring if there is none. 0: cannot send.
+  [[nodiscard]] std::uint64_t MaxRecordMessage(PeerId to, const MessageType& type);
+  // Why the last Send to `to` gave kNoRoom or kPeerGone, in words.
+  [[nodiscard]] Status last_error(PeerId to) const;
+
+  // ---- Receiving ----
+
+  // Calls handler(const Message&) for up to `limit` waiting messages and returns how many. Never blocks.
+  // A message counts as acknowledged when its handler returns.
+  template <typename Handler>
+  std::size_t Poll(Handler&& handler, std::size_t limit = 64) {
+    using Type = std::remove_reference_t<Handler>;
+    return PollWith(
+        [](void* context, const Message& message) { (*static_cast<Type*>(context))(message); },
+        const_cast<void*>(static_cast<const void*>(std::addressof(handler))), limit);
+  }
+
+  // Spins, then sleeps, until a message waits, the peers have changed (if they are watched), Wake() was
+  // called, or `timeout` has passed. Returns false at the timeout. A true may be spurious.
+  bool Wait(std::chrono::nanoseconds timeout);
+
+  // Makes this or the next Wait() return.
+  void Wake() noexcept;
+
+  // For an event loop of your own: Fd() becomes readable when Poll() may have something to do. Before
+  // sleeping on it, call Arm(): false means that something waits already, so Poll() instead of sleeping.
+  [[nodiscard]] int Fd() const noexcept;
+  [[nodiscard]] bool Arm();
+
+  // ---- Figures ----
+
+  [[nodiscard]] std::uint64_t counter(layout::Counter counter) const noexcept;
+  // For layers above: adds to one of this peer's counters.
+  void Count(layout::Counter counter, std::uint64_t amount = 1) noexcept;
+  // Passes `status` to on_report.
+  void Report(const Status& status);
+
+ private:
+  struct Impl;
+  using HandlerFunction = void (*)(void* context, const Message& message);
+
+  explicit Node(std::unique_ptr<Impl> impl);
+  std::size_t PollWith(HandlerFunction handler, void* context, std::size_t limit);
+
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace ivmq
+
+#endif  // IVMQ_NODE_H_

@@ -1,0 +1,135 @@
+// The peer table: who is attached, under which name, alive or dead.
+//
+// A slot's life word changes by compare-and-swap only; see layout.h. All functions are thread-safe and
+// work on regions that other processes change at the same time; what they return is a snapshot.
+#ifndef IVMQ_PEER_TABLE_H_
+#define IVMQ_PEER_TABLE_H_
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ivmq/region.h"
+#include "ivmq/status.h"
+#include "ivmq/transport.h"
+
+namespace ivmq {
+
+// Names one life of a peer: the slot, and the incarnation that distinguishes it from earlier and later
+// owners of the slot. A value; compare freely.
+struct PeerId {
+  std::uint32_t slot = 0;
+  std::uint32_t incarnation = 0;
+  friend bool operator==(const PeerId&, const PeerId&) = default;
+};
+
+using BootId = std::array<std::uint64_t, 2>;
+
+struct PeerInfo {
+  PeerId id;
+  std::string name;
+  layout::PeerState state = layout::PeerState::kFree;
+  bool durable = false;
+  bool can_ring = false;
+  bool wakeable = false;
+  std::uint16_t ivposition = layout::kNoIvposition;
+  std::uint32_t vector = 0;
+  std::uint32_t pid = 0;  // in the peer's own pid namespace
+  BootId boot_id{};
+  std::uint64_t claimed_at = 0;  // ns since the Unix epoch, by the peer's clock
+  std::uint64_t heartbeat = 0;
+  std::uint64_t armed = 0;
+  bool suspected = false;  // its heartbeat stood still for eight of the observer's samples; a Node fills it in
+  std::array<std::uint64_t, layout::kCounterWords> counters{};
+};
+
+// What Peers() returns. `generation` changes whenever a peer comes, goes or changes state, so that an
+// observer that compares it loses no event, however many coalesced.
+struct PeerSnapshot {
+  std::uint64_t generation = 0;
+  std::vector<PeerInfo> peers;  // every slot that is not free, by slot
+};
+
+struct ClaimRequest {
+  std::string name;  // 1..63 bytes of printable UTF-8
+  bool durable = false;
+  std::uint32_t pid = 0;
+  BootId boot_id{};
+};
+
+struct ClaimedSlot {
+  PeerId id;
+  std::uint64_t live_word = 0;  // the slot's life word while this life lasts
+  bool resumed = false;  // a durable name took its slot and rings up again
+};
+
+// The boot id of this kernel. Changes at each boot; equal for all processes of one machine or guest.
+BootId ReadBootId();
+
+// INVALID_ARGUMENT unless 1..63 bytes, no control characters, valid as a name.
+Status CheckName(std::string_view name);
+
+class PeerTable {
+ public:
+  explicit PeerTable(const Region& region) : region_(region) {}
+
+  // Claims a slot for `request.name` and makes it live: the durable slot of that name, or a free one.
+  // If `transport` has a lock domain the slot's lock is held afterwards.
+  //   ALREADY_EXISTS      the name is held; the message has the holder's slot, pid, ivposition, state
+  //   RESOURCE_EXHAUSTED  no free slot
+  //   UNAVAILABLE         the claim took so long that another peer ended it
+  Result<ClaimedSlot> Claim(const ClaimRequest& request, Transport& transport) const;
+
+  // Writes what `request` and `transport` say about the owner of the slot. Only its owner may call it: at
+  // the claim, and again whenever somebody may have damaged it.
+  void WriteIdentity(PeerId self, const ClaimRequest& request, const Transport& transport) const;
+
+  // Ends the claim `life` that stands still: its owner died, or loses nothing but the claim.
+  void EndClaim(std::uint32_t slot, const layout::Life& life) const;
+
+  // Ends a life in order: the slot becomes dead, and free once its rings are gone (a durable one waits for
+  // its name). Does nothing if the life has ended already.
+  void Leave(const ClaimedSlot& claimed, Transport& transport) const;
+
+  // Marks every slot dead that `ivposition` holds, claiming ones too. If `except` is given, slots with
+  // that boot id are spared: the others died in an earlier boot of the same guest. Returns how many.
+  std::uint32_t MarkIvpositionDead(std::uint16_t ivposition, const BootId* except = nullptr) const;
+
+  // Marks dead the slots of this transport's lock domain whose lock nobody holds. Returns how many.
+  // `own_slot`: the caller's own slot, whose lock it holds itself.
+  std::uint32_t MarkUnlockedDead(const Transport& transport,
+                                 std::optional<std::uint32_t> own_slot) const;
+
+  // Frees rings both of whose ends are dead, and slots whose rings are all gone. Any peer may call it.
+  void Reclaim() const;
+
+  // Forgets a dead durable peer: its slot and rings are reclaimed. NOT_FOUND, or FAILED_PRECONDITION
+  // if it is alive.
+  Status Forget(std::string_view name) const;
+
+  [[nodiscard]] PeerSnapshot Snapshot() const;
+  // The slot's data if it is not free and did not change while it was read.
+  [[nodiscard]] std::optional<PeerInfo> Read(std::uint32_t slot) const;
+  // The live (or durable and dead) peer of that name.
+  [[nodiscard]] std::optional<PeerInfo> Find(std::string_view name) const;
+
+  [[nodiscard]] std::uint64_t generation() const noexcept {
+    return region_.header().peers_generation.load(std::memory_order_acquire);
+  }
+
+  // Rings every peer that is asleep on a doorbell, so that it looks at the table.
+  void WakeAll(Transport& transport) const;
+
+ private:
+  [[nodiscard]] bool Transition(std::uint32_t slot, std::uint64_t from,
+                                const layout::Life& to) const;
+
+  Region region_;
+};
+
+}  // namespace ivmq
+
+#endif  // IVMQ_PEER_TABLE_H_

@@ -1,0 +1,251 @@
+// The ring: a single-producer single-consumer queue of variable-size records in shared memory.
+//
+// The commit word stands in the record itself, so a small message moves in one or two cache lines and
+// nobody polls an index. Each side keeps its position in private memory; every word that the other side
+// could have written is checked. No call here allocates, locks, enters the kernel or throws.
+//
+// A Producer and a Consumer are each thread-compatible: one thread at a time. The two may run anywhere.
+#ifndef IVMQ_RING_H_
+#define IVMQ_RING_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "ivmq/layout.h"
+#include "ivmq/status.h"
+#include "ivmq/wake.h"
+
+namespace ivmq {
+
+// Where a ring lies. The capacity is known privately: it is never read from the region again.
+struct RingView {
+  layout::RingHeader* header = nullptr;
+  std::byte* data = nullptr;
+  std::uint64_t capacity = 0;  // a power of two, kMinRingCapacity..kMaxRingCapacity
+
+  // Bytes that a ring of `capacity` takes in the region.
+  static constexpr std::uint64_t Footprint(std::uint64_t capacity) noexcept {
+    return sizeof(layout::RingHeader) + capacity;
+  }
+  // REQUIRES: `memory` is kPage-aligned and has Footprint(capacity) bytes.
+  static RingView At(std::byte* memory, std::uint64_t capacity) noexcept {
+    return {reinterpret_cast<layout::RingHeader*>(memory), memory + sizeof(layout::RingHeader),
+            capacity};
+  }
+  // Makes it an empty ring at position 0. Nobody else may use it yet.
+  void Initialize() const noexcept;
+
+  [[nodiscard]] layout::Word& CommitWordAt(std::uint64_t position) const noexcept {
+    return *reinterpret_cast<layout::Word*>(data + (position & (capacity - 1)));
+  }
+};
+
+enum class [[nodiscard]] ClaimResult : std::uint8_t {
+  kOk,
+  kFull,      // not enough released space now
+  kTooLarge,  // more than max_payload(): never fits
+  kClosed,    // this producer closed the ring: its consumer gave it up, or damaged `released`
+};
+
+class Producer {
+ public:
+  Producer() = default;
+  // A producer for a ring that was just initialized.
+  explicit Producer(RingView ring) noexcept;
+  // A producer that goes on where a dead one stopped: walks the committed records from `released`.
+  // Claims give kClosed if the ring had been closed. DATA_LOSS if the walk meets a word that no correct
+  // producer leaves.
+  static Result<Producer> Recover(RingView ring);
+
+  [[nodiscard]] std::uint64_t max_payload() const noexcept { return max_payload_; }
+
+  // Claims a record of `size` bytes (0..max_payload) behind those of the open batch. On kOk the caller
+  // writes it through `*payload` (8-byte aligned); it is visible after Commit(). Everything else leaves
+  // the open batch as it was.
+  ClaimResult TryClaim(std::uint64_t size, std::span<std::byte>* payload) noexcept {
+    if (size > max_payload_) return ClaimResult::kTooLarge;
+    const std::uint64_t need = layout::RecordSize(size);
+    const std::uint64_t room = ring_.capacity - (tail_ & mask_);
+    const std::uint64_t pad = need > room ? room : 0;
+    // The next record's commit word is cleared at commit, so it must be free as well.
+    const std::uint64_t end = tail_ + pad + need;
+    if (end + layout::kRecordHeader > limit_) [[unlikely]] {
+      if (const ClaimResult result = ReadReleased(end + layout::kRecordHeader);
+          result != ClaimResult::kOk) {
+        return result;
+      }
+    }
+    if (pad != 0) [[unlikely]] {
+      Stage(layout::CommitWord(tail_, layout::RecordKind::kPad,
+                               static_cast<std::uint32_t>(pad - layout::kRecordHeader)));
+      tail_ += pad;
+    }
+    Stage(layout::CommitWord(tail_, layout::RecordKind::kData, static_cast<std::uint32_t>(size)));
+    *payload = {ring_.data + (tail_ & mask_) + layout::kRecordHeader, size};
+    tail_ = end;
+    return ClaimResult::kOk;
+  }
+
+  // Publishes all claimed records with one store. Nothing claimed: does nothing.
+  void Commit() noexcept {
+    if (tail_ == first_) return;
+    ring_.CommitWordAt(tail_).store(0, std::memory_order_relaxed);
+    // Pairs with the acquire in Consumer::Peek: payloads, inner commit words and the cleared next one
+    // are visible before this word is.
+    ring_.CommitWordAt(first_).store(first_word_, std::memory_order_release);
+    first_ = tail_;
+  }
+
+  // Drops all claimed records.
+  void Abort() noexcept { tail_ = first_; }
+
+  // Bytes committed since the ring was carved, pads and headers included.
+  [[nodiscard]] std::uint64_t position() const noexcept { return first_; }
+
+  // True if the consumer gave the ring up, so that nobody reads it any more. Reads the region.
+  [[nodiscard]] bool ConsumerClosed() const noexcept;
+
+  // Gives the ring up: behind the committed records the consumer finds an end mark and closes it.
+  // Claims fail with kClosed from now on.
+  void Close() noexcept;
+
+  // For a producer that waits for space: make the word odd, fence, try once more, sleep. See wake.h.
+  [[nodiscard]] layout::Word& space_armed() const noexcept { return ring_.header->space_armed; }
+
+ private:
+  // The first word of a batch is kept back: it publishes the batch. The others are not visible before.
+  void Stage(std::uint64_t word) noexcept {
+    if (tail_ == first_) {
+      first_word_ = word;
+    } else {
+      ring_.CommitWordAt(tail_).store(word, std::memory_order_relaxed);
+    }
+  }
+  ClaimResult ReadReleased(std::uint64_t needed_limit) noexcept;
+
+  RingView ring_;
+  std::uint64_t mask_ = 0;
+  std::uint64_t max_payload_ = 0;
+  std::uint64_t tail_ = 0;        // end of the last claimed record
+  std::uint64_t first_ = 0;       // start of the open batch = end of the last committed record
+  std::uint64_t first_word_ = 0;  // its commit word
+  std::uint64_t limit_ = 0;       // last `released` read + capacity; 0 once closed
+};
+
+enum class [[nodiscard]] PeekResult : std::uint8_t {
+  kRecord,
+  kEmpty,
+  kClosed,   // the producer gave the ring up; nothing follows
+  kCorrupt,  // a word that no correct producer writes; the ring is closed
+};
+
+class Consumer {
+ public:
+  Consumer() = default;
+  // Starts where `acked` stands: at 0 in a new ring, behind the last handled record after a restart.
+  // DATA_LOSS if the consumer's words contradict each other.
+  static Result<Consumer> Open(RingView ring);
+
+  // Looks at the next record without giving it up; the same one until Release(). The payload lies in
+  // shared memory: its bytes may change while they are read.
+  PeekResult Peek(std::span<const std::byte>* payload) noexcept {
+    for (;;) {
+      // Pairs with the release in Producer::Commit.
+      const std::uint64_t word = ring_.CommitWordAt(position_).load(std::memory_order_acquire);
+      if (word == 0) return PeekResult::kEmpty;
+      const std::uint64_t room = ring_.capacity - (position_ & mask_);
+      const std::uint64_t length = layout::CommitLength(word);
+      const std::uint64_t size = layout::RecordSize(length);
+      const layout::RecordKind kind = layout::CommitKind(word);
+      if (!layout::CommitTagMatches(word, position_) || size > room) [[unlikely]] {
+        return Damaged();
+      }
+      if (kind == layout::RecordKind::kData && length <= max_payload_) [[likely]] {
+        size_ = size;
+        ring_.header->delivered.store(position_ + size, std::memory_order_relaxed);
+        *payload = {ring_.data + (position_ & mask_) + layout::kRecordHeader, length};
+        return PeekResult::kRecord;
+      }
+      // A pad is shorter than the record that did not fit, so two never follow each other.
+      if (kind == layout::RecordKind::kPad && size == room && size < ring_.capacity / 2) {
+        position_ += size;
+        continue;
+      }
+      if (kind == layout::RecordKind::kEnd) {
+        Close();
+        return PeekResult::kClosed;
+      }
+      return Damaged();
+    }
+  }
+
+  // Gives up the record that Peek() returned. REQUIRES: the last Peek() returned kRecord.
+  void Release() noexcept {
+    position_ += size_;
+    ring_.header->acked.store(position_, std::memory_order_relaxed);
+    if (position_ - released_ >= release_step_) PublishReleased();
+  }
+
+  // True if the record that Peek() returned had been given to a handler before a restart.
+  [[nodiscard]] bool redelivered() const noexcept { return position_ < redelivered_below_; }
+
+  // Calls handler(std::span<const std::byte>) for up to `limit` records; returns how many. `*end` says
+  // why it stopped: kRecord (the limit), kEmpty, kClosed or kCorrupt.
+  template <typename Handler>
+  std::size_t Poll(Handler&& handler, std::size_t limit, PeekResult* end) {
+    std::size_t count = 0;
+    *end = PeekResult::kRecord;
+    std::span<const std::byte> payload;
+    while (count < limit) {
+      *end = Peek(&payload);
+      if (*end != PeekResult::kRecord) break;
+      handler(payload);
+      Release();
+      ++count;
+    }
+    return count;
+  }
+
+  // True if a record (or a damaged word) waits. One load.
+  [[nodiscard]] bool HasRecord() const noexcept {
+    return ring_.CommitWordAt(position_).load(std::memory_order_acquire) != 0;
+  }
+
+  // Tells the producer about all released space now. Release() does so for every eighth of the ring
+  // only; call this before sleeping, and when the ring has run empty.
+  void PublishReleased() noexcept;
+  [[nodiscard]] bool has_unpublished() const noexcept { return position_ != released_; }
+
+  // True once after a publication that a producer asleep for space must hear of: ring its doorbell.
+  [[nodiscard]] bool TakeWakeRequest() noexcept {
+    const bool request = wake_request_;
+    wake_request_ = false;
+    return request;
+  }
+
+  // Bytes consumed since the ring was carved.
+  [[nodiscard]] std::uint64_t position() const noexcept { return position_; }
+
+  // Gives the ring up: the producer will carve another one. Nothing but TakeWakeRequest() and Close() may
+  // be called afterwards; the same holds once Peek() has returned kClosed or kCorrupt.
+  void Close() noexcept;
+
+ private:
+  PeekResult Damaged() noexcept;
+
+  RingView ring_;
+  std::uint64_t mask_ = 0;
+  std::uint64_t max_payload_ = 0;
+  std::uint64_t position_ = 0;
+  std::uint64_t size_ = 0;          // of the record that Peek() returned
+  std::uint64_t released_ = 0;      // last published
+  std::uint64_t release_step_ = 0;  // capacity / 8
+  std::uint64_t redelivered_below_ = 0;
+  WakeCheck wake_check_;            // of the producer's space_armed
+  bool wake_request_ = false;
+};
+
+}  // namespace ivmq
+
+#endif  // IVMQ_RING_H_

@@ -1,0 +1,135 @@
+#include "src/heartbeat.h"
+
+#include <chrono>
+
+#include "src/str_cat.h"
+
+namespace ivmq {
+namespace {
+
+using layout::Life;
+using layout::PeerState;
+
+constexpr std::chrono::milliseconds kPeriod{250};
+
+}  // namespace
+
+Heartbeat::Heartbeat(NodeContext& context, Outbound& outbound, Inbound& inbound, Sleeper& sleeper)
+    : context_(context),
+      outbound_(outbound),
+      inbound_(inbound),
+      sleeper_(sleeper),
+      life_(context.region.max_peers()),
+      heartbeat_(context.region.max_peers()),
+      still_(std::make_unique<std::atomic<std::uint32_t>[]>(context.region.max_peers())) {
+  thread_ = std::thread([this] { Run(); });
+}
+
+Heartbeat::~Heartbeat() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  stopping_.notify_one();
+  thread_.join();
+}
+
+void Heartbeat::Run() {
+  std::unique_lock lock(mutex_);
+  while (!stop_) {
+    lock.unlock();
+    Tick();
+    lock.lock();
+    stopping_.wait_for(lock, kPeriod, [this] { return stop_; });
+  }
+}
+
+void Heartbeat::Tick() {
+  ShowLife();
+  WatchOthers();
+  outbound_.Housekeep();
+  inbound_.RequestHousekeeping();
+  if (context_.transport->control_fd() >= 0) (void)context_.transport->HandleControl();
+
+  const std::uint64_t generation = context_.table.generation();
+  if (generation != generation_seen_) {
+    generation_seen_ = generation;
+    if (wake_on_change_.load(std::memory_order_relaxed)) sleeper_.Notify();
+  }
+}
+
+// All words that only this node writes are stored anew, so that damage to them does not last.
+void Heartbeat::ShowLife() {
+  layout::PeerSlot& slot = context_.slot();
+  const ClaimedSlot& self = context_.self;
+  std::uint64_t word = slot.life.load(std::memory_order_acquire);
+  if (word != self.live_word && !context_.ended.load(std::memory_order_relaxed)) {
+    const Life life = Life::FromWord(word);
+    const bool next_owner = life.incarnation != self.id.incarnation &&
+                            life.incarnation - self.id.incarnation < (1U << 16) &&
+                            life.state <= PeerState::kDead;
+    if (next_owner || (life.incarnation == self.id.incarnation && life.state == PeerState::kDead)) {
+      context_.ended.store(true, std::memory_order_relaxed);
+      context_.Report(Status(StatusCode::kFailedPrecondition,
+                             StrCat("this node, slot ", self.id.slot, ", incarnation ",
+                                    self.id.incarnation,
+                                    ", was declared dead by another peer or the server")));
+      sleeper_.Notify();
+    } else {
+      (void)slot.life.compare_exchange_strong(word, self.live_word);
+    }
+  }
+  if (context_.ended.load(std::memory_order_relaxed)) return;
+  context_.table.WriteIdentity(self.id, context_.identity, *context_.transport);
+  slot.heartbeat.store(++beats_, std::memory_order_relaxed);
+  for (std::size_t i = 0; i < layout::kCounterWords; ++i) {
+    const auto counter = static_cast<layout::Counter>(i);
+    slot.counters[i].store(
+        context_.counters[i].load(std::memory_order_relaxed) + outbound_.Sum(counter),
+        std::memory_order_relaxed);
+  }
+}
+
+void Heartbeat::WatchOthers() {
+  const TransportInfo& info = context_.transport->info();
+  bool any_dead = false;
+  bool any_still = false;
+  std::uint64_t lives = 0;
+  for (std::uint32_t s = 0; s < context_.region.max_peers(); ++s) {
+    const layout::PeerSlot& slot = context_.region.slot(s);
+    const std::uint64_t life_word = slot.life.load(std::memory_order_acquire);
+    const Life life = Life::FromWord(life_word);
+    lives = lives * 31 + life_word;
+    any_dead |= life.state == PeerState::kDead;
+    std::uint32_t still = 0;
+    if (life.state == PeerState::kLive || life.state == PeerState::kClaiming) {
+      const std::uint64_t heartbeat = slot.heartbeat.load(std::memory_order_relaxed);
+      if (life_word == life_[s] && heartbeat == heartbeat_[s]) {
+        still = still_[s].load(std::memory_order_relaxed) + 1;
+      }
+      heartbeat_[s] = heartbeat;
+    }
+    life_[s] = life_word;
+    still_[s].store(still, std::memory_order_relaxed);
+    any_still |= still >= 2;
+    // A claim takes microseconds; one that stands still has nothing to lose but itself.
+    if (still >= kSuspectAfter && life.state == PeerState::kClaiming) {
+      context_.table.EndClaim(s, life);
+    }
+  }
+  // A process that was killed between changing its life word and saying so.
+  const std::uint64_t generation = context_.table.generation();
+  if (lives != lives_seen_ && generation == generation_seen_) {
+    context_.region.header().peers_generation.fetch_add(1, std::memory_order_release);
+  }
+  lives_seen_ = lives;
+
+  std::uint32_t marked = 0;
+  if (any_still && info.lock_domain != 0) {
+    marked = context_.table.MarkUnlockedDead(*context_.transport, context_.self.id.slot);
+  }
+  if (any_dead || marked != 0) context_.table.Reclaim();
+  if (marked != 0) context_.table.WakeAll(*context_.transport);
+}
+
+}  // namespace ivmq

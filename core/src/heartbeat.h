@@ -1,0 +1,64 @@
+// The node's own thread: four times a second it shows that the node lives, watches the others, and looks
+// after what nobody else does.
+#ifndef IVMQ_HEARTBEAT_H_
+#define IVMQ_HEARTBEAT_H_
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "src/inbound.h"
+#include "src/node_context.h"
+#include "src/outbound.h"
+#include "src/sleeper.h"
+
+namespace ivmq {
+
+// Thread-safe.
+class Heartbeat {
+ public:
+  Heartbeat(NodeContext& context, Outbound& outbound, Inbound& inbound, Sleeper& sleeper);
+  // Ends the thread.
+  ~Heartbeat();
+
+  // Whether the slot's peer has shown no sign of life for eight samples of this node's.
+  [[nodiscard]] bool IsSuspected(std::uint32_t slot) const noexcept {
+    return still_[slot].load(std::memory_order_relaxed) >= kSuspectAfter;
+  }
+
+  // From now on a change of the peer table ends the node's sleep.
+  void WakeOnPeerChange() noexcept { wake_on_change_.store(true, std::memory_order_relaxed); }
+
+ private:
+  static constexpr std::uint32_t kSuspectAfter = 8;
+
+  void Run();
+  void Tick();
+  void ShowLife();
+  void WatchOthers();
+
+  NodeContext& context_;
+  Outbound& outbound_;
+  Inbound& inbound_;
+  Sleeper& sleeper_;
+  std::atomic<bool> wake_on_change_{false};
+
+  // Of the thread alone, except `still_`, which others read.
+  std::uint64_t beats_ = 0;
+  std::uint64_t generation_seen_ = 0;
+  std::uint64_t lives_seen_ = 0;
+  std::vector<std::uint64_t> life_;       // by slot: the life word at the last sample
+  std::vector<std::uint64_t> heartbeat_;  // by slot: the heartbeat at the last sample
+  std::unique_ptr<std::atomic<std::uint32_t>[]> still_;  // by slot: samples without a change
+
+  std::mutex mutex_;
+  std::condition_variable stopping_;
+  bool stop_ = false;
+  std::thread thread_;
+};
+
+}  // namespace ivmq
+
+#endif  // IVMQ_HEARTBEAT_H_

@@ -1,0 +1,430 @@
+#include "src/inbound.h"
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+#include <string>
+#include <utility>
+
+#include "src/str_cat.h"
+
+namespace ivmq {
+namespace {
+
+using layout::Cell;
+using layout::CellState;
+using layout::Counter;
+using layout::Frame;
+using layout::FrameKind;
+using layout::Life;
+using layout::PeerState;
+
+// A poll looks at every recently active ring, and at this many of the others.
+constexpr std::size_t kColdLooks = 8;
+// A ring counts as active until it was found empty so often in a row.
+constexpr std::uint32_t kCoolAfter = 4096;
+// Found empty so often in a row, a ring has run dry: tell its producer about all the space.
+constexpr std::uint32_t kPublishAfter = 64;
+// A spare buffer that is kept for the next large message.
+constexpr std::uint64_t kMostSpare = std::uint64_t{8} << 20;
+
+// True once the peer that `link` was opened for can write no more.
+bool IsGone(const InLink& link, const Life& life) noexcept {
+  if (life.incarnation != link.from.incarnation) return true;
+  return life.state == PeerState::kFree ||
+         (life.state == PeerState::kDead && (life.flags & layout::kPeerDurable) == 0);
+}
+
+void Remove(std::vector<std::uint32_t>& slots, std::uint32_t slot) { std::erase(slots, slot); }
+
+}  // namespace
+
+Inbound::Inbound(NodeContext& context) : context_(context), links_(context.region.max_peers()) {
+  hot_.reserve(links_.size());
+  cold_.reserve(links_.size());
+}
+
+std::size_t Inbound::Poll(HandlerFunction handler, void* handler_context, std::size_t limit) {
+  if (polling_) return 0;  // called by a handler
+  polling_ = true;
+  if (housekeeping_due_.load(std::memory_order_relaxed)) [[unlikely]] {
+    housekeeping_due_.store(false, std::memory_order_relaxed);
+    Housekeep();
+  }
+  if (RowChanged()) [[unlikely]] ReadRow();
+
+  std::size_t count = 0;
+  // Each poll begins with another ring, so that none is starved by a busy one.
+  const std::size_t hot = hot_.size();
+  if (hot != 0 && ++next_hot_ >= hot) next_hot_ = 0;
+  for (std::size_t i = 0; i < hot && count < limit && i < hot_.size(); ++i) {
+    const std::size_t at = next_hot_ + i < hot ? next_hot_ + i : next_hot_ + i - hot;
+    const std::uint32_t slot = hot_[std::min(at, hot_.size() - 1)];
+    InLink& link = links_[slot];
+    if (link.consumer.HasRecord()) {
+      link.idle_looks = 0;
+      count += Drain(slot, handler, handler_context, limit - count);
+      continue;
+    }
+    ++link.idle_looks;
+    if (link.idle_looks == kPublishAfter && link.consumer.has_unpublished()) {
+      link.consumer.PublishReleased();
+      WakeProducer(link);
+    } else if (link.idle_looks > kCoolAfter) {
+      link.idle_looks = 0;
+      Remove(hot_, slot);
+      cold_.push_back(slot);
+    }
+  }
+  const std::size_t looks = std::min(cold_.size(), kColdLooks);
+  for (std::size_t i = 0; i < looks && count < limit && !cold_.empty(); ++i) {
+    if (++next_cold_ >= cold_.size()) next_cold_ = 0;
+    const std::uint32_t slot = cold_[next_cold_];
+    if (!links_[slot].consumer.HasRecord()) continue;
+    Remove(cold_, slot);
+    hot_.push_back(slot);
+    count += Drain(slot, handler, handler_context, limit - count);
+  }
+  polling_ = false;
+  return count;
+}
+
+bool Inbound::LookSome() noexcept {
+  if (RowChanged()) return true;
+  for (const std::uint32_t slot : hot_) {
+    if (!links_[slot].stalled && links_[slot].consumer.HasRecord()) return true;
+  }
+  const std::size_t looks = std::min(cold_.size(), kColdLooks);
+  for (std::size_t i = 0; i < looks; ++i) {
+    if (++next_cold_ >= cold_.size()) next_cold_ = 0;
+    const InLink& link = links_[cold_[next_cold_]];
+    if (!link.stalled && link.consumer.HasRecord()) {
+      // The poll that follows begins its looks behind this one: step back.
+      next_cold_ = (next_cold_ == 0 ? cold_.size() : next_cold_) - 1;
+      return true;
+    }
+  }
+  return false;
+}
+
+bool Inbound::LookAll() noexcept {
+  if (RowChanged()) return true;
+  for (const auto* list : {&hot_, &cold_}) {
+    for (const std::uint32_t slot : *list) {
+      if (links_[slot].stalled || !links_[slot].consumer.HasRecord()) continue;
+      if (list == &cold_) {
+        // So that the next poll finds it at once.
+        Remove(cold_, slot);
+        hot_.push_back(slot);
+      }
+      return true;
+    }
+  }
+  return false;
+}
+
+void Inbound::PublishReleased() noexcept {
+  for (const auto* list : {&hot_, &cold_}) {
+    for (const std::uint32_t slot : *list) {
+      InLink& link = links_[slot];
+      if (!link.consumer.has_unpublished()) continue;
+      link.consumer.PublishReleased();
+      WakeProducer(link);
+    }
+  }
+}
+
+void Inbound::WakeProducer(InLink& link) noexcept {
+  if (!link.consumer.TakeWakeRequest()) return;
+  const layout::PeerSlot& slot = context_.region.slot(link.from.slot);
+  const Life life = Life::FromWord(slot.life.load(std::memory_order_relaxed));
+  if (life.state != PeerState::kLive || (life.flags & layout::kPeerWakeable) == 0) return;
+  context_.transport->Ring(life.ivposition, slot.vector.load(std::memory_order_relaxed));
+  context_.Count(Counter::kDoorbellsRung);
+}
+
+void Inbound::ReadRow() {
+  const std::uint64_t changes = context_.slot().inbound_changes.load(std::memory_order_acquire);
+  bool again = false;
+  for (std::uint32_t p = 0; p < links_.size(); ++p) {
+    InLink& link = links_[p];
+    const std::uint64_t word = context_.region.cell(context_.region.CellIndex(
+                                   context_.self.id.slot, p)).load(std::memory_order_acquire);
+    if (word == link.cell_word || Cell::FromWord(word).state != CellState::kLive) continue;
+    if (link.open && link.consumer.HasRecord()) {
+      again = true;  // first what the old ring holds
+      continue;
+    }
+    OpenRing(p, word);
+  }
+  row_seen_ = again ? changes - 1 : changes;
+}
+
+void Inbound::OpenRing(std::uint32_t producer, std::uint64_t cell_word) {
+  const Cell cell = Cell::FromWord(cell_word);
+  const auto ring = context_.region.RingOf(cell);
+  if (!ring) return;
+  const layout::RingHeader& header = *ring->header;
+  const std::uint32_t index = context_.region.CellIndex(context_.self.id.slot, producer);
+  if (header.magic.load(std::memory_order_relaxed) != layout::kRingMagic ||
+      header.capacity_log2.load(std::memory_order_relaxed) != cell.capacity_log2 ||
+      header.cell.load(std::memory_order_relaxed) != index ||
+      header.generation.load(std::memory_order_relaxed) != cell.generation) {
+    return;  // a damaged cell: its producer puts it right
+  }
+  InLink& link = links_[producer];
+  const bool was_open = std::exchange(link.open, false);
+  link.given_up = false;
+  link.stalled = false;
+  EndAssembly(link, link.assembly.total != 0);
+  link.cell_word = cell_word;
+  link.ring = *ring;
+  link.from.slot = producer;
+  UpdateProducer(link, producer);
+  Result<Consumer> consumer = Consumer::Open(*ring);
+  if (!consumer.ok()) {
+    if (was_open) {
+      Remove(hot_, producer);
+      Remove(cold_, producer);
+    }
+    link.given_up = true;
+    if (ring->header->released.exchange(layout::kRingClosed) != layout::kRingClosed) {
+      context_.Count(Counter::kRingsPoisoned);
+      context_.Report(Status(StatusCode::kDataLoss, StrCat("the ring from slot ", producer,
+                                                           " cannot be read: ",
+                                                           consumer.status().message())));
+    }
+    return;
+  }
+  link.consumer = *std::move(consumer);
+  link.open = true;
+  link.idle_looks = 0;
+  if (!was_open) hot_.push_back(producer);
+}
+
+void Inbound::UpdateProducer(InLink& link, std::uint32_t producer) {
+  link.life_word = context_.region.slot(producer).life.load(std::memory_order_acquire);
+  const Life life = Life::FromWord(link.life_word);
+  link.from = {producer, life.incarnation};
+  link.can_ring = (life.flags & layout::kPeerCanRing) != 0;
+  all_can_ring_ = true;
+  for (const InLink& each : links_) {
+    if (each.open && !each.can_ring) all_can_ring_ = false;
+  }
+  if (!link.can_ring) all_can_ring_ = false;
+}
+
+void Inbound::Housekeep() {
+  ReadRow();
+  for (std::uint32_t p = 0; p < links_.size(); ++p) {
+    InLink& link = links_[p];
+    if (!link.open && !link.given_up) continue;
+    // Words that only this side writes are put right if somebody damaged them.
+    if (link.given_up) {
+      link.ring.header->released.store(layout::kRingClosed, std::memory_order_relaxed);
+    } else {
+      link.consumer.PublishReleased();
+      WakeProducer(link);
+    }
+    const std::uint64_t life_word =
+        context_.region.slot(p).life.load(std::memory_order_acquire);
+    if (life_word == link.life_word) continue;
+    const Life life = Life::FromWord(life_word);
+    const bool durable = (life.flags & layout::kPeerDurable) != 0;
+    if (life.incarnation != link.from.incarnation && durable) {
+      // The same name again: the ring goes on, but a large message half sent will not.
+      EndAssembly(link, link.assembly.total != 0);
+      UpdateProducer(link, p);
+      continue;
+    }
+    if (!IsGone(link, life) || (link.open && !link.stalled && link.consumer.HasRecord())) continue;
+    EndAssembly(link, link.assembly.total != 0);
+    Remove(hot_, p);
+    Remove(cold_, p);
+    context_.arena.Free(context_.region.CellIndex(context_.self.id.slot, p), link.cell_word);
+    link = InLink{};
+    UpdateProducer(link, p);
+    link.life_word = 0;
+  }
+}
+
+std::size_t Inbound::Drain(std::uint32_t producer, HandlerFunction handler, void* handler_context,
+                           std::size_t limit) {
+  InLink& link = links_[producer];
+  std::size_t handled = 0;
+  for (std::size_t records = 0; records < limit; ++records) {
+    std::span<const std::byte> record;
+    const PeekResult peek = link.consumer.Peek(&record);
+    if (peek == PeekResult::kEmpty) break;
+    if (peek != PeekResult::kRecord) {
+      GiveUp(link, peek == PeekResult::kClosed ? "its producer gave it up"
+                                               : "it holds a word that no correct peer writes");
+      return handled;
+    }
+    const Outcome outcome = Deliver(link, record, handler, handler_context);
+    if (outcome == Outcome::kStalled) {
+      link.stalled = true;
+      break;
+    }
+    if (outcome == Outcome::kMalformed) {
+      GiveUp(link, "it holds a frame that no correct peer sends");
+      return handled;
+    }
+    link.consumer.Release();
+    if (outcome == Outcome::kHandled) ++handled;
+  }
+  WakeProducer(link);
+  return handled;
+}
+
+void Inbound::GiveUp(InLink& link, const std::string& reason) {
+  link.consumer.Close();
+  WakeProducer(link);
+  EndAssembly(link, link.assembly.total != 0);
+  link.open = false;
+  link.given_up = true;
+  Remove(hot_, link.from.slot);
+  Remove(cold_, link.from.slot);
+  context_.Count(Counter::kRingsPoisoned);
+  context_.Report(Status(StatusCode::kDataLoss, StrCat("the ring from slot ", link.from.slot,
+                                                       " is abandoned: ", reason,
+                                                       "; its unread messages are lost")));
+}
+
+Inbound::Outcome Inbound::Deliver(InLink& link, std::span<const std::byte> record,
+                                  HandlerFunction handler, void* handler_context) {
+  if (record.size() < sizeof(Frame)) return Outcome::kMalformed;
+  Frame frame;
+  std::memcpy(&frame, record.data(), sizeof(frame));
+  if (frame.kind != FrameKind::kFragment) [[likely]] {
+    if (context_.options.trust_peers) {
+      return DeliverFrame(link, record, false, handler, handler_context);
+    }
+    // From here on nobody can change it.
+    if (copy_.size() < record.size()) copy_.resize(record.size());
+    std::memcpy(copy_.data(), record.data(), record.size());
+    return DeliverFrame(link, std::span(copy_).first(record.size()), true, handler,
+                        handler_context);
+  }
+  const Outcome outcome = TakeFragment(link, frame.type, record.subspan(sizeof(frame)));
+  Assembly& assembly = link.assembly;
+  if (outcome != Outcome::kConsumed || assembly.total == 0 ||
+      assembly.received != assembly.total) {
+    return outcome;
+  }
+  const Outcome delivered = DeliverFrame(link, {assembly.bytes.get(), assembly.total}, true,
+                                         handler, handler_context);
+  EndAssembly(link, false);
+  return delivered;
+}
+
+Inbound::Outcome Inbound::DeliverFrame(InLink& link, std::span<const std::byte> bytes,
+                                       bool is_private, HandlerFunction handler,
+                                       void* handler_context) {
+  Frame frame;
+  std::memcpy(&frame, bytes.data(), sizeof(frame));
+  const std::size_t head = sizeof(frame) + frame.name_bytes;
+  const bool is_message = frame.kind == FrameKind::kBytes || frame.kind == FrameKind::kTypedById ||
+                          frame.kind == FrameKind::kTypedByName;
+  if (!is_message || frame.name_bytes > kMaxTypeName || head > bytes.size()) {
+    return Outcome::kMalformed;
+  }
+  std::array<char, kMaxTypeName> name;
+  Message message;
+  message.from = link.from;
+  message.kind = frame.kind;
+  message.type = frame.type;
+  message.payload = bytes.subspan(head);
+  message.redelivered = link.consumer.redelivered();
+  if (frame.name_bytes != 0) {
+    const auto* text = reinterpret_cast<const char*>(bytes.data()) + sizeof(frame);
+    if (!is_private) {
+      std::memcpy(name.data(), text, frame.name_bytes);
+      text = name.data();
+    }
+    message.type_name = {text, frame.name_bytes};
+  }
+  if (message.payload.size() > context_.options.max_message_bytes) {
+    context_.Count(Counter::kDropped);
+    context_.Report(Status(StatusCode::kResourceExhausted,
+                           StrCat("a message of ", message.payload.size(), " bytes from slot ",
+                                  link.from.slot, " is dropped: the limit here is ",
+                                  context_.options.max_message_bytes)));
+    return Outcome::kConsumed;
+  }
+  context_.CountAlone(Counter::kMessagesReceived);
+  context_.CountAlone(Counter::kBytesReceived, message.payload.size());
+  if (message.redelivered) context_.CountAlone(Counter::kRedelivered);
+  handler(handler_context, message);
+  return Outcome::kHandled;
+}
+
+Inbound::Outcome Inbound::TakeFragment(InLink& link, std::uint32_t number,
+                                       std::span<const std::byte> fragment) {
+  layout::FragmentHeader header;
+  if (fragment.size() <= sizeof(header)) return Outcome::kMalformed;
+  std::memcpy(&header, fragment.data(), sizeof(header));
+  const std::span<const std::byte> piece = fragment.subspan(sizeof(header));
+  const std::uint64_t most = context_.options.max_message_bytes + sizeof(Frame) + kMaxTypeName;
+  if (header.total < sizeof(Frame) || header.offset > header.total ||
+      piece.size() > header.total - header.offset) {
+    return Outcome::kMalformed;
+  }
+  Assembly& assembly = link.assembly;
+  if (header.offset == 0) {
+    // A sender that begins anew has given the last one up.
+    if (assembly.total != 0) EndAssembly(link, true);
+    if (header.total > most) {
+      context_.Count(Counter::kAssembliesLost);
+      context_.Report(Status(StatusCode::kResourceExhausted,
+                             StrCat("a message of ", header.total, " bytes from slot ",
+                                    link.from.slot, " is refused: the limit here is ",
+                                    context_.options.max_message_bytes)));
+      return Outcome::kConsumed;
+    }
+    if (header.total > context_.options.reassembly_bytes - reserved_) return Outcome::kStalled;
+    if (spare_size_ >= header.total) {
+      assembly.bytes = std::move(spare_);
+      spare_size_ = 0;
+    } else {
+      assembly.bytes.reset(new (std::nothrow) std::byte[header.total]);
+      if (!assembly.bytes) return Outcome::kStalled;
+    }
+    assembly.number = number;
+    assembly.total = header.total;
+    assembly.received = 0;
+    reserved_ += header.total;
+  } else if (assembly.total == 0) {
+    return Outcome::kConsumed;  // the rest of one that was refused or lost
+  } else if (number != assembly.number || header.total != assembly.total ||
+             header.offset != assembly.received) {
+    EndAssembly(link, true);
+    return Outcome::kMalformed;
+  }
+  std::memcpy(assembly.bytes.get() + assembly.received, piece.data(), piece.size());
+  assembly.received += piece.size();
+  context_.CountAlone(Counter::kFragmentsReceived);
+  return Outcome::kConsumed;
+}
+
+void Inbound::EndAssembly(InLink& link, bool lost) {
+  Assembly& assembly = link.assembly;
+  if (assembly.total == 0) return;
+  if (lost) {
+    context_.Count(Counter::kAssembliesLost);
+    context_.Report(Status(StatusCode::kDataLoss,
+                           StrCat("a message of ", assembly.total, " bytes from slot ",
+                                  link.from.slot, " is lost: its sender stopped at ",
+                                  assembly.received)));
+  }
+  reserved_ -= assembly.total;
+  if (assembly.total > spare_size_ && assembly.total <= kMostSpare) {
+    spare_ = std::move(assembly.bytes);
+    spare_size_ = assembly.total;
+  }
+  assembly = Assembly{};
+  // Whoever waited for memory may try again.
+  for (InLink& each : links_) each.stalled = false;
+}
+
+}  // namespace ivmq

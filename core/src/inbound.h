@@ -1,0 +1,113 @@
+// The receiving half of a node: one link for each peer that has a ring to it.
+#ifndef IVMQ_INBOUND_H_
+#define IVMQ_INBOUND_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "ivmq/node.h"
+#include "ivmq/ring.h"
+#include "src/node_context.h"
+
+namespace ivmq {
+
+// A large message that is being put together. Its memory counts against the node's bound.
+struct Assembly {
+  std::uint32_t number = 0;
+  std::uint64_t total = 0;  // 0: none is under way
+  std::uint64_t received = 0;
+  std::unique_ptr<std::byte[]> bytes;
+};
+
+// The ring from one slot.
+struct InLink {
+  bool open = false;      // `consumer` reads the ring that `cell_word` describes
+  bool given_up = false;  // the ring of `cell_word` was closed here; its producer carves another
+  bool stalled = false;   // its next fragment waits for memory
+  bool can_ring = false;  // the producer can ring our doorbell
+  std::uint32_t idle_looks = 0;
+  std::uint64_t cell_word = 0;
+  std::uint64_t life_word = 0;  // of the producer, when last looked at
+  PeerId from;
+  RingView ring;
+  Consumer consumer;
+  Assembly assembly;
+};
+
+// For one thread at a time: the node's poller.
+class Inbound {
+ public:
+  using HandlerFunction = void (*)(void* context, const Message& message);
+
+  explicit Inbound(NodeContext& context);
+
+  // Handles up to `limit` messages.
+  std::size_t Poll(HandlerFunction handler, void* handler_context, std::size_t limit);
+
+  // Whether something waits: among the recently active rings and some of the others, or among all.
+  [[nodiscard]] bool LookSome() noexcept;
+  [[nodiscard]] bool LookAll() noexcept;
+
+  // Tells all producers about all released space. Before sleeping.
+  void PublishReleased() noexcept;
+
+  // Whether every producer can ring this node's doorbell, so that it may sleep until one does.
+  [[nodiscard]] bool all_can_ring() const noexcept { return all_can_ring_; }
+
+  // Asks Poll() to look after the links: rings of dead producers, damaged words. Thread-safe.
+  void RequestHousekeeping() noexcept { housekeeping_due_.store(true, std::memory_order_relaxed); }
+
+ private:
+  enum class Outcome : std::uint8_t {
+    kHandled,    // a message went to the handler
+    kConsumed,   // a fragment, or something that is skipped
+    kStalled,    // no memory for it now: leave it in the ring
+    kMalformed,  // no correct peer sends this
+  };
+
+  [[nodiscard]] bool RowChanged() const noexcept {
+    return context_.slot().inbound_changes.load(std::memory_order_relaxed) != row_seen_;
+  }
+  // Opens the rings that have appeared in this node's row of the directory.
+  void ReadRow();
+  void OpenRing(std::uint32_t producer, std::uint64_t cell_word);
+  void Housekeep();
+  void UpdateProducer(InLink& link, std::uint32_t producer);
+
+  // Handles up to `limit` records of one ring; returns how many messages that were.
+  std::size_t Drain(std::uint32_t producer, HandlerFunction handler, void* handler_context,
+                    std::size_t limit);
+  Outcome Deliver(InLink& link, std::span<const std::byte> record, HandlerFunction handler,
+                  void* handler_context);
+  // A frame that holds a whole message. `is_private`: its bytes cannot change any more.
+  Outcome DeliverFrame(InLink& link, std::span<const std::byte> frame, bool is_private,
+                       HandlerFunction handler, void* handler_context);
+  Outcome TakeFragment(InLink& link, std::uint32_t number, std::span<const std::byte> fragment);
+  void EndAssembly(InLink& link, bool lost);
+  void GiveUp(InLink& link, const std::string& reason);
+  void WakeProducer(InLink& link) noexcept;
+
+  NodeContext& context_;
+  std::vector<InLink> links_;
+  std::vector<std::uint32_t> hot_;   // slots whose rings were active lately
+  std::vector<std::uint32_t> cold_;  // the other open ones
+  std::size_t next_hot_ = 0;
+  std::size_t next_cold_ = 0;
+  std::uint64_t row_seen_ = 0;
+  bool all_can_ring_ = true;
+  bool polling_ = false;
+  std::atomic<bool> housekeeping_due_{true};
+
+  std::vector<std::byte> copy_;  // where a message stands while it is handled
+  std::uint64_t reserved_ = 0;   // bytes of all assemblies
+  std::unique_ptr<std::byte[]> spare_;  // of the last one: always-new memory is slow
+  std::uint64_t spare_size_ = 0;
+};
+
+}  // namespace ivmq
+
+#endif  // IVMQ_INBOUND_H_

@@ -1,0 +1,368 @@
+#include "ivmq/node.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdio>
+#include <random>
+#include <thread>
+#include <utility>
+
+#include "src/heartbeat.h"
+#include "src/inbound.h"
+#include "src/node_context.h"
+#include "src/outbound.h"
+#include "src/sleeper.h"
+#include "src/str_cat.h"
+
+namespace ivmq {
+namespace {
+
+using layout::Counter;
+using std::chrono::nanoseconds;
+using Clock = std::chrono::steady_clock;
+
+// A sleeper looks by itself this often, and counts what it finds.
+constexpr nanoseconds kNet = std::chrono::seconds(1);
+constexpr nanoseconds kFirstPoll = std::chrono::microseconds(50);
+// The clock costs as much as several looks.
+constexpr int kLooksPerClock = 16;
+
+std::string AnonymousName() {
+  std::random_device random;
+  std::array<char, 40> name{};
+  (void)std::snprintf(name.data(), name.size(), "anonymous-%d-%08x", static_cast<int>(getpid()),
+                      random());
+  return name.data();
+}
+
+}  // namespace
+
+std::string_view SendResultName(SendResult result) {
+  switch (result) {
+    case SendResult::kOk:
+      return "ok";
+    case SendResult::kFull:
+      return "ring full";
+    case SendResult::kTimedOut:
+      return "timed out";
+    case SendResult::kDropped:
+      return "dropped";
+    case SendResult::kTooLarge:
+      return "too large";
+    case SendResult::kPeerGone:
+      return "peer gone";
+    case SendResult::kNoRoom:
+      return "no room for a ring";
+  }
+  return "unknown";
+}
+
+struct Node::Impl {
+  Impl(std::unique_ptr<Transport> transport, const Region& region, NodeOptions options_in)
+      : context(std::move(transport), region, std::move(options_in)) {}
+
+  [[nodiscard]] bool PeersChanged() const noexcept {
+    return watcher && context.table.generation() != generation_seen;
+  }
+  [[nodiscard]] bool TakeWakeRequest() noexcept {
+    return wake_requested.load(std::memory_order_relaxed) &&
+           wake_requested.exchange(false, std::memory_order_acquire);
+  }
+  // Whether Poll() has something to do; looks at everything.
+  [[nodiscard]] bool HasWork() noexcept { return inbound->LookAll() || PeersChanged(); }
+  [[nodiscard]] bool Spin(Clock::time_point until) noexcept;
+  [[nodiscard]] bool SleepUntil(Clock::time_point deadline);
+  // How long this node may sleep without looking.
+  [[nodiscard]] bool HasDoorbell() const noexcept {
+    return context.transport->info().wakeable && inbound->all_can_ring();
+  }
+
+  NodeContext context;
+  std::unique_ptr<Sleeper> sleeper;
+  std::unique_ptr<Outbound> outbound;
+  std::unique_ptr<Inbound> inbound;
+  std::unique_ptr<Heartbeat> heartbeat;
+
+  // The poller's.
+  Armed armed;
+  std::function<void(const PeerSnapshot&)> watcher;
+  std::uint64_t generation_seen = 0;
+  bool slept_long = false;
+  bool one_core = std::thread::hardware_concurrency() <= 1;
+  nanoseconds poll_interval = kFirstPoll;
+
+  std::atomic<bool> wake_requested{false};
+};
+
+Node::Node(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+Result<std::unique_ptr<Node>> Node::Open(std::unique_ptr<Transport> transport,
+                                         NodeOptions options) {
+  if (options.name.empty()) options.name = AnonymousName();
+  if (options.reassembly_bytes < options.max_message_bytes) {
+    return Status(StatusCode::kInvalidArgument,
+                  StrCat("reassembly_bytes ", options.reassembly_bytes,
+                         " is less than max_message_bytes ", options.max_message_bytes,
+                         ": the largest message could never be put together"));
+  }
+  // The largest assembly is a message with its frame and type name.
+  options.reassembly_bytes += sizeof(layout::Frame) + kMaxTypeName;
+  const std::string address = transport->info().address;
+  const auto at_address = [&address](const Status& status) {
+    return Status(status.code(), StrCat(address, ": ", status.message()));
+  };
+
+  const Result<Region> region = Region::Attach(transport->memory());
+  if (!region.ok()) return at_address(region.status());
+  auto impl = std::make_unique<Impl>(std::move(transport), *region, std::move(options));
+  NodeContext& context = impl->context;
+
+  Result<std::unique_ptr<Sleeper>> sleeper = Sleeper::Create(*context.transport);
+  if (!sleeper.ok()) return at_address(sleeper.status());
+  impl->sleeper = *std::move(sleeper);
+
+  context.identity = {.name = context.options.name,
+                      .durable = context.options.durable,
+                      .pid = static_cast<std::uint32_t>(getpid()),
+                      .boot_id = ReadBootId()};
+  const Result<ClaimedSlot> self = context.table.Claim(context.identity, *context.transport);
+  if (!self.ok()) return at_address(self.status());
+  context.self = *self;
+
+  impl->armed = Armed(context.slot().armed);
+  impl->outbound = std::make_unique<Outbound>(context, *impl->sleeper);
+  impl->inbound = std::make_unique<Inbound>(context);
+  impl->heartbeat = std::make_unique<Heartbeat>(context, *impl->outbound, *impl->inbound,
+                                                *impl->sleeper);
+  context.table.WakeAll(*context.transport);
+  return std::unique_ptr<Node>(new Node(std::move(impl)));
+}
+
+Node::~Node() {
+  impl_->heartbeat.reset();
+  impl_->inbound->PublishReleased();
+  impl_->context.table.Leave(impl_->context.self, *impl_->context.transport);
+  impl_->context.table.WakeAll(*impl_->context.transport);
+}
+
+PeerId Node::id() const noexcept { return impl_->context.self.id; }
+const std::string& Node::name() const noexcept { return impl_->context.options.name; }
+const Transport& Node::transport() const noexcept { return *impl_->context.transport; }
+const Region& Node::region() const noexcept { return impl_->context.region; }
+
+// ---- Peers ----------------------------------------------------------------------------------------
+
+PeerSnapshot Node::Peers() const {
+  PeerSnapshot snapshot = impl_->context.table.Snapshot();
+  for (PeerInfo& peer : snapshot.peers) {
+    peer.suspected = impl_->heartbeat->IsSuspected(peer.id.slot);
+  }
+  return snapshot;
+}
+
+Result<PeerInfo> Node::Lookup(std::string_view name) const {
+  std::optional<PeerInfo> peer = impl_->context.table.Find(name);
+  if (!peer) {
+    return Status(StatusCode::kNotFound, StrCat(transport().info().address, ": no peer is named '",
+                                                name, "'; see who is there with `ivmq ls`"));
+  }
+  peer->suspected = impl_->heartbeat->IsSuspected(peer->id.slot);
+  return *std::move(peer);
+}
+
+Result<PeerInfo> Node::Await(std::string_view name, nanoseconds timeout) const {
+  const Clock::time_point deadline = Clock::now() + timeout;
+  nanoseconds interval = kFirstPoll;
+  for (;;) {
+    Result<PeerInfo> peer = Lookup(name);
+    if (peer.ok() && peer->state == layout::PeerState::kLive) return peer;
+    const nanoseconds left = deadline - Clock::now();
+    if (left <= nanoseconds(0)) {
+      return Status(StatusCode::kDeadlineExceeded,
+                    StrCat(transport().info().address, ": no live peer named '", name, "' within ",
+                           std::chrono::duration_cast<std::chrono::milliseconds>(timeout).count(),
+                           " ms; see who is there with `ivmq ls`"));
+    }
+    std::this_thread::sleep_for(std::min(interval, left));
+    interval = std::min<nanoseconds>(interval * 2, std::chrono::milliseconds(5));
+  }
+}
+
+void Node::SetPeerWatcher(std::function<void(const PeerSnapshot&)> watcher) {
+  impl_->watcher = std::move(watcher);
+  impl_->generation_seen = impl_->context.table.generation() - 1;
+  impl_->heartbeat->WakeOnPeerChange();
+}
+
+// ---- Sending --------------------------------------------------------------------------------------
+
+SendResult Node::Send(PeerId to, const MessageType& type, std::span<const std::byte> message,
+                      const SendOptions& options) {
+  return impl_->outbound->Send(to, type, message, options);
+}
+
+SendResult Node::AwaitRoom(PeerId to, std::uint64_t bytes, const SendOptions& options) {
+  return impl_->outbound->AwaitRoom(to, bytes, options);
+}
+
+std::uint64_t Node::MaxRecordMessage(PeerId to, const MessageType& type) {
+  const std::uint64_t record = impl_->outbound->MaxRecord(to);
+  const std::uint64_t head = sizeof(layout::Frame) + type.name.size();
+  return record > head ? std::min(record - head, impl_->context.options.max_message_bytes) : 0;
+}
+
+Status Node::last_error(PeerId to) const { return impl_->outbound->LastError(to); }
+
+Batch Node::StartBatch(PeerId to) {
+  OutLink* link = impl_->outbound->link(to.slot);
+  if (link != nullptr) link->lock.lock();
+  return {*impl_->outbound, link, to};
+}
+
+Batch::Batch(Batch&& other) noexcept
+    : outbound_(other.outbound_),
+      link_(std::exchange(other.link_, nullptr)),
+      to_(other.to_),
+      messages_(other.messages_),
+      bytes_(other.bytes_) {}
+
+Batch::~Batch() {
+  if (link_ == nullptr) return;
+  if (link_->open) link_->producer.Abort();
+  link_->lock.unlock();
+}
+
+SendResult Batch::TryClaim(const MessageType& type, std::uint64_t bytes,
+                           std::span<std::byte>* payload) {
+  if (link_ == nullptr) return SendResult::kPeerGone;
+  const SendResult result = outbound_.Claim(*link_, to_, type, bytes, payload);
+  if (result == SendResult::kOk) {
+    ++messages_;
+    bytes_ += bytes;
+  }
+  return result;
+}
+
+void Batch::Commit() {
+  if (messages_ == 0) return;
+  outbound_.Publish(*link_, std::exchange(messages_, 0), std::exchange(bytes_, 0));
+}
+
+// ---- Receiving ------------------------------------------------------------------------------------
+
+std::size_t Node::PollWith(HandlerFunction handler, void* context, std::size_t limit) {
+  Impl& impl = *impl_;
+  if (impl.armed.armed()) [[unlikely]] {
+    // Arm() was called, and what ended the sleep on Fd() must be taken.
+    impl.armed.Disarm();
+    impl.sleeper->Drain();
+    (void)impl.TakeWakeRequest();
+  }
+  if (impl.PeersChanged()) [[unlikely]] {
+    const PeerSnapshot snapshot = Peers();
+    impl.generation_seen = snapshot.generation;
+    impl.watcher(snapshot);
+  }
+  return impl.inbound->Poll(handler, context, limit);
+}
+
+bool Node::Impl::Spin(Clock::time_point until) noexcept {
+  for (int looks = 0;; ++looks) {
+    if (inbound->LookSome() || PeersChanged()) return true;
+    if (wake_requested.load(std::memory_order_relaxed)) return true;
+    if (looks % kLooksPerClock == kLooksPerClock - 1 && Clock::now() >= until) return false;
+    if (one_core) {
+      std::this_thread::yield();
+    } else {
+      SpinPause();
+    }
+  }
+}
+
+bool Node::Impl::SleepUntil(Clock::time_point deadline) {
+  inbound->PublishReleased();
+  poll_interval = kFirstPoll;
+  for (;;) {
+    const std::uint64_t ticket = sleeper->Ticket();
+    armed.Arm();
+    if (HasWork() || TakeWakeRequest()) {
+      armed.Disarm();
+      return true;
+    }
+    const bool doorbell = HasDoorbell();
+    const nanoseconds left = deadline - Clock::now();
+    if (left <= nanoseconds(0)) {
+      armed.Disarm();
+      return false;
+    }
+    context.CountAlone(Counter::kSleeps);
+    const bool event = sleeper->Sleep(std::min(left, doorbell ? kNet : poll_interval), ticket);
+    armed.Disarm();
+    if (event) context.CountAlone(Counter::kWakeups);
+    if (HasWork()) {
+      if (!event && doorbell) context.CountAlone(Counter::kNetFinds);
+      return true;
+    }
+    if (TakeWakeRequest()) return true;
+    poll_interval = std::min(poll_interval * 2, context.options.max_poll_interval);
+  }
+}
+
+bool Node::Wait(nanoseconds timeout) {
+  Impl& impl = *impl_;
+  const Clock::time_point start = Clock::now();
+  const Clock::time_point deadline =
+      timeout > std::chrono::hours(24 * 365) ? Clock::time_point::max() : start + timeout;
+  const nanoseconds budget = impl.context.options.spin_budget;
+  if (budget > nanoseconds(0)) {
+    const Clock::time_point until = start + (impl.slept_long ? budget / 16 : budget);
+    if (impl.Spin(std::min(until, deadline))) {
+      (void)impl.TakeWakeRequest();
+      return true;
+    }
+  }
+  const bool result = impl.SleepUntil(deadline);
+  if (budget > nanoseconds(0)) impl.slept_long = Clock::now() - start > budget;
+  return result;
+}
+
+void Node::Wake() noexcept {
+  impl_->wake_requested.store(true, std::memory_order_release);
+  impl_->sleeper->Notify();
+}
+
+int Node::Fd() const noexcept { return impl_->sleeper->fd(); }
+
+bool Node::Arm() {
+  Impl& impl = *impl_;
+  impl.inbound->PublishReleased();
+  impl.armed.Arm();
+  if (impl.HasWork() || impl.TakeWakeRequest()) {
+    impl.armed.Disarm();
+    impl.poll_interval = kFirstPoll;
+    return false;
+  }
+  impl.sleeper->SetTimer(impl.HasDoorbell() ? kNet : impl.poll_interval);
+  impl.poll_interval = std::min(impl.poll_interval * 2, impl.context.options.max_poll_interval);
+  return true;
+}
+
+// ---- Figures --------------------------------------------------------------------------------------
+
+std::uint64_t Node::counter(Counter counter) const noexcept {
+  const auto index = static_cast<std::size_t>(counter);
+  if (index >= layout::kCounterWords) return 0;
+  return impl_->context.counters[index].load(std::memory_order_relaxed) +
+         impl_->outbound->Sum(counter);
+}
+
+void Node::Count(Counter counter, std::uint64_t amount) noexcept {
+  impl_->context.Count(counter, amount);
+}
+
+void Node::Report(const Status& status) { impl_->context.Report(status); }
+
+}  // namespace ivmq

@@ -1,0 +1,420 @@
+#include "src/outbound.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <utility>
+
+#include "src/str_cat.h"
+
+namespace ivmq {
+namespace {
+
+using layout::Cell;
+using layout::CellState;
+using layout::Counter;
+using layout::Life;
+using layout::PeerState;
+using std::chrono::nanoseconds;
+
+constexpr nanoseconds kNet = std::chrono::seconds(1);
+constexpr nanoseconds kFirstPoll = std::chrono::microseconds(50);
+// Looks for room before a waiting sender sleeps: the consumer is probably at work on this very ring.
+constexpr int kRoomSpins = 200;
+
+void Add(std::atomic<std::uint64_t>& counter, std::uint64_t amount) noexcept {
+  counter.store(counter.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
+}
+
+bool TakesMessages(const Life& life) noexcept {
+  return life.state == PeerState::kLive ||
+         (life.state == PeerState::kDead && (life.flags & layout::kPeerDurable) != 0);
+}
+
+}  // namespace
+
+Outbound::Outbound(NodeContext& context, Sleeper& sleeper)
+    : context_(context),
+      sleeper_(sleeper),
+      links_(std::make_unique<OutLink[]>(context.region.max_peers())) {}
+
+SendResult Outbound::Open(OutLink& link, PeerId to) {
+  if (context_.ended.load(std::memory_order_relaxed)) {
+    link.error = Status(StatusCode::kFailedPrecondition,
+                        "this node was declared dead by another peer or the server; open it again");
+    return SendResult::kPeerGone;
+  }
+  const layout::PeerSlot& slot = context_.region.slot(to.slot);
+  const std::uint64_t life_word = slot.life.load(std::memory_order_acquire);
+  const Life life = Life::FromWord(life_word);
+  if (life.incarnation != to.incarnation || !TakesMessages(life)) {
+    link.error = Status(StatusCode::kUnavailable,
+                        StrCat("the peer of slot ", to.slot, ", incarnation ", to.incarnation,
+                               ", is gone; look its name up again"));
+    return SendResult::kPeerGone;
+  }
+  link.life_word = life_word;
+  link.wakeable = (life.flags & layout::kPeerWakeable) != 0;
+  link.can_ring = (life.flags & layout::kPeerCanRing) != 0;
+  link.ivposition = life.ivposition;
+  link.vector = slot.vector.load(std::memory_order_relaxed);
+  if (link.open) {
+    // The same slot lives again: a durable peer has come back and goes on reading its rings.
+    link.to = to;
+    return SendResult::kOk;
+  }
+
+  // A predecessor of ours, with the same durable name, may have left a ring.
+  const std::uint32_t index = context_.region.CellIndex(to.slot, context_.self.id.slot);
+  const std::uint64_t cell_word = context_.region.cell(index).load(std::memory_order_acquire);
+  if (const Cell cell = Cell::FromWord(cell_word); cell.state == CellState::kLive) {
+    if (const auto ring = context_.region.RingOf(cell)) {
+      const Result<Producer> producer = Producer::Recover(*ring);
+      if (producer.ok() && !producer->ConsumerClosed()) {
+        ring->header->producer_incarnation.store(context_.self.id.incarnation,
+                                                 std::memory_order_relaxed);
+        Adopt(link, to, cell_word, *producer, ring->header->space_armed);
+        return SendResult::kOk;
+      }
+      if (!producer.ok()) {
+        context_.Count(Counter::kRingsPoisoned);
+        context_.Report(Status(StatusCode::kDataLoss,
+                               StrCat("the ring to slot ", to.slot, " cannot be taken up again: ",
+                                      producer.status().message(), "; its messages are lost")));
+      }
+    }
+  }
+  return CarveFor(link, to);
+}
+
+SendResult Outbound::CarveFor(OutLink& link, PeerId to) {
+  Result<CarvedRing> carved = context_.arena.Carve(to.slot, context_.self.id.slot,
+                                                   context_.self.id.incarnation, to.incarnation);
+  if (!carved.ok()) {
+    link.open = false;
+    link.error = carved.status();
+    return carved.status().code() == StatusCode::kUnavailable ? SendResult::kPeerGone
+                                                              : SendResult::kNoRoom;
+  }
+  Adopt(link, to, carved->cell.ToWord(), Producer(carved->ring), carved->ring.header->space_armed);
+  // The consumer may be asleep: it must see that its row of the directory has changed.
+  if (link.wakeable) {
+    FullFence();
+    if (link.wake_check.MustRing(context_.region.slot(to.slot).armed)) {
+      context_.transport->Ring(link.ivposition, link.vector);
+      Add(link.doorbells, 1);
+    }
+  }
+  return SendResult::kOk;
+}
+
+void Outbound::Adopt(OutLink& link, PeerId to, std::uint64_t cell_word, const Producer& producer,
+                     layout::Word& space_armed) {
+  link.to = to;
+  link.cell_word = cell_word;
+  link.producer = producer;
+  link.space_armed = Armed(space_armed);
+  link.open = true;
+}
+
+SendResult Outbound::ClaimRecord(OutLink& link, PeerId to, std::uint64_t bytes,
+                                 std::span<std::byte>* record) {
+  if (const SendResult result = EnsureOpen(link, to); result != SendResult::kOk) return result;
+  for (;;) {
+    switch (link.producer.TryClaim(bytes, record)) {
+      case ClaimResult::kOk:
+        return SendResult::kOk;
+      case ClaimResult::kFull:
+        return SendResult::kFull;
+      case ClaimResult::kTooLarge:
+        return SendResult::kTooLarge;
+      case ClaimResult::kClosed:
+        break;
+    }
+    // The consumer must have let go of the ring before its units may be used again.
+    if (Life::FromWord(link.life_word).state == PeerState::kLive &&
+        !link.producer.ConsumerClosed()) {
+      return SendResult::kFull;
+    }
+    context_.Count(Counter::kRingsPoisoned);
+    context_.Report(Status(StatusCode::kDataLoss,
+                           StrCat("the ring to slot ", to.slot,
+                                  " was given up; unread messages are lost, a new ring follows")));
+    if (const SendResult result = CarveFor(link, to); result != SendResult::kOk) return result;
+  }
+}
+
+SendResult Outbound::Claim(OutLink& link, PeerId to, const MessageType& type, std::uint64_t bytes,
+                           std::span<std::byte>* message) {
+  if (type.name.size() > kMaxTypeName || bytes > context_.options.max_message_bytes) {
+    return SendResult::kTooLarge;
+  }
+  std::span<std::byte> record;
+  const std::size_t before = sizeof(layout::Frame) + type.name.size();
+  if (const SendResult result = ClaimRecord(link, to, before + bytes, &record);
+      result != SendResult::kOk) {
+    return result;
+  }
+  const layout::Frame frame{.kind = type.kind,
+                            .name_bytes = static_cast<std::uint16_t>(type.name.size()),
+                            .type = type.type};
+  std::memcpy(record.data(), &frame, sizeof(frame));
+  if (!type.name.empty()) {
+    std::memcpy(record.data() + sizeof(frame), type.name.data(), type.name.size());
+  }
+  *message = record.subspan(before);
+  return SendResult::kOk;
+}
+
+void Outbound::Publish(OutLink& link, std::uint64_t messages, std::uint64_t bytes) noexcept {
+  link.producer.Commit();
+  Add(link.messages, messages);
+  Add(link.bytes, bytes);
+  if (!link.wakeable) return;
+  FullFence();
+  if (link.wake_check.MustRing(context_.region.slot(link.to.slot).armed)) {
+    context_.transport->Ring(link.ivposition, link.vector);
+    Add(link.doorbells, 1);
+  }
+}
+
+SendResult Outbound::Refuse(const SendOptions& options) noexcept {
+  if (options.when_full == WhenFull::kDrop) {
+    context_.Count(Counter::kDropped);
+    return SendResult::kDropped;
+  }
+  context_.Count(Counter::kRingsFull);
+  return SendResult::kFull;
+}
+
+SendResult Outbound::Send(PeerId to, const MessageType& type, std::span<const std::byte> message,
+                          const SendOptions& options) {
+  OutLink* const found = link(to.slot);
+  if (found == nullptr) return SendResult::kPeerGone;
+  OutLink& link = *found;
+  std::optional<Clock::time_point> deadline;
+  for (;;) {
+    {
+      const std::lock_guard lock(link.lock);
+      std::span<std::byte> room;
+      const SendResult result = Claim(link, to, type, message.size(), &room);
+      if (result == SendResult::kOk) [[likely]] {
+        if (!message.empty()) std::memcpy(room.data(), message.data(), message.size());
+        Publish(link, 1, message.size());
+        return SendResult::kOk;
+      }
+      if (result == SendResult::kTooLarge) {
+        if (type.name.size() > kMaxTypeName ||
+            message.size() > context_.options.max_message_bytes) {
+          return result;
+        }
+        break;
+      }
+      if (result != SendResult::kFull) return result;
+    }
+    if (options.when_full != WhenFull::kWait) return Refuse(options);
+    if (!deadline) deadline = Clock::now() + options.timeout;
+    const std::uint64_t record = sizeof(layout::Frame) + type.name.size() + message.size();
+    if (const SendResult result = WaitForRoom(link, to, record, *deadline);
+        result != SendResult::kOk) {
+      return result;
+    }
+  }
+  return SendLarge(link, to, type, message, options);
+}
+
+SendResult Outbound::SendLarge(OutLink& link, PeerId to, const MessageType& type,
+                               std::span<const std::byte> message, const SendOptions& options) {
+  // Begun while somebody else's large message is under way it would only wait for that one.
+  std::unique_lock large(link.large, std::defer_lock);
+  if (options.when_full == WhenFull::kWait) {
+    large.lock();
+  } else if (!large.try_lock()) {
+    return Refuse(options);
+  }
+  const Clock::time_point deadline = Clock::now() + options.timeout;
+
+  // The inner frame: header, type name, message. `copy` takes [offset, offset + size) of it.
+  std::array<std::byte, sizeof(layout::Frame) + kMaxTypeName> head;
+  const layout::Frame inner{.kind = type.kind,
+                            .name_bytes = static_cast<std::uint16_t>(type.name.size()),
+                            .type = type.type};
+  const std::uint64_t head_size = sizeof(inner) + type.name.size();
+  std::memcpy(head.data(), &inner, sizeof(inner));
+  std::copy_n(std::as_bytes(std::span(type.name)).data(), type.name.size(),
+              head.data() + sizeof(inner));
+  const std::uint64_t total = head_size + message.size();
+  const auto copy = [&](std::byte* out, std::uint64_t offset, std::uint64_t size) {
+    if (offset < head_size) {
+      const std::uint64_t part = std::min(size, head_size - offset);
+      std::memcpy(out, head.data() + offset, part);
+      out += part;
+      offset += part;
+      size -= part;
+    }
+    if (size != 0) std::memcpy(out, message.data() + (offset - head_size), size);
+  };
+
+  constexpr std::uint64_t kOverhead = sizeof(layout::Frame) + sizeof(layout::FragmentHeader);
+  std::uint64_t offset = 0;
+  std::uint64_t cell_word = 0;
+  std::uint32_t number = 0;
+  while (offset < total) {
+    std::uint64_t record_bytes = 0;
+    {
+      const std::lock_guard lock(link.lock);
+      if (const SendResult result = EnsureOpen(link, to); result != SendResult::kOk) return result;
+      if (offset == 0 || cell_word != link.cell_word) {
+        // At first, and when the ring was given up midway: what was sent is lost with it.
+        offset = 0;
+        number = link.next_large++;
+        cell_word = link.cell_word;
+      }
+      // Records of an eighth of the ring: the consumer takes one out while the next is written.
+      const std::uint64_t piece = std::min(
+          total - offset,
+          (link.producer.max_payload() + layout::kRecordHeader) / 4 - layout::kRecordHeader -
+              kOverhead);
+      record_bytes = kOverhead + piece;
+      std::span<std::byte> record;
+      const SendResult result = ClaimRecord(link, to, record_bytes, &record);
+      if (result == SendResult::kOk && cell_word == link.cell_word) {
+        const layout::Frame frame{.kind = layout::FrameKind::kFragment, .type = number};
+        const layout::FragmentHeader fragment{.total = total, .offset = offset};
+        std::memcpy(record.data(), &frame, sizeof(frame));
+        std::memcpy(record.data() + sizeof(frame), &fragment, sizeof(fragment));
+        copy(record.data() + kOverhead, offset, piece);
+        offset += piece;
+        Publish(link, offset == total ? 1 : 0, offset == total ? message.size() : 0);
+        continue;
+      }
+      if (result == SendResult::kOk) {
+        link.producer.Abort();  // a new ring: begin again
+        continue;
+      }
+      if (result != SendResult::kFull) return result;
+      if (offset == 0 && options.when_full != WhenFull::kWait) return Refuse(options);
+    }
+    if (const SendResult result = WaitForRoom(link, to, record_bytes, deadline);
+        result != SendResult::kOk) {
+      return result;
+    }
+  }
+  return SendResult::kOk;
+}
+
+SendResult Outbound::AwaitRoom(PeerId to, std::uint64_t record_bytes, const SendOptions& options) {
+  OutLink* const found = link(to.slot);
+  if (found == nullptr) return SendResult::kPeerGone;
+  if (options.when_full == WhenFull::kWait) {
+    return WaitForRoom(*found, to, record_bytes, Clock::now() + options.timeout);
+  }
+  const SendResult result = WaitForRoom(*found, to, record_bytes, Clock::time_point::min());
+  return result == SendResult::kTimedOut ? Refuse(options) : result;
+}
+
+SendResult Outbound::WaitForRoom(OutLink& link, PeerId to, std::uint64_t bytes,
+                                 Clock::time_point deadline) {
+  // Looks with the lock held; kFull: not yet.
+  const auto look = [&] {
+    std::span<std::byte> record;
+    const SendResult result = ClaimRecord(link, to, bytes, &record);
+    if (result == SendResult::kOk) link.producer.Abort();
+    return result;
+  };
+  for (int i = 0; i < kRoomSpins; ++i) {
+    {
+      const std::lock_guard lock(link.lock);
+      if (const SendResult result = look(); result != SendResult::kFull) return result;
+    }
+    if (deadline == Clock::time_point::min()) return SendResult::kTimedOut;
+    SpinPause();
+  }
+  context_.Count(Counter::kRingsFull);
+  nanoseconds interval = kFirstPoll;
+  for (;;) {
+    bool doorbell = false;
+    const std::uint64_t ticket = sleeper_.Ticket();
+    {
+      const std::lock_guard lock(link.lock);
+      if (link.open) {
+        link.space_armed.Arm();
+        ++link.space_waiters;
+      }
+      const SendResult result = look();
+      doorbell = link.can_ring && context_.transport->info().wakeable;
+      if (result != SendResult::kFull) {
+        if (link.space_waiters != 0 && --link.space_waiters == 0) link.space_armed.Disarm();
+        return result;
+      }
+    }
+    const nanoseconds left = deadline - Clock::now();
+    if (left > nanoseconds(0)) {
+      (void)sleeper_.Sleep(std::min(left, doorbell ? kNet : interval), ticket);
+      interval = std::min(interval * 2, context_.options.max_poll_interval);
+    }
+    {
+      const std::lock_guard lock(link.lock);
+      if (link.space_waiters != 0 && --link.space_waiters == 0) link.space_armed.Disarm();
+      if (const SendResult result = look(); result != SendResult::kFull) return result;
+    }
+    if (left <= nanoseconds(0)) return SendResult::kTimedOut;
+  }
+}
+
+std::uint64_t Outbound::MaxRecord(PeerId to) {
+  OutLink* const found = link(to.slot);
+  if (found == nullptr) return 0;
+  const std::lock_guard lock(found->lock);
+  return EnsureOpen(*found, to) == SendResult::kOk ? found->producer.max_payload() : 0;
+}
+
+Status Outbound::LastError(PeerId to) {
+  OutLink* const found = link(to.slot);
+  if (found == nullptr) {
+    return {StatusCode::kNotFound, StrCat("there is no slot ", to.slot, " in this region")};
+  }
+  const std::lock_guard lock(found->lock);
+  return found->error;
+}
+
+void Outbound::Housekeep() {
+  const Region& region = context_.region;
+  for (std::uint32_t s = 0; s < region.max_peers(); ++s) {
+    const std::uint32_t index = region.CellIndex(s, context_.self.id.slot);
+    layout::Word& cell = region.cell(index);
+    OutLink& link = links_[s];
+    if (!link.lock.try_lock()) continue;  // in use: next time
+    const std::lock_guard lock(link.lock, std::adopt_lock);
+    std::uint64_t word = cell.load(std::memory_order_acquire);
+    if (link.open && word != link.cell_word) {
+      // Only this node writes the cell while it lives, so what stands there is damage.
+      cell.store(link.cell_word, std::memory_order_release);
+      region.slot(s).inbound_changes.fetch_add(1, std::memory_order_relaxed);
+      word = link.cell_word;
+    }
+    if (Cell::FromWord(word).state == CellState::kEmpty) continue;
+    const Life life = Life::FromWord(region.slot(s).life.load(std::memory_order_acquire));
+    const bool same_life = !link.open || life.incarnation == link.to.incarnation ||
+                           (life.flags & layout::kPeerDurable) != 0;
+    const bool gone = life.state == PeerState::kFree ||
+                      (life.state == PeerState::kDead && !TakesMessages(life)) ||
+                      (life.state == PeerState::kLive && !same_life);
+    if (!gone) continue;
+    link.open = false;
+    context_.arena.Free(index, word);
+  }
+}
+
+std::uint64_t Outbound::Sum(Counter counter) const noexcept {
+  std::uint64_t sum = 0;
+  for (std::uint32_t s = 0; s < context_.region.max_peers(); ++s) {
+    const OutLink& link = links_[s];
+    if (counter == Counter::kMessagesSent) sum += link.messages.load(std::memory_order_relaxed);
+    if (counter == Counter::kBytesSent) sum += link.bytes.load(std::memory_order_relaxed);
+    if (counter == Counter::kDoorbellsRung) sum += link.doorbells.load(std::memory_order_relaxed);
+  }
+  return sum;
+}
+
+}  // namespace ivmq

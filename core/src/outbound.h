@@ -1,0 +1,110 @@
+// The sending half of a node: one link for each peer it talks to.
+#ifndef IVMQ_OUTBOUND_H_
+#define IVMQ_OUTBOUND_H_
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+
+#include "ivmq/node.h"
+#include "ivmq/ring.h"
+#include "ivmq/wake.h"
+#include "src/node_context.h"
+#include "src/sleeper.h"
+#include "src/spin_lock.h"
+
+namespace ivmq {
+
+// The ring to one slot, whoever lives there.
+struct alignas(2 * layout::kCacheLine) OutLink {
+  SpinLock lock;
+
+  // Guarded by `lock`.
+  bool open = false;             // `producer` writes the ring that `cell_word` describes
+  PeerId to;                     // the consumer's life that the ring belongs to
+  std::uint64_t life_word = 0;   // of the consumer, when last looked at
+  bool wakeable = false;         // from that word: it sleeps on a doorbell
+  bool can_ring = false;         // from that word: it can ring ours
+  std::uint16_t ivposition = 0;  // its doorbell
+  std::uint32_t vector = 0;
+  std::uint64_t cell_word = 0;
+  Producer producer;
+  WakeCheck wake_check;
+  Armed space_armed;
+  std::uint32_t space_waiters = 0;
+  Status error;  // why sending failed last
+
+  // Written under `lock`, read by the heartbeat.
+  std::atomic<std::uint64_t> messages{0};
+  std::atomic<std::uint64_t> bytes{0};
+  std::atomic<std::uint64_t> doorbells{0};
+
+  // One large message at a time, so that a receiver needs to put together only one a sender.
+  std::mutex large;
+  std::uint32_t next_large = 0;
+};
+
+// Thread-safe, except that members that say so want the link's lock held.
+class Outbound {
+ public:
+  Outbound(NodeContext& context, Sleeper& sleeper);
+
+  SendResult Send(PeerId to, const MessageType& type, std::span<const std::byte> message,
+                  const SendOptions& options);
+  SendResult AwaitRoom(PeerId to, std::uint64_t record_bytes, const SendOptions& options);
+  std::uint64_t MaxRecord(PeerId to);
+  Status LastError(PeerId to);
+
+  // nullptr if there is no such slot.
+  [[nodiscard]] OutLink* link(std::uint32_t slot) noexcept {
+    return slot < context_.region.max_peers() ? &links_[slot] : nullptr;
+  }
+  // Claims a record and writes its frame and type name. REQUIRES: link.lock is held.
+  SendResult Claim(OutLink& link, PeerId to, const MessageType& type, std::uint64_t bytes,
+                   std::span<std::byte>* message);
+  // Commits what was claimed and wakes the consumer if it sleeps. REQUIRES: link.lock is held.
+  void Publish(OutLink& link, std::uint64_t messages, std::uint64_t bytes) noexcept;
+
+  // Frees the rings of consumers that are gone and restores damaged cells; four times a second.
+  void Housekeep();
+
+  // What the links counted.
+  [[nodiscard]] std::uint64_t Sum(layout::Counter counter) const noexcept;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  SendResult EnsureOpen(OutLink& link, PeerId to) {
+    if (link.open && link.to == to &&
+        context_.region.slot(to.slot).life.load(std::memory_order_relaxed) == link.life_word)
+        [[likely]] {
+      return SendResult::kOk;
+    }
+    return Open(link, to);
+  }
+  SendResult Open(OutLink& link, PeerId to);
+  SendResult CarveFor(OutLink& link, PeerId to);
+  void Adopt(OutLink& link, PeerId to, std::uint64_t cell_word, const Producer& producer,
+             layout::Word& space_armed);
+  // TryClaim, with a new ring in place of one that was given up. REQUIRES: link.lock is held.
+  SendResult ClaimRecord(OutLink& link, PeerId to, std::uint64_t bytes,
+                         std::span<std::byte>* record);
+  SendResult SendLarge(OutLink& link, PeerId to, const MessageType& type,
+                       std::span<const std::byte> message, const SendOptions& options);
+  // Waits until a record of `bytes` has room. Never returns kFull.
+  SendResult WaitForRoom(OutLink& link, PeerId to, std::uint64_t bytes, Clock::time_point deadline);
+  // What `when_full` makes of a full ring at once.
+  SendResult Refuse(const SendOptions& options) noexcept;
+
+  NodeContext& context_;
+  Sleeper& sleeper_;
+  std::unique_ptr<OutLink[]> links_;
+};
+
+}  // namespace ivmq
+
+#endif  // IVMQ_OUTBOUND_H_

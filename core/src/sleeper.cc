@@ -1,0 +1,132 @@
+#include "src/sleeper.h"
+
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "src/str_cat.h"
+
+namespace ivmq {
+namespace {
+
+using std::chrono::nanoseconds;
+
+constexpr nanoseconds kLongest = std::chrono::hours(24);
+
+timespec ToTimespec(nanoseconds duration) {
+  const nanoseconds clamped = std::clamp(duration, nanoseconds(0), kLongest);
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(clamped);
+  return {.tv_sec = seconds.count(), .tv_nsec = (clamped - seconds).count()};
+}
+
+Status SystemError(const char* what) {
+  const int error = errno;
+  return {error == EMFILE || error == ENFILE ? StatusCode::kResourceExhausted
+                                             : StatusCode::kInternal,
+          StrCat(what, ": ", std::strerror(error),
+                 error == EMFILE ? "; raise the limit of open files (ulimit -n)" : "")};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Sleeper>> Sleeper::Create(Transport& transport) {
+  std::unique_ptr<Sleeper> sleeper(new Sleeper(transport));
+  sleeper->epoll_ = epoll_create1(EPOLL_CLOEXEC);
+  if (sleeper->epoll_ < 0) return SystemError("epoll_create1");
+  sleeper->event_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  if (sleeper->event_ < 0) return SystemError("eventfd");
+  sleeper->timer_ = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+  if (sleeper->timer_ < 0) return SystemError("timerfd_create");
+  // Edge-triggered: each write is one event, and nobody needs to read the counter back to zero.
+  for (const int fd : {sleeper->event_, sleeper->timer_, transport.wake_fd()}) {
+    if (fd < 0) continue;
+    if (Status status = sleeper->Watch(fd, EPOLLIN | EPOLLET); !status.ok()) return status;
+  }
+  if (const int fd = transport.control_fd(); fd >= 0) {
+    if (Status status = sleeper->Watch(fd, EPOLLIN); !status.ok()) return status;
+  }
+  return sleeper;
+}
+
+Sleeper::~Sleeper() {
+  for (const int fd : {timer_, event_, epoll_}) {
+    if (fd >= 0) close(fd);
+  }
+}
+
+Status Sleeper::Watch(int fd, std::uint32_t events) {
+  epoll_event event{};
+  event.events = events;
+  event.data.fd = fd;
+  if (epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) != 0) return SystemError("epoll_ctl");
+  return {};
+}
+
+bool Sleeper::AwaitEvents(nanoseconds timeout) {
+  std::array<epoll_event, 4> events{};
+  const timespec limit = ToTimespec(timeout);
+  const int count =
+      epoll_pwait2(epoll_, events.data(), static_cast<int>(events.size()), &limit, nullptr);
+  for (int i = 0; i < count; ++i) {
+    const int fd = events[static_cast<std::size_t>(i)].data.fd;
+    if (fd == transport_.control_fd() && !transport_.HandleControl()) {
+      (void)epoll_ctl(epoll_, EPOLL_CTL_DEL, fd, nullptr);
+    }
+  }
+  return count != 0;  // an interrupted wait counts as an event
+}
+
+std::uint64_t Sleeper::Ticket() {
+  const std::lock_guard lock(mutex_);
+  return ticket_;
+}
+
+bool Sleeper::Sleep(nanoseconds timeout, std::uint64_t ticket) {
+  const auto deadline = std::chrono::steady_clock::now() + std::min(timeout, kLongest);
+  std::unique_lock lock(mutex_);
+  while (ticket_ == ticket) {
+    if (has_leader_) {
+      if (changed_.wait_until(lock, deadline) == std::cv_status::timeout) return ticket_ != ticket;
+      continue;
+    }
+    has_leader_ = true;
+    lock.unlock();
+    const bool event = AwaitEvents(timeout);
+    lock.lock();
+    has_leader_ = false;
+    ++ticket_;
+    lock.unlock();
+    // The others look for themselves what it was; one of them is the next leader.
+    changed_.notify_all();
+    return event;
+  }
+  return true;
+}
+
+void Sleeper::Notify() noexcept {
+  const std::uint64_t one = 1;
+  (void)!write(event_, &one, sizeof(one));
+}
+
+void Sleeper::SetTimer(nanoseconds delay) noexcept {
+  itimerspec spec{};
+  spec.it_value = ToTimespec(std::max(delay, nanoseconds(1)));
+  (void)timerfd_settime(timer_, 0, &spec, nullptr);
+}
+
+void Sleeper::Drain() {
+  if (!AwaitEvents(nanoseconds(0))) return;
+  {
+    const std::lock_guard lock(mutex_);
+    ++ticket_;
+  }
+  changed_.notify_all();
+}
+
+}  // namespace ivmq

@@ -1,0 +1,61 @@
+// Where the threads of a node sleep: one epoll set over its doorbell, its server's socket, a timer and an
+// event of its own. Several threads may sleep at once (the poller, and senders that wait for space); one of
+// them waits in the kernel for all.
+#ifndef IVMQ_SLEEPER_H_
+#define IVMQ_SLEEPER_H_
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+
+#include "ivmq/status.h"
+#include "ivmq/transport.h"
+
+namespace ivmq {
+
+// Thread-safe.
+class Sleeper {
+ public:
+  // `transport` must outlive it.
+  static Result<std::unique_ptr<Sleeper>> Create(Transport& transport);
+  ~Sleeper();
+  Sleeper(const Sleeper&) = delete;
+  Sleeper& operator=(const Sleeper&) = delete;
+
+  // Take a ticket, then look whether there is work, then sleep with the ticket: what happens between the
+  // ticket and the sleep ends the sleep at once.
+  [[nodiscard]] std::uint64_t Ticket();
+  // Returns false when `timeout` has passed, true after any event (perhaps one meant for another thread).
+  bool Sleep(std::chrono::nanoseconds timeout, std::uint64_t ticket);
+  // Ends every sleep.
+  void Notify() noexcept;
+
+  // Readable when a Sleep() would end. For event loops of the user's.
+  [[nodiscard]] int fd() const noexcept { return epoll_; }
+  // Makes fd() readable after `delay` at the latest.
+  void SetTimer(std::chrono::nanoseconds delay) noexcept;
+  // Takes the events that made fd() readable, without blocking.
+  void Drain();
+
+ private:
+  explicit Sleeper(Transport& transport) : transport_(transport) {}
+  Status Watch(int fd, std::uint32_t events);
+  // Waits in the kernel. Returns whether there was an event.
+  bool AwaitEvents(std::chrono::nanoseconds timeout);
+
+  Transport& transport_;
+  int epoll_ = -1;
+  int event_ = -1;
+  int timer_ = -1;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::uint64_t ticket_ = 0;   // grows with each event
+  bool has_leader_ = false;    // somebody waits in the kernel
+};
+
+}  // namespace ivmq
+
+#endif  // IVMQ_SLEEPER_H_
