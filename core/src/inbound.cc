@@ -179,7 +179,6 @@ void Inbound::OpenRing(std::uint32_t producer, std::uint64_t cell_word) {
   EndAssembly(link, link.assembly.total != 0);
   link.cell_word = cell_word;
   link.ring = *ring;
-  link.from.slot = producer;
   UpdateProducer(link, producer);
   Result<Consumer> consumer = Consumer::Open(*ring);
   if (!consumer.ok()) {
@@ -198,20 +197,22 @@ void Inbound::OpenRing(std::uint32_t producer, std::uint64_t cell_word) {
   }
   link.consumer = *std::move(consumer);
   link.open = true;
+  UpdateAllCanRing();
   link.idle_looks = 0;
   if (!was_open) hot_.push_back(producer);
 }
 
 void Inbound::UpdateProducer(InLink& link, std::uint32_t producer) {
-  link.life_word = context_.region.slot(producer).life.load(std::memory_order_acquire);
-  const Life life = Life::FromWord(link.life_word);
+  const Life life =
+      Life::FromWord(context_.region.slot(producer).life.load(std::memory_order_acquire));
   link.from = {producer, life.incarnation};
   link.can_ring = (life.flags & layout::kPeerCanRing) != 0;
-  all_can_ring_ = true;
-  for (const InLink& each : links_) {
-    if (each.open && !each.can_ring) all_can_ring_ = false;
-  }
-  if (!link.can_ring) all_can_ring_ = false;
+}
+
+void Inbound::UpdateAllCanRing() {
+  all_can_ring_ = std::all_of(links_.begin(), links_.end(), [](const InLink& link) {
+    return !link.open || link.can_ring;
+  });
 }
 
 void Inbound::Housekeep() {
@@ -226,25 +227,24 @@ void Inbound::Housekeep() {
       link.consumer.PublishReleased();
       WakeProducer(link);
     }
-    const std::uint64_t life_word =
-        context_.region.slot(p).life.load(std::memory_order_acquire);
-    if (life_word == link.life_word) continue;
-    const Life life = Life::FromWord(life_word);
+    const Life life =
+        Life::FromWord(context_.region.slot(p).life.load(std::memory_order_acquire));
     const bool durable = (life.flags & layout::kPeerDurable) != 0;
     if (life.incarnation != link.from.incarnation && durable) {
       // The same name again: the ring goes on, but a large message half sent will not.
       EndAssembly(link, link.assembly.total != 0);
       UpdateProducer(link, p);
+      UpdateAllCanRing();
       continue;
     }
-    if (!IsGone(link, life) || (link.open && !link.stalled && link.consumer.HasRecord())) continue;
+    // What a dead producer committed is handled first.
+    if (!IsGone(link, life) || (link.open && link.consumer.HasRecord())) continue;
     EndAssembly(link, link.assembly.total != 0);
     Remove(hot_, p);
     Remove(cold_, p);
     context_.arena.Free(context_.region.CellIndex(context_.self.id.slot, p), link.cell_word);
     link = InLink{};
-    UpdateProducer(link, p);
-    link.life_word = 0;
+    UpdateAllCanRing();
   }
 }
 

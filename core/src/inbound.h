@@ -31,7 +31,6 @@ struct InLink {
   bool can_ring = false;  // the producer can ring our doorbell
   std::uint32_t idle_looks = 0;
   std::uint64_t cell_word = 0;
-  std::uint64_t life_word = 0;  // of the producer, when last looked at
   PeerId from;
   RingView ring;
   Consumer consumer;
@@ -77,6 +76,7 @@ class Inbound {
   void OpenRing(std::uint32_t producer, std::uint64_t cell_word);
   void Housekeep();
   void UpdateProducer(InLink& link, std::uint32_t producer);
+  void UpdateAllCanRing();
 
   // Handles up to `limit` records of one ring; returns how many messages that were.
   std::size_t Drain(std::uint32_t producer, HandlerFunction handler, void* handler_context,

@@ -29,6 +29,9 @@ constexpr nanoseconds kNet = std::chrono::seconds(1);
 constexpr nanoseconds kFirstPoll = std::chrono::microseconds(50);
 // The clock costs as much as several looks.
 constexpr int kLooksPerClock = 16;
+// After so many looks (a few microseconds) nobody seems to be at work on an answer on another core, so
+// give this one away between looks.
+constexpr int kTightLooks = 128;
 
 std::string AnonymousName() {
   std::random_device random;
@@ -274,7 +277,7 @@ bool Node::Impl::Spin(Clock::time_point until) noexcept {
     if (inbound->LookSome() || PeersChanged()) return true;
     if (wake_requested.load(std::memory_order_relaxed)) return true;
     if (looks % kLooksPerClock == kLooksPerClock - 1 && Clock::now() >= until) return false;
-    if (one_core) {
+    if (one_core || looks >= kTightLooks) {
       std::this_thread::yield();
     } else {
       SpinPause();

@@ -173,6 +173,7 @@ Result<ClaimedSlot> PeerTable::Claim(const ClaimRequest& request, Transport& tra
   if (info.ivposition != layout::kNoIvposition) {
     MarkIvpositionDead(info.ivposition, &request.boot_id);
   }
+  const Clock::time_point began = Clock::now();
   Life waited_for;
   Clock::time_point waiting_since{};
   // Waits a moment for `slot`, whose claim is under way; a claim that stands still is ended.
@@ -231,6 +232,9 @@ Result<ClaimedSlot> PeerTable::Claim(const ClaimRequest& request, Transport& tra
     if (info.lock_domain != 0) {
       if (Status status = transport.LockSlot(*target); status.code() == StatusCode::kAborted) {
         // Its last owner is about to let go, or another claimer was faster.
+        if (is_resumption && Clock::now() - began > kClaimLimit) {
+          return NameIsHeld(request.name, *target, slot, before);
+        }
         locked_by_others[*target] = !is_resumption;
         std::this_thread::sleep_for(kClaimRetry);
         continue;

@@ -34,8 +34,8 @@ struct NodeOptions {
   // not acknowledged, until the name returns or `ivmq forget` drops it.
   bool durable = false;
   // How long Wait() looks at the rings itself before it sleeps. Adaptive: while sleeps turn out longer
-  // than this, it spins for a sixteenth only. 0: sleeps at once. While spinning it yields the core as
-  // often as it looks if the machine has one core only.
+  // than this, it spins for a sixteenth only. 0: sleeps at once. After the first few microseconds, and on
+  // a machine with one core, it yields the core between looks.
   std::chrono::nanoseconds spin_budget = std::chrono::microseconds(50);
   // The longest sleep between two looks where no doorbell can announce a message (this node has none, or
   // a sender cannot ring). Sleeps start at 50 us and double up to this.

@@ -170,6 +170,9 @@ class Consumer {
       // A pad is shorter than the record that did not fit, so two never follow each other.
       if (kind == layout::RecordKind::kPad && size == room && size < ring_.capacity / 2) {
         position_ += size;
+        // What is released must have been acknowledged.
+        ring_.header->delivered.store(position_, std::memory_order_relaxed);
+        ring_.header->acked.store(position_, std::memory_order_relaxed);
         continue;
       }
       if (kind == layout::RecordKind::kEnd) {
