@@ -16,11 +16,13 @@ using layout::Life;
 using layout::Owner;
 using layout::PeerState;
 
-// Others may take a unit between the look and the claim; each such loss is somebody else's progress.
+// Others may take a unit between the look and the claim; each such loss is somebody else's
+// progress.
 constexpr int kAttempts = 256;
 
-// The largest rings are given out while more than 5/16 of the large part is free, then half of that: a
-// hub with 63 peers in 64 MiB gets 126 rings of 256 KiB, a mesh of 16 gets 240 of at least 128 KiB.
+// The largest rings are given out while more than 5/16 of the large part is free, then half of
+// that: a hub with 63 peers in 64 MiB gets 126 rings of 256 KiB, a mesh of 16 gets 240 of at least
+// 128 KiB.
 constexpr std::uint64_t kFullSizeNumerator = 5;
 constexpr std::uint64_t kFullSizeDenominator = 16;
 
@@ -52,15 +54,15 @@ struct UnitMap {
 std::optional<Run> ChooseRun(const Geometry& g, const UnitMap& map) {
   const std::uint64_t free_units = map.CountFree(0, g.small_unit_first);
   const bool plenty = free_units * kFullSizeDenominator > g.small_unit_first * kFullSizeNumerator;
-  for (std::uint64_t capacity =
-           plenty ? g.ring_capacity : std::max(g.ring_capacity / 2, g.ring_capacity_small);
+  for (std::uint64_t capacity = plenty ? g.ring_capacity
+                                       : std::max(g.ring_capacity / 2, g.ring_capacity_small);
        capacity >= g.ring_capacity_small; capacity /= 2) {
     if (const auto first = map.FindRun(0, g.small_unit_first, g.UnitsFor(capacity))) {
       return Run{*first, capacity};
     }
   }
-  if (const auto first = map.FindRun(g.small_unit_first, g.unit_count,
-                                     g.UnitsFor(g.ring_capacity_small))) {
+  if (const auto first =
+          map.FindRun(g.small_unit_first, g.unit_count, g.UnitsFor(g.ring_capacity_small))) {
     return Run{*first, g.ring_capacity_small};
   }
   return std::nullopt;
@@ -105,15 +107,15 @@ Result<CarvedRing> Arena::Carve(std::uint32_t consumer, std::uint32_t producer,
       const ArenaStats stats = Stats();
       return Status(
           StatusCode::kResourceExhausted,
-          StrCat("no room for a ring from slot ", producer, " to slot ", consumer, ": the arena has ",
-                 stats.rings, " rings in ", stats.units, " units of ", g.unit_size, " bytes, ",
-                 stats.units_free, " units are free, and the smallest ring needs ",
-                 g.UnitsFor(g.ring_capacity_small),
+          StrCat("no room for a ring from slot ", producer, " to slot ", consumer,
+                 ": the arena has ", stats.rings, " rings in ", stats.units, " units of ",
+                 g.unit_size, " bytes, ", stats.units_free,
+                 " units are free, and the smallest ring needs ", g.UnitsFor(g.ring_capacity_small),
                  " in a row; use a larger region or fewer pairs that talk"));
     }
 
-    // From here on the units that bear this cell and generation are this ring's. If this process dies,
-    // they are free again as soon as somebody empties the cell.
+    // From here on the units that bear this cell and generation are this ring's. If this process
+    // dies, they are free again as soon as somebody empties the cell.
     ++generation;
     Cell cell{.generation = generation,
               .first_unit = run->first_unit,

@@ -70,10 +70,10 @@ void Heartbeat::ShowLife() {
                             life.state <= PeerState::kDead;
     if (next_owner || (life.incarnation == self.id.incarnation && life.state == PeerState::kDead)) {
       context_.ended.store(true, std::memory_order_relaxed);
-      context_.Report(Status(StatusCode::kFailedPrecondition,
-                             StrCat("this node, slot ", self.id.slot, ", incarnation ",
-                                    self.id.incarnation,
-                                    ", was declared dead by another peer or the server")));
+      context_.Report(
+          Status(StatusCode::kFailedPrecondition,
+                 StrCat("this node, slot ", self.id.slot, ", incarnation ", self.id.incarnation,
+                        ", was declared dead by another peer or the server")));
       sleeper_.Notify();
     } else {
       (void)slot.life.compare_exchange_strong(word, self.live_word);

@@ -1,5 +1,5 @@
-// The node's own thread: four times a second it shows that the node lives, watches the others, and looks
-// after what nobody else does.
+// The node's own thread: four times a second it shows that the node lives, watches the others, and
+// looks after what nobody else does.
 #ifndef IVMQ_HEARTBEAT_H_
 #define IVMQ_HEARTBEAT_H_
 

@@ -51,7 +51,8 @@ std::size_t Inbound::Poll(HandlerFunction handler, void* handler_context, std::s
     housekeeping_due_.store(false, std::memory_order_relaxed);
     Housekeep();
   }
-  if (RowChanged()) [[unlikely]] ReadRow();
+  if (RowChanged()) [[unlikely]]
+    ReadRow();
 
   std::size_t count = 0;
   // Each poll begins with another ring, so that none is starved by a busy one.
@@ -148,8 +149,9 @@ void Inbound::ReadRow() {
   bool again = false;
   for (std::uint32_t p = 0; p < links_.size(); ++p) {
     InLink& link = links_[p];
-    const std::uint64_t word = context_.region.cell(context_.region.CellIndex(
-                                   context_.self.id.slot, p)).load(std::memory_order_acquire);
+    const std::uint64_t word =
+        context_.region.cell(context_.region.CellIndex(context_.self.id.slot, p))
+            .load(std::memory_order_acquire);
     if (word == link.cell_word || Cell::FromWord(word).state != CellState::kLive) continue;
     if (link.open && link.consumer.HasRecord()) {
       again = true;  // first what the old ring holds
@@ -189,9 +191,9 @@ void Inbound::OpenRing(std::uint32_t producer, std::uint64_t cell_word) {
     link.given_up = true;
     if (ring->header->released.exchange(layout::kRingClosed) != layout::kRingClosed) {
       context_.Count(Counter::kRingsPoisoned);
-      context_.Report(Status(StatusCode::kDataLoss, StrCat("the ring from slot ", producer,
-                                                           " cannot be read: ",
-                                                           consumer.status().message())));
+      context_.Report(
+          Status(StatusCode::kDataLoss, StrCat("the ring from slot ", producer,
+                                               " cannot be read: ", consumer.status().message())));
     }
     return;
   }
@@ -210,9 +212,8 @@ void Inbound::UpdateProducer(InLink& link, std::uint32_t producer) {
 }
 
 void Inbound::UpdateAllCanRing() {
-  all_can_ring_ = std::all_of(links_.begin(), links_.end(), [](const InLink& link) {
-    return !link.open || link.can_ring;
-  });
+  all_can_ring_ = std::all_of(links_.begin(), links_.end(),
+                              [](const InLink& link) { return !link.open || link.can_ring; });
 }
 
 void Inbound::Housekeep() {
@@ -227,8 +228,7 @@ void Inbound::Housekeep() {
       link.consumer.PublishReleased();
       WakeProducer(link);
     }
-    const Life life =
-        Life::FromWord(context_.region.slot(p).life.load(std::memory_order_acquire));
+    const Life life = Life::FromWord(context_.region.slot(p).life.load(std::memory_order_acquire));
     const bool durable = (life.flags & layout::kPeerDurable) != 0;
     if (life.incarnation != link.from.incarnation && durable) {
       // The same name again: the ring goes on, but a large message half sent will not.
@@ -286,9 +286,9 @@ void Inbound::GiveUp(InLink& link, const std::string& reason) {
   Remove(hot_, link.from.slot);
   Remove(cold_, link.from.slot);
   context_.Count(Counter::kRingsPoisoned);
-  context_.Report(Status(StatusCode::kDataLoss, StrCat("the ring from slot ", link.from.slot,
-                                                       " is abandoned: ", reason,
-                                                       "; its unread messages are lost")));
+  context_.Report(Status(StatusCode::kDataLoss,
+                         StrCat("the ring from slot ", link.from.slot, " is abandoned: ", reason,
+                                "; its unread messages are lost")));
 }
 
 Inbound::Outcome Inbound::Deliver(InLink& link, std::span<const std::byte> record,
@@ -308,12 +308,11 @@ Inbound::Outcome Inbound::Deliver(InLink& link, std::span<const std::byte> recor
   }
   const Outcome outcome = TakeFragment(link, frame.type, record.subspan(sizeof(frame)));
   Assembly& assembly = link.assembly;
-  if (outcome != Outcome::kConsumed || assembly.total == 0 ||
-      assembly.received != assembly.total) {
+  if (outcome != Outcome::kConsumed || assembly.total == 0 || assembly.received != assembly.total) {
     return outcome;
   }
-  const Outcome delivered = DeliverFrame(link, {assembly.bytes.get(), assembly.total}, true,
-                                         handler, handler_context);
+  const Outcome delivered =
+      DeliverFrame(link, {assembly.bytes.get(), assembly.total}, true, handler, handler_context);
   EndAssembly(link, false);
   return delivered;
 }
@@ -346,10 +345,10 @@ Inbound::Outcome Inbound::DeliverFrame(InLink& link, std::span<const std::byte> 
   }
   if (message.payload.size() > context_.options.max_message_bytes) {
     context_.Count(Counter::kDropped);
-    context_.Report(Status(StatusCode::kResourceExhausted,
-                           StrCat("a message of ", message.payload.size(), " bytes from slot ",
-                                  link.from.slot, " is dropped: the limit here is ",
-                                  context_.options.max_message_bytes)));
+    context_.Report(
+        Status(StatusCode::kResourceExhausted,
+               StrCat("a message of ", message.payload.size(), " bytes from slot ", link.from.slot,
+                      " is dropped: the limit here is ", context_.options.max_message_bytes)));
     return Outcome::kConsumed;
   }
   context_.CountAlone(Counter::kMessagesReceived);
@@ -376,10 +375,10 @@ Inbound::Outcome Inbound::TakeFragment(InLink& link, std::uint32_t number,
     if (assembly.total != 0) EndAssembly(link, true);
     if (header.total > most) {
       context_.Count(Counter::kAssembliesLost);
-      context_.Report(Status(StatusCode::kResourceExhausted,
-                             StrCat("a message of ", header.total, " bytes from slot ",
-                                    link.from.slot, " is refused: the limit here is ",
-                                    context_.options.max_message_bytes)));
+      context_.Report(
+          Status(StatusCode::kResourceExhausted,
+                 StrCat("a message of ", header.total, " bytes from slot ", link.from.slot,
+                        " is refused: the limit here is ", context_.options.max_message_bytes)));
       return Outcome::kConsumed;
     }
     if (header.total > context_.options.reassembly_bytes - reserved_) return Outcome::kStalled;
@@ -412,10 +411,10 @@ void Inbound::EndAssembly(InLink& link, bool lost) {
   if (assembly.total == 0) return;
   if (lost) {
     context_.Count(Counter::kAssembliesLost);
-    context_.Report(Status(StatusCode::kDataLoss,
-                           StrCat("a message of ", assembly.total, " bytes from slot ",
-                                  link.from.slot, " is lost: its sender stopped at ",
-                                  assembly.received)));
+    context_.Report(
+        Status(StatusCode::kDataLoss,
+               StrCat("a message of ", assembly.total, " bytes from slot ", link.from.slot,
+                      " is lost: its sender stopped at ", assembly.received)));
   }
   reserved_ -= assembly.total;
   if (assembly.total > spare_size_ && assembly.total <= kMostSpare) {

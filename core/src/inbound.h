@@ -11,6 +11,7 @@
 
 #include "ivmq/node.h"
 #include "ivmq/ring.h"
+
 #include "src/node_context.h"
 
 namespace ivmq {
@@ -102,8 +103,8 @@ class Inbound {
   bool polling_ = false;
   std::atomic<bool> housekeeping_due_{true};
 
-  std::vector<std::byte> copy_;  // where a message stands while it is handled
-  std::uint64_t reserved_ = 0;   // bytes of all assemblies
+  std::vector<std::byte> copy_;         // where a message stands while it is handled
+  std::uint64_t reserved_ = 0;          // bytes of all assemblies
   std::unique_ptr<std::byte[]> spare_;  // of the last one: always-new memory is slow
   std::uint64_t spare_size_ = 0;
 };

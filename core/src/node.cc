@@ -29,8 +29,8 @@ constexpr nanoseconds kNet = std::chrono::seconds(1);
 constexpr nanoseconds kFirstPoll = std::chrono::microseconds(50);
 // The clock costs as much as several looks.
 constexpr int kLooksPerClock = 16;
-// After so many looks (a few microseconds) nobody seems to be at work on an answer on another core, so
-// give this one away between looks.
+// After so many looks (a few microseconds) nobody seems to be at work on an answer on another core,
+// so give this one away between looks.
 constexpr int kTightLooks = 128;
 
 std::string AnonymousName() {
@@ -106,10 +106,10 @@ Result<std::unique_ptr<Node>> Node::Open(std::unique_ptr<Transport> transport,
                                          NodeOptions options) {
   if (options.name.empty()) options.name = AnonymousName();
   if (options.reassembly_bytes < options.max_message_bytes) {
-    return Status(StatusCode::kInvalidArgument,
-                  StrCat("reassembly_bytes ", options.reassembly_bytes,
-                         " is less than max_message_bytes ", options.max_message_bytes,
-                         ": the largest message could never be put together"));
+    return Status(
+        StatusCode::kInvalidArgument,
+        StrCat("reassembly_bytes ", options.reassembly_bytes, " is less than max_message_bytes ",
+               options.max_message_bytes, ": the largest message could never be put together"));
   }
   // The largest assembly is a message with its frame and type name.
   options.reassembly_bytes += sizeof(layout::Frame) + kMaxTypeName;
@@ -138,8 +138,8 @@ Result<std::unique_ptr<Node>> Node::Open(std::unique_ptr<Transport> transport,
   impl->armed = Armed(context.slot().armed);
   impl->outbound = std::make_unique<Outbound>(context, *impl->sleeper);
   impl->inbound = std::make_unique<Inbound>(context);
-  impl->heartbeat = std::make_unique<Heartbeat>(context, *impl->outbound, *impl->inbound,
-                                                *impl->sleeper);
+  impl->heartbeat =
+      std::make_unique<Heartbeat>(context, *impl->outbound, *impl->inbound, *impl->sleeper);
   context.table.WakeAll(*context.transport);
   return std::unique_ptr<Node>(new Node(std::move(impl)));
 }
@@ -156,7 +156,7 @@ const std::string& Node::name() const noexcept { return impl_->context.options.n
 const Transport& Node::transport() const noexcept { return *impl_->context.transport; }
 const Region& Node::region() const noexcept { return impl_->context.region; }
 
-// ---- Peers ----------------------------------------------------------------------------------------
+// ---- Peers ----
 
 PeerSnapshot Node::Peers() const {
   PeerSnapshot snapshot = impl_->context.table.Snapshot();
@@ -200,7 +200,7 @@ void Node::SetPeerWatcher(std::function<void(const PeerSnapshot&)> watcher) {
   impl_->heartbeat->WakeOnPeerChange();
 }
 
-// ---- Sending --------------------------------------------------------------------------------------
+// ---- Sending ----
 
 SendResult Node::Send(PeerId to, const MessageType& type, std::span<const std::byte> message,
                       const SendOptions& options) {
@@ -254,7 +254,7 @@ void Batch::Commit() {
   outbound_.Publish(*link_, std::exchange(messages_, 0), std::exchange(bytes_, 0));
 }
 
-// ---- Receiving ------------------------------------------------------------------------------------
+// ---- Receiving ----
 
 std::size_t Node::PollWith(HandlerFunction handler, void* context, std::size_t limit) {
   Impl& impl = *impl_;
@@ -353,7 +353,7 @@ bool Node::Arm() {
   return true;
 }
 
-// ---- Figures --------------------------------------------------------------------------------------
+// ---- Figures ----
 
 std::uint64_t Node::counter(Counter counter) const noexcept {
   const auto index = static_cast<std::size_t>(counter);

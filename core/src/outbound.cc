@@ -19,7 +19,8 @@ using std::chrono::nanoseconds;
 
 constexpr nanoseconds kNet = std::chrono::seconds(1);
 constexpr nanoseconds kFirstPoll = std::chrono::microseconds(50);
-// Looks for room before a waiting sender sleeps: the consumer is probably at work on this very ring.
+// Looks for room before a waiting sender sleeps: the consumer is probably at work on this very
+// ring.
 constexpr int kRoomSpins = 200;
 
 void Add(std::atomic<std::uint64_t>& counter, std::uint64_t amount) noexcept {
@@ -96,15 +97,9 @@ SendResult Outbound::CarveFor(OutLink& link, PeerId to) {
     return carved.status().code() == StatusCode::kUnavailable ? SendResult::kPeerGone
                                                               : SendResult::kNoRoom;
   }
+  // The consumer looks at its row of the directory when the first message makes it look at
+  // anything.
   Adopt(link, to, carved->cell.ToWord(), Producer(carved->ring), carved->ring.header->space_armed);
-  // The consumer may be asleep: it must see that its row of the directory has changed.
-  if (link.wakeable) {
-    FullFence();
-    if (link.wake_check.MustRing(context_.region.slot(to.slot).armed)) {
-      context_.transport->Ring(link.ivposition, link.vector);
-      Add(link.doorbells, 1);
-    }
-  }
   return SendResult::kOk;
 }
 
@@ -271,10 +266,9 @@ SendResult Outbound::SendLarge(OutLink& link, PeerId to, const MessageType& type
         cell_word = link.cell_word;
       }
       // Records of an eighth of the ring: the consumer takes one out while the next is written.
-      const std::uint64_t piece = std::min(
-          total - offset,
-          (link.producer.max_payload() + layout::kRecordHeader) / 4 - layout::kRecordHeader -
-              kOverhead);
+      const std::uint64_t piece =
+          std::min(total - offset, (link.producer.max_payload() + layout::kRecordHeader) / 4 -
+                                       layout::kRecordHeader - kOverhead);
       record_bytes = kOverhead + piece;
       std::span<std::byte> record;
       const SendResult result = ClaimRecord(link, to, record_bytes, &record);

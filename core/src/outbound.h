@@ -13,6 +13,7 @@
 #include "ivmq/node.h"
 #include "ivmq/ring.h"
 #include "ivmq/wake.h"
+
 #include "src/node_context.h"
 #include "src/sleeper.h"
 #include "src/spin_lock.h"

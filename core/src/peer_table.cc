@@ -5,11 +5,15 @@
 #include <cstdio>
 #include <cstring>
 #include <fstream>
+#include <stdexcept>
 #include <thread>
 #include <utility>
 
+#include <boost/regex/pending/unicode_iterator.hpp>
+
 #include "ivmq/arena.h"
 #include "ivmq/fence.h"
+
 #include "src/str_cat.h"
 
 namespace ivmq {
@@ -23,8 +27,8 @@ using layout::PeerState;
 
 using Clock = std::chrono::steady_clock;
 
-// A claim takes microseconds. One that stands still for so long is dead or stopped, and loses nothing but
-// its claim if it goes on: it owns no ring before it is live.
+// A claim takes microseconds. One that stands still for so long is dead or stopped, and loses
+// nothing but its claim if it goes on: it owns no ring before it is live.
 constexpr std::chrono::seconds kClaimLimit{2};
 constexpr std::chrono::microseconds kClaimRetry{200};
 
@@ -60,8 +64,8 @@ Life LoadLife(const PeerSlot& slot) {
   return Life::FromWord(slot.life.load(std::memory_order_acquire));
 }
 
-// The owner stores name_incarnation after the identity, so that a claimer that has not got so far is not
-// taken for the slot's previous owner.
+// The owner stores name_incarnation after the identity, so that a claimer that has not got so far
+// is not taken for the slot's previous owner.
 bool HasIdentity(const PeerSlot& slot, const Life& life) {
   return slot.name_incarnation.load(std::memory_order_acquire) == life.incarnation;
 }
@@ -132,6 +136,16 @@ Status CheckName(std::string_view name) {
               StrCat("a peer's name has no blanks and no control characters; this one has byte ",
                      static_cast<int>(byte))};
     }
+  }
+  try {
+    using Decoder = boost::u8_to_u32_iterator<std::string_view::const_iterator>;
+    for (Decoder at(name.begin(), name.begin(), name.end()),
+         end(name.end(), name.begin(), name.end());
+         at != end; ++at) {
+      (void)*at;
+    }
+  } catch (const std::out_of_range&) {
+    return {StatusCode::kInvalidArgument, "a peer's name is UTF-8; this one is not"};
   }
   return {};
 }
@@ -224,7 +238,8 @@ Result<ClaimedSlot> PeerTable::Claim(const ClaimRequest& request, Transport& tra
     }
     if (!target) {
       return Status(StatusCode::kResourceExhausted,
-                    StrCat("all ", slots, " peer slots are taken; end a peer, run `ivmq forget` for "
+                    StrCat("all ", slots,
+                           " peer slots are taken; end a peer, run `ivmq forget` for "
                            "durable ones that are gone, or format the region with more peers"));
     }
 
@@ -259,8 +274,8 @@ Result<ClaimedSlot> PeerTable::Claim(const ClaimRequest& request, Transport& tra
     // Of two claimers of one name at least one sees the other's from here on.
     FullFence();
 
-    // LIVE beats CLAIMING; among claimers the lower slot wins, so it waits for the higher ones, which may
-    // have looked before it had written its name.
+    // LIVE beats CLAIMING; among claimers the lower slot wins, so it waits for the higher ones,
+    // which may have looked before it had written its name.
     enum class Verdict : std::uint8_t { kWon, kLost, kAgain } verdict = Verdict::kWon;
     Status held;
     for (std::uint32_t s = 0; s < slots && verdict == Verdict::kWon; ++s) {
@@ -269,8 +284,7 @@ Result<ClaimedSlot> PeerTable::Claim(const ClaimRequest& request, Transport& tra
       for (;;) {
         const Life life = LoadLife(other);
         if (!HasName(other, life, name)) break;
-        if (life.state == PeerState::kLive ||
-            (life.state == PeerState::kClaiming && s < *target)) {
+        if (life.state == PeerState::kLive || (life.state == PeerState::kClaiming && s < *target)) {
           held = NameIsHeld(request.name, s, other, life);
           verdict = Verdict::kLost;
           break;
@@ -290,9 +304,10 @@ Result<ClaimedSlot> PeerTable::Claim(const ClaimRequest& request, Transport& tra
         return ClaimedSlot{{*target, live.incarnation}, live.ToWord(), is_resumption};
       }
       unlock();
-      return Status(StatusCode::kUnavailable,
-                    StrCat("the claim of '", request.name, "' on slot ", *target,
-                           " was ended by another peer, which took this process for dead; try again"));
+      return Status(
+          StatusCode::kUnavailable,
+          StrCat("the claim of '", request.name, "' on slot ", *target,
+                 " was ended by another peer, which took this process for dead; try again"));
     }
     // Back to what it was; the incarnation stays used up.
     Life back = before;
@@ -359,9 +374,9 @@ void PeerTable::Reclaim() const {
   for (std::uint32_t dead = 0; dead < slots; ++dead) {
     const Life life = LoadLife(region_.slot(dead));
     if (life.state != PeerState::kDead || IsDurable(life)) continue;
-    // A ring goes when both its ends are dead. One living end frees it by itself: the producer stops
-    // writing first, the consumer takes out what is left. A durable end keeps what it has not read, but
-    // needs no ring to somebody who is gone.
+    // A ring goes when both its ends are dead. One living end frees it by itself: the producer
+    // stops writing first, the consumer takes out what is left. A durable end keeps what it has not
+    // read, but needs no ring to somebody who is gone.
     bool in_use = false;
     for (std::uint32_t other = 0; other < slots; ++other) {
       const Life other_life = LoadLife(region_.slot(other));

@@ -2,12 +2,13 @@
 
 #include <algorithm>
 #include <bit>
-#include <boost/crc.hpp>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <random>
 #include <utility>
+
+#include <boost/crc.hpp>
 
 #include "src/str_cat.h"
 
@@ -78,8 +79,8 @@ std::string Hex(std::uint64_t value) {
   return text.data();
 }
 
-// What a geometry must satisfy for every computed address to lie inside the region. Returns the first
-// thing that is wrong, or nothing.
+// What a geometry must satisfy for every computed address to lie inside the region. Returns the
+// first thing that is wrong, or nothing.
 std::string FindFault(const Geometry& g) {
   if (!std::has_single_bit(g.region_size)) {
     return StrCat("region_size ", g.region_size, " is not a power of two");
@@ -156,7 +157,8 @@ Result<Geometry> PlanGeometry(std::uint64_t region_size, const FormatOptions& op
                           std::bit_ceil(std::min(region_size, std::uint64_t{1} << 62))));
   }
   if (options.max_peers < 2 || options.max_peers > layout::kLimitMaxPeers) {
-    return invalid(StrCat("max_peers ", options.max_peers, ": must be 2..", layout::kLimitMaxPeers));
+    return invalid(
+        StrCat("max_peers ", options.max_peers, ": must be 2..", layout::kLimitMaxPeers));
   }
   if (options.ring_capacity != 0 && (!std::has_single_bit(options.ring_capacity) ||
                                      options.ring_capacity < layout::kMinRingCapacity ||
@@ -170,9 +172,9 @@ Result<Geometry> PlanGeometry(std::uint64_t region_size, const FormatOptions& op
   g.max_peers = options.max_peers;
   g.peer_table_offset = sizeof(Header);
   g.directory_offset = g.peer_table_offset + g.max_peers * sizeof(layout::PeerSlot);
-  g.owners_offset = RoundUp(
-      g.directory_offset + std::uint64_t{g.max_peers} * g.max_peers * sizeof(std::uint64_t),
-      layout::kCacheLine);
+  g.owners_offset =
+      RoundUp(g.directory_offset + std::uint64_t{g.max_peers} * g.max_peers * sizeof(std::uint64_t),
+              layout::kCacheLine);
   g.unit_size =
       static_cast<std::uint32_t>(std::max<std::uint64_t>(layout::kPage, region_size / kMostUnits));
   const std::uint64_t most_units = region_size / g.unit_size;
@@ -207,9 +209,8 @@ Result<Geometry> PlanGeometry(std::uint64_t region_size, const FormatOptions& op
 }
 
 bool IsAllZero(std::span<const std::byte> memory) noexcept {
-  return memory.empty() ||
-         (memory[0] == std::byte{0} &&
-          std::memcmp(memory.data(), memory.data() + 1, memory.size() - 1) == 0);
+  return memory.empty() || (memory[0] == std::byte{0} &&
+                            std::memcmp(memory.data(), memory.data() + 1, memory.size() - 1) == 0);
 }
 
 Status Format(std::span<std::byte> memory, const FormatOptions& options) {
@@ -248,7 +249,8 @@ Status Format(std::span<std::byte> memory, const FormatOptions& options) {
   auto* header = reinterpret_cast<Header*>(memory.data());
   std::memcpy(memory.data() + offsetof(Header, crc), bytes.data() + offsetof(Header, crc),
               bytes.size() - offsetof(Header, crc));
-  // A region without these is not formatted: a crash before this point leaves nothing that attaches.
+  // A region without these is not formatted: a crash before this point leaves nothing that
+  // attaches.
   header->version.store(f.version, std::memory_order_release);
   header->magic.store(f.magic, std::memory_order_release);
   return {};
@@ -300,10 +302,10 @@ Result<Region> Region::Attach(std::span<std::byte> memory) {
     return Status(StatusCode::kDataLoss, "the region's header is damaged: " + fault);
   }
   if (g.region_size > memory.size()) {
-    return Status(StatusCode::kOutOfRange,
-                  StrCat("the region was formatted with ", g.region_size,
-                         " bytes, but only ", memory.size(),
-                         " are there: the file was truncated, or the device is too small"));
+    return Status(
+        StatusCode::kOutOfRange,
+        StrCat("the region was formatted with ", g.region_size, " bytes, but only ", memory.size(),
+               " are there: the file was truncated, or the device is too small"));
   }
   return Region(memory.data(), g);
 }

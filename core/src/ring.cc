@@ -31,9 +31,8 @@ Result<Producer> Producer::Recover(RingView ring) {
     return producer;
   }
   if (released % layout::kRecordAlign != 0) {
-    return Status(StatusCode::kDataLoss,
-                  StrCat("the ring's released position ", released, " is not a multiple of ",
-                         layout::kRecordAlign));
+    return Status(StatusCode::kDataLoss, StrCat("the ring's released position ", released,
+                                                " is not a multiple of ", layout::kRecordAlign));
   }
   std::uint64_t position = released;
   bool is_open = true;
@@ -49,7 +48,8 @@ Result<Producer> Producer::Recover(RingView ring) {
       is_open = false;
       break;
     }
-    const bool is_record = kind == RecordKind::kData && length <= producer.max_payload_ && size <= room;
+    const bool is_record =
+        kind == RecordKind::kData && length <= producer.max_payload_ && size <= room;
     const bool is_pad = kind == RecordKind::kPad && size == room;
     if (!tag_matches || !(is_record || is_pad) || position + size - released >= ring.capacity) {
       return Status(StatusCode::kDataLoss,
@@ -84,7 +84,8 @@ void Producer::Close() noexcept {
   Abort();
   if (limit_ == 0) return;
   limit_ = 0;
-  // The commit word behind the last record was cleared at its commit, so there is room for the mark.
+  // The commit word behind the last record was cleared at its commit, so there is room for the
+  // mark.
   ring_.CommitWordAt(first_).store(layout::CommitWord(first_, RecordKind::kEnd, 0),
                                    std::memory_order_release);
 }

@@ -27,10 +27,10 @@ timespec ToTimespec(nanoseconds duration) {
 
 Status SystemError(const char* what) {
   const int error = errno;
-  return {error == EMFILE || error == ENFILE ? StatusCode::kResourceExhausted
-                                             : StatusCode::kInternal,
-          StrCat(what, ": ", std::strerror(error),
-                 error == EMFILE ? "; raise the limit of open files (ulimit -n)" : "")};
+  return {
+      error == EMFILE || error == ENFILE ? StatusCode::kResourceExhausted : StatusCode::kInternal,
+      StrCat(what, ": ", std::strerror(error),
+             error == EMFILE ? "; raise the limit of open files (ulimit -n)" : "")};
 }
 
 }  // namespace

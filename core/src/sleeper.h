@@ -1,6 +1,6 @@
-// Where the threads of a node sleep: one epoll set over its doorbell, its server's socket, a timer and an
-// event of its own. Several threads may sleep at once (the poller, and senders that wait for space); one of
-// them waits in the kernel for all.
+// Where the threads of a node sleep: one epoll set over its doorbell, its server's socket, a timer
+// and an event of its own. Several threads may sleep at once (the poller, and senders that wait for
+// space); one of them waits in the kernel for all.
 #ifndef IVMQ_SLEEPER_H_
 #define IVMQ_SLEEPER_H_
 
@@ -24,10 +24,11 @@ class Sleeper {
   Sleeper(const Sleeper&) = delete;
   Sleeper& operator=(const Sleeper&) = delete;
 
-  // Take a ticket, then look whether there is work, then sleep with the ticket: what happens between the
-  // ticket and the sleep ends the sleep at once.
+  // Take a ticket, then look whether there is work, then sleep with the ticket: what happens
+  // between the ticket and the sleep ends the sleep at once.
   [[nodiscard]] std::uint64_t Ticket();
-  // Returns false when `timeout` has passed, true after any event (perhaps one meant for another thread).
+  // Returns false when `timeout` has passed, true after any event (perhaps one meant for another
+  // thread).
   bool Sleep(std::chrono::nanoseconds timeout, std::uint64_t ticket);
   // Ends every sleep.
   void Notify() noexcept;
@@ -52,8 +53,8 @@ class Sleeper {
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::uint64_t ticket_ = 0;   // grows with each event
-  bool has_leader_ = false;    // somebody waits in the kernel
+  std::uint64_t ticket_ = 0;  // grows with each event
+  bool has_leader_ = false;   // somebody waits in the kernel
 };
 
 }  // namespace ivmq

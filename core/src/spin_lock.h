@@ -1,4 +1,5 @@
-// A lock for a few dozen instructions. Taking it costs one locked instruction, giving it back a store.
+// A lock for a few dozen instructions. Taking it costs one locked instruction, giving it back a
+// store.
 #ifndef IVMQ_SPIN_LOCK_H_
 #define IVMQ_SPIN_LOCK_H_
 

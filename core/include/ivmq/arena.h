@@ -1,4 +1,5 @@
-// The arena: carves rings out of units and takes them back, safely against a crash at any instruction.
+// The arena: carves rings out of units and takes them back, safely against a crash at any
+// instruction.
 #ifndef IVMQ_ARENA_H_
 #define IVMQ_ARENA_H_
 
@@ -28,11 +29,11 @@ class Arena {
  public:
   explicit Arena(const Region& region) : region_(region) {}
 
-  // Carves an empty ring for the pair and makes its cell live: as large as the fill of the arena allows,
-  // small if nothing else is left. Only the living producer may call it, one thread at a time; a ring
-  // that the cell holds already is replaced, so its consumer must have closed it or be dead.
-  // RESOURCE_EXHAUSTED, with the numbers, if there is no room; UNAVAILABLE if that incarnation of the
-  // consumer is gone; ABORTED if others were faster again and again.
+  // Carves an empty ring for the pair and makes its cell live: as large as the fill of the arena
+  // allows, small if nothing else is left. Only the living producer may call it, one thread at a
+  // time; a ring that the cell holds already is replaced, so its consumer must have closed it or be
+  // dead. RESOURCE_EXHAUSTED, with the numbers, if there is no room; UNAVAILABLE if that
+  // incarnation of the consumer is gone; ABORTED if others were faster again and again.
   Result<CarvedRing> Carve(std::uint32_t consumer, std::uint32_t producer,
                            std::uint32_t producer_incarnation,
                            std::uint32_t consumer_incarnation) const;

@@ -16,8 +16,8 @@
 
 namespace ivmq {
 
-// Orders every earlier store before every later load. It stands between "publish a record" and "look
-// whether the consumer sleeps", and between "say that I sleep" and "look at the rings again".
+// Orders every earlier store before every later load. It stands between "publish a record" and
+// "look whether the consumer sleeps", and between "say that I sleep" and "look at the rings again".
 inline void FullFence() noexcept {
 #ifdef IVMQ_THREAD_SANITIZER
   // ThreadSanitizer does not model fences; a read-modify-write is one on x86.

@@ -1,5 +1,5 @@
-// Every byte of an ivmq region. docs/wire-format.md is the prose twin of this file; a golden dump in
-// tests/unit/core/wire_format_test.cc holds the two together.
+// Every byte of an ivmq region. docs/wire-format.md is the prose twin of this file; a golden dump
+// in tests/unit/core/wire_format_test.cc holds the two together.
 //
 //   0        Header          one page; immutable fields first, under a CRC32C
 //   4096     PeerSlot[]      max_peers slots of 2 KiB
@@ -8,8 +8,8 @@
 //            arena           units of unit_size bytes; a ring is a run of units
 //
 // All numbers are little-endian; everything is addressed by offset from the region's start. Whoever
-// maps the region can write all of it, so a reader loads a word once, checks it, and keeps it private.
-// Beside each mutable word stands who writes it.
+// maps the region can write all of it, so a reader loads a word once, checks it, and keeps it
+// private. Beside each mutable word stands who writes it.
 #ifndef IVMQ_LAYOUT_H_
 #define IVMQ_LAYOUT_H_
 
@@ -19,7 +19,8 @@
 #include <cstdint>
 
 #if !defined(__x86_64__)
-#error "ivmq supports x86-64 only: its sleep/wake protocol is verified for x86-TSO and no other target"
+#error \
+    "ivmq supports x86-64 only: its sleep/wake protocol is verified for x86-TSO and no other target"
 #endif
 
 namespace ivmq::layout {
@@ -32,7 +33,7 @@ using Word32 = std::atomic<std::uint32_t>;
 static_assert(Word::is_always_lock_free && sizeof(Word) == 8);
 static_assert(Word32::is_always_lock_free && sizeof(Word32) == 4);
 
-// ---- Header ---------------------------------------------------------------------------------------
+// ---- Header ----
 
 inline constexpr std::uint64_t kMagic = 0x4d48532d514d5649;  // the bytes "IVMQ-SHM"
 // A reader refuses another major version. A minor version only adds what older code may ignore.
@@ -46,34 +47,34 @@ inline constexpr std::uint32_t kLimitMaxPeers = 1024;
 
 struct Header {
   // Immutable: written once by Format(), covered by `crc`.
-  Word magic;            // 0   kMagic; stored last, with release
-  Word32 version;        // 8   major << 16 | minor; stored just before magic
-  std::uint32_t crc;     // 12  CRC32C of bytes 0-11 and 16-127
-  std::uint64_t region_size;         // 16  a power of two
-  std::uint32_t features_required;   // 24
-  std::uint32_t features_optional;   // 28
+  Word magic;                              // 0   kMagic; stored last, with release
+  Word32 version;                          // 8   major << 16 | minor; stored just before magic
+  std::uint32_t crc;                       // 12  CRC32C of bytes 0-11 and 16-127
+  std::uint64_t region_size;               // 16  a power of two
+  std::uint32_t features_required;         // 24
+  std::uint32_t features_optional;         // 28
   std::array<std::uint8_t, 16> region_id;  // 32  random; tells two regions apart
-  std::uint32_t max_peers;           // 48  2..1024
-  std::uint32_t peer_stride;         // 52  sizeof(PeerSlot)
-  std::uint64_t peer_table_offset;   // 56
-  std::uint64_t directory_offset;    // 64
-  std::uint64_t owners_offset;       // 72
-  std::uint64_t arena_offset;        // 80  a multiple of kPage
-  std::uint32_t unit_size;           // 88  a power of two, at least kPage
-  std::uint32_t unit_count;          // 92
-  std::uint32_t small_unit_first;    // 96  units from here on hold small rings only
-  std::uint32_t ring_capacity;       // 100 of the first rings; later ones are half as large
-  std::uint32_t ring_capacity_small; // 104 of rings carved when the large part is used up
-  std::uint32_t reserved0;           // 108 0
-  std::uint64_t formatted_at;        // 112 ns since the Unix epoch
-  std::uint64_t reserved1;           // 120 0
+  std::uint32_t max_peers;                 // 48  2..1024
+  std::uint32_t peer_stride;               // 52  sizeof(PeerSlot)
+  std::uint64_t peer_table_offset;         // 56
+  std::uint64_t directory_offset;          // 64
+  std::uint64_t owners_offset;             // 72
+  std::uint64_t arena_offset;              // 80  a multiple of kPage
+  std::uint32_t unit_size;                 // 88  a power of two, at least kPage
+  std::uint32_t unit_count;                // 92
+  std::uint32_t small_unit_first;          // 96  units from here on hold small rings only
+  std::uint32_t ring_capacity;             // 100 of the first rings; later ones are half as large
+  std::uint32_t ring_capacity_small;       // 104 of rings carved when the large part is used up
+  std::uint32_t reserved0;                 // 108 0
+  std::uint64_t formatted_at;              // 112 ns since the Unix epoch
+  std::uint64_t reserved1;                 // 120 0
 
   // Mutable.
-  Word server_epoch;     // 128 server: grows by one each time a server takes the region over
-  Word32 server_pid;     // 136 server: 0 when it left in order
-  Word32 server_vectors; // 140 server: eventfds a client has
+  Word server_epoch;      // 128 server: grows by one each time a server takes the region over
+  Word32 server_pid;      // 136 server: 0 when it left in order
+  Word32 server_vectors;  // 140 server: eventfds a client has
   std::array<std::uint8_t, 112> pad0;  // 144
-  Word peers_generation;  // 256 whoever changes a slot's life word adds one afterwards
+  Word peers_generation;               // 256 whoever changes a slot's life word adds one afterwards
   std::array<std::uint8_t, kPage - 264> pad1;
 };
 static_assert(sizeof(Header) == kPage);
@@ -86,7 +87,7 @@ static_assert(offsetof(Header, formatted_at) == 112 && offsetof(Header, server_e
 static_assert(offsetof(Header, peers_generation) == 256);
 inline constexpr std::size_t kHeaderImmutableBytes = offsetof(Header, server_epoch);
 
-// ---- Peer table -----------------------------------------------------------------------------------
+// ---- Peer table ----
 
 enum class PeerState : std::uint8_t {
   kFree = 0,
@@ -95,9 +96,9 @@ enum class PeerState : std::uint8_t {
   kDead = 3,  // confirmed; a durable slot waits for its name, another one for its rings to be freed
 };
 
-inline constexpr std::uint8_t kPeerDurable = 1;    // slot and rings outlive the process
-inline constexpr std::uint8_t kPeerCanRing = 2;    // can ring other peers' doorbells
-inline constexpr std::uint8_t kPeerWakeable = 4;   // sleeps on a doorbell; producers look at `armed`
+inline constexpr std::uint8_t kPeerDurable = 1;   // slot and rings outlive the process
+inline constexpr std::uint8_t kPeerCanRing = 2;   // can ring other peers' doorbells
+inline constexpr std::uint8_t kPeerWakeable = 4;  // sleeps on a doorbell; producers look at `armed`
 
 // "This peer has no ivposition": a plain device, a host file. ivmqd never lends this id.
 inline constexpr std::uint16_t kNoIvposition = 0xffff;
@@ -128,50 +129,52 @@ enum class Counter : std::uint8_t {
   kBytesSent,
   kMessagesReceived,
   kBytesReceived,
-  kDoorbellsRung,     // doorbells this peer wrote
-  kSleeps,            // times it slept
-  kWakeups,           // sleeps that a doorbell ended
-  kNetFinds,          // sleeps after which the once-a-second look found what no doorbell announced: 0
-  kRingsFull,         // sends that found too little space
-  kDropped,           // messages dropped because the sender chose so
-  kRedelivered,       // messages handled again after a restart
-  kRingsPoisoned,     // rings given up because of bytes that no correct peer writes
+  kDoorbellsRung,  // doorbells this peer wrote
+  kSleeps,         // times it slept
+  kWakeups,        // sleeps that a doorbell ended
+  kNetFinds,       // sleeps after which the once-a-second look found what no doorbell announced: 0
+  kRingsFull,      // sends that found too little space
+  kDropped,        // messages dropped because the sender chose so
+  kRedelivered,    // messages handled again after a restart
+  kRingsPoisoned,  // rings given up because of bytes that no correct peer writes
   kFragmentsReceived,
-  kAssembliesLost,    // large messages whose sender vanished midway or broke the rules
-  kUnhandled,         // typed messages nobody handles
-  kUnparsable,        // typed messages whose bytes do not parse
+  kAssembliesLost,  // large messages whose sender vanished midway or broke the rules
+  kUnhandled,       // typed messages nobody handles
+  kUnparsable,      // typed messages whose bytes do not parse
   kCount,
 };
 inline constexpr std::size_t kCounterWords = 32;
 static_assert(static_cast<std::size_t>(Counter::kCount) <= kCounterWords);
 
 struct PeerSlot {
-  // Identity. Life: whoever claims, kills or frees the slot, by compare-and-swap. The rest: the owner
-  // while it is claiming.
-  Word life;              // 0
+  // Identity. Life: whoever claims, kills or frees the slot, by compare-and-swap. The rest: the
+  // owner while it is claiming.
+  Word life;                    // 0
   std::array<Word, 2> boot_id;  // 8   /proc/sys/kernel/random/boot_id of the owner's kernel
-  Word lock_domain;       // 24  0, or: byte <slot> of the region file is locked while the owner lives;
-                          //     a hash of boot id, device and inode, so only those compare who see the lock
-  Word32 pid;             // 32  in the owner's own pid namespace; for people
-  Word32 vector;          // 36  doorbell vector of the owner
-  Word claimed_at;        // 40  ns since the Unix epoch by the owner's clock; for people
-  Word32 name_incarnation;  // 48  the name below belongs to this incarnation; stored after it, release
-  Word32 reserved0;       // 52
-  Word reserved1;         // 56
+  Word lock_domain;  // 24  0, or: byte <slot> of the region file is locked while the owner lives;
+                     //     a hash of boot id, device and inode, so only those compare who see the
+                     //     lock
+  Word32 pid;        // 32  in the owner's own pid namespace; for people
+  Word32 vector;     // 36  doorbell vector of the owner
+  Word claimed_at;   // 40  ns since the Unix epoch by the owner's clock; for people
+  Word32
+      name_incarnation;  // 48  the name below belongs to this incarnation; stored after it, release
+  Word32 reserved0;      // 52
+  Word reserved1;        // 56
   std::array<Word, kNameBytes / 8> name;  // 64  UTF-8, padded with NUL
 
-  Word heartbeat;         // 128 owner: grows four times a second
+  Word heartbeat;  // 128 owner: grows four times a second
   std::array<std::uint8_t, 120> pad0;
-  Word armed;             // 256 owner: odd = about to sleep or asleep, even = awake
+  Word armed;  // 256 owner: odd = about to sleep or asleep, even = awake
   std::array<std::uint8_t, 120> pad1;
-  Word inbound_changes;   // 384 producers add one after storing a cell of this slot's directory row
+  Word inbound_changes;  // 384 producers add one after storing a cell of this slot's directory row
   std::array<std::uint8_t, 120> pad2;
   std::array<Word, kCounterWords> counters;  // 512 owner: indexed by Counter
 
   // Services offered: a seqlock over NUL-terminated full service names.
-  Word services_sequence;    // 768 owner: odd while the text changes
-  Word32 services_bytes;     // 776 owner
-  Word32 services_count;     // 780 owner
+  Word services_sequence;                                 // 768 owner: odd while the text changes
+  Word32 services_bytes;                                  // 776 owner
+  Word32 services_count;                                  // 780 owner
   std::array<Word, kServiceTextBytes / 8> services_text;  // 784 owner
 };
 static_assert(sizeof(PeerSlot) == 2048);
@@ -182,7 +185,7 @@ static_assert(offsetof(PeerSlot, inbound_changes) == 384 && offsetof(PeerSlot, c
 static_assert(offsetof(PeerSlot, services_sequence) == 768);
 static_assert(offsetof(PeerSlot, services_text) == 784);
 
-// ---- Ring directory and arena ---------------------------------------------------------------------
+// ---- Ring directory and arena ----
 
 enum class CellState : std::uint8_t {
   kEmpty = 0,    // no ring; the generation is that of the last one
@@ -191,10 +194,11 @@ enum class CellState : std::uint8_t {
 };
 
 // A directory cell: generation << 32 | first unit << 8 | log2(capacity) << 2 | state.
-// Written by the column's producer; whoever frees the ring of a dead producer uses compare-and-swap.
+// Written by the column's producer; whoever frees the ring of a dead producer uses
+// compare-and-swap.
 struct Cell {
-  std::uint32_t generation = 0;  // grows by one at each carving for this pair
-  std::uint32_t first_unit = 0;  // 24 bits
+  std::uint32_t generation = 0;    // grows by one at each carving for this pair
+  std::uint32_t first_unit = 0;    // 24 bits
   std::uint8_t capacity_log2 = 0;  // 6 bits
   CellState state = CellState::kEmpty;
 
@@ -225,7 +229,7 @@ struct Owner {
   }
 };
 
-// ---- Ring -----------------------------------------------------------------------------------------
+// ---- Ring ----
 
 inline constexpr std::uint32_t kMinRingCapacity = 16U << 10;   // also that of small rings
 inline constexpr std::uint32_t kMaxRingCapacity = 256U << 20;  // record lengths have 28 bits
@@ -237,27 +241,27 @@ inline constexpr std::uint64_t kRingClosed = ~std::uint64_t{0};
 // The descriptor at the head of a ring; the data follows it.
 struct RingHeader {
   // Written by the producer before its directory cell becomes live.
-  Word32 magic;                  // 0   kRingMagic
-  Word32 capacity_log2;          // 4   data bytes
-  Word32 cell;                   // 8   index of its directory cell
-  Word32 generation;             // 12  of that cell
-  Word32 producer_incarnation;   // 16  updated by a durable producer's successor
-  Word32 consumer_incarnation;   // 20  that the ring was carved for
+  Word32 magic;                 // 0   kRingMagic
+  Word32 capacity_log2;         // 4   data bytes
+  Word32 cell;                  // 8   index of its directory cell
+  Word32 generation;            // 12  of that cell
+  Word32 producer_incarnation;  // 16  updated by a durable producer's successor
+  Word32 consumer_incarnation;  // 20  that the ring was carved for
   std::array<std::uint8_t, 104> pad0;
   // Consumer's progress, for its successor and for tools: nobody polls this line.
-  Word delivered;                // 128 consumer: end of the last record given to a handler
-  Word acked;                    // 136 consumer: end of the last record whose handler returned
+  Word delivered;  // 128 consumer: end of the last record given to a handler
+  Word acked;      // 136 consumer: end of the last record whose handler returned
   std::array<std::uint8_t, 112> pad1;
-  Word released;                 // 256 consumer: bytes before this position may be overwritten
+  Word released;  // 256 consumer: bytes before this position may be overwritten
   std::array<std::uint8_t, 120> pad2;
-  Word space_armed;              // 384 producer: odd = waits for space, as PeerSlot::armed
+  Word space_armed;  // 384 producer: odd = waits for space, as PeerSlot::armed
   std::array<std::uint8_t, kPage - 392> pad3;
 };
 static_assert(sizeof(RingHeader) == kPage);
 static_assert(offsetof(RingHeader, delivered) == 128 && offsetof(RingHeader, released) == 256);
 static_assert(offsetof(RingHeader, space_armed) == 384);
 
-// ---- Record ---------------------------------------------------------------------------------------
+// ---- Record ----
 //
 //   0        4        8
 //   +--------+--------+----------------------+ - - - +
@@ -301,7 +305,7 @@ inline constexpr std::size_t kRecordAlign = 8;
   return capacity / 2 - kRecordHeader;
 }
 
-// ---- Frame ----------------------------------------------------------------------------------------
+// ---- Frame ----
 //
 // What a node writes at the start of a record's payload. The message follows it:
 //   kBytes, kTypedById   message

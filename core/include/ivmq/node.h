@@ -1,4 +1,5 @@
-// A node: one attached peer. It has a name, knows the others by theirs, sends and receives messages.
+// A node: one attached peer. It has a name, knows the others by theirs, sends and receives
+// messages.
 //
 //   auto node = ivmq::Node::Open("unix:/run/ivmq/ivmq.sock", {.name = "host"});
 //   auto peer = (*node)->Await("vm1", std::chrono::seconds(5));
@@ -30,23 +31,23 @@ namespace ivmq {
 struct NodeOptions {
   // 1..63 bytes, unique in the region. Empty: "anonymous-" and a number nobody else has.
   std::string name;
-  // An ephemeral peer is forgotten when it ends. A durable one keeps its slot, and the messages it has
-  // not acknowledged, until the name returns or `ivmq forget` drops it.
+  // An ephemeral peer is forgotten when it ends. A durable one keeps its slot, and the messages it
+  // has not acknowledged, until the name returns or `ivmq forget` drops it.
   bool durable = false;
-  // How long Wait() looks at the rings itself before it sleeps. Adaptive: while sleeps turn out longer
-  // than this, it spins for a sixteenth only. 0: sleeps at once. After the first few microseconds, and on
-  // a machine with one core, it yields the core between looks.
+  // How long Wait() looks at the rings itself before it sleeps. Adaptive: while sleeps turn out
+  // longer than this, it spins for a sixteenth only. 0: sleeps at once. After the first few
+  // microseconds, and on a machine with one core, it yields the core between looks.
   std::chrono::nanoseconds spin_budget = std::chrono::microseconds(50);
-  // The longest sleep between two looks where no doorbell can announce a message (this node has none, or
-  // a sender cannot ring). Sleeps start at 50 us and double up to this.
+  // The longest sleep between two looks where no doorbell can announce a message (this node has
+  // none, or a sender cannot ring). Sleeps start at 50 us and double up to this.
   std::chrono::nanoseconds max_poll_interval = std::chrono::milliseconds(1);
-  // False: a message is copied out of the shared memory before the handler sees it, so that its sender
-  // cannot change it meanwhile. True: messages that fit a record are handled in place.
+  // False: a message is copied out of the shared memory before the handler sees it, so that its
+  // sender cannot change it meanwhile. True: messages that fit a record are handled in place.
   bool trust_peers = false;
   // Larger messages are refused at both ends.
   std::uint64_t max_message_bytes = std::uint64_t{64} << 20;
-  // Memory for putting large messages together, for all senders. A sender whose message does not fit
-  // beside the others waits until one is complete. At least max_message_bytes.
+  // Memory for putting large messages together, for all senders. A sender whose message does not
+  // fit beside the others waits until one is complete. At least max_message_bytes.
   std::uint64_t reassembly_bytes = std::uint64_t{256} << 20;
   // Told about what no call returns: a damaged ring, a large message lost midway, a peer that died.
   // Called from any thread of the node, one at a time; must not call the node.
@@ -57,21 +58,21 @@ struct NodeOptions {
 struct Message {
   PeerId from;
   layout::FrameKind kind = layout::FrameKind::kBytes;  // kBytes, kTypedById or kTypedByName
-  std::uint32_t type = 0;       // the sender's choice, or the registered id of a protobuf type
-  std::string_view type_name;   // kTypedByName only
+  std::uint32_t type = 0;      // the sender's choice, or the registered id of a protobuf type
+  std::string_view type_name;  // kTypedByName only
   std::span<const std::byte> payload;
   // The message may have been handled before: its consumer died between `delivered` and `acked`.
   bool redelivered = false;
 };
 
-enum class [[nodiscard]] SendResult : std::uint8_t {
-  kOk,
-  kFull,      // WhenFull::kFail: too little space in the ring now
-  kTimedOut,  // WhenFull::kWait: too little space until the deadline
-  kDropped,   // WhenFull::kDrop: too little space; counted in Counter::kDropped
-  kTooLarge,  // more than max_message_bytes, or a claim larger than a record
-  kPeerGone,  // that incarnation has ended
-  kNoRoom,    // the arena has no room for a ring; last_error() has the numbers
+enum class [[nodiscard]] SendResult : std::uint8_t{
+    kOk,
+    kFull,      // WhenFull::kFail: too little space in the ring now
+    kTimedOut,  // WhenFull::kWait: too little space until the deadline
+    kDropped,   // WhenFull::kDrop: too little space; counted in Counter::kDropped
+    kTooLarge,  // more than max_message_bytes, or a claim larger than a record
+    kPeerGone,  // that incarnation has ended
+    kNoRoom,    // the arena has no room for a ring; last_error() has the numbers
 };
 std::string_view SendResultName(SendResult result);
 
@@ -94,17 +95,17 @@ class Node;
 class Outbound;
 struct OutLink;
 
-// Several messages to one peer, published together: one store, one fence, at most one doorbell. Also the
-// way to write a message straight into the ring. Holds the peer's send lock until it is destroyed, so keep
-// it short. Thread-compatible; must not outlive its node.
+// Several messages to one peer, published together: one store, one fence, at most one doorbell.
+// Also the way to write a message straight into the ring. Holds the peer's send lock until it is
+// destroyed, so keep it short. Thread-compatible; must not outlive its node.
 class Batch {
  public:
   ~Batch();
   Batch(Batch&&) noexcept;
   Batch& operator=(Batch&&) = delete;
 
-  // Claims room for a message of `bytes` bytes that fits one record. On kOk write all of `*payload`.
-  // kFull, kTooLarge, kPeerGone or kNoRoom leave the messages claimed before untouched.
+  // Claims room for a message of `bytes` bytes that fits one record. On kOk write all of
+  // `*payload`. kFull, kTooLarge, kPeerGone or kNoRoom leave the messages claimed before untouched.
   SendResult TryClaim(const MessageType& type, std::uint64_t bytes, std::span<std::byte>* payload);
 
   // Publishes what was claimed. What is not committed when the batch ends is dropped.
@@ -112,8 +113,7 @@ class Batch {
 
  private:
   friend class Node;
-  Batch(Outbound& outbound, OutLink* link, PeerId to)
-      : outbound_(outbound), link_(link), to_(to) {}
+  Batch(Outbound& outbound, OutLink* link, PeerId to) : outbound_(outbound), link_(link), to_(to) {}
 
   Outbound& outbound_;
   OutLink* link_;  // locked; nullptr if there is no such slot
@@ -122,13 +122,13 @@ class Batch {
   std::uint64_t bytes_ = 0;
 };
 
-// Thread-safety: Poll, Wait, Arm and SetPeerWatcher are for one thread at a time (the poller). Everything
-// else may be called from any thread at any time, also by a handler while it runs; a handler that sends
-// with WhenFull::kWait holds up everything else that this node receives.
+// Thread-safety: Poll, Wait, Arm and SetPeerWatcher are for one thread at a time (the poller).
+// Everything else may be called from any thread at any time, also by a handler while it runs; a
+// handler that sends with WhenFull::kWait holds up everything else that this node receives.
 class Node {
  public:
-  // Opens `address` and joins the region. Defined in ivmq::transports, which knows the addresses; see
-  // ivmq/address.h. Errors: those of OpenTransport, Region::Attach and PeerTable::Claim.
+  // Opens `address` and joins the region. Defined in ivmq::transports, which knows the addresses;
+  // see ivmq/address.h. Errors: those of OpenTransport, Region::Attach and PeerTable::Claim.
   static Result<std::unique_ptr<Node>> Open(std::string_view address, NodeOptions options = {});
   // The same over a transport that is open already.
   static Result<std::unique_ptr<Node>> Open(std::unique_ptr<Transport> transport,
@@ -155,8 +155,9 @@ class Node {
 
   // ---- Sending ----
 
-  // Sends a message of any size up to max_message_bytes: what does not fit one record goes in fragments.
-  // A large message that was begun is finished or, at kTimedOut and kPeerGone, dropped by the receiver.
+  // Sends a message of any size up to max_message_bytes: what does not fit one record goes in
+  // fragments. A large message that was begun is finished or, at kTimedOut and kPeerGone, dropped
+  // by the receiver.
   SendResult Send(PeerId to, const MessageType& type, std::span<const std::byte> message,
                   const SendOptions& options = {});
   SendResult Send(PeerId to, std::span<const std::byte> message, const SendOptions& options = {}) {
@@ -166,18 +167,19 @@ class Node {
     return Send(to, std::as_bytes(std::span(message)), options);
   }
   [[nodiscard]] Batch StartBatch(PeerId to);
-  // Waits, as `options` says, until a record of `bytes` bytes has room. kOk promises nothing to a second
-  // sending thread.
+  // Waits, as `options` says, until a record of `bytes` bytes has room. kOk promises nothing to a
+  // second sending thread.
   SendResult AwaitRoom(PeerId to, std::uint64_t bytes, const SendOptions& options);
-  // The largest message that fits one record to `to`; carves the ring if there is none. 0: cannot send.
+  // The largest message that fits one record to `to`; carves the ring if there is none. 0: cannot
+  // send.
   [[nodiscard]] std::uint64_t MaxRecordMessage(PeerId to, const MessageType& type);
   // Why the last Send to `to` gave kNoRoom or kPeerGone, in words.
   [[nodiscard]] Status last_error(PeerId to) const;
 
   // ---- Receiving ----
 
-  // Calls handler(const Message&) for up to `limit` waiting messages and returns how many. Never blocks.
-  // A message counts as acknowledged when its handler returns.
+  // Calls handler(const Message&) for up to `limit` waiting messages and returns how many. Never
+  // blocks. A message counts as acknowledged when its handler returns.
   template <typename Handler>
   std::size_t Poll(Handler&& handler, std::size_t limit = 64) {
     using Type = std::remove_reference_t<Handler>;
@@ -186,15 +188,16 @@ class Node {
         const_cast<void*>(static_cast<const void*>(std::addressof(handler))), limit);
   }
 
-  // Spins, then sleeps, until a message waits, the peers have changed (if they are watched), Wake() was
-  // called, or `timeout` has passed. Returns false at the timeout. A true may be spurious.
+  // Spins, then sleeps, until a message waits, the peers have changed (if they are watched), Wake()
+  // was called, or `timeout` has passed. Returns false at the timeout. A true may be spurious.
   bool Wait(std::chrono::nanoseconds timeout);
 
   // Makes this or the next Wait() return.
   void Wake() noexcept;
 
-  // For an event loop of your own: Fd() becomes readable when Poll() may have something to do. Before
-  // sleeping on it, call Arm(): false means that something waits already, so Poll() instead of sleeping.
+  // For an event loop of your own: Fd() becomes readable when Poll() may have something to do.
+  // Before sleeping on it, call Arm(): false means that something waits already, so Poll() instead
+  // of sleeping.
   [[nodiscard]] int Fd() const noexcept;
   [[nodiscard]] bool Arm();
 

@@ -1,7 +1,7 @@
 // The peer table: who is attached, under which name, alive or dead.
 //
-// A slot's life word changes by compare-and-swap only; see layout.h. All functions are thread-safe and
-// work on regions that other processes change at the same time; what they return is a snapshot.
+// A slot's life word changes by compare-and-swap only; see layout.h. All functions are thread-safe
+// and work on regions that other processes change at the same time; what they return is a snapshot.
 #ifndef IVMQ_PEER_TABLE_H_
 #define IVMQ_PEER_TABLE_H_
 
@@ -18,8 +18,8 @@
 
 namespace ivmq {
 
-// Names one life of a peer: the slot, and the incarnation that distinguishes it from earlier and later
-// owners of the slot. A value; compare freely.
+// Names one life of a peer: the slot, and the incarnation that distinguishes it from earlier and
+// later owners of the slot. A value; compare freely.
 struct PeerId {
   std::uint32_t slot = 0;
   std::uint32_t incarnation = 0;
@@ -42,12 +42,13 @@ struct PeerInfo {
   std::uint64_t claimed_at = 0;  // ns since the Unix epoch, by the peer's clock
   std::uint64_t heartbeat = 0;
   std::uint64_t armed = 0;
-  bool suspected = false;  // its heartbeat stood still for eight of the observer's samples; a Node fills it in
+  bool suspected =
+      false;  // its heartbeat stood still for eight of the observer's samples; a Node fills it in
   std::array<std::uint64_t, layout::kCounterWords> counters{};
 };
 
-// What Peers() returns. `generation` changes whenever a peer comes, goes or changes state, so that an
-// observer that compares it loses no event, however many coalesced.
+// What Peers() returns. `generation` changes whenever a peer comes, goes or changes state, so that
+// an observer that compares it loses no event, however many coalesced.
 struct PeerSnapshot {
   std::uint64_t generation = 0;
   std::vector<PeerInfo> peers;  // every slot that is not free, by slot
@@ -63,10 +64,11 @@ struct ClaimRequest {
 struct ClaimedSlot {
   PeerId id;
   std::uint64_t live_word = 0;  // the slot's life word while this life lasts
-  bool resumed = false;  // a durable name took its slot and rings up again
+  bool resumed = false;         // a durable name took its slot and rings up again
 };
 
-// The boot id of this kernel. Changes at each boot; equal for all processes of one machine or guest.
+// The boot id of this kernel. Changes at each boot; equal for all processes of one machine or
+// guest.
 BootId ReadBootId();
 
 // INVALID_ARGUMENT unless 1..63 bytes, no control characters, valid as a name.
@@ -76,26 +78,27 @@ class PeerTable {
  public:
   explicit PeerTable(const Region& region) : region_(region) {}
 
-  // Claims a slot for `request.name` and makes it live: the durable slot of that name, or a free one.
-  // If `transport` has a lock domain the slot's lock is held afterwards.
-  //   ALREADY_EXISTS      the name is held; the message has the holder's slot, pid, ivposition, state
-  //   RESOURCE_EXHAUSTED  no free slot
-  //   UNAVAILABLE         the claim took so long that another peer ended it
+  // Claims a slot for `request.name` and makes it live: the durable slot of that name, or a free
+  // one. If `transport` has a lock domain the slot's lock is held afterwards.
+  //   ALREADY_EXISTS      the name is held; the message has the holder's slot, pid, ivposition,
+  //   state RESOURCE_EXHAUSTED  no free slot UNAVAILABLE         the claim took so long that
+  //   another peer ended it
   Result<ClaimedSlot> Claim(const ClaimRequest& request, Transport& transport) const;
 
-  // Writes what `request` and `transport` say about the owner of the slot. Only its owner may call it: at
-  // the claim, and again whenever somebody may have damaged it.
+  // Writes what `request` and `transport` say about the owner of the slot. Only its owner may call
+  // it: at the claim, and again whenever somebody may have damaged it.
   void WriteIdentity(PeerId self, const ClaimRequest& request, const Transport& transport) const;
 
   // Ends the claim `life` that stands still: its owner died, or loses nothing but the claim.
   void EndClaim(std::uint32_t slot, const layout::Life& life) const;
 
-  // Ends a life in order: the slot becomes dead, and free once its rings are gone (a durable one waits for
-  // its name). Does nothing if the life has ended already.
+  // Ends a life in order: the slot becomes dead, and free once its rings are gone (a durable one
+  // waits for its name). Does nothing if the life has ended already.
   void Leave(const ClaimedSlot& claimed, Transport& transport) const;
 
-  // Marks every slot dead that `ivposition` holds, claiming ones too. If `except` is given, slots with
-  // that boot id are spared: the others died in an earlier boot of the same guest. Returns how many.
+  // Marks every slot dead that `ivposition` holds, claiming ones too. If `except` is given, slots
+  // with that boot id are spared: the others died in an earlier boot of the same guest. Returns how
+  // many.
   std::uint32_t MarkIvpositionDead(std::uint16_t ivposition, const BootId* except = nullptr) const;
 
   // Marks dead the slots of this transport's lock domain whose lock nobody holds. Returns how many.
@@ -103,11 +106,12 @@ class PeerTable {
   std::uint32_t MarkUnlockedDead(const Transport& transport,
                                  std::optional<std::uint32_t> own_slot) const;
 
-  // Frees rings both of whose ends are dead, and slots whose rings are all gone. Any peer may call it.
+  // Frees rings both of whose ends are dead, and slots whose rings are all gone. Any peer may call
+  // it.
   void Reclaim() const;
 
-  // Forgets a dead durable peer: its slot and rings are reclaimed. NOT_FOUND, or FAILED_PRECONDITION
-  // if it is alive.
+  // Forgets a dead durable peer: its slot and rings are reclaimed. NOT_FOUND, or
+  // FAILED_PRECONDITION if it is alive.
   Status Forget(std::string_view name) const;
 
   [[nodiscard]] PeerSnapshot Snapshot() const;

@@ -46,8 +46,8 @@ struct Geometry {
   }
 };
 
-// The geometry that Format() gives a region. INVALID_ARGUMENT, with the numbers, if the size is not a
-// power of two, an option is out of range, or the region is too small for so many peers.
+// The geometry that Format() gives a region. INVALID_ARGUMENT, with the numbers, if the size is not
+// a power of two, an option is out of range, or the region is too small for so many peers.
 Result<Geometry> PlanGeometry(std::uint64_t region_size, const FormatOptions& options);
 
 // Formats `memory`, which must be all zero (FAILED_PRECONDITION otherwise: nothing is overwritten).
@@ -57,14 +57,14 @@ Status Format(std::span<std::byte> memory, const FormatOptions& options);
 // True if every byte is zero: a fresh file, shm or memfd.
 bool IsAllZero(std::span<const std::byte> memory) noexcept;
 
-// A checked view of an attached region. A small value; copies refer to the same memory, which must stay
-// mapped. Thread-safe: all members only compute addresses.
+// A checked view of an attached region. A small value; copies refer to the same memory, which must
+// stay mapped. Thread-safe: all members only compute addresses.
 class Region {
  public:
   // Checks magic, version, CRC, features and every offset. Errors say what was found:
-  //   FAILED_PRECONDITION  not formatted, not an ivmq region, another major version, unknown feature
-  //   DATA_LOSS            the CRC or a field is wrong
-  //   OUT_OF_RANGE         the memory is smaller than the region says (truncated)
+  //   FAILED_PRECONDITION  not formatted, not an ivmq region, another major version, unknown
+  //   feature DATA_LOSS            the CRC or a field is wrong OUT_OF_RANGE         the memory is
+  //   smaller than the region says (truncated)
   static Result<Region> Attach(std::span<std::byte> memory);
 
   [[nodiscard]] const Geometry& geometry() const noexcept { return geometry_; }

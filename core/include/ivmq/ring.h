@@ -1,10 +1,12 @@
 // The ring: a single-producer single-consumer queue of variable-size records in shared memory.
 //
-// The commit word stands in the record itself, so a small message moves in one or two cache lines and
-// nobody polls an index. Each side keeps its position in private memory; every word that the other side
-// could have written is checked. No call here allocates, locks, enters the kernel or throws.
+// The commit word stands in the record itself, so a small message moves in one or two cache lines
+// and nobody polls an index. Each side keeps its position in private memory; every word that the
+// other side could have written is checked. No call here allocates, locks, enters the kernel or
+// throws.
 //
-// A Producer and a Consumer are each thread-compatible: one thread at a time. The two may run anywhere.
+// A Producer and a Consumer are each thread-compatible: one thread at a time. The two may run
+// anywhere.
 #ifndef IVMQ_RING_H_
 #define IVMQ_RING_H_
 
@@ -41,11 +43,11 @@ struct RingView {
   }
 };
 
-enum class [[nodiscard]] ClaimResult : std::uint8_t {
-  kOk,
-  kFull,      // not enough released space now
-  kTooLarge,  // more than max_payload(): never fits
-  kClosed,    // this producer closed the ring: its consumer gave it up, or damaged `released`
+enum class [[nodiscard]] ClaimResult : std::uint8_t{
+    kOk,
+    kFull,      // not enough released space now
+    kTooLarge,  // more than max_payload(): never fits
+    kClosed,    // this producer closed the ring: its consumer gave it up, or damaged `released`
 };
 
 class Producer {
@@ -54,15 +56,15 @@ class Producer {
   // A producer for a ring that was just initialized.
   explicit Producer(RingView ring) noexcept;
   // A producer that goes on where a dead one stopped: walks the committed records from `released`.
-  // Claims give kClosed if the ring had been closed. DATA_LOSS if the walk meets a word that no correct
-  // producer leaves.
+  // Claims give kClosed if the ring had been closed. DATA_LOSS if the walk meets a word that no
+  // correct producer leaves.
   static Result<Producer> Recover(RingView ring);
 
   [[nodiscard]] std::uint64_t max_payload() const noexcept { return max_payload_; }
 
-  // Claims a record of `size` bytes (0..max_payload) behind those of the open batch. On kOk the caller
-  // writes it through `*payload` (8-byte aligned); it is visible after Commit(). Everything else leaves
-  // the open batch as it was.
+  // Claims a record of `size` bytes (0..max_payload) behind those of the open batch. On kOk the
+  // caller writes it through `*payload` (8-byte aligned); it is visible after Commit(). Everything
+  // else leaves the open batch as it was.
   ClaimResult TryClaim(std::uint64_t size, std::span<std::byte>* payload) noexcept {
     if (size > max_payload_) return ClaimResult::kTooLarge;
     const std::uint64_t need = layout::RecordSize(size);
@@ -91,8 +93,8 @@ class Producer {
   void Commit() noexcept {
     if (tail_ == first_) return;
     ring_.CommitWordAt(tail_).store(0, std::memory_order_relaxed);
-    // Pairs with the acquire in Consumer::Peek: payloads, inner commit words and the cleared next one
-    // are visible before this word is.
+    // Pairs with the acquire in Consumer::Peek: payloads, inner commit words and the cleared next
+    // one are visible before this word is.
     ring_.CommitWordAt(first_).store(first_word_, std::memory_order_release);
     first_ = tail_;
   }
@@ -110,11 +112,13 @@ class Producer {
   // Claims fail with kClosed from now on.
   void Close() noexcept;
 
-  // For a producer that waits for space: make the word odd, fence, try once more, sleep. See wake.h.
+  // For a producer that waits for space: make the word odd, fence, try once more, sleep. See
+  // wake.h.
   [[nodiscard]] layout::Word& space_armed() const noexcept { return ring_.header->space_armed; }
 
  private:
-  // The first word of a batch is kept back: it publishes the batch. The others are not visible before.
+  // The first word of a batch is kept back: it publishes the batch. The others are not visible
+  // before.
   void Stage(std::uint64_t word) noexcept {
     if (tail_ == first_) {
       first_word_ = word;
@@ -133,22 +137,21 @@ class Producer {
   std::uint64_t limit_ = 0;       // last `released` read + capacity; 0 once closed
 };
 
-enum class [[nodiscard]] PeekResult : std::uint8_t {
-  kRecord,
-  kEmpty,
-  kClosed,   // the producer gave the ring up; nothing follows
-  kCorrupt,  // a word that no correct producer writes; the ring is closed
+enum class [[nodiscard]] PeekResult : std::uint8_t{
+    kRecord, kEmpty,
+    kClosed,   // the producer gave the ring up; nothing follows
+    kCorrupt,  // a word that no correct producer writes; the ring is closed
 };
 
 class Consumer {
  public:
   Consumer() = default;
-  // Starts where `acked` stands: at 0 in a new ring, behind the last handled record after a restart.
-  // DATA_LOSS if the consumer's words contradict each other.
+  // Starts where `acked` stands: at 0 in a new ring, behind the last handled record after a
+  // restart. DATA_LOSS if the consumer's words contradict each other.
   static Result<Consumer> Open(RingView ring);
 
-  // Looks at the next record without giving it up; the same one until Release(). The payload lies in
-  // shared memory: its bytes may change while they are read.
+  // Looks at the next record without giving it up; the same one until Release(). The payload lies
+  // in shared memory: its bytes may change while they are read.
   PeekResult Peek(std::span<const std::byte>* payload) noexcept {
     for (;;) {
       // Pairs with the release in Producer::Commit.
@@ -193,8 +196,8 @@ class Consumer {
   // True if the record that Peek() returned had been given to a handler before a restart.
   [[nodiscard]] bool redelivered() const noexcept { return position_ < redelivered_below_; }
 
-  // Calls handler(std::span<const std::byte>) for up to `limit` records; returns how many. `*end` says
-  // why it stopped: kRecord (the limit), kEmpty, kClosed or kCorrupt.
+  // Calls handler(std::span<const std::byte>) for up to `limit` records; returns how many. `*end`
+  // says why it stopped: kRecord (the limit), kEmpty, kClosed or kCorrupt.
   template <typename Handler>
   std::size_t Poll(Handler&& handler, std::size_t limit, PeekResult* end) {
     std::size_t count = 0;
@@ -230,8 +233,8 @@ class Consumer {
   // Bytes consumed since the ring was carved.
   [[nodiscard]] std::uint64_t position() const noexcept { return position_; }
 
-  // Gives the ring up: the producer will carve another one. Nothing but TakeWakeRequest() and Close() may
-  // be called afterwards; the same holds once Peek() has returned kClosed or kCorrupt.
+  // Gives the ring up: the producer will carve another one. Nothing but TakeWakeRequest() and
+  // Close() may be called afterwards; the same holds once Peek() has returned kClosed or kCorrupt.
   void Close() noexcept;
 
  private:
@@ -245,7 +248,7 @@ class Consumer {
   std::uint64_t released_ = 0;      // last published
   std::uint64_t release_step_ = 0;  // capacity / 8
   std::uint64_t redelivered_below_ = 0;
-  WakeCheck wake_check_;            // of the producer's space_armed
+  WakeCheck wake_check_;  // of the producer's space_armed
   bool wake_request_ = false;
 };
 

@@ -16,10 +16,11 @@ struct TransportInfo {
   std::string address;      // as it was opened, e.g. "unix:/run/ivmq/ivmq.sock"
   std::string description;  // for people, e.g. "ivshmem-doorbell 0000:00:11.0, 8 vectors, polling"
   std::uint16_t ivposition = layout::kNoIvposition;
-  std::uint32_t vector = 0;   // the doorbell vector by which this process is woken
-  bool can_ring = false;      // Ring() reaches somebody
-  bool wakeable = false;      // wake_fd() becomes readable when somebody rings this process
-  std::uint64_t lock_domain = 0;  // see layout::PeerSlot::lock_domain; 0 = TryLockSlot is unsupported
+  std::uint32_t vector = 0;  // the doorbell vector by which this process is woken
+  bool can_ring = false;     // Ring() reaches somebody
+  bool wakeable = false;     // wake_fd() becomes readable when somebody rings this process
+  std::uint64_t lock_domain =
+      0;  // see layout::PeerSlot::lock_domain; 0 = TryLockSlot is unsupported
 };
 
 // Thread-safety: every member may be called from any thread at any time.
@@ -34,21 +35,25 @@ class Transport {
   [[nodiscard]] virtual std::span<std::byte> memory() const noexcept = 0;
   [[nodiscard]] virtual const TransportInfo& info() const noexcept = 0;
 
-  // Rings a doorbell: at most one system call, never blocks. A ring for a peer that is not known yet is
-  // kept and delivered when the server announces it; a ring for one that is gone does nothing.
+  // Rings a doorbell: at most one system call, never blocks. A ring for a peer that is not known
+  // yet is kept and delivered when the server announces it; a ring for one that is gone does
+  // nothing.
   virtual void Ring(std::uint16_t ivposition, std::uint32_t vector) noexcept = 0;
 
-  // Becomes readable when this process's doorbell is rung; an eventfd, non-blocking. -1 if !wakeable.
+  // Becomes readable when this process's doorbell is rung; an eventfd, non-blocking. -1 if
+  // !wakeable.
   [[nodiscard]] virtual int wake_fd() const noexcept { return -1; }
 
-  // Becomes readable when HandleControl() has something to do (the server announced a peer). -1: never.
+  // Becomes readable when HandleControl() has something to do (the server announced a peer). -1:
+  // never.
   [[nodiscard]] virtual int control_fd() const noexcept { return -1; }
-  // Never blocks. Returns false once the server is gone: control_fd() is not to be watched any more.
+  // Never blocks. Returns false once the server is gone: control_fd() is not to be watched any
+  // more.
   virtual bool HandleControl() noexcept { return false; }
 
-  // Life by file lock, for transports whose processes open one file: the lock on byte `slot` goes with
-  // the process, however it ends. Only for info().lock_domain != 0.
-  // ABORTED: another process holds it.
+  // Life by file lock, for transports whose processes open one file: the lock on byte `slot` goes
+  // with the process, however it ends. Only for info().lock_domain != 0. ABORTED: another process
+  // holds it.
   virtual Status LockSlot(std::uint32_t slot);
   virtual void UnlockSlot(std::uint32_t slot) noexcept;
   // Whether another process holds the lock. Errors count as held.

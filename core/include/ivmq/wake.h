@@ -1,6 +1,7 @@
-// The sleep/wake protocol. A sleeper publishes a sequence that only it writes: odd means that it is about
-// to sleep or asleep, even that it is awake. Whoever has something for it rings its doorbell once for each
-// odd value it sees. So an awake consumer costs its producers one load a batch, and no doorbell.
+// The sleep/wake protocol. A sleeper publishes a sequence that only it writes: odd means that it is
+// about to sleep or asleep, even that it is awake. Whoever has something for it rings its doorbell
+// once for each odd value it sees. So an awake consumer costs its producers one load a batch, and
+// no doorbell.
 //
 //   sleeper                        waker
 //   armed = odd                    publish the record
@@ -8,8 +9,9 @@
 //   look at the rings again        read armed; odd and new: ring
 //   sleep
 //
-// With a fence on both sides at least one sees what the other stored. A flag that wakers clear would lose
-// wake-ups: one clears it and is paused before ringing, the next one sees it clear and stays silent.
+// With a fence on both sides at least one sees what the other stored. A flag that wakers clear
+// would lose wake-ups: one clears it and is paused before ringing, the next one sees it clear and
+// stays silent.
 #ifndef IVMQ_WAKE_H_
 #define IVMQ_WAKE_H_
 
@@ -29,8 +31,8 @@ class Armed {
     word.store(value_, std::memory_order_relaxed);
   }
 
-  // Says that this side is about to sleep, with a value nobody has rung for yet. Look at everything once
-  // more before sleeping.
+  // Says that this side is about to sleep, with a value nobody has rung for yet. Look at everything
+  // once more before sleeping.
   void Arm() noexcept {
     value_ += armed() ? 2U : 1U;
     word_->store(value_, std::memory_order_relaxed);
@@ -53,7 +55,8 @@ class WakeCheck {
   // Publish first, then FullFence(), then this: true if the sleeper's doorbell must be rung now.
   [[nodiscard]] bool MustRing(const layout::Word& armed) noexcept {
     const std::uint64_t value = armed.load(std::memory_order_relaxed);
-    if ((value & 1) == 0 || value == rung_for_) [[likely]] return false;
+    if ((value & 1) == 0 || value == rung_for_) [[likely]]
+      return false;
     rung_for_ = value;
     return true;
   }
