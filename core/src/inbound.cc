@@ -361,15 +361,19 @@ Inbound::Outcome Inbound::DeliverFrame(InLink& link, std::span<const std::byte> 
 Inbound::Outcome Inbound::TakeFragment(InLink& link, std::uint32_t number,
                                        std::span<const std::byte> fragment) {
   layout::FragmentHeader header;
-  if (fragment.size() <= sizeof(header)) return Outcome::kMalformed;
+  if (fragment.size() < sizeof(header)) return Outcome::kMalformed;
   std::memcpy(&header, fragment.data(), sizeof(header));
   const std::span<const std::byte> piece = fragment.subspan(sizeof(header));
   const std::uint64_t most = context_.options.max_message_bytes + sizeof(Frame) + kMaxTypeName;
-  if (header.total < sizeof(Frame) || header.offset > header.total ||
+  Assembly& assembly = link.assembly;
+  if (header.total == 0 && piece.empty()) {
+    EndAssembly(link, assembly.total != 0);
+    return Outcome::kConsumed;
+  }
+  if (piece.empty() || header.total < sizeof(Frame) || header.offset > header.total ||
       piece.size() > header.total - header.offset) {
     return Outcome::kMalformed;
   }
-  Assembly& assembly = link.assembly;
   if (header.offset == 0) {
     // A sender that begins anew has given the last one up.
     if (assembly.total != 0) EndAssembly(link, true);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <thread>
 #include <utility>
 
 #include "src/str_cat.h"
@@ -18,6 +19,7 @@ using layout::PeerState;
 using std::chrono::nanoseconds;
 
 constexpr nanoseconds kNet = std::chrono::seconds(1);
+constexpr std::uint64_t kFragmentOverhead = sizeof(layout::Frame) + sizeof(layout::FragmentHeader);
 constexpr nanoseconds kFirstPoll = std::chrono::microseconds(50);
 // Looks for room before a waiting sender sleeps: the consumer is probably at work on this very
 // ring.
@@ -25,6 +27,48 @@ constexpr int kRoomSpins = 200;
 
 void Add(std::atomic<std::uint64_t>& counter, std::uint64_t amount) noexcept {
   counter.store(counter.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
+}
+
+// What fragments carry pieces of: a frame with its type name and message, as one record would hold
+// it.
+class InnerFrame {
+ public:
+  InnerFrame(const MessageType& type, std::span<const std::byte> message)
+      : head_size_(sizeof(layout::Frame) + type.name.size()), message_(message) {
+    const layout::Frame frame{.kind = type.kind,
+                              .name_bytes = static_cast<std::uint16_t>(type.name.size()),
+                              .type = type.type};
+    std::memcpy(head_.data(), &frame, sizeof(frame));
+    if (!type.name.empty()) {
+      std::memcpy(head_.data() + sizeof(frame), type.name.data(), type.name.size());
+    }
+  }
+
+  [[nodiscard]] std::uint64_t size() const noexcept { return head_size_ + message_.size(); }
+
+  // Fills `out` with the bytes from `offset` on.
+  void Copy(std::span<std::byte> out, std::uint64_t offset) const noexcept {
+    if (offset < head_size_) {
+      const std::uint64_t part = std::min<std::uint64_t>(out.size(), head_size_ - offset);
+      std::memcpy(out.data(), head_.data() + offset, part);
+      out = out.subspan(part);
+      offset += part;
+    }
+    if (!out.empty()) std::memcpy(out.data(), message_.data() + (offset - head_size_), out.size());
+  }
+
+ private:
+  std::array<std::byte, sizeof(layout::Frame) + kMaxTypeName> head_;
+  std::uint64_t head_size_;
+  std::span<const std::byte> message_;
+};
+
+void WriteFragment(std::span<std::byte> record, std::uint32_t number, std::uint64_t total,
+                   std::uint64_t offset) noexcept {
+  const layout::Frame frame{.kind = layout::FrameKind::kFragment, .type = number};
+  const layout::FragmentHeader fragment{.total = total, .offset = offset};
+  std::memcpy(record.data(), &frame, sizeof(frame));
+  std::memcpy(record.data() + sizeof(frame), &fragment, sizeof(fragment));
 }
 
 bool TakesMessages(const Life& life) noexcept {
@@ -220,81 +264,80 @@ SendResult Outbound::Send(PeerId to, const MessageType& type, std::span<const st
 
 SendResult Outbound::SendLarge(OutLink& link, PeerId to, const MessageType& type,
                                std::span<const std::byte> message, const SendOptions& options) {
-  // Begun while somebody else's large message is under way it would only wait for that one.
-  std::unique_lock large(link.large, std::defer_lock);
-  if (options.when_full == WhenFull::kWait) {
-    large.lock();
-  } else if (!large.try_lock()) {
-    return Refuse(options);
-  }
   const Clock::time_point deadline = Clock::now() + options.timeout;
+  // Begun while another large message is under way it would only wait for that one.
+  std::unique_lock large(link.large, std::try_to_lock);
+  for (nanoseconds pause = kFirstPoll; !large.owns_lock();
+       pause = std::min(pause * 2, context_.options.max_poll_interval)) {
+    if (options.when_full != WhenFull::kWait) return Refuse(options);
+    if (Clock::now() >= deadline) return SendResult::kTimedOut;
+    std::this_thread::sleep_for(pause);
+    (void)large.try_lock();
+  }
 
-  // The inner frame: header, type name, message. `copy` takes [offset, offset + size) of it.
-  std::array<std::byte, sizeof(layout::Frame) + kMaxTypeName> head;
-  const layout::Frame inner{.kind = type.kind,
-                            .name_bytes = static_cast<std::uint16_t>(type.name.size()),
-                            .type = type.type};
-  const std::uint64_t head_size = sizeof(inner) + type.name.size();
-  std::memcpy(head.data(), &inner, sizeof(inner));
-  std::copy_n(std::as_bytes(std::span(type.name)).data(), type.name.size(),
-              head.data() + sizeof(inner));
-  const std::uint64_t total = head_size + message.size();
-  const auto copy = [&](std::byte* out, std::uint64_t offset, std::uint64_t size) {
-    if (offset < head_size) {
-      const std::uint64_t part = std::min(size, head_size - offset);
-      std::memcpy(out, head.data() + offset, part);
-      out += part;
-      offset += part;
-      size -= part;
-    }
-    if (size != 0) std::memcpy(out, message.data() + (offset - head_size), size);
-  };
-
-  constexpr std::uint64_t kOverhead = sizeof(layout::Frame) + sizeof(layout::FragmentHeader);
+  const InnerFrame inner(type, message);
+  const std::uint64_t total = inner.size();
   std::uint64_t offset = 0;
-  std::uint64_t cell_word = 0;
+  std::uint64_t cell_word = 0;  // of the ring that the message began in
   std::uint32_t number = 0;
+  const auto give_up = [&](SendResult result) {
+    if (offset != 0) {
+      const std::lock_guard lock(link.lock);
+      link.must_abandon = link.open && cell_word == link.cell_word;
+      TryAbandon(link);
+    }
+    return result;
+  };
   while (offset < total) {
     std::uint64_t record_bytes = 0;
+    SendResult result = SendResult::kOk;
     {
       const std::lock_guard lock(link.lock);
-      if (const SendResult result = EnsureOpen(link, to); result != SendResult::kOk) return result;
-      if (offset == 0 || cell_word != link.cell_word) {
+      result = EnsureOpen(link, to);
+      if (result == SendResult::kOk && (offset == 0 || cell_word != link.cell_word)) {
         // At first, and when the ring was given up midway: what was sent is lost with it.
         offset = 0;
         number = link.next_large++;
         cell_word = link.cell_word;
-      }
-      // Records of an eighth of the ring: the consumer takes one out while the next is written.
-      const std::uint64_t piece =
-          std::min(total - offset, (link.producer.max_payload() + layout::kRecordHeader) / 4 -
-                                       layout::kRecordHeader - kOverhead);
-      record_bytes = kOverhead + piece;
-      std::span<std::byte> record;
-      const SendResult result = ClaimRecord(link, to, record_bytes, &record);
-      if (result == SendResult::kOk && cell_word == link.cell_word) {
-        const layout::Frame frame{.kind = layout::FrameKind::kFragment, .type = number};
-        const layout::FragmentHeader fragment{.total = total, .offset = offset};
-        std::memcpy(record.data(), &frame, sizeof(frame));
-        std::memcpy(record.data() + sizeof(frame), &fragment, sizeof(fragment));
-        copy(record.data() + kOverhead, offset, piece);
-        offset += piece;
-        Publish(link, offset == total ? 1 : 0, offset == total ? message.size() : 0);
-        continue;
+        link.must_abandon = false;  // the receiver drops the last one when it sees a new one
       }
       if (result == SendResult::kOk) {
-        link.producer.Abort();  // a new ring: begin again
-        continue;
+        // Records of an eighth of the ring: the consumer takes one out while the next is written.
+        const std::uint64_t eighth = (link.producer.max_payload() + layout::kRecordHeader) / 4;
+        const std::uint64_t piece =
+            std::min(total - offset, eighth - layout::kRecordHeader - kFragmentOverhead);
+        record_bytes = kFragmentOverhead + piece;
+        std::span<std::byte> record;
+        result = ClaimRecord(link, to, record_bytes, &record);
+        if (result == SendResult::kOk && cell_word != link.cell_word) {
+          link.producer.Abort();  // a new ring: begin again
+          continue;
+        }
+        if (result == SendResult::kOk) {
+          WriteFragment(record, number, total, offset);
+          inner.Copy(record.subspan(kFragmentOverhead), offset);
+          offset += piece;
+          Publish(link, offset == total ? 1 : 0, offset == total ? message.size() : 0);
+          continue;
+        }
       }
-      if (result != SendResult::kFull) return result;
+    }
+    if (result == SendResult::kFull) {
       if (offset == 0 && options.when_full != WhenFull::kWait) return Refuse(options);
+      result = WaitForRoom(link, to, record_bytes, deadline);
     }
-    if (const SendResult result = WaitForRoom(link, to, record_bytes, deadline);
-        result != SendResult::kOk) {
-      return result;
-    }
+    if (result != SendResult::kOk) return give_up(result);
   }
   return SendResult::kOk;
+}
+
+void Outbound::TryAbandon(OutLink& link) {
+  if (!link.must_abandon || !link.open) return;
+  std::span<std::byte> record;
+  if (link.producer.TryClaim(kFragmentOverhead, &record) != ClaimResult::kOk) return;
+  WriteFragment(record, link.next_large - 1, 0, 0);
+  link.must_abandon = false;
+  Publish(link, 0, 0);
 }
 
 SendResult Outbound::AwaitRoom(PeerId to, std::uint64_t record_bytes, const SendOptions& options) {
@@ -380,6 +423,7 @@ void Outbound::Housekeep() {
     OutLink& link = links_[s];
     if (!link.lock.try_lock()) continue;  // in use: next time
     const std::lock_guard lock(link.lock, std::adopt_lock);
+    TryAbandon(link);
     std::uint64_t word = cell.load(std::memory_order_acquire);
     if (link.open && word != link.cell_word) {
       // Only this node writes the cell while it lives, so what stands there is damage.

@@ -46,7 +46,8 @@ struct alignas(2 * layout::kCacheLine) OutLink {
 
   // One large message at a time, so that a receiver needs to put together only one a sender.
   std::mutex large;
-  std::uint32_t next_large = 0;
+  std::uint32_t next_large = 0;  // guarded by `lock`
+  bool must_abandon = false;  // guarded by `lock`: tell the receiver that the last one ends midway
 };
 
 // Thread-safe, except that members that say so want the link's lock held.
@@ -96,6 +97,9 @@ class Outbound {
                          std::span<std::byte>* record);
   SendResult SendLarge(OutLink& link, PeerId to, const MessageType& type,
                        std::span<const std::byte> message, const SendOptions& options);
+  // Frees the receiver's memory of a large message that ends midway, as soon as there is room to
+  // say so. REQUIRES: link.lock is held.
+  void TryAbandon(OutLink& link);
   // Waits until a record of `bytes` has room. Never returns kFull.
   SendResult WaitForRoom(OutLink& link, PeerId to, std::uint64_t bytes, Clock::time_point deadline);
   // What `when_full` makes of a full ring at once.

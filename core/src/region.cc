@@ -19,6 +19,7 @@ using layout::Header;
 
 constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
 constexpr std::uint32_t kMaxAutoCapacity = 1U << 20;
+constexpr std::uint64_t kMaxRegionSize = std::uint64_t{1} << 46;  // what x86-64 can map
 // A region has at most this many units (or pages), so that a walk over all of them stays short.
 constexpr std::uint64_t kMostUnits = 65536;
 
@@ -155,6 +156,9 @@ Result<Geometry> PlanGeometry(std::uint64_t region_size, const FormatOptions& op
     return invalid(StrCat("a region of ", region_size,
                           " bytes: the size must be a power of two, since it is a PCI BAR; try ",
                           std::bit_ceil(std::min(region_size, std::uint64_t{1} << 62))));
+  }
+  if (region_size > kMaxRegionSize) {
+    return invalid(StrCat("a region of ", region_size, " bytes is larger than ", kMaxRegionSize));
   }
   if (options.max_peers < 2 || options.max_peers > layout::kLimitMaxPeers) {
     return invalid(

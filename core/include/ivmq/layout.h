@@ -328,6 +328,7 @@ struct Frame {
 };
 static_assert(sizeof(Frame) == 8 && offsetof(Frame, type) == 4);
 
+// A fragment with total 0 and no piece says that the sender gave the message up.
 struct FragmentHeader {
   std::uint64_t total = 0;   // 0  bytes of the whole inner frame
   std::uint64_t offset = 0;  // 8  of this piece in it
