@@ -152,7 +152,14 @@ void Inbound::ReadRow() {
     const std::uint64_t word =
         context_.region.cell(context_.region.CellIndex(context_.self.id.slot, p))
             .load(std::memory_order_acquire);
-    if (word == link.cell_word || Cell::FromWord(word).state != CellState::kLive) continue;
+    if (word == link.cell_word) continue;
+    const Cell cell = Cell::FromWord(word);
+    if (link.open && cell.state == CellState::kCarving &&
+        cell.generation == Cell::FromWord(link.cell_word).generation) {
+      GiveUp(link, "a successor of its producer could not take it up again");
+      continue;
+    }
+    if (cell.state != CellState::kLive) continue;
     if (link.open && link.consumer.HasRecord()) {
       again = true;  // first what the old ring holds
       continue;

@@ -98,6 +98,7 @@ SendResult Outbound::Open(OutLink& link, PeerId to) {
                                ", is gone; look its name up again"));
     return SendResult::kPeerGone;
   }
+  link.to = to;
   link.life_word = life_word;
   link.wakeable = (life.flags & layout::kPeerWakeable) != 0;
   link.can_ring = (life.flags & layout::kPeerCanRing) != 0;
@@ -105,31 +106,44 @@ SendResult Outbound::Open(OutLink& link, PeerId to) {
   link.vector = slot.vector.load(std::memory_order_relaxed);
   if (link.open) {
     // The same slot lives again: a durable peer has come back and goes on reading its rings.
-    link.to = to;
     return SendResult::kOk;
   }
 
   // A predecessor of ours, with the same durable name, may have left a ring.
   const std::uint32_t index = context_.region.CellIndex(to.slot, context_.self.id.slot);
   const std::uint64_t cell_word = context_.region.cell(index).load(std::memory_order_acquire);
-  if (const Cell cell = Cell::FromWord(cell_word); cell.state == CellState::kLive) {
-    if (const auto ring = context_.region.RingOf(cell)) {
-      const Result<Producer> producer = Producer::Recover(*ring);
-      if (producer.ok() && !producer->ConsumerClosed()) {
-        ring->header->producer_incarnation.store(context_.self.id.incarnation,
-                                                 std::memory_order_relaxed);
-        Adopt(link, to, cell_word, *producer, ring->header->space_armed);
-        return SendResult::kOk;
-      }
-      if (!producer.ok()) {
-        context_.Count(Counter::kRingsPoisoned);
-        context_.Report(Status(StatusCode::kDataLoss,
-                               StrCat("the ring to slot ", to.slot, " cannot be taken up again: ",
-                                      producer.status().message(), "; its messages are lost")));
-      }
+  const Cell cell = Cell::FromWord(cell_word);
+  if (const auto ring = context_.region.RingOf(cell); ring && cell.state == CellState::kLive) {
+    const Result<Producer> producer = Producer::Recover(*ring);
+    if (producer.ok() && !producer->ConsumerClosed()) {
+      ring->header->producer_incarnation.store(context_.self.id.incarnation,
+                                               std::memory_order_relaxed);
+      Adopt(link, to, cell_word, *producer, ring->header->space_armed);
+      return SendResult::kOk;
+    }
+    if (!producer.ok()) {
+      link.withdrawn = *ring;
+      Withdraw(link, index, cell, producer.status());
     }
   }
+  if (link.withdrawn.header != nullptr) {
+    if (life.state == PeerState::kLive && !Producer(link.withdrawn).ConsumerClosed()) {
+      return SendResult::kFull;
+    }
+    link.withdrawn = RingView{};
+  }
   return CarveFor(link, to);
+}
+
+// The units stay this cell's, and the consumer sees that it must let go of the ring.
+void Outbound::Withdraw(OutLink& link, std::uint32_t cell_index, Cell cell, const Status& why) {
+  cell.state = CellState::kCarving;
+  context_.region.cell(cell_index).store(cell.ToWord(), std::memory_order_release);
+  context_.region.slot(link.to.slot).inbound_changes.fetch_add(1, std::memory_order_seq_cst);
+  context_.Count(Counter::kRingsPoisoned);
+  context_.Report(Status(StatusCode::kDataLoss, StrCat("the ring to slot ", link.to.slot,
+                                                       " cannot be taken up again: ", why.message(),
+                                                       "; its messages are lost")));
 }
 
 SendResult Outbound::CarveFor(OutLink& link, PeerId to) {

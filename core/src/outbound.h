@@ -34,6 +34,9 @@ struct alignas(2 * layout::kCacheLine) OutLink {
   std::uint32_t vector = 0;
   std::uint64_t cell_word = 0;
   Producer producer;
+  // A predecessor's ring that could not be taken up: its consumer must let go of it before another
+  // one is carved. `header` is nullptr if there is none.
+  RingView withdrawn;
   WakeCheck wake_check;
   Armed space_armed;
   std::uint32_t space_waiters = 0;
@@ -89,6 +92,7 @@ class Outbound {
     return Open(link, to);
   }
   SendResult Open(OutLink& link, PeerId to);
+  void Withdraw(OutLink& link, std::uint32_t cell_index, layout::Cell cell, const Status& why);
   SendResult CarveFor(OutLink& link, PeerId to);
   void Adopt(OutLink& link, PeerId to, std::uint64_t cell_word, const Producer& producer,
              layout::Word& space_armed);

@@ -31,6 +31,8 @@ using Clock = std::chrono::steady_clock;
 // nothing but its claim if it goes on: it owns no ring before it is live.
 constexpr std::chrono::seconds kClaimLimit{2};
 constexpr std::chrono::microseconds kClaimRetry{200};
+// A correct slot changes a few times a second at most.
+constexpr int kMostLooks = 1000;
 
 using NameWords = std::array<std::uint64_t, layout::kNameBytes / sizeof(std::uint64_t)>;
 
@@ -70,10 +72,17 @@ bool HasIdentity(const PeerSlot& slot, const Life& life) {
   return slot.name_incarnation.load(std::memory_order_acquire) == life.incarnation;
 }
 
-// Whether the slot has that name in the life `life`, which it still has after the look.
-bool HasName(const PeerSlot& slot, const Life& life, const NameWords& name) {
-  return life.state != PeerState::kFree && HasIdentity(slot, life) && LoadName(slot) == name &&
-         LoadLife(slot) == life;
+// The slot's life if it has that name in it. Looks again while the slot changes: a claim that
+// becomes live at that instant must not be passed over.
+std::optional<Life> LifeNamed(const PeerSlot& slot, const NameWords& name) {
+  for (int attempt = 0;; ++attempt) {
+    const Life life = LoadLife(slot);
+    const bool is_named =
+        life.state != PeerState::kFree && HasIdentity(slot, life) && LoadName(slot) == name;
+    if (LoadLife(slot) == life || attempt == kMostLooks) {
+      return is_named ? std::optional(life) : std::nullopt;
+    }
+  }
 }
 
 bool IsDurable(const Life& life) { return (life.flags & layout::kPeerDurable) != 0; }
@@ -222,13 +231,15 @@ Result<ClaimedSlot> PeerTable::Claim(const ClaimRequest& request, Transport& tra
         before = life;
       }
       if (life.state == PeerState::kClaiming) claimed_by_other = s;
-      if (!HasName(slot, life, name)) continue;
-      if (life.state == PeerState::kLive) return NameIsHeld(request.name, s, slot, life);
-      if (life.state == PeerState::kClaiming) {
+      const std::optional<Life> named = LifeNamed(slot, name);
+      if (!named) continue;
+      if (named->state == PeerState::kLive) return NameIsHeld(request.name, s, slot, *named);
+      if (named->state == PeerState::kClaiming) {
+        claimed_by_other = s;
         must_wait = true;
-      } else if (life.state == PeerState::kDead && IsDurable(life)) {
+      } else if (named->state == PeerState::kDead && IsDurable(*named)) {
         target = s;
-        before = life;
+        before = *named;
         is_resumption = true;
       }
     }
@@ -282,18 +293,19 @@ Result<ClaimedSlot> PeerTable::Claim(const ClaimRequest& request, Transport& tra
       if (s == *target) continue;
       const PeerSlot& other = region_.slot(s);
       for (;;) {
-        const Life life = LoadLife(other);
-        if (!HasName(other, life, name)) break;
-        if (life.state == PeerState::kLive || (life.state == PeerState::kClaiming && s < *target)) {
-          held = NameIsHeld(request.name, s, other, life);
+        const std::optional<Life> life = LifeNamed(other, name);
+        if (!life) break;
+        if (life->state == PeerState::kLive ||
+            (life->state == PeerState::kClaiming && s < *target)) {
+          held = NameIsHeld(request.name, s, other, *life);
           verdict = Verdict::kLost;
           break;
         }
-        if (life.state == PeerState::kDead) {
-          if (IsDurable(life)) verdict = Verdict::kAgain;
+        if (life->state != PeerState::kClaiming) {
+          if (life->state == PeerState::kDead && IsDurable(*life)) verdict = Verdict::kAgain;
           break;
         }
-        await_claim(s, life);
+        await_claim(s, *life);
       }
     }
 
@@ -416,16 +428,16 @@ Status PeerTable::Forget(std::string_view name) const {
   const NameWords words = ToWords(name);
   for (std::uint32_t s = 0; s < region_.max_peers(); ++s) {
     const PeerSlot& slot = region_.slot(s);
-    const Life life = LoadLife(slot);
-    if (!HasName(slot, life, words)) continue;
-    if (life.state != PeerState::kDead) {
+    const std::optional<Life> life = LifeNamed(slot, words);
+    if (!life) continue;
+    if (life->state != PeerState::kDead) {
       return {StatusCode::kFailedPrecondition,
-              StrCat("'", name, "' in slot ", s, " is ", StateName(life.state), "; end it first")};
+              StrCat("'", name, "' in slot ", s, " is ", StateName(life->state), "; end it first")};
     }
-    if (!IsDurable(life)) continue;
-    Life forgotten = life;
-    forgotten.flags = static_cast<std::uint8_t>(life.flags & ~layout::kPeerDurable);
-    if (!Transition(s, life.ToWord(), forgotten)) {
+    if (!IsDurable(*life)) continue;
+    Life forgotten = *life;
+    forgotten.flags = static_cast<std::uint8_t>(life->flags & ~layout::kPeerDurable);
+    if (!Transition(s, life->ToWord(), forgotten)) {
       return {StatusCode::kAborted, StrCat("'", name, "' in slot ", s, " has just come back")};
     }
     Reclaim();
@@ -476,11 +488,10 @@ PeerSnapshot PeerTable::Snapshot() const {
 std::optional<PeerInfo> PeerTable::Find(std::string_view name) const {
   const NameWords words = ToWords(name);
   for (std::uint32_t s = 0; s < region_.max_peers(); ++s) {
-    const PeerSlot& slot = region_.slot(s);
-    const Life life = LoadLife(slot);
-    if (!HasName(slot, life, words)) continue;
-    if (life.state == PeerState::kLive || (life.state == PeerState::kDead && IsDurable(life))) {
-      if (auto info = Read(s); info && info->id.incarnation == life.incarnation) return info;
+    const std::optional<Life> life = LifeNamed(region_.slot(s), words);
+    if (!life) continue;
+    if (life->state == PeerState::kLive || (life->state == PeerState::kDead && IsDurable(*life))) {
+      if (auto info = Read(s); info && info->id.incarnation == life->incarnation) return info;
     }
   }
   return std::nullopt;

@@ -189,7 +189,7 @@ static_assert(offsetof(PeerSlot, services_text) == 784);
 
 enum class CellState : std::uint8_t {
   kEmpty = 0,    // no ring; the generation is that of the last one
-  kCarving = 1,  // the producer is taking the units; nobody reads the ring
+  kCarving = 1,  // the producer is taking the units, or takes the ring back; nobody may read it
   kLive = 2,
 };
 
