@@ -25,6 +25,10 @@ function(ivmq_test name)
   if(NOT arg_LABEL STREQUAL "unit")
     set(processors 2)
   endif()
+  set(fixture "")
+  if(arg_LABEL STREQUAL "qemu")
+    set(fixture FIXTURES_REQUIRED guest_image)
+  endif()
   add_executable(${name} ${arg_SOURCES})
   target_include_directories(${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE ${arg_LIBS} GTest::gmock GTest::gtest_main Threads::Threads
@@ -37,6 +41,7 @@ function(ivmq_test name)
       LABELS ${arg_LABEL}
       TIMEOUT ${arg_TIMEOUT}
       PROCESSORS ${processors}
+      ${fixture}
       ENVIRONMENT "IVMQ_TEST_LIMIT=${limit};${arg_ENVIRONMENT}")
 endfunction()
 
