@@ -1,0 +1,249 @@
+#include "src/pci_device.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "ivmq/region.h"
+
+#include "temp_folder.h"
+
+namespace ivmq {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using testing::TempFolder;
+
+constexpr std::uint64_t kSize = 1 << 20;
+
+// What a device of the folder that stands for sysfs looks like.
+struct Fake {
+  std::uint16_t vendor = 0x1af4;
+  std::uint16_t device = 0x1110;
+  std::uint8_t revision = 1;
+  bool decodes = true;
+  bool msix = false;
+  bool whole_config = true;  // false: as a process without CAP_SYS_ADMIN sees it
+  std::uint32_t bar0_start = 0xfebf1300;
+  bool bar2 = true;
+  bool formatted = true;
+  std::uint32_t ivposition = 7;
+};
+
+class PciDeviceTest : public ::testing::Test {
+ protected:
+  void Add(const std::string& bdf, const Fake& fake) {
+    const std::string folder = devices() + "/" + bdf;
+    std::filesystem::create_directory(folder);
+    std::array<char, 256> config{};
+    const auto put = [&](std::size_t at, auto value) {
+      std::memcpy(config.data() + at, &value, sizeof(value));
+    };
+    put(0, fake.vendor);
+    put(2, fake.device);
+    put(4, static_cast<std::uint16_t>(fake.decodes ? 2 : 0));
+    put(8, fake.revision);
+    if (fake.msix) {
+      put(6, std::uint16_t{0x10});
+      put(0x34, std::uint8_t{0x40});
+      put(0x40, std::uint16_t{0x5001});  // power management; the next one is at 0x50
+      put(0x50, std::uint16_t{0x0011});
+      put(0x52, std::uint16_t{7});  // 8 vectors
+    }
+    folder_.Write(bdf + "/config", {config.data(), fake.whole_config ? 256U : 64U});
+    std::array<char, 512> resource{};
+    std::snprintf(resource.data(), resource.size(),
+                  "0x%016x 0x%016x 0x0000000000040200\n0x%016x 0x%016x 0x0000000000040200\n"
+                  "0x00000000fe000000 0x00000000fe0fffff 0x000000000014220c\n",
+                  fake.bar0_start, fake.bar0_start + 255, fake.msix ? 0xfebf2000U : 0U,
+                  fake.msix ? 0xfebf2fffU : 0U);
+    folder_.Write(bdf + "/resource", resource.data());
+    folder_.Write(bdf + "/enable", "0");
+    std::string registers(4096, '\0');
+    std::memcpy(registers.data() + fake.bar0_start % 4096 + 8, &fake.ivposition, 4);
+    folder_.Write(bdf + "/resource0", registers);
+    if (!fake.bar2) return;
+    const std::string bar2 = "file:" + folder + "/resource2";
+    if (fake.formatted) {
+      ASSERT_TRUE(CreateRegionFile(bar2, kSize, {.format = {.max_peers = 4}}).ok());
+    } else {
+      folder_.Write(bdf + "/resource2", std::string(kSize, '\0'));
+    }
+  }
+  [[nodiscard]] const std::string& devices() const { return folder_.path(); }
+  [[nodiscard]] Status InspectError(std::string_view bdf) const {
+    return InspectPciDevice(devices(), bdf).status();
+  }
+  [[nodiscard]] std::uint32_t ReadRegister(const std::string& bdf, std::size_t at) const {
+    std::ifstream file(devices() + "/" + bdf + "/resource0", std::ios::binary);
+    std::uint32_t value = 0;
+    file.seekg(static_cast<std::streamoff>(at));
+    file.read(reinterpret_cast<char*>(&value), sizeof(value));
+    return value;
+  }
+
+  TempFolder folder_;
+};
+
+TEST_F(PciDeviceTest, PlainDeviceHasNoIvpositionAndCannotRing) {
+  Add("0000:00:04.0", {});
+  const auto device = InspectPciDevice(devices(), "0000:00:04.0");
+  ASSERT_TRUE(device.ok()) << device.status().ToString();
+  EXPECT_FALSE(device->doorbell);
+  const auto transport = OpenPciTransport(*device, "pci:auto");
+  ASSERT_TRUE(transport.ok()) << transport.status().ToString();
+  const TransportInfo& info = (*transport)->info();
+  EXPECT_EQ(info.description, "ivshmem-plain 0000:00:04.0, polling");
+  EXPECT_EQ(info.ivposition, layout::kNoIvposition);
+  EXPECT_FALSE(info.can_ring);
+  EXPECT_FALSE(info.wakeable);
+  EXPECT_NE(info.lock_domain, 0U);
+  EXPECT_TRUE(Region::Attach((*transport)->memory()).ok());
+  (*transport)->Ring(1, 0);
+}
+
+TEST_F(PciDeviceTest, DoorbellDeviceRingsThroughBar0WhereverItLiesInItsPage) {
+  Add("0000:00:11.0", {.msix = true, .bar0_start = 0xfebf1f00});
+  const auto device = InspectPciDevice(devices(), "00:11.0");
+  ASSERT_TRUE(device.ok()) << device.status().ToString();
+  EXPECT_TRUE(device->doorbell);
+  EXPECT_EQ(device->vectors, 8U);
+  const auto transport = OpenPciTransport(*device, "pci:00:11.0");
+  ASSERT_TRUE(transport.ok()) << transport.status().ToString();
+  const TransportInfo& info = (*transport)->info();
+  EXPECT_EQ(info.description, "ivshmem-doorbell 0000:00:11.0, 8 vectors, polling");
+  EXPECT_EQ(info.ivposition, 7);
+  EXPECT_TRUE(info.can_ring);
+  EXPECT_FALSE(info.wakeable);
+  (*transport)->Ring(0x1234, 5);
+  EXPECT_EQ(ReadRegister("0000:00:11.0", 0xf00 + 12), 0x12340005U) << "peer << 16 | vector";
+}
+
+TEST_F(PciDeviceTest, IvpositionZeroOfADoorbellDeviceIsAnId) {
+  Add("0000:00:11.0", {.msix = true, .ivposition = 0});
+  const auto transport = OpenPciTransport(*InspectPciDevice(devices(), "0000:00:11.0"), "pci:auto");
+  ASSERT_TRUE(transport.ok());
+  EXPECT_EQ((*transport)->info().ivposition, 0);
+  EXPECT_TRUE((*transport)->info().can_ring);
+}
+
+TEST_F(PciDeviceTest, IvpositionOutOfRangeIsUnavailable) {
+  Add("0000:00:11.0", {.msix = true, .ivposition = 0xffffffff});
+  EXPECT_EQ(OpenPciTransport(*InspectPciDevice(devices(), "0000:00:11.0"), "").status().code(),
+            StatusCode::kUnavailable);
+}
+
+TEST_F(PciDeviceTest, DoorbellIsSeenByBar1WithoutTheRightToReadCapabilities) {
+  Add("0000:00:11.0", {.msix = true, .whole_config = false});
+  const auto device = InspectPciDevice(devices(), "0000:00:11.0");
+  ASSERT_TRUE(device.ok());
+  EXPECT_TRUE(device->doorbell);
+  EXPECT_EQ(Describe(*device), "ivshmem-doorbell 0000:00:11.0");
+}
+
+TEST_F(PciDeviceTest, CapabilityListThatGoesInACircleEnds) {
+  Add("0000:00:11.0", {.msix = true});
+  std::fstream config(devices() + "/0000:00:11.0/config", std::ios::in | std::ios::out);
+  config.seekp(0x40);
+  config.write("\x01\x40", 2);
+  config.close();
+  const auto device = InspectPciDevice(devices(), "0000:00:11.0");
+  ASSERT_TRUE(device.ok());
+  EXPECT_FALSE(device->doorbell);
+}
+
+TEST_F(PciDeviceTest, RevisionZeroIsRefusedWithTheReason) {
+  Add("0000:00:04.0", {.revision = 0});
+  const Status status = InspectError("0000:00:04.0");
+  EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
+  EXPECT_THAT(status.message(), HasSubstr("revision 0"));
+}
+
+TEST_F(PciDeviceTest, OtherDeviceIsNamed) {
+  Add("0000:00:03.0", {.vendor = 0x8086, .device = 0x100e});
+  const Status status = InspectError("0000:00:03.0");
+  EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+  EXPECT_THAT(status.message(), HasSubstr("8086:100e"));
+}
+
+TEST_F(PciDeviceTest, MissingDeviceListsThoseThatAreThere) {
+  Add("0000:00:04.0", {});
+  const Status status = InspectError("0000:00:05.0");
+  EXPECT_EQ(status.code(), StatusCode::kNotFound);
+  EXPECT_THAT(status.message(), HasSubstr("0000:00:04.0"));
+}
+
+TEST_F(PciDeviceTest, DisabledDeviceIsEnabledOrTheErrorSaysWhyNot) {
+  Add("0000:00:04.0", {.decodes = false});
+  const Status status = InspectError("0000:00:04.0");
+  std::string enable;
+  std::ifstream(devices() + "/0000:00:04.0/enable") >> enable;
+  EXPECT_EQ(enable, "1");
+  EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
+  EXPECT_THAT(status.message(), HasSubstr("stays so"));
+}
+
+TEST_F(PciDeviceTest, MissingBar2SaysWhy) {
+  Add("0000:00:04.0", {.bar2 = false});
+  const auto device = InspectPciDevice(devices(), "0000:00:04.0");
+  ASSERT_TRUE(device.ok());
+  const Status status = OpenPciTransport(*device, "").status();
+  EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
+  EXPECT_THAT(status.message(), HasSubstr("gave this BAR no addresses"));
+}
+
+TEST_F(PciDeviceTest, ListHasIvshmemDevicesOnlyInOrder) {
+  Add("0000:00:11.0", {.msix = true});
+  Add("0000:00:03.0", {.vendor = 0x8086});
+  Add("0000:00:04.0", {.revision = 0});
+  EXPECT_THAT(ListIvshmemDevices(devices()), ElementsAre("0000:00:04.0", "0000:00:11.0"));
+  EXPECT_TRUE(ListIvshmemDevices(devices() + "/none").empty());
+}
+
+TEST_F(PciDeviceTest, AutoFindsTheOneFormattedDevice) {
+  Add("0000:00:04.0", {.formatted = false});
+  Add("0000:00:05.0", {});
+  Add("0000:00:06.0", {.revision = 0});
+  const auto device = FindPciDevice(devices());
+  ASSERT_TRUE(device.ok()) << device.status().ToString();
+  EXPECT_EQ(device->bdf, "0000:00:05.0");
+}
+
+TEST_F(PciDeviceTest, AutoWithoutAnyDeviceIsNotFound) {
+  const Status status = FindPciDevice(devices()).status();
+  EXPECT_EQ(status.code(), StatusCode::kNotFound);
+  EXPECT_THAT(status.message(), HasSubstr("ivshmem-doorbell"));
+}
+
+TEST_F(PciDeviceTest, AutoWithNoFormattedDeviceSaysWhatIsWrongWithEach) {
+  Add("0000:00:04.0", {.formatted = false});
+  Add("0000:00:06.0", {.revision = 0});
+  const Status status = FindPciDevice(devices()).status();
+  EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
+  EXPECT_THAT(status.message(), HasSubstr("0000:00:04.0: "));
+  EXPECT_THAT(status.message(), HasSubstr("revision 0"));
+}
+
+TEST_F(PciDeviceTest, AutoWithSeveralFormattedDevicesListsThem) {
+  Add("0000:00:04.0", {});
+  Add("0000:00:05.0", {.msix = true});
+  const Status status = FindPciDevice(devices()).status();
+  EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
+  EXPECT_THAT(status.message(), HasSubstr("choose one"));
+  EXPECT_THAT(status.message(), HasSubstr("0000:00:04.0: an ivmq region"));
+  EXPECT_THAT(status.message(), HasSubstr("0000:00:05.0: an ivmq region"));
+}
+
+}  // namespace
+}  // namespace ivmq

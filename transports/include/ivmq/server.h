@@ -1,0 +1,84 @@
+// The ivshmem server behind ivmqd: hands one region and its doorbells to QEMUs and host processes.
+//
+//   auto server = ivmq::server::Server::Create({.socket = "/run/ivmq/ivmq.sock"});
+//   if (server.ok()) status = (*server)->Run();
+#ifndef IVMQ_SERVER_H_
+#define IVMQ_SERVER_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ivmq/layout.h"
+#include "ivmq/status.h"
+
+namespace ivmq::server {
+
+// What becomes of the id of a client that has gone.
+enum class IdPolicy : std::uint8_t {
+  // It is kept with its eventfds, nobody is told, and the next client gets it once the process that
+  // held it has ended. QEMU needs this: it crashes when an id returns whose end was announced.
+  kLend,
+  // The others are told, and the id is never used again. Up to 65,534 clients in a region's life.
+  kUnique,
+};
+
+enum class LogLevel : std::uint8_t { kDebug, kInfo, kWarning, kError };
+
+struct Options {
+  std::string socket;            // path of the socket; required
+  std::string region = "memfd";  // "memfd", "shm:NAME" or "file:PATH"
+  std::uint64_t size = std::uint64_t{64} << 20;  // bytes, a power of two
+  std::uint32_t vectors = 8;                     // doorbells of a client, 1..64
+  std::uint32_t max_peers = layout::kDefaultMaxPeers;
+  std::uint32_t ring_size = 0;  // see FormatOptions::ring_capacity
+  // Owner group (name or number; empty: this process's) and permissions of the socket, and of a shm or
+  // file that the server makes.
+  std::string group;
+  std::uint32_t mode = 0660;
+  // If not empty, only these users, root and the server's own may connect. If empty, everybody whom the
+  // socket's permissions let through.
+  std::vector<std::uint32_t> allow_uids;
+  IdPolicy id_policy = IdPolicy::kLend;
+  // SIGTERM and SIGINT end Run(). Create() blocks them in the calling thread for good.
+  bool stop_on_signals = false;
+  // Gets one line for each event, without a line end. Called from Create() and Run().
+  std::function<void(LogLevel, std::string_view)> log;
+};
+
+// Thread-compatible, except for Stop(). Starts no threads.
+class Server {
+ public:
+  // Prepares the region and listens on the socket: clients may connect from now on, and are served by
+  // Run(). Raises this process's soft limit of open files to its hard one.
+  //   INVALID_ARGUMENT     an option is out of range
+  //   ALREADY_EXISTS       another server has the socket or the region
+  //   FAILED_PRECONDITION  the file or shm holds something else than a matching region; a file that is no
+  //                        socket stands at the socket's path
+  //   RESOURCE_EXHAUSTED   no memory, disk space or huge pages for the region, or no descriptors
+  //   PERMISSION_DENIED, NOT_FOUND, ...  what the system says about a path
+  static Result<std::unique_ptr<Server>> Create(Options options);
+  // Removes the socket. Clients keep the region and their doorbells.
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  // Serves until Stop() or a signal. Call it once.
+  Status Run();
+
+  // Ends Run(). From any thread or signal handler, at any time.
+  void Stop() noexcept;
+
+ private:
+  class Impl;
+  explicit Server(std::unique_ptr<Impl> impl);
+
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace ivmq::server
+
+#endif  // IVMQ_SERVER_H_

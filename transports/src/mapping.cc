@@ -1,0 +1,37 @@
+#include "src/mapping.h"
+
+#include <cerrno>
+
+#include <boost/interprocess/exceptions.hpp>
+
+namespace ivmq {
+namespace {
+
+namespace ipc = boost::interprocess;
+
+// A file that is open already, as Boost.Interprocess wants to see it.
+class OpenFile {
+ public:
+  explicit OpenFile(int fd) : fd_(fd) {}
+  [[nodiscard]] ipc::mapping_handle_t get_mapping_handle() const noexcept {
+    return {.handle = fd_, .is_xsi = false};
+  }
+
+ private:
+  int fd_;
+};
+
+}  // namespace
+
+bool Mapping::Map(int fd, std::uint64_t size, Access access, int* error) noexcept {
+  try {
+    region_ = ipc::mapped_region(
+        OpenFile(fd), access == Access::kReadOnly ? ipc::read_only : ipc::read_write, 0, size);
+    return true;
+  } catch (const ipc::interprocess_exception& failure) {
+    *error = failure.get_native_error() != 0 ? failure.get_native_error() : EINVAL;
+    return false;
+  }
+}
+
+}  // namespace ivmq

@@ -1,0 +1,35 @@
+// Bytes of a file, mapped shared for as long as this lives.
+#ifndef IVMQ_TRANSPORTS_SRC_MAPPING_H_
+#define IVMQ_TRANSPORTS_SRC_MAPPING_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include <boost/interprocess/mapped_region.hpp>
+
+#include "ivmq/address.h"
+#include "ivmq/status.h"
+
+namespace ivmq {
+
+// Thread-compatible; movable.
+class Mapping {
+ public:
+  Mapping() = default;
+  // Maps the first `size` bytes of `fd`, which may be closed afterwards. On failure returns false
+  // and sets `error` to the errno: what it means depends on the file.
+  bool Map(int fd, std::uint64_t size, Access access, int* error) noexcept;
+
+  // With Access::kReadOnly a store to these bytes ends the process.
+  [[nodiscard]] std::span<std::byte> bytes() const noexcept {
+    return {static_cast<std::byte*>(region_.get_address()), region_.get_size()};
+  }
+
+ private:
+  boost::interprocess::mapped_region region_;
+};
+
+}  // namespace ivmq
+
+#endif  // IVMQ_TRANSPORTS_SRC_MAPPING_H_

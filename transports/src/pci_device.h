@@ -1,0 +1,55 @@
+// ivshmem PCI devices of this guest, through sysfs and without a driver.
+#ifndef IVMQ_TRANSPORTS_SRC_PCI_DEVICE_H_
+#define IVMQ_TRANSPORTS_SRC_PCI_DEVICE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ivmq/address.h"
+#include "ivmq/status.h"
+#include "ivmq/transport.h"
+
+namespace ivmq {
+
+// Where sysfs lists the PCI devices, each a folder named by its address.
+inline constexpr std::string_view kPciDevices = "/sys/bus/pci/devices";
+
+// What a device's configuration space and resource list say.
+struct PciDevice {
+  std::string bdf;                // 0000:00:04.0
+  std::string folder;             // its folder in sysfs
+  bool doorbell = false;          // ivshmem-doorbell: has interrupts; ivshmem-plain: has none
+  std::uint32_t vectors = 0;      // of a doorbell device; 0: not readable without CAP_SYS_ADMIN
+  std::uint64_t bar0_offset = 0;  // of BAR0 within the first page of resource0
+};
+
+// The ivshmem devices of whatever revision under `devices`, by address; devices that are none are
+// left out.
+std::vector<std::string> ListIvshmemDevices(const std::string& devices);
+
+// Reads and checks the device at `bdf` ("0000:00:04.0" or "00:04.0"). Turns its memory decoding on
+// if it is off. INVALID_ARGUMENT: no such address form, or another kind of device. NOT_FOUND: no
+// such device. FAILED_PRECONDITION: revision 0. Errors do not name the address.
+Result<PciDevice> InspectPciDevice(const std::string& devices, std::string_view bdf);
+
+// "ivshmem-doorbell 0000:00:04.0, 8 vectors".
+std::string Describe(const PciDevice& device);
+
+// The transport over BAR2 of a device; on a doorbell device it rings through BAR0.
+Result<std::unique_ptr<Transport>> OpenPciTransport(const PciDevice& device,
+                                                    std::string_view address);
+
+// BAR2 alone.
+Result<RegionMemory> OpenPciRegion(const PciDevice& device, std::string_view address,
+                                   Access access);
+
+// The one device under `devices` whose region is formatted. NOT_FOUND if there is no device;
+// FAILED_PRECONDITION, with what is wrong with each, if none or several have such a region.
+Result<PciDevice> FindPciDevice(const std::string& devices);
+
+}  // namespace ivmq
+
+#endif  // IVMQ_TRANSPORTS_SRC_PCI_DEVICE_H_

@@ -1,0 +1,304 @@
+#include "src/region_file.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <bit>
+#include <cerrno>
+#include <climits>
+#include <cstring>
+
+#include "ivmq/peer_table.h"
+#include "ivmq/region.h"
+
+#include "src/file_lock.h"
+#include "src/text.h"
+
+namespace ivmq {
+namespace {
+
+constexpr std::string_view kFileScheme = "file:";
+constexpr std::string_view kShmScheme = "shm:";
+constexpr std::string_view kShmFolder = "/dev/shm";
+
+std::string FormatHint(std::string_view address) {
+  return "make one with `ivmq format " + std::string(address) + " --size 64M`";
+}
+
+Status OpenError(int error, const std::string& path, std::string_view address) {
+  switch (error) {
+    case ENOENT:
+    case ENOTDIR:
+      return {StatusCode::kNotFound, "there is no such file; " + FormatHint(address)};
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      return {StatusCode::kPermissionDenied,
+              ErrnoText(error) + ": " + AccessText(path) +
+                  "; a peer needs to read and write it: run as its owner or join its group"};
+    default:
+      return {StatusCode::kInvalidArgument, "cannot be opened: " + ErrnoText(error)};
+  }
+}
+
+std::string FileKind(mode_t mode) {
+  switch (mode & S_IFMT) {
+    case S_IFDIR:
+      return "a folder";
+    case S_IFSOCK:
+      return "a socket";
+    case S_IFCHR:
+    case S_IFBLK:
+      return "a device";
+    case S_IFIFO:
+      return "a pipe";
+    default:
+      return "no regular file";
+  }
+}
+
+// Who holds the region that `memory` has, as far as the locks of its own file do not tell: the
+// caller has the lock of the whole file, so that all of that domain are gone.
+std::string LivePeers(const Region& region, std::uint64_t own_domain) {
+  std::string names;
+  for (const PeerInfo& peer : PeerTable(region).Snapshot().peers) {
+    const bool alive =
+        peer.state == layout::PeerState::kLive || peer.state == layout::PeerState::kClaiming;
+    const std::uint64_t domain =
+        region.slot(peer.id.slot).lock_domain.load(std::memory_order_relaxed);
+    if (!alive || domain == own_domain) continue;
+    names += (names.empty() ? "'" : ", '") + peer.name + "'";
+  }
+  return names;
+}
+
+// Makes existing content all zero if it may be.
+Status Clear(std::span<std::byte> memory, int fd, bool replace) {
+  const auto& header = *reinterpret_cast<const layout::Header*>(memory.data());
+  if (header.magic.load(std::memory_order_acquire) != layout::kMagic) {
+    return {StatusCode::kFailedPrecondition,
+            "the file holds something that is no ivmq region; remove it first if it is not needed"};
+  }
+  if (!replace) {
+    return {
+        StatusCode::kAlreadyExists,
+        "the file is an ivmq region already; formatting it anew loses its messages and has to be "
+        "forced"};
+  }
+  if (const auto region = Region::Attach(memory); region.ok()) {
+    const std::string names = LivePeers(*region, LockDomainOf(fd));
+    if (!names.empty()) {
+      return {StatusCode::kFailedPrecondition,
+              "attached to the region, as its peer table says: " + names +
+                  "; stop them, or remove the file if they are gone"};
+    }
+  }
+  // Not by truncation: that would end a QEMU that has the file mapped.
+  std::memset(memory.data(), 0, memory.size());
+  return {};
+}
+
+Status LockForFormat(int fd) {
+  switch (TryLockWholeFile(fd)) {
+    case LockResult::kLocked:
+      return {};
+    case LockResult::kHeld:
+      return {StatusCode::kFailedPrecondition,
+              "a peer or a server is attached to the region (it holds a lock on the file); stop it "
+              "first, see `ivmq ls`"};
+    case LockResult::kError:
+      break;
+  }
+  return {StatusCode::kFailedPrecondition, "cannot be locked: " + ErrnoText(errno)};
+}
+
+// REQUIRES: the lock of the whole file
+Status FormatFile(int fd, std::uint64_t size, bool created, const CreateOptions& options) {
+  struct stat file {};
+  if (fstat(fd, &file) != 0) return {StatusCode::kInternal, "fstat: " + ErrnoText(errno)};
+  if (!S_ISREG(file.st_mode)) {
+    return {StatusCode::kInvalidArgument, "is " + FileKind(file.st_mode) + ", not a file"};
+  }
+  const auto found = static_cast<std::uint64_t>(file.st_size);
+  if (found != 0 && size != 0 && found != size) {
+    return {StatusCode::kFailedPrecondition, "the file has " + SizeText(found) + " already, not " +
+                                                 SizeText(size) +
+                                                 "; leave the size out, or remove the file first"};
+  }
+  if (size == 0) size = found;
+  if (const auto plan = PlanGeometry(size, options.format); !plan.ok()) return plan.status();
+  // Checked by the kernel only when it is too late: the size of a huge page.
+  struct statfs fs {};
+  if (fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC &&
+      size % static_cast<std::uint64_t>(fs.f_bsize) != 0) {
+    return {StatusCode::kInvalidArgument,
+            SizeText(size) + " is no multiple of this file system's huge page of " +
+                SizeText(static_cast<std::uint64_t>(fs.f_bsize))};
+  }
+  if (const Status status = Allocate(fd, size); !status.ok()) return status;
+  auto mapping = MapRegion(fd, size, Access::kReadWrite);
+  if (!mapping.ok()) return mapping.status();
+  if (!created && !IsAllZero(mapping->bytes())) {
+    if (const Status status = Clear(mapping->bytes(), fd, options.replace); !status.ok()) {
+      return status;
+    }
+  }
+  return Format(mapping->bytes(), options.format);
+}
+
+}  // namespace
+
+std::optional<Result<std::string>> RegionFilePath(std::string_view address) {
+  if (address.starts_with(kFileScheme)) {
+    std::string path(address.substr(kFileScheme.size()));
+    if (path.empty()) {
+      return Status(StatusCode::kInvalidArgument, "names no file; use file:PATH");
+    }
+    return path;
+  }
+  if (address.starts_with(kShmScheme)) {
+    const std::string name(address.substr(kShmScheme.size()));
+    if (name.size() < 2 || name.size() > NAME_MAX || name[0] != '/' || name == "/." ||
+        name == "/.." || name.find('/', 1) != std::string::npos) {
+      return Status(StatusCode::kInvalidArgument,
+                    "not a name of shared memory; use shm:/NAME with one slash, at the start");
+    }
+    return std::string(kShmFolder) + name;
+  }
+  return std::nullopt;
+}
+
+Result<std::uint64_t> CheckRegionSize(int fd, std::string_view remedy) {
+  struct stat file {};
+  if (fstat(fd, &file) != 0) return Status(StatusCode::kInternal, "fstat: " + ErrnoText(errno));
+  const std::string end = remedy.empty() ? "" : "; " + std::string(remedy);
+  if (!S_ISREG(file.st_mode)) {
+    return Status(StatusCode::kInvalidArgument,
+                  "is " + FileKind(file.st_mode) + ", which cannot hold a region" + end);
+  }
+  const auto size = static_cast<std::uint64_t>(file.st_size);
+  if (size == 0) return Status(StatusCode::kFailedPrecondition, "is empty" + end);
+  if (size < layout::kPage) {
+    return Status(StatusCode::kFailedPrecondition,
+                  "has " + SizeText(size) + ", less than a page: too small for a region" + end);
+  }
+  if (!std::has_single_bit(size)) {
+    return Status(StatusCode::kFailedPrecondition,
+                  "has " + SizeText(size) +
+                      ", which is not a power of two: no region, or a truncated one" + end);
+  }
+  return size;
+}
+
+Result<RegionFile> OpenRegionFile(const std::string& path, std::string_view address,
+                                  Access access) {
+  RegionFile file;
+  const int mode = access == Access::kReadOnly ? O_RDONLY : O_RDWR;
+  // A pipe must not block.
+  file.fd.reset(open(path.c_str(), mode | O_CLOEXEC | O_NONBLOCK));
+  if (!file.fd.valid()) {
+    const int error = errno;
+    struct stat found {};
+    if (stat(path.c_str(), &found) == 0 && !S_ISREG(found.st_mode)) {
+      const std::string hint =
+          S_ISSOCK(found.st_mode) ? "; a server's socket is opened as unix:" + path : "";
+      return Status(StatusCode::kInvalidArgument,
+                    "is " + FileKind(found.st_mode) + ", which cannot hold a region" + hint);
+    }
+    return OpenError(error, path, address);
+  }
+  const auto size = CheckRegionSize(file.fd.get(), FormatHint(address));
+  if (!size.ok()) return size.status();
+  file.size = *size;
+  return file;
+}
+
+Status Allocate(int fd, std::uint64_t size) {
+  struct stat file {};
+  struct statfs fs {};
+  if (fstat(fd, &file) != 0 || fstatfs(fd, &fs) != 0) {
+    return {StatusCode::kInternal, "fstat: " + ErrnoText(errno)};
+  }
+  // Looked at first: allocation fills the file system before it fails, and where the file system
+  // cannot allocate, posix_fallocate() writes block by block.
+  const auto block = static_cast<std::uint64_t>(fs.f_bsize);
+  const std::uint64_t has = static_cast<std::uint64_t>(file.st_blocks) * 512;
+  const bool limited = fs.f_blocks != 0;  // 0 where a file system has no size, as hugetlbfs
+  int error = limited && has < size && (size - has) / block > fs.f_bavail ? ENOSPC : 0;
+  if (error == 0 && static_cast<std::uint64_t>(file.st_size) < size &&
+      ftruncate(fd, static_cast<off_t>(size)) != 0) {
+    error = errno;
+  }
+  if (error == 0) error = posix_fallocate(fd, 0, static_cast<off_t>(size));
+  if (error == 0) return {};
+  if (error != ENOSPC && error != EDQUOT && error != EFBIG && error != ENOMEM) {
+    return {StatusCode::kInternal, "allocating " + SizeText(size) + ": " + ErrnoText(error)};
+  }
+  const std::string free =
+      fs.f_type == HUGETLBFS_MAGIC
+          ? "too few huge pages of " + SizeText(block) +
+                " are free (grep Huge /proc/meminfo); reserve more in /proc/sys/vm/nr_hugepages"
+          : SizeText(fs.f_bavail * block) + " are free in its file system";
+  return {StatusCode::kResourceExhausted,
+          "no space for " + SizeText(size) + " (" + ErrnoText(error) + "); " + free};
+}
+
+Result<Mapping> MapRegion(int fd, std::uint64_t size, Access access) {
+  Mapping mapping;
+  int error = 0;
+  if (mapping.Map(fd, size, access, &error)) return mapping;
+  const StatusCode code = error == EACCES || error == EPERM ? StatusCode::kPermissionDenied
+                          : error == ENOMEM                 ? StatusCode::kResourceExhausted
+                                                            : StatusCode::kInternal;
+  return Status(code, "mapping " + SizeText(size) + ": " + ErrnoText(error));
+}
+
+Status CreateRegionFile(std::string_view address, std::uint64_t size,
+                        const CreateOptions& options) {
+  const auto path = RegionFilePath(address);
+  if (!path) {
+    return At(address,
+              {StatusCode::kInvalidArgument,
+               "only file:PATH and shm:/NAME can be made; the region behind any other address "
+               "is made by its server or its machine"});
+  }
+  if (!path->ok()) return At(address, path->status());
+  const std::string& name = **path;
+  // Before a file is made.
+  if (size != 0) {
+    if (const auto plan = PlanGeometry(size, options.format); !plan.ok()) {
+      return At(address, plan.status());
+    }
+  }
+
+  const int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+  UniqueFd fd(size == 0 ? -1 : open(name.c_str(), flags | O_CREAT | O_EXCL, options.mode));
+  const bool created = fd.valid();
+  if (!created && (size == 0 || errno == EEXIST)) fd.reset(open(name.c_str(), flags));
+  if (!fd.valid()) {
+    const int error = errno;
+    if (error == ENOENT && size == 0) {
+      return At(address, {StatusCode::kInvalidArgument,
+                          "there is no such file; give the size of the one to be made"});
+    }
+    if (error == ENOENT || error == ENOTDIR) {
+      return At(address, {StatusCode::kNotFound, "the folder does not exist; make it first"});
+    }
+    if (error == ELOOP) {
+      return At(address,
+                {StatusCode::kInvalidArgument, "is a symbolic link; name the file it stands for"});
+    }
+    return At(address, OpenError(error, name, address));
+  }
+  // From here on the file is this call's; before, somebody else may be formatting what it created.
+  if (const Status status = LockForFormat(fd.get()); !status.ok()) return At(address, status);
+  const Status status = FormatFile(fd.get(), size, created, options);
+  if (status.ok()) return status;
+  if (created) unlink(name.c_str());
+  return At(address, status);
+}
+
+}  // namespace ivmq

@@ -1,0 +1,67 @@
+// What one client has still to be told. It is a set of ids, not a queue of messages, so a client that
+// never reads costs as much as there are ids, however many peers come and go meanwhile.
+//
+// Order: the greeting (version, own id, shared memory, the peers that were there, own vectors), then
+// peers that have gone before peers that have come. An announcement that was begun is finished, unless
+// its peer is announced as gone.
+#ifndef IVMQ_TRANSPORTS_SRC_SERVER_CLIENT_BACKLOG_H_
+#define IVMQ_TRANSPORTS_SRC_SERVER_CLIENT_BACKLOG_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <set>
+
+namespace ivmq::server {
+
+// Thread-compatible.
+class ClientBacklog {
+ public:
+  enum class Kind : std::uint8_t { kVersion, kOwnId, kSharedMemory, kVector, kGone };
+  struct Message {
+    Kind kind = Kind::kVersion;
+    std::uint16_t id = 0;      // kOwnId, kVector, kGone
+    std::uint32_t vector = 0;  // kVector: goes with the eventfd of (id, vector)
+    friend bool operator==(const Message&, const Message&) = default;
+  };
+
+  // `present`: the peers that are there already, without the client itself.
+  ClientBacklog(std::uint16_t own_id, std::uint32_t vectors, std::set<std::uint16_t> present)
+      : own_id_(own_id), vectors_(vectors), present_(std::move(present)) {}
+
+  // A peer has come. Nothing is owed if the client knows its id already.
+  void Come(std::uint16_t id);
+  // A peer has gone and its id will be lent: the client need not hear of it before then.
+  void Forget(std::uint16_t id);
+  // A peer has gone for good. Nothing is owed if the client never heard of it.
+  void Gone(std::uint16_t id);
+
+  // The next message, until Sent() says that it is on its way. Nothing: the client is up to date.
+  [[nodiscard]] std::optional<Message> Next() const;
+  // REQUIRES: Next() has a value.
+  void Sent();
+
+  // Ids that are still to be announced, in whole or in part.
+  [[nodiscard]] std::size_t owed() const noexcept {
+    return present_.size() + come_.size() + gone_.size() + (partial_ ? 1 : 0);
+  }
+
+ private:
+  enum class Stage : std::uint8_t { kVersion, kOwnId, kSharedMemory, kPresent, kUpToDate };
+
+  // The peer whose vectors come next, if any.
+  [[nodiscard]] std::optional<std::uint16_t> NextPeer() const;
+
+  std::uint16_t own_id_;
+  std::uint32_t vectors_;
+  Stage stage_ = Stage::kVersion;
+  std::optional<Message> partial_;  // the next vector of a peer whose first one was sent
+  std::set<std::uint16_t> present_;
+  std::set<std::uint16_t> come_;
+  std::set<std::uint16_t> gone_;
+  std::set<std::uint16_t> told_;  // announced, at least in part, and not as gone
+};
+
+}  // namespace ivmq::server
+
+#endif  // IVMQ_TRANSPORTS_SRC_SERVER_CLIENT_BACKLOG_H_

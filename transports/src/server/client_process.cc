@@ -1,0 +1,95 @@
+#include "src/server/client_process.h"
+
+#include <fmt/format.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <fstream>
+#include <sstream>
+#include <string_view>
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77  // Linux 6.5
+#endif
+
+namespace ivmq::server {
+namespace {
+
+// What a process calls itself is for people only, and may hold anything.
+std::string ProcessName(pid_t pid) {
+  std::ifstream file(fmt::format("/proc/{}/comm", pid));
+  std::string name;
+  std::getline(file, name);
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+  return name.empty() ? "?" : name;
+}
+
+UniqueFd OpenPidfd(int socket, pid_t pid) {
+  int fd = -1;
+  socklen_t length = sizeof(fd);
+  // Refers to the process that connected even if its pid has been given to another one.
+  if (getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, &fd, &length) == 0) return UniqueFd(fd);
+  if (errno != ENOPROTOOPT || pid == 0) return {};
+  return UniqueFd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+}
+
+// The soft limit in /proc/PID/limits, which needs no privilege over the process. 0: cannot be read.
+std::uint64_t LimitFromProc(pid_t pid) {
+  std::ifstream file(fmt::format("/proc/{}/limits", pid));
+  constexpr std::string_view kKey = "Max open files";
+  for (std::string line; std::getline(file, line);) {
+    if (!line.starts_with(kKey)) continue;
+    std::istringstream rest(line.substr(kKey.size()));
+    std::uint64_t soft = 0;
+    return rest >> soft ? soft : RLIM_INFINITY;  // "unlimited"
+  }
+  return 0;
+}
+
+}  // namespace
+
+ClientProcess::ClientProcess(int socket) {
+  ucred credentials{};
+  socklen_t length = sizeof(credentials);
+  if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &length) == 0) {
+    pid_ = credentials.pid;
+    uid_ = credentials.uid;
+  }
+  errno = 0;
+  pidfd_ = OpenPidfd(socket, pid_);
+  if (!pidfd_.valid() && (errno == EMFILE || errno == ENFILE || errno == ENOMEM)) {
+    pidfd_error_ = errno;
+  }
+  description_ = pid_ == 0 ? fmt::format("a process of another pid namespace, uid {}", uid_)
+                           : fmt::format("pid {} ({}), uid {}", pid_, ProcessName(pid_), uid_);
+}
+
+std::uint64_t ClientProcess::DescriptorLimit() {
+  if (pid_ == 0) return descriptor_limit_;
+  rlimit limit{};
+  if (prlimit(pid_, RLIMIT_NOFILE, nullptr, &limit) == 0) {
+    descriptor_limit_ = limit.rlim_cur;
+  } else if (const std::uint64_t soft = LimitFromProc(pid_); soft != 0) {
+    descriptor_limit_ = soft;
+  }
+  return descriptor_limit_;
+}
+
+void RaiseOwnDescriptorLimit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+std::uint64_t OwnDescriptorLimit() {
+  rlimit limit{};
+  return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : kUnknownDescriptorLimit;
+}
+
+}  // namespace ivmq::server

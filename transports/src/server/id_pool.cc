@@ -1,0 +1,73 @@
+#include "src/server/id_pool.h"
+
+#include <sys/eventfd.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "src/server/system_error.h"
+
+namespace ivmq::server {
+
+std::optional<std::uint16_t> IdPool::Lendable(const IdSet& held) const {
+  for (const auto& [id, entry] : ids_) {
+    if (entry.state == State::kLendable && !held[id]) return id;
+  }
+  return std::nullopt;
+}
+
+std::optional<std::uint16_t> IdPool::Unused(const IdSet& held) const {
+  for (std::uint32_t id = first_; id <= kLastId; ++id) {
+    if (!ever_used_[id] && !held[id]) return static_cast<std::uint16_t>(id);
+  }
+  if (policy_ == IdPolicy::kLend) {
+    for (std::uint32_t id = kFirstId; id < first_; ++id) {
+      if (!ever_used_[id] && !held[id]) return static_cast<std::uint16_t>(id);
+    }
+  }
+  return std::nullopt;
+}
+
+Result<std::uint16_t> IdPool::Take(const IdSet& held) {
+  if (const std::optional<std::uint16_t> id = Lendable(held)) {
+    Entry& entry = ids_.at(*id);
+    // What rang for the last holder is not for the next one.
+    for (const UniqueFd& doorbell : entry.eventfds) {
+      eventfd_t value = 0;
+      (void)eventfd_read(doorbell.get(), &value);
+    }
+    entry.state = State::kInUse;
+    return *id;
+  }
+  const std::optional<std::uint16_t> id = Unused(held);
+  if (!id) {
+    return Status(StatusCode::kResourceExhausted,
+                  policy_ == IdPolicy::kUnique
+                      ? "all ids have been used, and --id-policy unique uses none twice; start with a "
+                        "new region"
+                      : "all ids are in use, or parked while the process that had them still runs");
+  }
+  Entry entry;
+  for (std::uint32_t i = 0; i < vectors_; ++i) {
+    UniqueFd doorbell(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+    if (!doorbell.valid()) return SystemError(errno, "no eventfd for its doorbells");
+    entry.eventfds.push_back(std::move(doorbell));
+  }
+  ids_.emplace(*id, std::move(entry));
+  ever_used_.set(*id);
+  return *id;
+}
+
+void IdPool::Park(std::uint16_t id) { ids_.at(id).state = State::kParked; }
+
+void IdPool::HolderGone(std::uint16_t id) { ids_.at(id).state = State::kLendable; }
+
+void IdPool::Retire(std::uint16_t id) { ids_.erase(id); }
+
+int IdPool::eventfd(std::uint16_t id, std::uint32_t vector) const {
+  const auto entry = ids_.find(id);
+  if (entry == ids_.end() || vector >= entry->second.eventfds.size()) return -1;
+  return entry->second.eventfds[vector].get();
+}
+
+}  // namespace ivmq::server

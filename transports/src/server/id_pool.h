@@ -1,0 +1,77 @@
+// The ids of clients and the eventfds that belong to them.
+//
+//            Take()                 Park()               HolderGone()
+//   unused ---------> in use ---------------> parked ---------------> lendable --Take()--> in use
+//                        \--- Retire() ---> never again
+//
+// An id keeps its eventfds while it is in use, parked or lendable: everybody who knows it may go on
+// ringing it, and nobody needs to be told when it is lent.
+#ifndef IVMQ_TRANSPORTS_SRC_SERVER_ID_POOL_H_
+#define IVMQ_TRANSPORTS_SRC_SERVER_ID_POOL_H_
+
+#include <bitset>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "ivmq/server.h"
+#include "ivmq/status.h"
+#include "src/unique_fd.h"
+
+namespace ivmq::server {
+
+// 0 is left out because programs take it for "no id", 0xffff because it means that in a peer slot.
+inline constexpr std::uint16_t kFirstId = 1;
+inline constexpr std::uint16_t kLastId = 0xfffe;
+
+using IdSet = std::bitset<65536>;
+
+// Thread-compatible.
+class IdPool {
+ public:
+  // The first id is `first`; with kLend ids below it follow when those above are used up.
+  // REQUIRES: kFirstId <= first <= kLastId
+  IdPool(std::uint32_t vectors, IdPolicy policy, std::uint16_t first)
+      : vectors_(vectors), policy_(policy), first_(first) {}
+
+  // An id for a new client: a lendable one, its eventfds drained, or an unused one with new eventfds.
+  // Never one of `held`: ids that peers of the region have which are no clients of this server.
+  // RESOURCE_EXHAUSTED if there is no id or no descriptor left; nothing has changed then.
+  Result<std::uint16_t> Take(const IdSet& held);
+
+  // Whether Take() would make no new eventfds.
+  [[nodiscard]] bool CanLend(const IdSet& held) const { return Lendable(held).has_value(); }
+
+  // REQUIRES of the next three: `id` is in use, parked, in use.
+  void Park(std::uint16_t id);
+  void HolderGone(std::uint16_t id);
+  void Retire(std::uint16_t id);
+
+  // Ids that have eventfds: in use, parked and lendable.
+  [[nodiscard]] std::size_t size() const noexcept { return ids_.size(); }
+
+  // The eventfd of an id's vector, -1 if there is none. Non-blocking.
+  [[nodiscard]] int eventfd(std::uint16_t id, std::uint32_t vector) const;
+
+ private:
+  enum class State : std::uint8_t { kInUse, kParked, kLendable };
+  struct Entry {
+    State state = State::kInUse;
+    std::vector<UniqueFd> eventfds;
+  };
+
+  [[nodiscard]] std::optional<std::uint16_t> Lendable(const IdSet& held) const;
+  [[nodiscard]] std::optional<std::uint16_t> Unused(const IdSet& held) const;
+
+  std::uint32_t vectors_;
+  IdPolicy policy_;
+  std::uint16_t first_;
+  IdSet ever_used_;
+  std::map<std::uint16_t, Entry> ids_;
+};
+
+}  // namespace ivmq::server
+
+#endif  // IVMQ_TRANSPORTS_SRC_SERVER_ID_POOL_H_

@@ -1,0 +1,63 @@
+// The listening socket and its place in the file system.
+#ifndef IVMQ_TRANSPORTS_SRC_SERVER_LISTENER_H_
+#define IVMQ_TRANSPORTS_SRC_SERVER_LISTENER_H_
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "ivmq/status.h"
+#include "src/unique_fd.h"
+
+namespace ivmq::server {
+
+enum class AcceptOutcome : std::uint8_t {
+  kAccepted,
+  kNone,           // nobody waits, or the one who waited has gone
+  kNoDescriptors,  // the one who waits can be accepted with the reserve, to be refused
+  kFailed,         // see errno; trying again at once is of no use
+};
+
+// Thread-compatible.
+class Listener {
+ public:
+  // Listens at `path`, with these permissions from the first moment at which somebody can connect. Removes
+  // a socket at which nobody listens any more. Waits while another server of the same folder does the
+  // same.
+  //   ALREADY_EXISTS       a living process has a socket there
+  //   FAILED_PRECONDITION  something that is no socket is there
+  static Result<Listener> Open(const std::string& path, std::optional<gid_t> group, mode_t mode);
+  Listener(Listener&&) noexcept = default;
+  Listener& operator=(Listener&&) = delete;
+  // Removes the socket, if it is still this one that stands at the path.
+  ~Listener();
+
+  [[nodiscard]] int fd() const noexcept { return socket_.get(); }
+
+  // Accepts one client, non-blocking.
+  AcceptOutcome Accept(UniqueFd* client);
+
+  // After kNoDescriptors: accepts into the descriptor that is kept for this. Nothing: somebody else took
+  // it, or the system as a whole has none. Call RestoreReserve() when the client is closed.
+  [[nodiscard]] UniqueFd AcceptWithReserve();
+  void RestoreReserve();
+
+  // Removes the socket from the file system: nobody can connect from now on, and who waits can still be
+  // accepted.
+  void Unlink();
+
+ private:
+  Listener(UniqueFd socket, std::string path, dev_t device, ino_t inode);
+
+  UniqueFd socket_;
+  UniqueFd reserve_;
+  std::string path_;  // empty: not there any more
+  dev_t device_;
+  ino_t inode_;
+};
+
+}  // namespace ivmq::server
+
+#endif  // IVMQ_TRANSPORTS_SRC_SERVER_LISTENER_H_

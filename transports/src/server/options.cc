@@ -1,0 +1,84 @@
+#include "src/server/options.h"
+
+#include <fmt/format.h>
+#include <grp.h>
+#include <sys/un.h>
+
+#include <charconv>
+#include <optional>
+#include <string>
+
+#include "src/ivshmem_protocol.h"
+#include "src/region_file.h"
+#include "src/text.h"
+
+namespace ivmq::server {
+namespace {
+
+Status Invalid(std::string message) { return {StatusCode::kInvalidArgument, std::move(message)}; }
+
+Result<gid_t> GroupId(const std::string& group) {
+  gid_t id = 0;
+  const char* const end = group.data() + group.size();
+  if (const auto [stop, error] = std::from_chars(group.data(), end, id);
+      error == std::errc{} && stop == end) {
+    return id;
+  }
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): at start, before anything else runs
+  const struct group* const entry = getgrnam(group.c_str());
+  if (entry == nullptr) {
+    return Status(StatusCode::kNotFound,
+                  fmt::format("--group {}: there is no such group; create it with `groupadd {}`, or "
+                              "give a number",
+                              group, group));
+  }
+  return entry->gr_gid;
+}
+
+}  // namespace
+
+Result<CheckedOptions> CheckOptions(const Options& options) {
+  CheckedOptions checked;
+  if (options.socket.empty()) return Invalid("--socket: a path is required");
+  if (options.socket.size() >= sizeof(sockaddr_un::sun_path)) {
+    return Invalid(fmt::format("--socket {}: the path has {} bytes; the system allows {}",
+                               options.socket, options.socket.size(),
+                               sizeof(sockaddr_un::sun_path) - 1));
+  }
+  if (options.vectors == 0 || options.vectors > ivshmem::kMaxVectors) {
+    return Invalid(fmt::format("--vectors {}: a client has 1 to {} doorbells", options.vectors,
+                               ivshmem::kMaxVectors));
+  }
+  if (options.mode > 0777) {
+    return Invalid(fmt::format("--mode {:o}: permissions are 0 to 0777, e.g. 0660", options.mode));
+  }
+
+  if (options.region != "memfd") {
+    std::string address = options.region;
+    if (address.starts_with("shm:") && !address.starts_with("shm:/")) {
+      address = fmt::format("shm:/{}", address.substr(4));
+    }
+    const std::optional<Result<std::string>> path = RegionFilePath(address);
+    if (!path) {
+      return Invalid(
+          fmt::format("--region {}: use memfd, shm:NAME or file:PATH", options.region));
+    }
+    if (!path->ok()) return At(fmt::format("--region {}", options.region), path->status());
+    checked.region_path = **path;
+  }
+
+  checked.format.max_peers = options.max_peers;
+  checked.format.ring_capacity = options.ring_size;
+  // The size, --max-peers and --ring-size depend on each other: the layout manager knows how.
+  if (const Result<Geometry> plan = PlanGeometry(options.size, checked.format); !plan.ok()) {
+    return plan.status();
+  }
+  if (!options.group.empty()) {
+    const Result<gid_t> group = GroupId(options.group);
+    if (!group.ok()) return group.status();
+    checked.group = *group;
+  }
+  return checked;
+}
+
+}  // namespace ivmq::server

@@ -1,0 +1,28 @@
+// Checks what the operator asked for, before anything is touched.
+#ifndef IVMQ_TRANSPORTS_SRC_SERVER_OPTIONS_H_
+#define IVMQ_TRANSPORTS_SRC_SERVER_OPTIONS_H_
+
+#include <sys/types.h>
+
+#include <optional>
+#include <string>
+
+#include "ivmq/region.h"
+#include "ivmq/server.h"
+#include "ivmq/status.h"
+
+namespace ivmq::server {
+
+// The options in the form in which the server uses them.
+struct CheckedOptions {
+  std::string region_path;  // of a file or shm; empty: a memfd
+  FormatOptions format;
+  std::optional<gid_t> group;
+};
+
+// INVALID_ARGUMENT names the option, its value and what it may be; NOT_FOUND an unknown group.
+Result<CheckedOptions> CheckOptions(const Options& options);
+
+}  // namespace ivmq::server
+
+#endif  // IVMQ_TRANSPORTS_SRC_SERVER_OPTIONS_H_

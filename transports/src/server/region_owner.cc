@@ -1,0 +1,224 @@
+#include "src/server/region_owner.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/magic.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <string>
+#include <utility>
+
+#include "src/file_lock.h"
+#include "src/region_file.h"
+#include "src/server/system_error.h"
+#include "src/text.h"
+
+namespace ivmq::server {
+namespace {
+
+constexpr const char* kRemedy = "give another file, or remove it if nobody needs what it holds";
+
+// The file of a region, open twice: for the lock and for the clients.
+struct LockedFile {
+  UniqueFd lock;
+  UniqueFd fd;
+};
+
+// Removes a file that was made, unless Keep() is called.
+class Undo {
+ public:
+  explicit Undo(const std::string& path) : path_(path) {}
+  ~Undo() {
+    if (made_) (void)unlink(path_.c_str());
+  }
+  Undo(const Undo&) = delete;
+  Undo& operator=(const Undo&) = delete;
+
+  void Made() { made_ = true; }
+  void Keep() { made_ = false; }
+
+ private:
+  const std::string& path_;
+  bool made_ = false;
+};
+
+Result<UniqueFd> MakeMemfd(std::uint64_t size) {
+  UniqueFd fd(memfd_create("ivmq", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!fd.valid()) return SystemError(errno, "memfd_create");
+  if (Status status = Allocate(fd.get(), size); !status.ok()) return status;
+  if (fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+    return SystemError(errno, "sealing");
+  }
+  return fd;
+}
+
+// Opens `path`, or makes it; gives what it made its group and mode.
+Result<UniqueFd> OpenOrMake(const std::string& path, const Options& options,
+                            const CheckedOptions& checked, Undo& undo) {
+  // O_NONBLOCK: a pipe must not hold the server up.
+  constexpr int kFlags = O_RDWR | O_CLOEXEC | O_NONBLOCK;
+  UniqueFd fd(open(path.c_str(), kFlags | O_CREAT | O_EXCL, 0600));
+  if (!fd.valid()) {
+    if (errno == EEXIST) fd.reset(open(path.c_str(), kFlags));
+    if (!fd.valid()) return SystemError(errno, "opening it");
+    return fd;
+  }
+  undo.Made();
+  if (checked.group && fchown(fd.get(), static_cast<uid_t>(-1), *checked.group) != 0) {
+    return SystemError(errno, fmt::format("giving it to group {}", *checked.group));
+  }
+  if (fchmod(fd.get(), static_cast<mode_t>(options.mode)) != 0) {
+    return SystemError(errno, "setting its mode");
+  }
+  return fd;
+}
+
+// Checks that the file can be the region before anything in it is touched.
+Status CheckFile(int fd, const struct stat& found, std::uint64_t size) {
+  if (!S_ISREG(found.st_mode)) {
+    return {StatusCode::kFailedPrecondition, "this is no regular file; give another path"};
+  }
+  if (found.st_size != 0 && static_cast<std::uint64_t>(found.st_size) != size) {
+    return {StatusCode::kFailedPrecondition,
+            fmt::format("it has {} bytes and --size is {}; start with --size {}, or {}", found.st_size,
+                        size, found.st_size, kRemedy)};
+  }
+  struct statfs system {};
+  if (fstatfs(fd, &system) == 0 && system.f_type == HUGETLBFS_MAGIC &&
+      size % static_cast<std::uint64_t>(system.f_bsize) != 0) {
+    return {StatusCode::kInvalidArgument,
+            fmt::format("its file system has huge pages of {}, and --size {} is no multiple of that",
+                        SizeText(static_cast<std::uint64_t>(system.f_bsize)), SizeText(size))};
+  }
+  return {};
+}
+
+Result<LockedFile> OpenFile(const Options& options, const CheckedOptions& checked, Undo& undo) {
+  const std::string& path = checked.region_path;
+  LockedFile file;
+  Result<UniqueFd> opened = OpenOrMake(path, options, checked, undo);
+  if (!opened.ok()) return opened.status();
+  file.fd = *std::move(opened);
+  struct stat found {};
+  if (fstat(file.fd.get(), &found) != 0) return SystemError(errno, "fstat");
+  if (Status status = CheckFile(file.fd.get(), found, options.size); !status.ok()) return status;
+
+  file.lock.reset(open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
+  struct stat locked {};
+  if (!file.lock.valid() || fstat(file.lock.get(), &locked) != 0) {
+    return SystemError(errno, "opening it");
+  }
+  if (locked.st_dev != found.st_dev || locked.st_ino != found.st_ino) {
+    return Status(StatusCode::kUnavailable, "it was replaced while the server opened it; try again");
+  }
+  switch (TryLockFile(file.lock.get(), kServerLock, 1)) {
+    case LockResult::kLocked:
+      break;
+    case LockResult::kHeld:
+      // It is not this server's to remove.
+      undo.Keep();
+      return Status(StatusCode::kAlreadyExists,
+                    "another server has it, or `ivmq format` works on it; end that first, or give "
+                    "another region");
+    case LockResult::kError:
+      return SystemError(errno, "locking it");
+  }
+  if (Status status = Allocate(file.fd.get(), options.size); !status.ok()) return status;
+  return file;
+}
+
+// Attaches to what is there, which must be what the options would make.
+Result<Region> Attach(std::span<std::byte> memory, const Options& options) {
+  Result<Region> region = Region::Attach(memory);
+  if (!region.ok()) {
+    return Status(region.status().code(), fmt::format("{}; {}", region.status().message(), kRemedy));
+  }
+  const Geometry& geometry = region->geometry();
+  if (geometry.region_size != options.size || geometry.max_peers != options.max_peers ||
+      (options.ring_size != 0 && geometry.ring_capacity != options.ring_size)) {
+    return Status(
+        StatusCode::kFailedPrecondition,
+        fmt::format("it is an ivmq region made with --size {} --max-peers {} --ring-size {}; start with "
+                    "these, or {}",
+                    geometry.region_size, geometry.max_peers, geometry.ring_capacity, kRemedy));
+  }
+  return region;
+}
+
+}  // namespace
+
+RegionOwner::RegionOwner(UniqueFd fd, UniqueFd lock, Mapping mapping, const Region& region)
+    : fd_(std::move(fd)), lock_(std::move(lock)), mapping_(std::move(mapping)), region_(region) {}
+
+RegionOwner::~RegionOwner() {
+  if (fd_.valid()) region_.header().server_pid.store(0, std::memory_order_release);
+}
+
+Result<RegionOwner> RegionOwner::Open(const Options& options, const CheckedOptions& checked) {
+  const std::string where = fmt::format("--region {}", options.region);
+  Undo undo(checked.region_path);
+  LockedFile file;
+  if (checked.region_path.empty()) {
+    Result<UniqueFd> memfd = MakeMemfd(options.size);
+    if (!memfd.ok()) return At(where, memfd.status());
+    file.fd = *std::move(memfd);
+  } else {
+    Result<LockedFile> opened = OpenFile(options, checked, undo);
+    if (!opened.ok()) return At(where, opened.status());
+    file = *std::move(opened);
+  }
+  Result<Mapping> mapping = MapRegion(file.fd.get(), options.size, Access::kReadWrite);
+  if (!mapping.ok()) return At(where, mapping.status());
+
+  const bool empty = IsAllZero(mapping->bytes());
+  if (empty) {
+    if (Status status = Format(mapping->bytes(), checked.format); !status.ok()) {
+      return At(where, status);
+    }
+  }
+  const Result<Region> region = Attach(mapping->bytes(), options);
+  if (!region.ok()) return At(where, region.status());
+  undo.Keep();
+
+  RegionOwner owner(std::move(file.fd), std::move(file.lock), *std::move(mapping), *region);
+  layout::Header& header = region->header();
+  owner.taken_over_ = !empty;
+  owner.crashed_pid_ = header.server_pid.load(std::memory_order_relaxed);
+  header.server_vectors.store(options.vectors, std::memory_order_relaxed);
+  header.server_pid.store(static_cast<std::uint32_t>(getpid()), std::memory_order_relaxed);
+  header.server_epoch.store(header.server_epoch.load(std::memory_order_relaxed) + 1,
+                            std::memory_order_release);
+  return owner;
+}
+
+IdSet RegionOwner::HeldIds() const {
+  IdSet held;
+  for (std::uint32_t slot = 0; slot < region_.max_peers(); ++slot) {
+    const auto life =
+        layout::Life::FromWord(region_.slot(slot).life.load(std::memory_order_acquire));
+    if (life.state == layout::PeerState::kLive || life.state == layout::PeerState::kClaiming) {
+      held.set(life.ivposition);
+    }
+  }
+  return held;
+}
+
+std::uint16_t RegionOwner::HighestId() const {
+  std::uint16_t highest = 0;
+  for (std::uint32_t slot = 0; slot < region_.max_peers(); ++slot) {
+    const auto life =
+        layout::Life::FromWord(region_.slot(slot).life.load(std::memory_order_relaxed));
+    if (life.state != layout::PeerState::kFree && life.ivposition != layout::kNoIvposition) {
+      highest = std::max(highest, life.ivposition);
+    }
+  }
+  return highest;
+}
+
+}  // namespace ivmq::server

@@ -1,0 +1,61 @@
+// The region that a server looks after: makes it, or takes it over, and keeps other servers away.
+//
+// memfd   preallocated and sealed: nobody can truncate it under the others.
+// shm     preallocated; but every process that may write it could truncate it, and all others would end by
+// file    SIGBUS. Locked while the server runs; survives the server, and is taken over at a restart.
+#ifndef IVMQ_TRANSPORTS_SRC_SERVER_REGION_OWNER_H_
+#define IVMQ_TRANSPORTS_SRC_SERVER_REGION_OWNER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "ivmq/region.h"
+#include "ivmq/server.h"
+#include "ivmq/status.h"
+#include "src/mapping.h"
+#include "src/server/id_pool.h"
+#include "src/server/options.h"
+#include "src/unique_fd.h"
+
+namespace ivmq::server {
+
+// Thread-compatible; movable.
+class RegionOwner {
+ public:
+  // Errors: see Server::Create(). Removes again what it made if it fails.
+  static Result<RegionOwner> Open(const Options& options, const CheckedOptions& checked);
+  RegionOwner(RegionOwner&&) = default;
+  RegionOwner& operator=(RegionOwner&&) = delete;
+  // Says in the header that the server left in order.
+  ~RegionOwner();
+
+  // What clients get.
+  [[nodiscard]] int fd() const noexcept { return fd_.get(); }
+  [[nodiscard]] std::span<std::byte> memory() const noexcept { return mapping_.bytes(); }
+  [[nodiscard]] const Region& region() const noexcept { return region_; }
+
+  [[nodiscard]] bool taken_over() const noexcept { return taken_over_; }
+  // The former server if it did not leave in order, else 0. For people.
+  [[nodiscard]] std::uint32_t crashed_pid() const noexcept { return crashed_pid_; }
+
+  // The ids that living peers say they have.
+  [[nodiscard]] IdSet HeldIds() const;
+  // The highest id that a peer of the table has or had, 0 if none.
+  [[nodiscard]] std::uint16_t HighestId() const;
+
+ private:
+  RegionOwner(UniqueFd fd, UniqueFd lock, Mapping mapping, const Region& region);
+
+  UniqueFd fd_;
+  // The file opened once more: a lock belongs to an open file description, and clients share the first one.
+  UniqueFd lock_;
+  Mapping mapping_;
+  Region region_;
+  bool taken_over_ = false;
+  std::uint32_t crashed_pid_ = 0;
+};
+
+}  // namespace ivmq::server
+
+#endif  // IVMQ_TRANSPORTS_SRC_SERVER_REGION_OWNER_H_
