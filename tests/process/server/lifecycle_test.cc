@@ -1,0 +1,258 @@
+// The socket, from start to end.
+#include <gmock/gmock.h>
+#include <grp.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "raw_client.h"
+#include "server_process.h"
+
+namespace ivmq::testing {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class LifecycleTest : public ::testing::Test {
+ protected:
+  [[nodiscard]] struct stat StatSocket() const {
+    struct stat found {};
+    EXPECT_EQ(lstat(socket_.c_str(), &found), 0);
+    return found;
+  }
+
+  TemporaryFolder folder_;
+  std::string socket_ = folder_.Path("s");
+};
+
+TEST_F(LifecycleTest, SigtermAndSigintEndItWithZeroAndRemoveTheSocket) {
+  for (const int signal : {SIGTERM, SIGINT}) {
+    ServerProcess server(socket_, {"--size", "1M"});
+    server.AwaitReady();
+    RawClient client(socket_);
+    ASSERT_TRUE(client.Greet(8));
+    server.Signal(signal);
+    EXPECT_EQ(server.Wait(), 0);
+    EXPECT_FALSE(std::filesystem::exists(socket_));
+    EXPECT_FALSE(client.Read());
+  }
+}
+
+TEST_F(LifecycleTest, WhoWaitsToBeAcceptedWhenItEndsIsRefusedInOrder) {
+  ServerProcess server(socket_, {"--size", "1M"});
+  server.AwaitReady();
+  server.Freeze();
+  RawClient first(socket_);
+  RawClient second(socket_);
+  server.Signal(SIGTERM);
+  server.Signal(SIGCONT);
+  EXPECT_EQ(server.Wait(), 0);
+  // Each is greeted in full or refused, whichever the server saw first.
+  for (RawClient* const client : {&first, &second}) {
+    const auto version = client->Read();
+    ASSERT_TRUE(version) << "closed without a word";
+    if (version->value == 0) {
+      EXPECT_TRUE(client->Read());
+      const auto memory = client->Read();
+      ASSERT_TRUE(memory);
+      EXPECT_TRUE(memory->fd.valid());
+    } else {
+      EXPECT_EQ(version->value, 1);
+    }
+  }
+}
+
+TEST_F(LifecycleTest, ItOutlivesTheReaderOfItsLog) {
+  std::array<int, 2> log{};
+  ASSERT_EQ(pipe(log.data()), 0);
+  ServerProcess server(socket_, {"--size", "1M"}, [&] {
+    dup2(log[1], STDERR_FILENO);
+    close(log[0]);
+    close(log[1]);
+  });
+  close(log[1]);
+  char byte = 0;
+  ASSERT_EQ(read(log[0], &byte, 1), 1);
+  close(log[0]);
+  for (int i = 0; i < 3; ++i) {
+    RawClient client(socket_);
+    ASSERT_TRUE(client.Greet(8));
+  }
+  EXPECT_EQ(server.Terminate(), 0);
+}
+
+TEST_F(LifecycleTest, ALogThatNobodyReadsHoldsNobodyUpAndSaysWhatItDropped) {
+  ServerProcess server(socket_, {"--size", "1M", "--vectors", "1", "--id-policy", "unique"});
+  server.AwaitReady();
+  // Two lines each, of which the pipe takes about 700.
+  for (int i = 0; i < 1000; ++i) {
+    RawClient client(socket_);
+    ASSERT_TRUE(client.Greet(1));
+  }
+  (void)server.Log();
+  // Once the log is read again, the next line says that some are missing.
+  RawClient client(socket_);
+  ASSERT_TRUE(client.Greet(1));
+  server.AwaitLog("lines of this log were dropped");
+}
+
+TEST_F(LifecycleTest, AStaleSocketIsReplaced) {
+  {
+    ServerProcess server(socket_, {"--size", "1M"});
+    server.AwaitReady();
+    server.Kill();
+  }
+  ASSERT_TRUE(std::filesystem::exists(socket_));
+  ServerProcess server(socket_, {"--size", "1M"});
+  server.AwaitReady();
+  RawClient client(socket_);
+  EXPECT_TRUE(client.Greet(8));
+}
+
+TEST_F(LifecycleTest, ASocketOfALivingServerIsRefusedAndThatServerNoticesNothing) {
+  ServerProcess server(socket_, {"--size", "1M", "--id-policy", "unique"});
+  server.AwaitReady();
+  ServerProcess second(socket_, {"--size", "1M"});
+  EXPECT_EQ(second.Wait(), 1);
+  EXPECT_THAT(second.Log(), AllOf(HasSubstr(socket_), HasSubstr("a running process has this socket")));
+  RawClient client(socket_);
+  ASSERT_TRUE(client.Greet(8));
+  EXPECT_EQ(client.id(), 1);
+  EXPECT_THAT(server.Log(), Not(HasSubstr("refused")));
+}
+
+// Neither has to be listening yet.
+TEST_F(LifecycleTest, ABoundSocketOfAnotherProgramIsRefused) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  socket_.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  for (const int type : {SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET}) {
+    const UniqueFd other(socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
+    ASSERT_EQ(bind(other.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+    ServerProcess server(socket_, {"--size", "1M"});
+    EXPECT_EQ(server.Wait(), 1);
+    EXPECT_THAT(server.Log(), HasSubstr("a running process has this socket"));
+    ASSERT_EQ(unlink(socket_.c_str()), 0);
+  }
+}
+
+TEST_F(LifecycleTest, AFileAtTheSocketsPathIsLeftAlone) {
+  std::ofstream(socket_) << "content";
+  ServerProcess server(socket_, {"--size", "1M"});
+  EXPECT_EQ(server.Wait(), 1);
+  EXPECT_THAT(server.Log(), HasSubstr("no socket"));
+  EXPECT_EQ(std::filesystem::file_size(socket_), 7U);
+}
+
+TEST_F(LifecycleTest, AMissingFolderIsNamed) {
+  ServerProcess server(folder_.Path("none/s"), {"--size", "1M"});
+  EXPECT_EQ(server.Wait(), 1);
+  EXPECT_THAT(server.Log(), HasSubstr(folder_.Path("none") + ": No such file or directory"));
+}
+
+TEST_F(LifecycleTest, BadOptionsAreExitStatusTwo) {
+  for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
+           {"--size", "3M"},
+           {"--size", "lots"},
+           {"--size", "1M", "--vectors", "65"},
+           {"--size", "1M", "--vectors", "0"},
+           {"--size", "1M", "--max-peers", "1"},
+           {"--size", "1M", "--mode", "888"},
+           {"--size", "1M", "--id-policy", "recycle"},
+           {"--size", "1M", "--region", "disk"},
+           {"--size", "1M", "--ring-size", "5000"},
+           {"--no-such-option"}}) {
+    ServerProcess server(socket_, arguments);
+    EXPECT_EQ(server.Wait(), 2) << arguments.back();
+    EXPECT_THAT(server.Log(), Not(HasSubstr("serving")));
+  }
+}
+
+// Two servers that both find a stale socket: one gets the path, the other is told.
+TEST_F(LifecycleTest, OfTwoServersThatStartAtOnceOneServes) {
+  for (int i = 0; i < 10; ++i) {
+    {
+      ServerProcess stale(socket_, {"--size", "1M"});
+      stale.AwaitReady();
+      stale.Kill();
+    }
+    ServerProcess a(socket_, {"--size", "1M"});
+    ServerProcess b(socket_, {"--size", "1M"});
+    // The loser ends by itself; a client of the path belongs to the winner.
+    int status = 0;
+    const pid_t loser = wait(&status);
+    ASSERT_TRUE(loser == a.pid() || loser == b.pid());
+    ServerProcess& winner = loser == a.pid() ? b : a;
+    ServerProcess& other = loser == a.pid() ? a : b;
+    other.Forget();
+    EXPECT_EQ(WEXITSTATUS(status), 1);
+    winner.AwaitReady();
+    RawClient client(socket_);
+    EXPECT_TRUE(client.Greet(8));
+    EXPECT_EQ(winner.Terminate(), 0);
+  }
+}
+
+TEST_F(LifecycleTest, ItDoesNotRemoveTheSocketOfASuccessor) {
+  ServerProcess server(socket_, {"--size", "1M"});
+  server.AwaitReady();
+  ASSERT_EQ(unlink(socket_.c_str()), 0);
+  ServerProcess successor(socket_, {"--size", "1M"});
+  successor.AwaitReady();
+  EXPECT_EQ(server.Terminate(), 0);
+  RawClient client(socket_);
+  EXPECT_TRUE(client.Greet(8));
+}
+
+TEST_F(LifecycleTest, TheSocketIsNotWorldWritableWhateverTheUmask) {
+  ServerProcess server(socket_, {"--size", "1M"}, [] { umask(0); });
+  server.AwaitReady();
+  EXPECT_EQ(StatSocket().st_mode & 0777, 0660U);
+}
+
+TEST_F(LifecycleTest, GroupAndModeAreAsAsked) {
+  ASSERT_EQ(geteuid(), 0U) << "this test gives a socket to another group: run it as root";
+  ServerProcess server(socket_, {"--size", "1M", "--group", "daemon", "--mode", "0620"},
+                       [] { umask(0777); });
+  server.AwaitReady();
+  const struct stat found = StatSocket();
+  EXPECT_EQ(found.st_mode & 0777, 0620U);
+  EXPECT_EQ(found.st_gid, getgrnam("daemon")->gr_gid);
+}
+
+TEST_F(LifecycleTest, AWorldWritableSocketIsPossibleAndLogged) {
+  ServerProcess server(socket_, {"--size", "1M", "--mode", "0666"});
+  server.AwaitLog("every user of this machine may connect");
+  EXPECT_EQ(StatSocket().st_mode & 0777, 0666U);
+}
+
+TEST_F(LifecycleTest, ASupervisorIsToldWhenItIsReady) {
+  const std::string path = folder_.Path("notify");
+  const UniqueFd notify(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  ASSERT_EQ(bind(notify.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  ServerProcess server(socket_, {"--size", "1M"}, [&] { setenv("NOTIFY_SOCKET", path.c_str(), 1); });
+  std::array<char, 64> text{};
+  ASSERT_GT(recv(notify.get(), text.data(), text.size() - 1, 0), 0);
+  EXPECT_STREQ(text.data(), "READY=1");
+  // Ready means that a client can connect.
+  RawClient client(socket_);
+  EXPECT_TRUE(client.Greet(8));
+}
+
+}  // namespace
+}  // namespace ivmq::testing

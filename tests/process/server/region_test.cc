@@ -1,0 +1,296 @@
+// Regions in files and shm: made, taken over, refused.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ivmq/address.h"
+#include "ivmq/peer_table.h"
+#include "ivmq/region.h"
+#include "raw_client.h"
+#include "server_process.h"
+#include "slot_owner.h"
+
+namespace ivmq::testing {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+constexpr std::uint64_t kSize = std::uint64_t{1} << 20;
+
+class RegionTest : public ::testing::Test {
+ protected:
+  std::vector<std::string> Arguments(std::vector<std::string> more = {}) const {
+    std::vector<std::string> all = {"--size", "1M", "--vectors", "1", "--max-peers", "16",
+                                    "--region", region_};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+  void ExpectRefused(const std::vector<std::string>& arguments, const std::string& why,
+                     int status = 1) {
+    ServerProcess server(socket_, arguments);
+    EXPECT_EQ(server.Wait(), status);
+    EXPECT_THAT(server.Log(), AllOf(HasSubstr("--region " + region_), HasSubstr(why)));
+    EXPECT_FALSE(std::filesystem::exists(socket_));
+  }
+
+  TemporaryFolder folder_;
+  std::string socket_ = folder_.Path("s");
+  std::string file_ = folder_.Path("region");
+  std::string region_ = "file:" + file_;
+};
+
+TEST_F(RegionTest, ANewFileIsPreallocatedFormattedAndNotWorldAccessible) {
+  ServerProcess server(socket_, Arguments(), [] { umask(0); });
+  server.AwaitReady();
+  struct stat found {};
+  ASSERT_EQ(stat(file_.c_str(), &found), 0);
+  EXPECT_EQ(found.st_size, static_cast<off_t>(kSize));
+  EXPECT_GE(found.st_blocks * 512, found.st_size);
+  EXPECT_EQ(found.st_mode & 0777, 0660U);
+  const MappedRegion mapped(file_);
+  EXPECT_EQ(mapped.region().max_peers(), 16U);
+  EXPECT_EQ(mapped.region().header().server_epoch.load(), 1U);
+  EXPECT_EQ(mapped.region().header().server_pid.load(), static_cast<std::uint32_t>(server.pid()));
+  EXPECT_EQ(mapped.region().header().server_vectors.load(), 1U);
+  EXPECT_EQ(server.Terminate(), 0);
+  EXPECT_EQ(mapped.region().header().server_pid.load(), 0U);
+}
+
+TEST_F(RegionTest, ClientsGetTheFile) {
+  ServerProcess server(socket_, Arguments());
+  server.AwaitReady();
+  RawClient client(socket_);
+  ASSERT_TRUE(client.Greet(1));
+  struct stat sent {};
+  struct stat file {};
+  ASSERT_EQ(fstat(client.memory(), &sent), 0);
+  ASSERT_EQ(stat(file_.c_str(), &file), 0);
+  EXPECT_EQ(sent.st_ino, file.st_ino);
+}
+
+TEST_F(RegionTest, AFileOfZerosIsFormatted) {
+  std::ofstream file(file_);
+  file.close();
+  std::filesystem::resize_file(file_, kSize);
+  ServerProcess server(socket_, Arguments());
+  server.AwaitReady();
+  struct stat found {};
+  ASSERT_EQ(stat(file_.c_str(), &found), 0);
+  EXPECT_GE(found.st_blocks * 512, found.st_size) << "a sparse file was not preallocated";
+}
+
+TEST_F(RegionTest, ARegionThatIvmqFormattedIsTakenOver) {
+  CreateOptions create;
+  create.format.max_peers = 16;
+  ASSERT_TRUE(CreateRegionFile(region_, kSize, create).ok());
+  ServerProcess server(socket_, Arguments());
+  server.AwaitReady();
+  server.AwaitLog("took the region over");
+}
+
+TEST_F(RegionTest, ASecondServerOfAFileIsRefused) {
+  ServerProcess server(socket_, Arguments());
+  server.AwaitReady();
+  socket_ = folder_.Path("s2");
+  ExpectRefused(Arguments(), "another server has it");
+}
+
+TEST_F(RegionTest, FormattingUnderALivingServerIsRefused) {
+  ServerProcess server(socket_, Arguments());
+  server.AwaitReady();
+  CreateOptions create;
+  create.replace = true;
+  EXPECT_EQ(CreateRegionFile(region_, kSize, create).code(), StatusCode::kFailedPrecondition);
+}
+
+// The clients of a killed server have its file open, and must not keep its lock.
+TEST_F(RegionTest, AKilledServersFileIsTakenOverWhileItsClientsGoOn) {
+  std::optional<ServerProcess> server;
+  server.emplace(socket_, Arguments());
+  server->AwaitReady();
+  const pid_t former = server->pid();
+  RawClient survivor(socket_);
+  RawClient anonymous(socket_);
+  ASSERT_TRUE(survivor.Greet(1));
+  ASSERT_TRUE(anonymous.Greet(1));
+  const MappedRegion mapped(survivor.memory());
+  SlotOwner peer(mapped.region(), "survivor", survivor.id());
+  server->Kill();
+
+  server.emplace(socket_, Arguments());
+  EXPECT_THAT(server->AwaitLog("took the region over"),
+              AllOf(HasSubstr("pid " + std::to_string(former) + ", did not leave in order"),
+                    HasSubstr("living peers have these ids of former servers: 1")));
+  EXPECT_EQ(mapped.region().header().server_epoch.load(), 2U);
+  EXPECT_EQ(mapped.region().header().server_pid.load(), static_cast<std::uint32_t>(server->pid()));
+  // The former epoch's id is not given to anybody.
+  std::set<std::uint16_t> ids;
+  for (int i = 0; i < 5; ++i) {
+    RawClient client(socket_);
+    ASSERT_TRUE(client.Greet(1));
+    ids.insert(client.id());
+  }
+  EXPECT_FALSE(ids.contains(survivor.id()));
+  EXPECT_TRUE(peer.IsLive());
+  // Left in order, it says so.
+  EXPECT_EQ(server->Terminate(), 0);
+  server.emplace(socket_, Arguments());
+  server->AwaitLog("its last server left in order");
+  EXPECT_EQ(mapped.region().header().server_epoch.load(), 3U);
+}
+
+TEST_F(RegionTest, UniqueIdsStartAboveThoseInATakenOverRegion) {
+  std::optional<ServerProcess> server;
+  server.emplace(socket_, Arguments({"--id-policy", "unique"}));
+  server->AwaitReady();
+  for (int i = 0; i < 6; ++i) {
+    RawClient passing(socket_);
+    ASSERT_TRUE(passing.Greet(1));
+  }
+  RawClient survivor(socket_);
+  ASSERT_TRUE(survivor.Greet(1));
+  EXPECT_EQ(survivor.id(), 7);
+  const MappedRegion mapped(survivor.memory());
+  SlotOwner peer(mapped.region(), "survivor", survivor.id());
+  server->Kill();
+  server.emplace(socket_, Arguments({"--id-policy", "unique"}));
+  server->AwaitReady();
+  RawClient next(socket_);
+  ASSERT_TRUE(next.Greet(1));
+  EXPECT_EQ(next.id(), 8);
+}
+
+TEST_F(RegionTest, AShmRegionIsMadeKeptAndTakenOver) {
+  const std::string name = "ivmq-test-" + std::to_string(getpid());
+  const std::string path = "/dev/shm/" + name;
+  region_ = "shm:" + name;
+  for (const char* const log : {"serving", "took the region over"}) {
+    ServerProcess server(socket_, Arguments());
+    server.AwaitLog(log);
+    RawClient client(socket_);
+    EXPECT_TRUE(client.Greet(1));
+    EXPECT_EQ(server.Terminate(), 0);
+    EXPECT_EQ(std::filesystem::file_size(path), kSize);
+  }
+  EXPECT_EQ(shm_unlink(("/" + name).c_str()), 0);
+}
+
+TEST_F(RegionTest, ForeignContentIsRefusedAndLeftAsItIs) {
+  const std::string content(kSize, 'x');
+  std::ofstream(file_) << content;
+  ExpectRefused(Arguments(), "remove it if nobody needs what it holds");
+  std::ifstream file(file_);
+  std::string after(kSize, ' ');
+  file.read(after.data(), static_cast<std::streamsize>(after.size()));
+  EXPECT_EQ(after, content);
+}
+
+TEST_F(RegionTest, AnotherSizeOrNumberOfPeersOrRingSizeIsRefusedWithWhatWasFound) {
+  CreateOptions create;
+  create.format.max_peers = 16;
+  ASSERT_TRUE(CreateRegionFile(region_, kSize, create).ok());
+  ExpectRefused({"--size", "2M", "--max-peers", "16", "--region", region_}, "--size 1048576");
+  ExpectRefused({"--size", "1M", "--max-peers", "17", "--region", region_}, "--max-peers 16");
+  ExpectRefused(Arguments({"--ring-size", "64K"}), "--ring-size");
+}
+
+TEST_F(RegionTest, ATruncatedRegionIsRefused) {
+  CreateOptions create;
+  create.format.max_peers = 16;
+  ASSERT_TRUE(CreateRegionFile(region_, 2 * kSize, create).ok());
+  std::filesystem::resize_file(file_, kSize);
+  ExpectRefused(Arguments(), "region");
+}
+
+TEST_F(RegionTest, AFolderOrADeviceIsRefused) {
+  region_ = "file:" + folder_.path();
+  ExpectRefused(Arguments(), "directory");
+  region_ = "file:/dev/null";
+  ExpectRefused(Arguments(), "no regular file");
+}
+
+TEST_F(RegionTest, WithoutRoomNothingIsLeftBehind) {
+  // Needs no disk of that size: the limit of file sizes says no.
+  ServerProcess server(socket_, Arguments(), [] {
+    signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit{kSize / 2, kSize / 2};
+    if (setrlimit(RLIMIT_FSIZE, &limit) != 0) _exit(126);
+  });
+  EXPECT_EQ(server.Wait(), 1);
+  EXPECT_THAT(server.Log(), HasSubstr("no space for 1 MiB"));
+  EXPECT_FALSE(std::filesystem::exists(file_));
+  EXPECT_FALSE(std::filesystem::exists(socket_));
+}
+
+// ---- hugetlbfs ------------------------------------------------------------------------------------
+
+// Reserves huge pages and mounts hugetlbfs in a mount namespace of this process, which is the last test to
+// run in it.
+class HugePageTest : public RegionTest {
+ protected:
+  static constexpr int kPages = 4;
+
+  void SetUp() override {
+    ASSERT_EQ(geteuid(), 0U) << "this test reserves huge pages and mounts a file system: run it as root";
+    before_ = ReadPages();
+    WritePages(before_ + kPages);
+    ASSERT_GE(ReadPages(), before_ + kPages) << "this machine has no " << kPages << " free huge pages";
+    ASSERT_EQ(unshare(CLONE_NEWNS), 0);
+    ASSERT_EQ(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
+    ASSERT_EQ(mount("none", folder_.path().c_str(), "hugetlbfs", 0, "pagesize=2M"), 0);
+    // The socket cannot be in there.
+    socket_ = sockets_.Path("s");
+  }
+  void TearDown() override {
+    (void)umount2(folder_.path().c_str(), MNT_DETACH);
+    if (before_ >= 0) WritePages(before_);
+  }
+
+  static int ReadPages() {
+    int pages = -1;
+    std::ifstream("/proc/sys/vm/nr_hugepages") >> pages;
+    return pages;
+  }
+  static void WritePages(int pages) { std::ofstream("/proc/sys/vm/nr_hugepages") << pages; }
+
+  TemporaryFolder sockets_;
+  int before_ = -1;
+};
+
+TEST_F(HugePageTest, AFileInHugetlbfsIsMadeServedAndTakenOver) {
+  for (const char* const log : {"serving", "took the region over"}) {
+    ServerProcess server(socket_, {"--size", "4M", "--vectors", "1", "--region", region_});
+    server.AwaitLog(log);
+    RawClient client(socket_);
+    ASSERT_TRUE(client.Greet(1));
+    const MappedRegion mapped(client.memory());
+    EXPECT_EQ(mapped.region().geometry().region_size, std::uint64_t{4} << 20);
+    EXPECT_EQ(server.Terminate(), 0);
+  }
+  // No multiple of the page size, and more pages than there are.
+  std::filesystem::remove(file_);
+  ExpectRefused(Arguments(), "huge pages of 2 MiB", 2);
+  EXPECT_FALSE(std::filesystem::exists(file_));
+  ExpectRefused({"--size", "1G", "--region", region_}, "huge pages of 2 MiB are free");
+  EXPECT_FALSE(std::filesystem::exists(file_));
+}
+
+}  // namespace
+}  // namespace ivmq::testing

@@ -1,0 +1,36 @@
+#include "exit_code.h"
+
+#include <cstdio>
+#include <string>
+
+#include "text.h"
+
+namespace ivmq::tool {
+
+ExitCode ExitCodeOf(const Status& status) {
+  switch (status.code()) {
+    case StatusCode::kOk:
+      return kExitOk;
+    case StatusCode::kInvalidArgument:
+      return kExitUsage;
+    case StatusCode::kNotFound:
+      return kExitNotFound;
+    case StatusCode::kDeadlineExceeded:
+      return kExitTimedOut;
+    default:
+      return kExitFailed;
+  }
+}
+
+void Complain(std::string_view text) {
+  // One write, so that the lines of several threads and processes do not mix.
+  const std::string line = "ivmq: " + Printable(text) + "\n";
+  (void)std::fwrite(line.data(), 1, line.size(), stderr);
+}
+
+ExitCode Fail(const Status& status) {
+  Complain(status.message());
+  return ExitCodeOf(status);
+}
+
+}  // namespace ivmq::tool

@@ -1,0 +1,144 @@
+// ivmq info: one region at a glance.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "command.h"
+#include "commands.h"
+#include "exit_code.h"
+#include "ivmq/arena.h"
+#include "ivmq/peer_table.h"
+#include "output.h"
+#include "peers.h"
+#include "region.h"
+#include "table.h"
+#include "text.h"
+
+namespace ivmq::tool {
+namespace {
+
+constexpr const char* kFooter = R"(Only reads: takes no id and no slot.
+
+Example:
+  ivmq info shm:/demo)";
+
+struct Server {
+  std::uint64_t epoch = 0;
+  std::uint32_t pid = 0;
+  std::uint32_t vectors = 0;
+};
+
+struct PeerCounts {
+  unsigned live = 0;
+  unsigned claiming = 0;
+  unsigned away = 0;
+  unsigned dead = 0;
+};
+
+Server ServerOf(const layout::Header& header) {
+  return {header.server_epoch.load(std::memory_order_relaxed),
+          header.server_pid.load(std::memory_order_relaxed),
+          header.server_vectors.load(std::memory_order_relaxed)};
+}
+
+PeerCounts CountPeers(const Region& region) {
+  PeerCounts counts;
+  for (const PeerInfo& peer : PeerTable(region).Snapshot().peers) {
+    switch (peer.state) {
+      case layout::PeerState::kLive:
+        ++counts.live;
+        break;
+      case layout::PeerState::kClaiming:
+        ++counts.claiming;
+        break;
+      default:
+        ++(peer.durable ? counts.away : counts.dead);
+        break;
+    }
+  }
+  return counts;
+}
+
+std::string ServerText(const Server& server) {
+  if (server.epoch == 0) return "none has had this region";
+  return fmt::format("{}, {} vectors, epoch {}",
+                     server.pid == 0 ? "ended" : fmt::format("pid {}", server.pid), server.vectors,
+                     server.epoch);
+}
+
+int RunInfo(const std::string& address, bool json) {
+  const auto opened = OpenFormatted(address);
+  if (!opened.ok()) return Fail(opened.status());
+  const Region& region = opened->region;
+  const Geometry& geometry = region.geometry();
+  const Server server = ServerOf(region.header());
+  const PeerCounts peers = CountPeers(region);
+  const ArenaStats arena = Arena(region).Stats();
+
+  if (json) {
+    Json document;
+    document["address"] = opened->memory.address;
+    document["description"] = opened->memory.description;
+    document.update(GeometryJson(geometry));
+    document["server"] = {
+        {"epoch", server.epoch}, {"pid", server.pid}, {"vectors", server.vectors}};
+    document["peers"] = {{"live", peers.live},
+                         {"claiming", peers.claiming},
+                         {"away", peers.away},
+                         {"dead", peers.dead}};
+    document["arena"] = {{"units", arena.units},
+                         {"units_free", arena.units_free},
+                         {"units_free_small", arena.units_free_small},
+                         {"rings", arena.rings},
+                         {"smallest_capacity", arena.smallest_capacity}};
+    Print(JsonText(document));
+    return kExitOk;
+  }
+
+  Table table({{.title = ""}, {.title = ""}});
+  const auto add = [&table](const char* key, std::string value) {
+    table.AddRow({key, std::move(value)});
+  };
+  const std::uint64_t used = arena.units - std::min(arena.units, arena.units_free);
+  add("address", Printable(opened->memory.address));
+  add("reached as", Printable(opened->memory.description));
+  add("format", fmt::format("ivmq {}.{}, made {}", layout::kVersionMajor, geometry.version_minor,
+                            TimeText(geometry.formatted_at)));
+  add("region id", HexDigits(std::as_bytes(std::span(geometry.region_id))));
+  add("size", SizeText(geometry.region_size));
+  add("server", ServerText(server));
+  add("peers", fmt::format("{} live, {} away, {} dead; room for {}", peers.live + peers.claiming,
+                           peers.away, peers.dead, geometry.max_peers));
+  add("arena", fmt::format("{} of {} used ({:.0f} %)", SizeText(used * geometry.unit_size),
+                           SizeText(std::uint64_t{geometry.unit_count} * geometry.unit_size),
+                           arena.units == 0 ? 0.0 : 100.0 * static_cast<double>(used) / arena.units));
+  add("rings",
+      arena.rings == 0
+          ? fmt::format("none yet; the first get {}", SizeText(geometry.ring_capacity))
+          : fmt::format("{}, the smallest of {}; the first got {}", arena.rings,
+                        SizeText(arena.smallest_capacity), SizeText(geometry.ring_capacity)));
+  Print(table.Render());
+  return kExitOk;
+}
+
+}  // namespace
+
+void AddInfo(CLI::App& app, int* exit_code) {
+  const auto json = std::make_shared<bool>(false);
+  CLI::App* const command =
+      AddCommand(app, exit_code,
+                 {.name = "info",
+                  .summary = "Show a region's size, server, peers and fill",
+                  .words = "",
+                  .footer = kFooter},
+                 [json](const std::string& address, const std::vector<std::string>& /*words*/) {
+                   return RunInfo(address, *json);
+                 });
+  command->add_flag("--json", *json, "Print JSON");
+}
+
+}  // namespace ivmq::tool

@@ -1,0 +1,58 @@
+#include "interrupt.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <system_error>
+#include <utility>
+
+#include "exit_code.h"
+
+namespace ivmq::tool {
+namespace {
+
+sigset_t Signals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  return signals;
+}
+
+}  // namespace
+
+void HoldSignals() {
+  const sigset_t signals = Signals();
+  (void)pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+}
+
+Interrupt::Interrupt(std::function<void()> wake) : fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  if (fd_ < 0) throw std::system_error(errno, std::generic_category(), "eventfd");
+  thread_ = std::thread([this, wake = std::move(wake)] { Watch(wake); });
+}
+
+Interrupt::~Interrupt() {
+  ending_ = true;
+  (void)pthread_kill(thread_.native_handle(), SIGINT);
+  thread_.join();
+  close(fd_);
+}
+
+void Interrupt::Watch(const std::function<void()>& wake) {
+  const sigset_t signals = Signals();
+  for (;;) {
+    int signal = 0;
+    if (sigwait(&signals, &signal) != 0) continue;
+    if (ending_) return;
+    if (requested_.exchange(true)) _exit(kExitInterrupted);
+    const std::uint64_t one = 1;
+    (void)!write(fd_, &one, sizeof(one));
+    wake();
+  }
+}
+
+}  // namespace ivmq::tool

@@ -1,0 +1,210 @@
+// ivmq ls: the peers of a region, or the clients of an ivshmem server.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "command.h"
+#include "commands.h"
+#include "exit_code.h"
+#include "ivmq/peer_table.h"
+#include "output.h"
+#include "peers.h"
+#include "region.h"
+#include "server_clients.h"
+#include "table.h"
+#include "text.h"
+
+namespace ivmq::tool {
+namespace {
+
+using layout::Counter;
+using Clock = std::chrono::steady_clock;
+
+constexpr const char* kFooter = R"(Only reads: takes no id and no slot. States: live; claiming (its name is being checked); away (durable,
+expected back); dead (being reclaimed). A live peer's heartbeat moves four times a second; a second is
+waited for it.
+
+With --vectors: the clients of the ivshmem server behind unix:PATH, whatever its memory holds. That needs
+a connection, and so an id, for a moment.
+
+Example:
+  ivmq ls shm:/demo
+  ivmq ls unix:/run/ivmq/ivmq.sock --vectors)";
+
+// The live peers whose heartbeat does not move.
+class StillPeers {
+ public:
+  // Returns when all have moved, or after a second.
+  StillPeers(const PeerTable& table, const std::vector<PeerInfo>& peers) {
+    for (const PeerInfo& peer : peers) {
+      if (peer.state == layout::PeerState::kLive) still_[peer.id.slot] = peer.heartbeat;
+    }
+    const auto deadline = Clock::now() + std::chrono::seconds(1);
+    for (;;) {
+      std::erase_if(still_, [&](const auto& entry) {
+        const auto now = table.Read(entry.first);
+        return !now || now->heartbeat != entry.second;
+      });
+      if (still_.empty() || Clock::now() >= deadline) return;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+  }
+  [[nodiscard]] bool Contains(const PeerInfo& peer) const { return still_.contains(peer.id.slot); }
+
+ private:
+  std::map<std::uint32_t, std::uint64_t> still_;  // slot, heartbeat
+};
+
+const char* HeartbeatText(const PeerInfo& peer, const StillPeers& still) {
+  if (peer.state != layout::PeerState::kLive) return "-";
+  return still.Contains(peer) ? "still" : "moving";
+}
+
+std::string Notes(const PeerInfo& peer) {
+  constexpr std::pair<Counter, const char*> kNotes[] = {
+      {Counter::kRingsFull, "full"},
+      {Counter::kDropped, "dropped"},
+      {Counter::kRedelivered, "redelivered"},
+      {Counter::kUnhandled, "unhandled"},
+      {Counter::kUnparsable, "unparsable"},
+      {Counter::kAssembliesLost, "lost midway"},
+      {Counter::kRingsPoisoned, "rings damaged"},
+      {Counter::kNetFinds, "missed wake-ups"},
+  };
+  std::string notes = peer.durable ? "durable" : "";
+  for (const auto& [counter, text] : kNotes) {
+    const std::uint64_t count = CounterOf(peer, counter);
+    if (count != 0) notes += fmt::format("{}{} {}", notes.empty() ? "" : ", ", count, text);
+  }
+  return notes;
+}
+
+int ListPeers(const std::string& address, bool json) {
+  const auto opened = OpenFormatted(address);
+  if (!opened.ok()) return Fail(opened.status());
+  const PeerTable table(opened->region);
+  const std::vector<PeerInfo> peers = table.Snapshot().peers;
+  const StillPeers still(table, peers);
+
+  if (json) {
+    Json document;
+    document["address"] = opened->memory.address;
+    document["peers"] = Json::array();
+    for (const PeerInfo& peer : peers) {
+      Json entry = PeerJson(peer);
+      entry["heartbeat"] = HeartbeatText(peer, still);
+      document["peers"].push_back(std::move(entry));
+    }
+    Print(JsonText(document));
+    return kExitOk;
+  }
+  if (peers.empty()) {
+    Complain("no peers at " + opened->memory.address);
+    return kExitOk;
+  }
+  constexpr auto kRight = Table::Align::kRight;
+  Table lines({{"SLOT", kRight},
+               {"NAME"},
+               {"STATE"},
+               {"HEARTBEAT"},
+               {"IVPOS", kRight},
+               {"VECTOR", kRight},
+               {"PID", kRight},
+               {"LIFE", kRight},
+               {"SENT", kRight},
+               {"RECEIVED", kRight},
+               {"NOTES"}});
+  for (const PeerInfo& peer : peers) {
+    const bool has_id = peer.ivposition != layout::kNoIvposition;
+    lines.AddRow({fmt::to_string(peer.id.slot), PrintableName(peer.name),
+                  std::string(StateText(peer)), HeartbeatText(peer, still),
+                  has_id ? fmt::to_string(peer.ivposition) : "-",
+                  has_id ? fmt::to_string(peer.vector) : "-", fmt::to_string(peer.pid),
+                  fmt::to_string(peer.id.incarnation),
+                  fmt::to_string(CounterOf(peer, Counter::kMessagesSent)),
+                  fmt::to_string(CounterOf(peer, Counter::kMessagesReceived)), Notes(peer)});
+  }
+  Print(lines.Render());
+  return kExitOk;
+}
+
+// "vm1, vm2": the live peers behind an ivposition.
+std::string PeersAt(const std::vector<PeerInfo>& peers, std::uint16_t ivposition) {
+  std::string names;
+  for (const PeerInfo& peer : peers) {
+    if (peer.ivposition != ivposition || peer.state != layout::PeerState::kLive) continue;
+    names += (names.empty() ? "" : ", ") + PrintableName(peer.name);
+  }
+  return names.empty() ? "-" : names;
+}
+
+int ListVectors(const std::string& address, bool json) {
+  const auto client = ConnectAndSettle(address);
+  if (!client.ok()) return Fail(client.status());
+  // Names need a region of ours; the server may serve anything.
+  std::vector<PeerInfo> named;
+  if (const auto opened = OpenFormatted(address); opened.ok()) {
+    named = PeerTable(opened->region).Snapshot().peers;
+  }
+  const std::uint16_t own_id = (*client)->id();
+  std::vector<IvshmemClient::Peer> clients = (*client)->peers();
+  clients.push_back({own_id, (*client)->vectors()});
+  std::sort(clients.begin(), clients.end(),
+            [](const auto& a, const auto& b) { return a.id < b.id; });
+
+  if (json) {
+    Json document;
+    document["address"] = address;
+    document["own_id"] = own_id;
+    document["clients"] = Json::array();
+    for (const auto& entry : clients) {
+      Json names = Json::array();
+      for (const PeerInfo& peer : named) {
+        const bool live = peer.state == layout::PeerState::kLive;
+        if (live && peer.ivposition == entry.id) names.push_back(peer.name);
+      }
+      document["clients"].push_back(
+          {{"id", entry.id}, {"vectors", entry.vectors}, {"peers", std::move(names)}});
+    }
+    Print(JsonText(document));
+    return kExitOk;
+  }
+  Table lines({{"CLIENT", Table::Align::kRight}, {"VECTORS"}, {"PEERS"}});
+  for (const auto& entry : clients) {
+    lines.AddRow({fmt::to_string(entry.id),
+                  entry.vectors == 1 ? "0" : fmt::format("0-{}", entry.vectors - 1),
+                  entry.id == own_id ? "(this look)" : PeersAt(named, entry.id)});
+  }
+  Print(lines.Render());
+  return kExitOk;
+}
+
+}  // namespace
+
+void AddLs(CLI::App& app, int* exit_code) {
+  struct Options {
+    bool vectors = false;
+    bool json = false;
+  };
+  const auto options = std::make_shared<Options>();
+  CLI::App* const command = AddCommand(
+      app, exit_code,
+      {.name = "ls", .summary = "List the peers of a region", .words = "", .footer = kFooter},
+      [options](const std::string& address, const std::vector<std::string>& /*words*/) {
+        return options->vectors ? ListVectors(address, options->json)
+                                : ListPeers(address, options->json);
+      });
+  command->add_flag("--vectors", options->vectors,
+                    "List the clients of an ivshmem server and their vectors");
+  command->add_flag("--json", options->json, "Print JSON");
+}
+
+}  // namespace ivmq::tool

@@ -1,0 +1,76 @@
+// ivmq: looks into regions, sends and receives messages, rings doorbells.
+#include <fmt/format.h>
+
+#include <csignal>
+#include <exception>
+
+#include <CLI/CLI.hpp>
+
+#include "commands.h"
+#include "exit_code.h"
+
+namespace {
+
+using ivmq::tool::Complain;
+
+constexpr const char* kDescription =
+    R"(Looks into ivmq regions, sends and receives messages, rings ivshmem doorbells.)";
+
+constexpr const char* kAddresses = R"(Addresses (ADDR):
+  unix:PATH   socket of an ivshmem server such as ivmqd
+  shm:/NAME   POSIX shared memory of this host
+  file:PATH   a file of this host, e.g. in hugetlbfs
+  pci:BDF     in a guest: the ivshmem device at a PCI address; pci:auto finds it
+  auto        $IVMQ_ADDRESS, or pci:auto if that is not set
+A first argument that looks like one of these is the address. Without it --address counts, then
+$IVMQ_ADDRESS, then auto.
+)";
+
+constexpr const char* kExample = R"(
+Example:
+  ivmq format shm:/demo --size 16M
+  ivmq recv shm:/demo --name bob &
+  ivmq send shm:/demo bob 'hello there'
+  IVMQ_ADDRESS=shm:/demo ivmq ls)";
+
+int Main(int argc, char** argv) {
+  // Whoever reads the output may go away: writing then fails instead.
+  (void)std::signal(SIGPIPE, SIG_IGN);
+
+  CLI::App app(kDescription, "ivmq");
+  app.get_formatter()->column_width(12);
+  app.get_formatter()->label("SUBCOMMAND", "COMMAND");
+  app.get_formatter()->label("Subcommands", "Commands");
+  app.footer(fmt::format("{}\n{}\n{}", kAddresses, ivmq::tool::kExitCodeHelp, kExample));
+  app.set_version_flag("--version", "ivmq " IVMQ_VERSION);
+  app.require_subcommand(1);
+  int exit_code = ivmq::tool::kExitFailed;
+  for (const auto add :
+       {ivmq::tool::AddFormat, ivmq::tool::AddInfo, ivmq::tool::AddLs, ivmq::tool::AddDump,
+        ivmq::tool::AddPing, ivmq::tool::AddSend, ivmq::tool::AddRecv, ivmq::tool::AddRing,
+        ivmq::tool::AddWait, ivmq::tool::AddForget}) {
+    add(app, &exit_code);
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);  // help and version
+    const auto commands = app.get_subcommands();
+    const std::string command = commands.empty() ? "" : commands.front()->get_name() + " ";
+    Complain(fmt::format("{}{}{}; see `ivmq {}--help`", command, command.empty() ? "" : ": ",
+                         error.what(), command));
+    return ivmq::tool::kExitUsage;
+  }
+  return exit_code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return Main(argc, argv);
+  } catch (const std::exception& failure) {
+    Complain(failure.what());
+    return ivmq::tool::kExitFailed;
+  }
+}

@@ -1,0 +1,44 @@
+// Peers, as the commands name, find and describe them.
+#ifndef IVMQ_TOOLS_IVMQ_PEERS_H_
+#define IVMQ_TOOLS_IVMQ_PEERS_H_
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "interrupt.h"
+#include "ivmq/node.h"
+#include "ivmq/peer_table.h"
+#include "output.h"
+
+namespace ivmq::tool {
+
+// "live", "claiming", "dead", or "away" for a durable peer that is expected back.
+std::string_view StateText(const PeerInfo& peer);
+
+// "messages_sent" and so on.
+std::string_view CounterName(layout::Counter counter);
+
+[[nodiscard]] inline std::uint64_t CounterOf(const PeerInfo& peer, layout::Counter counter) {
+  return peer.counters[static_cast<std::size_t>(counter)];
+}
+
+// Everything a slot says, but its heartbeat.
+Json PeerJson(const PeerInfo& peer);
+
+// The name behind an id, made printable; "slot 7" if the slot has changed hands.
+std::string NameOf(const Node& node, PeerId id);
+
+// The peer called `name`: at once, or when it is live within `await`. NOT_FOUND, DEADLINE_EXCEEDED,
+// or CANCELLED if a signal came.
+Result<PeerInfo> FindPeer(const Node& node, const std::string& name,
+                          std::optional<std::chrono::nanoseconds> await,
+                          const Interrupt& interrupt);
+
+// What a failed Send() to `peer` means.
+Status SendFailure(const Node& node, const PeerInfo& peer, SendResult result);
+
+}  // namespace ivmq::tool
+
+#endif  // IVMQ_TOOLS_IVMQ_PEERS_H_

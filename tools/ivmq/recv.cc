@@ -1,0 +1,219 @@
+// ivmq recv: prints, stores or echoes what arrives.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "command.h"
+#include "commands.h"
+#include "exit_code.h"
+#include "interrupt.h"
+#include "ivmq/address.h"
+#include "ivmq/node.h"
+#include "output.h"
+#include "peers.h"
+#include "text.h"
+
+namespace ivmq::tool {
+namespace {
+
+using std::chrono::nanoseconds;
+using Clock = std::chrono::steady_clock;
+
+constexpr std::size_t kHexLimit = 64;
+
+constexpr const char* kFooter = R"(Prints for each message who sent it, its size and type, and its text, or hex if it is no text. "ready" on
+standard error says that senders find this peer. A message counts as read when it has been printed. With
+--durable, what arrives while this peer is away waits for the next `recv` of that name; `ivmq forget` ends that.
+
+Example:
+  ivmq recv shm:/demo --name bob
+  ivmq recv shm:/demo --name bob -n 1 --timeout 10 --raw > photo.jpg
+  ivmq recv shm:/demo --name bob --echo)";
+
+struct Options {
+  std::string name;
+  bool durable = false;
+  std::uint64_t count = 0;  // 0: no limit
+  std::optional<nanoseconds> timeout;
+  std::optional<nanoseconds> spin;
+  bool echo = false;
+  bool raw = false;
+  bool json = false;
+};
+
+std::string_view AsText(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+std::string TypeText(const Message& message) {
+  switch (message.kind) {
+    case layout::FrameKind::kTypedByName:
+      return Printable(message.type_name);
+    case layout::FrameKind::kTypedById:
+      return fmt::format("id {}", message.type);
+    default:
+      return fmt::format("type {}", message.type);
+  }
+}
+
+std::string Line(const Node& node, const Message& message) {
+  const std::string_view text = AsText(message.payload);
+  return fmt::format("{}  {}  {}{}  {}\n", NameOf(node, message.from),
+                     SizeText(message.payload.size()), TypeText(message),
+                     message.redelivered ? "  (again)" : "",
+                     IsText(text) ? Printable(text) : "hex " + HexText(message.payload, kHexLimit));
+}
+
+Json MessageJson(const Node& node, const Message& message) {
+  Json json;
+  const auto from = PeerTable(node.region()).Read(message.from.slot);
+  json["from"] = from && from->id == message.from ? Json(from->name) : Json(nullptr);
+  json["slot"] = message.from.slot;
+  json["incarnation"] = message.from.incarnation;
+  json["kind"] = message.kind == layout::FrameKind::kBytes       ? "bytes"
+                 : message.kind == layout::FrameKind::kTypedById ? "typed_by_id"
+                                                                 : "typed_by_name";
+  if (message.kind == layout::FrameKind::kTypedByName) {
+    json["type_name"] = message.type_name;
+  } else {
+    json["type"] = message.type;
+  }
+  json["size"] = message.payload.size();
+  json["redelivered"] = message.redelivered;
+  const std::string_view text = AsText(message.payload);
+  if (IsText(text)) {
+    json["text"] = text;
+  } else {
+    json["hex"] = HexDigits(message.payload);
+  }
+  return json;
+}
+
+class Receiver {
+ public:
+  Receiver(Node& node, const Options& options) : node_(node), options_(options) {}
+
+  void Take(const Message& message) {
+    ++messages_;
+    bytes_ += message.payload.size();
+    if (options_.echo) {
+      const SendResult result =
+          node_.Send(message.from,
+                     {.kind = message.kind, .type = message.type, .name = message.type_name},
+                     message.payload, {.when_full = WhenFull::kWait});
+      if (result != SendResult::kOk) {
+        Complain(fmt::format("{}: its message could not be sent back: {}",
+                             NameOf(node_, message.from), SendResultName(result)));
+      }
+      return;
+    }
+    const bool printed = options_.raw    ? TryPrint(AsText(message.payload))
+                         : options_.json ? TryPrint(JsonText(MessageJson(node_, message), JsonStyle::kOneLine))
+                                         : TryPrint(Line(node_, message));
+    if (printed) return;
+    // Returning would acknowledge the message. As it is, a durable peer's successor gets it again.
+    Complain("cannot write to standard output; the message was not acknowledged");
+    std::_Exit(kExitFailed);
+  }
+
+  [[nodiscard]] std::uint64_t messages() const noexcept { return messages_; }
+  [[nodiscard]] std::uint64_t bytes() const noexcept { return bytes_; }
+
+ private:
+  Node& node_;
+  const Options& options_;
+  std::uint64_t messages_ = 0;
+  std::uint64_t bytes_ = 0;
+};
+
+// Returns whether the timeout has ended it.
+bool ReceiveAll(Node& node, Receiver* receiver, const Options& options,
+                const Interrupt& interrupt) {
+  const std::uint64_t wanted =
+      options.count == 0 ? std::numeric_limits<std::uint64_t>::max() : options.count;
+  Clock::time_point last = Clock::now();
+  while (receiver->messages() < wanted && !interrupt.requested()) {
+    const auto limit = std::min<std::uint64_t>(wanted - receiver->messages(), 64);
+    const auto take = [receiver](const Message& message) { receiver->Take(message); };
+    if (node.Poll(take, static_cast<std::size_t>(limit)) != 0) {
+      if (options.timeout) last = Clock::now();
+      continue;
+    }
+    if (!options.timeout) {
+      (void)node.Wait(nanoseconds::max());
+      continue;
+    }
+    const nanoseconds left = last + *options.timeout - Clock::now();
+    if (left <= nanoseconds(0)) return true;
+    (void)node.Wait(left);
+  }
+  return false;
+}
+
+int RunRecv(const Options& options, const std::string& address) {
+  if (options.echo + options.raw + options.json > 1) {
+    WrongUsage("--echo, --raw and --json exclude each other");
+  }
+  HoldSignals();
+  NodeOptions node_options;
+  node_options.name = options.name;
+  node_options.durable = options.durable;
+  node_options.spin_budget = options.spin.value_or(node_options.spin_budget);
+  node_options.on_report = [](const Status& status) { Complain(status.message()); };
+  const auto node = Node::Open(address, std::move(node_options));
+  if (!node.ok()) return Fail(node.status());
+  const Interrupt interrupt([&node] { (*node)->Wake(); });
+  Complain(fmt::format("ready as {} (slot {}) at {}", options.name, (*node)->id().slot,
+                       (*node)->transport().info().address));
+
+  Receiver receiver(**node, options);
+  const bool timed_out = ReceiveAll(**node, &receiver, options, interrupt);
+  const bool complete = receiver.messages() >= std::max<std::uint64_t>(options.count, 1);
+  if (interrupt.requested() || options.echo || (timed_out && !complete)) {
+    Complain(fmt::format("{} message{}, {}{}", receiver.messages(),
+                         receiver.messages() == 1 ? "" : "s", SizeText(receiver.bytes()),
+                         timed_out && !complete
+                             ? fmt::format("; nothing came within {}", DurationText(*options.timeout))
+                             : ""));
+  }
+  if (timed_out) return complete ? kExitOk : kExitTimedOut;
+  return options.count == 0 || complete ? kExitOk : kExitInterrupted;
+}
+
+}  // namespace
+
+void AddRecv(CLI::App& app, int* exit_code) {
+  const auto options = std::make_shared<Options>();
+  CLI::App* const command = AddCommand(
+      app, exit_code,
+      {.name = "recv",
+       .summary = "Be a peer: print or echo what arrives",
+       .words = "--name NAME",
+       .footer = kFooter},
+      [options](const std::string& address, const std::vector<std::string>& /*words*/) {
+        return RunRecv(*options, address);
+      });
+  command->add_option("--name", options->name, "Name of this peer")
+      ->required()
+      ->type_name("NAME");
+  command->add_flag("--durable", options->durable, "Keep the name and unread messages at the end");
+  command->add_option("-n,--count", options->count, "End after so many messages")->type_name("COUNT");
+  AddDuration(command, "--timeout", &options->timeout, "End when nothing has come for so long");
+  AddDuration(command, "--spin", &options->spin,
+              "How long to look for messages before sleeping (50us)");
+  command->add_flag("--echo", options->echo,
+                    "Print nothing; send each message back to who sent it");
+  command->add_flag("--raw", options->raw, "Print the messages' bytes and nothing else");
+  command->add_flag("--json", options->json, "Print a JSON object a line");
+}
+
+}  // namespace ivmq::tool

@@ -1,0 +1,29 @@
+// A region as commands that are no peers see it.
+#ifndef IVMQ_TOOLS_IVMQ_REGION_H_
+#define IVMQ_TOOLS_IVMQ_REGION_H_
+
+#include <string>
+#include <string_view>
+
+#include "ivmq/address.h"
+#include "ivmq/region.h"
+#include "ivmq/status.h"
+#include "output.h"
+
+namespace ivmq::tool {
+
+struct OpenedRegion {
+  RegionMemory memory;
+  Region region;
+};
+
+// Opens and checks the region of an address. Errors as OpenRegion() and Region::Attach(), and start with
+// the address.
+Result<OpenedRegion> OpenFormatted(const std::string& address, Access access = Access::kReadOnly);
+
+// What a header says about the region's shape.
+Json GeometryJson(const Geometry& geometry);
+
+}  // namespace ivmq::tool
+
+#endif  // IVMQ_TOOLS_IVMQ_REGION_H_

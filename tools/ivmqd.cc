@@ -1,0 +1,225 @@
+// ivmqd: the ivshmem server.
+#include <fmt/format.h>
+#include <poll.h>
+#include <spdlog/sinks/base_sink.h>
+#include <spdlog/spdlog.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <climits>
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <CLI/CLI.hpp>
+
+#include "ivmq/address.h"
+#include "ivmq/server.h"
+
+namespace {
+
+using ivmq::server::IdPolicy;
+using ivmq::server::LogLevel;
+using ivmq::server::Options;
+using ivmq::server::Server;
+
+constexpr int kExitFailed = 1;
+constexpr int kExitUsage = 2;
+
+constexpr const char* kDescription =
+    R"(Serves one shared-memory region to QEMU guests (ivshmem-doorbell) and to processes of this host.)";
+
+constexpr const char* kFooter = R"(
+Regions:
+  memfd      memory of this server, sealed: no client can truncate it. It lives as long as somebody
+             maps it, but a restarted server makes a new one.
+  shm:NAME   POSIX shared memory; survives the server, which takes it over at its next start.
+  file:PATH  a file, e.g. in hugetlbfs (then --size is a multiple of its huge page). As with shm, whoever
+             may write it can truncate it, which ends every process that uses it.
+  A shm or file is formatted only if it is new or all zero. A region of the same --size and --max-peers
+  is taken over; anything else is refused.
+
+Example:
+  ivmqd --socket /run/ivmq/ivmq.sock --size 64M --vectors 8 --group kvm
+  qemu-system-x86_64 ... -chardev socket,path=/run/ivmq/ivmq.sock,id=iv \
+                         -device ivshmem-doorbell,chardev=iv,vectors=8
+  ivmq ls unix:/run/ivmq/ivmq.sock
+
+Exit status:
+  0  ended by SIGTERM or SIGINT
+  1  could not start or go on: socket or region in use, foreign content, no memory, ...
+  2  bad options)";
+
+std::uint64_t Size(const std::string& option, const std::string& text) {
+  const auto size = ivmq::ParseSize(text);
+  if (!size.ok()) throw CLI::ValidationError(option, size.status().message());
+  return *size;
+}
+
+IdPolicy Policy(const std::string& text) {
+  if (text == "lend") return IdPolicy::kLend;
+  if (text == "unique") return IdPolicy::kUnique;
+  throw CLI::ValidationError("--id-policy", fmt::format("'{}' is neither lend nor unique", text));
+}
+
+std::uint32_t Mode(const std::string& text) {
+  std::size_t end = 0;
+  unsigned long mode = 01000;
+  try {
+    mode = std::stoul(text, &end, 8);
+  } catch (const std::exception&) {
+    end = 0;
+  }
+  if (end != text.size() || mode > 0777) {
+    throw CLI::ValidationError("--mode", fmt::format("'{}' is no octal number from 0 to 0777", text));
+  }
+  return static_cast<std::uint32_t>(mode);
+}
+
+// Standard error, which must not hold the server up: while its reader does not read, lines are dropped and
+// counted.
+class LogSink final : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
+ private:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    if (!IsWritable()) {
+      ++dropped_;
+      return;
+    }
+    if (dropped_ != 0) {
+      Write(fmt::format("ivmqd: {} lines of this log were dropped, since nobody read it\n",
+                        std::exchange(dropped_, 0)));
+      // The line may have taken the space that there was.
+      if (!IsWritable()) {
+        ++dropped_;
+        return;
+      }
+    }
+    spdlog::memory_buf_t line;
+    formatter_->format(message, line);
+    Write({line.data(), line.size()});
+  }
+  void flush_() override {}
+
+  // A pipe that is writable takes PIPE_BUF bytes without blocking.
+  static bool IsWritable() {
+    pollfd writable{STDERR_FILENO, POLLOUT, 0};
+    return poll(&writable, 1, 0) == 1;
+  }
+  static void Write(std::string_view text) {
+    // Nobody is left to be told of a failure.
+    (void)!write(STDERR_FILENO, text.data(), std::min<std::size_t>(text.size(), PIPE_BUF));
+  }
+
+  std::uint64_t dropped_ = 0;
+};
+
+void WriteLog(LogLevel level, std::string_view line) {
+  switch (level) {
+    case LogLevel::kDebug:
+      return spdlog::debug("{}", line);
+    case LogLevel::kInfo:
+      return spdlog::info("{}", line);
+    case LogLevel::kWarning:
+      return spdlog::warn("{}", line);
+    case LogLevel::kError:
+      return spdlog::error("{}", line);
+  }
+}
+
+int Serve(Options options) {
+  // Whoever reads the log may go away.
+  (void)std::signal(SIGPIPE, SIG_IGN);
+  auto server = Server::Create(std::move(options));
+  if (!server.ok()) {
+    spdlog::error("{}", server.status().message());
+    return server.status().code() == ivmq::StatusCode::kInvalidArgument ? kExitUsage : kExitFailed;
+  }
+  (void)sd_notify(0, "READY=1");
+  const ivmq::Status status = (*server)->Run();
+  (void)sd_notify(0, "STOPPING=1");
+  if (!status.ok()) {
+    spdlog::error("{}", status.message());
+    return kExitFailed;
+  }
+  return 0;
+}
+
+int Main(int argc, char** argv) {
+  Options options;
+  options.stop_on_signals = true;
+  options.log = WriteLog;
+  bool verbose = false;
+
+  CLI::App app(kDescription, "ivmqd");
+  app.footer(kFooter);
+  app.add_option("--socket", options.socket, "Path of the socket")->required()->type_name("PATH");
+  app.add_option("--region", options.region, "memfd, shm:NAME or file:PATH")
+      ->capture_default_str()
+      ->type_name("REGION");
+  app.add_option_function<std::string>(
+         "--size", [&](const std::string& text) { options.size = Size("--size", text); },
+         "Bytes of the region, a power of two, e.g. 64M or 1G")
+      ->type_name("SIZE")
+      ->default_str("64M");
+  app.add_option("--vectors", options.vectors, "Doorbells of each client, 1 to 64")
+      ->capture_default_str()
+      ->type_name("N");
+  app.add_option("--max-peers", options.max_peers, "Peers that the region has slots for, 2 to 1024")
+      ->capture_default_str()
+      ->type_name("N");
+  app.add_option_function<std::string>(
+         "--ring-size",
+         [&](const std::string& text) {
+           const std::uint64_t size = Size("--ring-size", text);
+           if (size > UINT32_MAX) throw CLI::ValidationError("--ring-size", "a ring is smaller than 4G");
+           options.ring_size = static_cast<std::uint32_t>(size);
+         },
+         "Bytes of the first rings, a power of two; chosen by the region's size if left out")
+      ->type_name("SIZE");
+  app.add_option("--group", options.group,
+                 "Group of the socket, and of a shm or file that is made; name or number")
+      ->type_name("GROUP");
+  app.add_option_function<std::string>(
+         "--mode", [&](const std::string& text) { options.mode = Mode(text); },
+         "Permissions of the socket, and of a shm or file that is made, octal")
+      ->type_name("MODE")
+      ->default_str("0660");
+  app.add_option("--allow-uid", options.allow_uids,
+                 "Only this user may connect, beside root and the server's own; may be repeated")
+      ->type_name("UID")
+      ->allow_extra_args(false);
+  app.add_option_function<std::string>(
+         "--id-policy", [&](const std::string& text) { options.id_policy = Policy(text); },
+         "lend: the id of a client that has gone is given to the next one once its process has ended; "
+         "unique: the others are told of its end, and no id is used twice")
+      ->type_name("lend|unique")
+      ->default_str("lend");
+  app.add_flag("--verbose", verbose, "Log clients that read slowly or only look, too");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kExitUsage;
+  }
+
+  spdlog::set_default_logger(std::make_shared<spdlog::logger>(
+      "ivmqd", std::make_shared<LogSink>()));
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e ivmqd[%P] %l: %v");
+  spdlog::set_level(verbose ? spdlog::level::debug : spdlog::level::info);
+  return Serve(std::move(options));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return Main(argc, argv);
+  } catch (const std::exception& failure) {
+    (void)std::fprintf(stderr, "ivmqd: %s\n", failure.what());
+    return kExitFailed;
+  }
+}
