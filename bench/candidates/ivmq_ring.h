@@ -1,0 +1,106 @@
+// ivmq/ring.h by itself: no names, no node.
+#ifndef IVMQ_BENCH_CANDIDATES_IVMQ_RING_H_
+#define IVMQ_BENCH_CANDIDATES_IVMQ_RING_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+
+#include "drive.h"
+#include "ivmq/ring.h"
+#include "ivmq/wake.h"
+
+namespace ivmq::bench {
+
+enum class RingUse : std::uint8_t {
+  kPlain,    // each message is committed by itself, the receiver polls
+  kBatches,  // sixteen messages a commit
+  kFences,   // after each message what a receiver that may sleep needs: a full fence and a look at its
+             // armed word
+};
+
+template <RingUse kUse>
+class IvmqRing {
+ public:
+  static constexpr bool kBare = false;
+
+  explicit IvmqRing(const Slot& slot)
+      : capacity_(slot.ring_bytes),
+        stride_(RingView::Footprint(capacity_) + layout::kPage),
+        memory_(2 * stride_) {
+    for (const Side side : {Side::kClient, Side::kServer}) Ring(side).Initialize();
+  }
+
+  void Open(Side side) {
+    out_ = Producer(Ring(side));
+    Result<Consumer> in = Consumer::Open(Ring(Other(side)));
+    if (!in.ok()) Fail(in.status().ToString());
+    in_ = *in;
+    armed_ = ArmedWord(Other(side));
+  }
+  bool TrySend(Message message) {
+    std::span<std::byte> payload;
+    if (out_.TryClaim(message.size(), &payload) != ClaimResult::kOk) [[unlikely]] {
+      Flush();
+      return false;
+    }
+    std::memcpy(payload.data(), message.data(), message.size());
+    if constexpr (kUse == RingUse::kBatches) {
+      if (++claimed_ == kBatch) Flush();
+    } else {
+      Flush();
+    }
+    return true;
+  }
+  void Flush() {
+    if constexpr (kUse == RingUse::kBatches) claimed_ = 0;
+    out_.Commit();
+    if constexpr (kUse == RingUse::kFences) {
+      FullFence();
+      if (wake_check_.MustRing(*armed_)) Fail("a receiver that never sleeps wants to be woken");
+    }
+  }
+  template <typename Use>
+  std::size_t Receive(Use&& use) {
+    PeekResult end;
+    const std::size_t count = in_.Poll(use, 64, &end);
+    if (count != 0) {
+      empty_looks_ = 0;
+    } else if (++empty_looks_ == kPublishAfter && in_.has_unpublished()) {
+      in_.PublishReleased();
+    }
+    if (end == PeekResult::kCorrupt || end == PeekResult::kClosed) Fail("the ring was closed");
+    return count;
+  }
+  void Wait() { SpinOnce(); }
+
+ private:
+  static constexpr int kBatch = 16;
+  // The ring has run empty, as ivmq::Node sees it.
+  static constexpr int kPublishAfter = 64;
+
+  [[nodiscard]] std::byte* Base(Side side) const {
+    return memory_.data() + static_cast<std::size_t>(side) * stride_;
+  }
+  [[nodiscard]] RingView Ring(Side side) const {
+    return RingView::At(Base(side) + layout::kPage, capacity_);
+  }
+  [[nodiscard]] const layout::Word* ArmedWord(Side side) const {
+    return reinterpret_cast<const layout::Word*>(Base(side));
+  }
+
+  std::size_t capacity_;
+  std::size_t stride_;
+  SharedMemory memory_;
+  alignas(64) Producer out_;
+  int claimed_ = 0;
+  const layout::Word* armed_ = nullptr;
+  WakeCheck wake_check_;
+  alignas(64) Consumer in_;
+  int empty_looks_ = 0;
+};
+
+}  // namespace ivmq::bench
+
+#endif  // IVMQ_BENCH_CANDIDATES_IVMQ_RING_H_

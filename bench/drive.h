@@ -1,0 +1,222 @@
+// The two loops that every candidate goes through. A candidate is a class of this shape, made in one
+// process before it forks, so that whatever its two sides share is mapped in both:
+//
+//   explicit C(const Slot& slot)
+//   void Open(Side side)              once in each process
+//   bool TrySend(Message message)     false: full now. The message may be used only during the call.
+//   void Flush()                      what was sent so far becomes visible
+//   size_t Receive(use)               use(Message) for some waiting messages; 0: none waits
+//   void Wait()                       after Receive() found nothing: spins once, or sleeps
+//   static constexpr bool kBare       it moves a message's first word only
+#ifndef IVMQ_BENCH_DRIVE_H_
+#define IVMQ_BENCH_DRIVE_H_
+
+#include <sched.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "clock.h"
+#include "process_pair.h"
+#include "workload.h"
+
+namespace ivmq::bench {
+
+// One measurement of one candidate.
+struct Slot {
+  std::size_t bytes = 64;       // of a message
+  std::size_t ring_bytes = 0;   // of each direction's queue
+  std::chrono::nanoseconds duration = std::chrono::milliseconds(60);
+  std::string what = "";        // for people, if it fails
+  std::string address = "";     // of a region that a server serves, for those that join one
+};
+
+struct Latency {
+  double p50 = 0, p99 = 0, p999 = 0, max = 0;  // microseconds
+};
+
+// What a polling candidate does between two looks. The pause takes the other core's stores out of the
+// way of a spinning reader: without it the floor, and everything else, is half as fast again.
+inline void SpinOnce() noexcept {
+  static const bool kAlone = Cores() < 2;
+  if (kAlone) [[unlikely]] sched_yield();
+  _mm_pause();
+}
+
+// Sorts `samples`.
+Latency Percentiles(std::vector<Ticks>& samples);
+
+namespace internal {
+
+// A slot is longer than planned if another program has taken the cores meanwhile.
+inline constexpr std::size_t kFewestSamples = 100;
+inline constexpr std::uint64_t kFewestWindows = 5;
+
+// Four laps of the ring, but less than 10 ms of the slowest candidate.
+inline std::uint64_t WindowMessages(const Slot& slot) noexcept {
+  return std::min<std::uint64_t>(4 * slot.ring_bytes / slot.bytes, 4096);
+}
+
+// Both sides have opened the candidate before either begins.
+class StartLine {
+ public:
+  void Cross() const noexcept {
+    arrived_->fetch_add(1);
+    while (arrived_->load() < 2) _mm_pause();
+  }
+
+ private:
+  Shared<std::atomic<int>> arrived_;
+};
+
+template <typename C>
+std::uint64_t CheckOne(const Checker& checker, Message message, std::uint64_t sequence) {
+  if constexpr (C::kBare) {
+    const std::uint64_t word = FirstWord(message);
+    if ((word & kSequenceMask) != sequence) Fail("the bare flag lost its sequence");
+    return word;
+  } else {
+    return checker.Check(message, sequence);
+  }
+}
+
+template <typename C>
+void SendOne(C& candidate, Message message) {
+  while (!candidate.TrySend(message)) SpinOnce();
+  candidate.Flush();
+}
+
+}  // namespace internal
+
+// The time from before a message is sent until its answer has been checked, both of slot.bytes bytes, one
+// at a time. The server answers while it handles the message.
+template <typename C>
+Latency RoundTrip(const Slot& slot) {
+  C candidate(slot);
+  const internal::StartLine start_line;
+  std::vector<Ticks> samples;
+  samples.reserve(1 << 20);
+  const Ticks duration = ToTicks(slot.duration);
+
+  const auto client = [&] {
+    candidate.Open(Side::kClient);
+    Source source(slot.bytes, Side::kClient);
+    const Checker checker(slot.bytes, Side::kServer);
+    start_line.Cross();
+    const Ticks warm = Now() + duration / 4;
+    const Ticks end = warm + duration;
+    bool last = false;
+    for (std::uint64_t sequence = 0; !last; ++sequence) {
+      const Ticks begun = Now();
+      last = begun >= end && samples.size() >= internal::kFewestSamples;
+      internal::SendOne(candidate, source.Make(last ? sequence | kLast : sequence));
+      Ticks answered = 0;
+      const auto handle = [&](Message message) {
+        internal::CheckOne<C>(checker, message, sequence);
+        answered = Now();
+      };
+      while (candidate.Receive(handle) == 0) candidate.Wait();
+      if (begun >= warm) samples.push_back(answered - begun);
+    }
+  };
+  const auto server = [&] {
+    candidate.Open(Side::kServer);
+    Source source(slot.bytes, Side::kServer);
+    const Checker checker(slot.bytes, Side::kClient);
+    start_line.Cross();
+    bool last = false;
+    std::uint64_t sequence = 0;
+    const auto handle = [&](Message message) {
+      const std::uint64_t word = internal::CheckOne<C>(checker, message, sequence);
+      internal::SendOne(candidate, source.Make(sequence));
+      last = (word & kLast) != 0;
+      ++sequence;
+    };
+    while (!last) {
+      if (candidate.Receive(handle) == 0) candidate.Wait();
+    }
+  };
+  RunPair(slot.what, client, server);
+  return Percentiles(samples);
+}
+
+// Messages a second, one way, as fast as it goes, as the receiver sees it: the median over windows of
+// some laps of the ring, so that what another program takes of the cores counts little.
+template <typename C>
+double Rate(const Slot& slot) {
+  C candidate(slot);
+  const internal::StartLine start_line;
+  const Shared<double> rate;
+  const Shared<std::atomic<std::uint64_t>> windows;
+  const Ticks duration = ToTicks(slot.duration);
+
+  const auto client = [&] {
+    candidate.Open(Side::kClient);
+    Source source(slot.bytes, Side::kClient);
+    start_line.Cross();
+    // The clock is read once for 16 KiB.
+    const std::uint64_t look_every = slot.bytes >= 16384 ? 1 : 16384 / slot.bytes;
+    const Ticks warm = Now() + duration / 4;
+    const Ticks end = warm + duration;
+    std::uint64_t until_look = look_every;
+    bool marked = false;
+    for (std::uint64_t sequence = 0;; ++sequence) {
+      std::uint64_t word = sequence;
+      if (--until_look == 0) {
+        until_look = look_every;
+        const Ticks now = Now();
+        if (!marked && now >= warm) {
+          marked = true;
+          word |= kMark;
+        } else if (now >= end && windows->load() >= internal::kFewestWindows) {
+          word |= kLast;
+        }
+      }
+      const Message message = source.Make(word);
+      while (!candidate.TrySend(message)) SpinOnce();
+      if ((word & kLast) != 0) break;
+    }
+    candidate.Flush();
+  };
+  const auto server = [&] {
+    candidate.Open(Side::kServer);
+    const Checker checker(slot.bytes, Side::kClient);
+    const std::uint64_t window = internal::WindowMessages(slot);
+    std::vector<Ticks> times;
+    times.reserve(1 << 16);
+    start_line.Cross();
+    std::uint64_t sequence = 0;
+    std::uint64_t window_end = ~std::uint64_t{0};
+    Ticks begun = 0;
+    bool done = false;
+    const auto use = [&](Message message) {
+      const std::uint64_t word = internal::CheckOne<C>(checker, message, sequence);
+      if (word > kSequenceMask || sequence == window_end) [[unlikely]] {
+        const Ticks now = Now();
+        if (sequence == window_end) {
+          times.push_back(now - begun);
+          windows->store(times.size());
+        }
+        begun = now;
+        window_end = sequence + window;
+        done = (word & kLast) != 0;
+      }
+      ++sequence;
+    };
+    while (!done) {
+      if (candidate.Receive(use) == 0) candidate.Wait();
+    }
+    *rate = static_cast<double>(window) / (Percentiles(times).p50 / 1e6);
+  };
+  RunPair(slot.what, client, server);
+  return *rate;
+}
+
+}  // namespace ivmq::bench
+
+#endif  // IVMQ_BENCH_DRIVE_H_

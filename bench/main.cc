@@ -1,0 +1,59 @@
+// ivmq_bench: latency, rate and wake-up figures of two processes, in Markdown. See README.md.
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "report.h"
+#include "suites.h"
+
+namespace {
+
+struct Suite {
+  std::string name;
+  void (*run)(const ivmq::bench::Plan&, ivmq::bench::Promises&);
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  using namespace ivmq::bench;  // NOLINT(google-build-using-namespace)
+  const std::vector<Suite> suites{
+      {"roundtrip", RoundTrips}, {"rate", Rates},      {"blocking", BlockingRoundTrips},
+      {"doorbells", Doorbells},  {"peers", ManyPeers}, {"idle", Idle},
+  };
+  std::vector<std::string> names;
+  for (const Suite& suite : suites) names.push_back(suite.name);
+
+  CLI::App app("Measures ivmq beside its floor and its rivals; prints Markdown.\n"
+               "Exit code 1 only if a message arrived late, damaged or not at all.\n"
+               "Example: ivmq_bench --only roundtrip --rounds 21");
+  bool quick = false;
+  int rounds = 0;
+  std::vector<std::string> only;
+  app.add_flag("--quick", quick, "less than 40 s instead of less than 4 minutes; noisier");
+  app.add_option("--only", only, "these tables only")->check(CLI::IsMember(names));
+  app.add_option("--rounds", rounds, "how often the candidates take turns")
+      ->check(CLI::Range(1, 1000));
+  CLI11_PARSE(app, argc, argv);
+
+  Plan plan;
+  if (quick) {
+    plan.rounds = 3;
+    plan.slot = std::chrono::milliseconds(25);
+    plan.idle = std::chrono::milliseconds(3000);
+    plan.idle_messages = 10;
+  }
+  if (rounds != 0) plan.rounds = rounds;
+
+  PrintHead(argc, argv);
+  Promises promises;
+  for (const Suite& suite : suites) {
+    if (only.empty() || std::find(only.begin(), only.end(), suite.name) != only.end()) {
+      suite.run(plan, promises);
+    }
+  }
+  PrintSection("Promises", "What the project promises of these figures. A loaded machine fails some.");
+  promises.Print();
+  return 0;
+}

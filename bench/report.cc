@@ -1,0 +1,137 @@
+#include "report.h"
+
+#include <fmt/chrono.h>
+#include <fmt/core.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <ctime>
+#include <fstream>
+
+#include "process_pair.h"
+
+namespace ivmq::bench {
+namespace {
+
+std::string ProcessorName() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (line.rfind("model name", 0) == 0) {
+      return line.substr(std::min(line.size(), line.find(':') + 2));
+    }
+  }
+  return "unknown processor";
+}
+
+}  // namespace
+
+double Median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+double Largest(const std::vector<double>& values) {
+  return values.empty() ? 0 : *std::max_element(values.begin(), values.end());
+}
+
+std::string Short(double value) {
+  return value < 10 ? fmt::format("{:.2f}", value)
+                    : fmt::format("{:.{}f}", value, value < 100 ? 1 : 0);
+}
+
+std::string PerSecond(double rate) {
+  if (rate >= 1e6) return Short(rate / 1e6) + " M";
+  if (rate >= 1e3) return Short(rate / 1e3) + " k";
+  return Short(rate);
+}
+
+std::string Bytes(std::size_t bytes) {
+  if (bytes >= 1U << 20) return fmt::format("{} MiB", bytes >> 20);
+  if (bytes >= 1U << 10) return fmt::format("{} KiB", bytes >> 10);
+  return fmt::format("{} B", bytes);
+}
+
+void Table::Print() const {
+  std::vector<std::size_t> widths;
+  for (const auto& row : rows_) {
+    widths.resize(std::max(widths.size(), row.size()));
+    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  for (std::size_t r = 0; r < rows_.size(); ++r) {
+    for (std::size_t i = 0; i < widths.size(); ++i) {
+      const std::string cell = i < rows_[r].size() ? rows_[r][i] : "";
+      if (i == 0) {
+        fmt::print("| {:<{}} |", cell, widths[i]);
+      } else {
+        fmt::print(" {:>{}} |", cell, widths[i]);
+      }
+    }
+    fmt::print("\n");
+    if (r != 0) continue;
+    for (std::size_t i = 0; i < widths.size(); ++i) {
+      fmt::print("{}{}{}|", i == 0 ? "|" : "", std::string(widths[i] + 1, '-'), i == 0 ? "-" : ":");
+    }
+    fmt::print("\n");
+  }
+  fmt::print("\n");
+  std::fflush(stdout);
+}
+
+void Promises::AtMost(std::string what, double figure, double limit) {
+  Add(std::move(what), figure, "at most", limit, figure <= limit);
+}
+
+void Promises::AtLeast(std::string what, double figure, double limit) {
+  Add(std::move(what), figure, "at least", limit, figure >= limit);
+}
+
+void Promises::Add(std::string what, double figure, std::string_view relation, double limit,
+                   bool holds) {
+  rows_.push_back({std::move(what), fmt::format("{} {:.4g}", relation, limit),
+                   fmt::format("{:.3g}", figure), holds ? "yes" : "**no**"});
+}
+
+void Promises::Print() const {
+  Table table({"promise", "limit", "measured", "holds"});
+  for (const auto& row : rows_) table.Row(row);
+  table.Print();
+}
+
+void PrintHead(int argc, char** argv) {
+  utsname system{};
+  uname(&system);
+  std::string command;
+  for (int i = 0; i < argc; ++i) {
+    std::string_view word = argv[i];
+    if (i == 0) word.remove_prefix(word.find_last_of('/') + 1);
+    command += (i == 0 ? "" : " ") + std::string(word);
+  }
+  fmt::print("# ivmq benchmarks\n\n");
+  fmt::print("- processor: {}, {} cores; the pair {}\n", ProcessorName(),
+             sysconf(_SC_NPROCESSORS_ONLN),
+             Cores() == 2 ? "is pinned to cores 0 and 1" : "shares one core");
+  fmt::print("- kernel: {} {}; compiler: {}\n", system.sysname, system.release,
+#if defined(__clang__)
+             "clang " __clang_version__
+#else
+             "g++ " __VERSION__
+#endif
+  );
+  fmt::print("- date: {:%Y-%m-%d %H:%M} UTC; command: `{}`\n\n", fmt::gmtime(std::time(nullptr)),
+             command);
+}
+
+void PrintSection(std::string_view title, std::string_view text) {
+  fmt::print("## {}\n\n{}\n\n", title, text);
+}
+
+void Progress(std::string_view what) {
+  if (isatty(STDERR_FILENO) == 0) return;
+  fmt::print(stderr, "\r\033[K{}", what);
+  std::fflush(stderr);
+}
+
+}  // namespace ivmq::bench
