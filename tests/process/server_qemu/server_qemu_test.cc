@@ -1,0 +1,108 @@
+// ivmqd with real QEMUs.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <deque>
+#include <string>
+
+#include "qemu_device.h"
+#include "raw_client.h"
+#include "server_process.h"
+#include "support/child.h"
+
+namespace ivmq::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+class ServerQemuTest : public ::testing::Test {
+ protected:
+  TemporaryFolder folder_;
+  std::string socket_ = folder_.Path("s");
+};
+
+TEST_F(ServerQemuTest, QemuGetsItsIdAndRingsAHostProcess) {
+  ServerProcess server(socket_, {"--size", "1M", "--vectors", "8"});
+  server.AwaitReady();
+  RawClient host(socket_);
+  ASSERT_TRUE(host.Greet(8));
+  QemuDevice qemu(socket_, 8);
+  ASSERT_TRUE(qemu.Attach());
+  EXPECT_EQ(qemu.ReadIvposition(), 2);
+  host.ReadUntilKnown({1, 2});
+  qemu.Ring(1, 5);
+  EXPECT_EQ(host.AwaitRing(5), 1U);
+  // Announced to QEMU after its greeting.
+  RawClient late(socket_);
+  ASSERT_TRUE(late.Greet(8));
+  qemu.Ring(3, 7);
+  EXPECT_EQ(late.AwaitRing(7), 1U);
+  EXPECT_EQ(host.TakeRings(7), 0U);
+}
+
+TEST_F(ServerQemuTest, ARefusedQemuEndsWithACleanError) {
+  ServerProcess server(socket_, {"--size", "1M", "--vectors", "64"});
+  server.AwaitReady();
+  QemuDevice qemu(socket_, 64, [] {
+    const rlimit limit{150, 150};
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0) _exit(126);
+  });
+  EXPECT_EQ(qemu.Wait(), 1);
+  EXPECT_THAT(qemu.Errors(), HasSubstr("protocol version 1"));
+  EXPECT_THAT(server.AwaitLog("refused"), HasSubstr("may open 150 only"));
+}
+
+TEST_F(ServerQemuTest, AKilledQemusIdIsLentToTheNextOneAndAThirdOneGoesOn) {
+  ServerProcess server(socket_, {"--size", "1M", "--vectors", "4"});
+  server.AwaitReady();
+  QemuDevice witness(socket_, 4);
+  ASSERT_TRUE(witness.Attach());
+  EXPECT_EQ(witness.ReadIvposition(), 1);
+  for (int i = 0; i < 3; ++i) {
+    QemuDevice passing(socket_, 4);
+    ASSERT_TRUE(passing.Attach());
+    EXPECT_EQ(passing.ReadIvposition(), 2);
+    witness.Ring(2, 1);
+    passing.Kill();
+    server.AwaitLog("id 2 can be lent");
+  }
+  // The witness was never told of an end, and reaches the next holder through the same doorbells.
+  RawClient next(socket_);
+  ASSERT_TRUE(next.Greet(4));
+  EXPECT_EQ(next.id(), 2);
+  EXPECT_EQ(next.TakeRings(1), 0U);
+  witness.Ring(2, 3);
+  EXPECT_EQ(next.AwaitRing(3), 1U);
+}
+
+TEST_F(ServerQemuTest, QemuTakesPeersThatComeAndGoUnderBothPolicies) {
+  for (const std::string policy : {"lend", "unique"}) {
+    ServerProcess server(socket_, {"--size", "1M", "--vectors", "16", "--id-policy", policy});
+    server.AwaitReady();
+    QemuDevice qemu(socket_, 16);
+    ASSERT_TRUE(qemu.Attach());
+    for (int i = 0; i < 40; ++i) {
+      ASSERT_EQ(Child::Fork([&] {
+                  std::deque<RawClient> clients;
+                  for (int k = 0; k < 3; ++k) EXPECT_TRUE(clients.emplace_back(socket_).Greet(16));
+                }).Wait(),
+                0);
+      for (int k = 0; k < 3; ++k) server.AwaitLog("has gone");
+    }
+    RawClient last(socket_);
+    ASSERT_TRUE(last.Greet(16));
+    // QEMU reads its socket and its registers in one loop; an answer alone does not say that it has read
+    // the socket, so ask until the doorbell is there.
+    while (last.TakeRings(15) == 0) qemu.Ring(last.id(), 15);
+    EXPECT_EQ(qemu.ReadIvposition(), 1);
+    EXPECT_EQ(server.Terminate(), 0);
+    // It goes on without the server.
+    qemu.Ring(last.id(), 3);
+    EXPECT_EQ(last.AwaitRing(3), 1U);
+  }
+}
+
+}  // namespace
+}  // namespace ivmq::testing

@@ -1,0 +1,84 @@
+// The lock on a slot's byte says whether the slot's process lives, however it ends.
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "ivmq/address.h"
+
+#include "support/child.h"
+#include "temp_folder.h"
+
+namespace ivmq::testing {
+namespace {
+
+constexpr std::uint32_t kSlot = 5;
+
+class SlotLockTest : public ::testing::Test {
+ protected:
+  SlotLockTest() {
+    EXPECT_TRUE(CreateRegionFile(address_, 1 << 20, {.format = {.max_peers = 8}}).ok());
+  }
+  // A process that holds the lock of kSlot until a signal ends it.
+  Child Holder() {
+    const unsigned before = held_.value();
+    Child child = Child::Fork([this] {
+      const auto transport = OpenTransport(address_);
+      ASSERT_TRUE(transport.ok()) << transport.status().ToString();
+      ASSERT_TRUE((*transport)->LockSlot(kSlot).ok());
+      held_.Add();
+      for (;;) pause();
+    });
+    held_.AwaitAtLeast(before + 1);
+    return child;
+  }
+
+  TempFolder folder_;
+  std::string address_ = "file:" + folder_ / "region";
+  SharedCounter held_;
+};
+
+TEST_F(SlotLockTest, KilledProcessReleasesItsSlot) {
+  Child holder = Holder();
+  const auto transport = OpenTransport(address_);
+  ASSERT_TRUE(transport.ok()) << transport.status().ToString();
+  EXPECT_TRUE((*transport)->IsSlotLocked(kSlot));
+  EXPECT_EQ((*transport)->LockSlot(kSlot).code(), StatusCode::kUnavailable);
+  holder.Kill();
+  EXPECT_FALSE((*transport)->IsSlotLocked(kSlot));
+  EXPECT_TRUE((*transport)->LockSlot(kSlot).ok());
+}
+
+TEST_F(SlotLockTest, StoppedProcessKeepsItsSlot) {
+  Child holder = Holder();
+  const auto transport = OpenTransport(address_);
+  ASSERT_TRUE(transport.ok());
+  holder.Stop();
+  EXPECT_TRUE((*transport)->IsSlotLocked(kSlot));
+}
+
+TEST_F(SlotLockTest, LockDomainIsTheSameInBothProcesses) {
+  const auto transport = OpenTransport(address_);
+  ASSERT_TRUE(transport.ok());
+  Child child = Child::Fork([&] {
+    const auto other = OpenTransport(address_);
+    ASSERT_TRUE(other.ok());
+    EXPECT_EQ((*other)->info().lock_domain, (*transport)->info().lock_domain);
+  });
+  EXPECT_EQ(child.Wait(), 0);
+}
+
+TEST_F(SlotLockTest, RegionIsFormattedAnewOnlyAfterTheLastProcessEnded) {
+  Child holder = Holder();
+  const CreateOptions options = {.format = {.max_peers = 8}, .replace = true};
+  EXPECT_EQ(CreateRegionFile(address_, 0, options).code(), StatusCode::kFailedPrecondition);
+  holder.Kill();
+  EXPECT_TRUE(CreateRegionFile(address_, 0, options).ok());
+}
+
+}  // namespace
+}  // namespace ivmq::testing

@@ -1,0 +1,98 @@
+#include "support/child.h"
+
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <utility>
+
+namespace ivmq::testing {
+
+Child Child::Fork(const std::function<void()>& body) {
+  const pid_t parent = getpid();
+  (void)std::fflush(nullptr);
+  const pid_t pid = fork();
+  if (pid == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    // The parent may have gone before the line above.
+    if (getppid() != parent) _exit(1);
+    body();
+    (void)std::fflush(nullptr);
+    _exit(::testing::Test::HasFailure() ? 1 : 0);
+  }
+  if (pid < 0) {
+    std::perror("fork");
+    std::abort();
+  }
+  return Child(pid);
+}
+
+Child::Child(Child&& other) noexcept : pid_(std::exchange(other.pid_, -1)) {}
+
+Child& Child::operator=(Child&& other) noexcept {
+  std::swap(pid_, other.pid_);
+  return *this;
+}
+
+Child::~Child() {
+  if (pid_ > 0) Kill();
+}
+
+void Child::Signal(int signal) const {
+  ASSERT_GT(pid_, 0) << "the child was waited for already";
+  ASSERT_EQ(kill(pid_, signal), 0);
+}
+
+void Child::Kill() {
+  Signal(SIGKILL);
+  (void)Wait();
+}
+
+void Child::Stop() const {
+  Signal(SIGSTOP);
+  int status = 0;
+  ASSERT_EQ(waitpid(pid_, &status, WUNTRACED), pid_);
+  ASSERT_TRUE(WIFSTOPPED(status));
+}
+
+void Child::Continue() const { Signal(SIGCONT); }
+
+int Child::Wait() {
+  int status = 0;
+  pid_t result = 0;
+  do {
+    result = waitpid(pid_, &status, 0);
+  } while (result < 0 && errno == EINTR);
+  EXPECT_EQ(result, pid_);
+  pid_ = -1;
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+SharedCounter::SharedCounter()
+    : count_(static_cast<unsigned*>(mmap(nullptr, sizeof(unsigned), PROT_READ | PROT_WRITE,
+                                         MAP_SHARED | MAP_ANONYMOUS, -1, 0))) {
+  if (count_ == MAP_FAILED) std::abort();
+}
+
+SharedCounter::~SharedCounter() { munmap(count_, sizeof(unsigned)); }
+
+void SharedCounter::Add(unsigned amount) noexcept {
+  std::atomic_ref(*count_).fetch_add(amount, std::memory_order_seq_cst);
+}
+
+unsigned SharedCounter::value() const noexcept {
+  return std::atomic_ref(*count_).load(std::memory_order_seq_cst);
+}
+
+void SharedCounter::AwaitAtLeast(unsigned value) const noexcept {
+  while (this->value() < value) sched_yield();
+}
+
+}  // namespace ivmq::testing

@@ -1,0 +1,57 @@
+// A child process of a test. It dies with its parent, and its failed expectations fail the test.
+#ifndef IVMQ_TESTS_SUPPORT_CHILD_H_
+#define IVMQ_TESTS_SUPPORT_CHILD_H_
+
+#include <sys/types.h>
+
+#include <functional>
+
+namespace ivmq::testing {
+
+// Thread-compatible. Fork while the test has no other threads.
+class Child {
+ public:
+  // Runs `body` in a forked process, which then ends: with 0, or with 1 if an EXPECT or ASSERT failed.
+  static Child Fork(const std::function<void()>& body);
+
+  Child(Child&& other) noexcept;
+  Child& operator=(Child&& other) noexcept;
+  // Kills the process if it still runs.
+  ~Child();
+
+  [[nodiscard]] pid_t pid() const noexcept { return pid_; }
+  void Signal(int signal) const;
+  // SIGKILL, and waits until the kernel has given back everything the process held.
+  void Kill();
+  // Stops it; returns once it stands still.
+  void Stop() const;
+  void Continue() const;
+  // Waits for its end: the exit status, or 128 + the signal that ended it.
+  int Wait();
+
+ private:
+  explicit Child(pid_t pid) noexcept : pid_(pid) {}
+
+  pid_t pid_;
+};
+
+// Counts up across processes; made before forking. Thread-safe.
+class SharedCounter {
+ public:
+  SharedCounter();
+  ~SharedCounter();
+  SharedCounter(const SharedCounter&) = delete;
+  SharedCounter& operator=(const SharedCounter&) = delete;
+
+  void Add(unsigned amount = 1) noexcept;
+  [[nodiscard]] unsigned value() const noexcept;
+  // Yields until the count has reached `value`.
+  void AwaitAtLeast(unsigned value) const noexcept;
+
+ private:
+  unsigned* count_;
+};
+
+}  // namespace ivmq::testing
+
+#endif  // IVMQ_TESTS_SUPPORT_CHILD_H_

@@ -1,0 +1,117 @@
+#include "src/server/id_pool.h"
+
+#include <gtest/gtest.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+
+#include <cerrno>
+#include <cstdint>
+
+namespace ivmq::server {
+namespace {
+
+constexpr std::uint32_t kVectors = 2;
+const IdSet kNobody;
+
+std::uint16_t MustTake(IdPool& pool, const IdSet& held = kNobody) {
+  const auto id = pool.Take(held);
+  EXPECT_TRUE(id.ok()) << id.status().ToString();
+  return id.ok() ? *id : 0;
+}
+
+TEST(IdPoolTest, IdsStartAtOneAndHaveNonBlockingEventfds) {
+  IdPool pool(kVectors, IdPolicy::kLend, kFirstId);
+  EXPECT_EQ(MustTake(pool), 1);
+  EXPECT_EQ(MustTake(pool), 2);
+  EXPECT_EQ(pool.size(), 2U);
+  eventfd_t value = 0;
+  EXPECT_EQ(eventfd_read(pool.eventfd(1, 1), &value), -1);
+  EXPECT_EQ(errno, EAGAIN);
+  EXPECT_NE(pool.eventfd(1, 0), pool.eventfd(1, 1));
+}
+
+TEST(IdPoolTest, AnUnknownIdOrVectorHasNoEventfd) {
+  IdPool pool(kVectors, IdPolicy::kLend, kFirstId);
+  MustTake(pool);
+  EXPECT_EQ(pool.eventfd(1, kVectors), -1);
+  EXPECT_EQ(pool.eventfd(2, 0), -1);
+  EXPECT_EQ(pool.eventfd(0xffff, 0), -1);
+}
+
+TEST(IdPoolTest, AParkedIdIsNotLentWhileItsHolderLives) {
+  IdPool pool(kVectors, IdPolicy::kLend, kFirstId);
+  MustTake(pool);
+  pool.Park(1);
+  EXPECT_FALSE(pool.CanLend(kNobody));
+  EXPECT_EQ(MustTake(pool), 2);
+  EXPECT_EQ(pool.size(), 2U);
+}
+
+TEST(IdPoolTest, ALentIdKeepsItsEventfdsAndTheyAreDrained) {
+  IdPool pool(kVectors, IdPolicy::kLend, kFirstId);
+  MustTake(pool);
+  const int doorbell = pool.eventfd(1, 1);
+  pool.Park(1);
+  ASSERT_EQ(eventfd_write(doorbell, 3), 0);
+  pool.HolderGone(1);
+  ASSERT_EQ(eventfd_write(doorbell, 4), 0);
+  ASSERT_TRUE(pool.CanLend(kNobody));
+  EXPECT_EQ(MustTake(pool), 1);
+  EXPECT_EQ(pool.eventfd(1, 1), doorbell);
+  eventfd_t value = 0;
+  EXPECT_EQ(eventfd_read(doorbell, &value), -1);
+}
+
+TEST(IdPoolTest, AnIdThatALivingPeerOfTheRegionHoldsIsNeitherTakenNorLent) {
+  IdPool pool(kVectors, IdPolicy::kLend, kFirstId);
+  IdSet held;
+  held.set(1).set(3);
+  EXPECT_EQ(MustTake(pool, held), 2);
+  EXPECT_EQ(MustTake(pool, held), 4);
+  pool.Park(2);
+  pool.HolderGone(2);
+  held.set(2);
+  EXPECT_FALSE(pool.CanLend(held));
+  EXPECT_EQ(MustTake(pool, held), 5);
+  held.reset(2);
+  EXPECT_EQ(MustTake(pool, held), 2);
+  // The former holders are dead: their ids are as good as any.
+  held.reset();
+  EXPECT_EQ(MustTake(pool, held), 1);
+}
+
+TEST(IdPoolTest, ARetiredIdNeverComesBack) {
+  IdPool pool(1, IdPolicy::kUnique, kLastId - 2);
+  for (std::uint32_t id = kLastId - 2; id <= kLastId; ++id) {
+    EXPECT_EQ(MustTake(pool), id);
+    pool.Retire(static_cast<std::uint16_t>(id));
+    EXPECT_EQ(pool.size(), 0U);
+  }
+  // Neither 0xffff nor the ids below the first, which a former server may have announced.
+  const auto none = pool.Take(kNobody);
+  ASSERT_FALSE(none.ok());
+  EXPECT_EQ(none.status().code(), StatusCode::kResourceExhausted);
+}
+
+TEST(IdPoolTest, LendingGoesOnBelowTheFirstIdWhenThoseAboveAreUsedUp) {
+  IdPool pool(1, IdPolicy::kLend, kLastId);
+  EXPECT_EQ(MustTake(pool), kLastId);
+  EXPECT_EQ(MustTake(pool), kFirstId);
+}
+
+TEST(IdPoolTest, AnIdThatGetsNoEventfdsIsNotUsedUp) {
+  IdPool pool(kVectors, IdPolicy::kLend, kFirstId);
+  rlimit limit{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+  const rlimit none{0, limit.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  const auto refused = pool.Take(kNobody);
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.status().code(), StatusCode::kResourceExhausted);
+  EXPECT_EQ(pool.size(), 0U);
+  EXPECT_EQ(MustTake(pool), 1);
+}
+
+}  // namespace
+}  // namespace ivmq::server
