@@ -30,7 +30,7 @@ namespace ivmq {
 
 struct NodeOptions {
   // 1..63 bytes, unique in the region. Empty: "anonymous-" and a number nobody else has.
-  std::string name;
+  std::string name{};
   // An ephemeral peer is forgotten when it ends. A durable one keeps its slot, and the messages it
   // has not acknowledged, until the name returns or `ivmq forget` drops it.
   bool durable = false;
@@ -51,7 +51,7 @@ struct NodeOptions {
   std::uint64_t reassembly_bytes = std::uint64_t{256} << 20;
   // Told about what no call returns: a damaged ring, a large message lost midway, a peer that died.
   // Called from any thread of the node, one at a time; must not call the node.
-  std::function<void(const Status&)> on_report;
+  std::function<void(const Status&)> on_report{};
 };
 
 // What a handler gets. References live until it returns.
@@ -87,7 +87,7 @@ struct SendOptions {
 struct MessageType {
   layout::FrameKind kind = layout::FrameKind::kBytes;
   std::uint32_t type = 0;
-  std::string_view name;  // kTypedByName: at most 1024 bytes
+  std::string_view name{};  // kTypedByName: at most 1024 bytes
 };
 inline constexpr std::size_t kMaxTypeName = 1024;
 

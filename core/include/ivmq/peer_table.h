@@ -55,7 +55,7 @@ struct PeerSnapshot {
 };
 
 struct ClaimRequest {
-  std::string name;  // 1..63 bytes of printable UTF-8
+  std::string name{};  // 1..63 bytes of printable UTF-8
   bool durable = false;
   std::uint32_t pid = 0;
   BootId boot_id{};

@@ -41,6 +41,10 @@ TEST_F(ClientsTest, TheGreetingIsWhatQemuExpects) {
   first.ReadUntilKnown({1, 2});
   EXPECT_FALSE(first.HasUnread());
   EXPECT_FALSE(second.HasUnread());
+  for (std::uint32_t vector = 0; vector < 4; ++vector) {
+    EXPECT_NE(fcntl(second.doorbell(1, vector), F_GETFL) & O_NONBLOCK, 0);
+    EXPECT_NE(fcntl(second.doorbell(2, vector), F_GETFL) & O_NONBLOCK, 0);
+  }
 }
 
 TEST_F(ClientsTest, DoorbellsReachTheirPeerAndVectorAndNobodyElse) {

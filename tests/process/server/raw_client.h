@@ -47,6 +47,8 @@ class RawClient {
   [[nodiscard]] bool HasUnread() const;
   [[nodiscard]] bool Knows(std::uint16_t id) const;
   [[nodiscard]] std::set<std::uint16_t> known() const;
+  // REQUIRES: known
+  [[nodiscard]] int doorbell(std::uint16_t id, std::uint32_t vector) const;
   void Ring(std::uint16_t id, std::uint32_t vector) const;
   // Takes the value of an own doorbell; 0 if it was not rung.
   [[nodiscard]] std::uint64_t TakeRings(std::uint32_t vector) const;

@@ -1,5 +1,6 @@
 #include "src/server/id_pool.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
@@ -60,6 +61,31 @@ TEST(IdPoolTest, ALentIdKeepsItsEventfdsAndTheyAreDrained) {
   EXPECT_EQ(pool.eventfd(1, 1), doorbell);
   eventfd_t value = 0;
   EXPECT_EQ(eventfd_read(doorbell, &value), -1);
+}
+
+// O_NONBLOCK is common to all who have the eventfd, and QEMU clears it.
+TEST(IdPoolTest, AnEventfdThatBecameBlockingHoldsNobodyUp) {
+  IdPool pool(1, IdPolicy::kLend, kFirstId);
+  MustTake(pool);
+  const int doorbell = pool.eventfd(1, 0);
+  ASSERT_EQ(fcntl(doorbell, F_SETFL, O_RDWR), 0);
+  pool.Park(1);
+  pool.HolderGone(1);
+  EXPECT_EQ(MustTake(pool), 1);
+  EXPECT_NE(fcntl(doorbell, F_GETFL) & O_NONBLOCK, 0);
+
+  // A full counter.
+  ASSERT_EQ(fcntl(doorbell, F_SETFL, O_RDWR), 0);
+  ASSERT_EQ(eventfd_write(doorbell, ~std::uint64_t{0} - 1), 0);
+  pool.Ring(1, 0);
+  pool.Ring(1, 1);
+  pool.Ring(2, 0);
+  eventfd_t value = 0;
+  ASSERT_EQ(eventfd_read(doorbell, &value), 0);
+  EXPECT_EQ(value, ~std::uint64_t{0} - 1);
+  pool.Ring(1, 0);
+  ASSERT_EQ(eventfd_read(doorbell, &value), 0);
+  EXPECT_EQ(value, 1U);
 }
 
 TEST(IdPoolTest, AnIdThatALivingPeerOfTheRegionHoldsIsNeitherTakenNorLent) {

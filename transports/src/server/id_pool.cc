@@ -1,6 +1,9 @@
 #include "src/server/id_pool.h"
 
+#include <fcntl.h>
+#include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/uio.h>
 
 #include <cerrno>
 #include <utility>
@@ -8,6 +11,16 @@
 #include "src/server/system_error.h"
 
 namespace ivmq::server {
+namespace {
+
+// Takes what was rung. Never blocks, whatever the descriptor's flags have become.
+void Drain(int doorbell) {
+  std::uint64_t value = 0;
+  iovec part{&value, sizeof(value)};
+  (void)preadv2(doorbell, &part, 1, -1, RWF_NOWAIT);
+}
+
+}  // namespace
 
 std::optional<std::uint16_t> IdPool::Lendable(const IdSet& held) const {
   for (const auto& [id, entry] : ids_) {
@@ -31,10 +44,11 @@ std::optional<std::uint16_t> IdPool::Unused(const IdSet& held) const {
 Result<std::uint16_t> IdPool::Take(const IdSet& held) {
   if (const std::optional<std::uint16_t> id = Lendable(held)) {
     Entry& entry = ids_.at(*id);
-    // What rang for the last holder is not for the next one.
     for (const UniqueFd& doorbell : entry.eventfds) {
-      eventfd_t value = 0;
-      (void)eventfd_read(doorbell.get(), &value);
+      // A QEMU that was killed while it received the doorbell left it blocking.
+      (void)fcntl(doorbell.get(), F_SETFL, O_RDWR | O_NONBLOCK);
+      // What rang for the last holder is not for the next one.
+      Drain(doorbell.get());
     }
     entry.state = State::kInUse;
     return *id;
@@ -68,6 +82,12 @@ int IdPool::eventfd(std::uint16_t id, std::uint32_t vector) const {
   const auto entry = ids_.find(id);
   if (entry == ids_.end() || vector >= entry->second.eventfds.size()) return -1;
   return entry->second.eventfds[vector].get();
+}
+
+void IdPool::Ring(std::uint16_t id, std::uint32_t vector) const noexcept {
+  // Writing 1 blocks only if somebody has filled the counter; then it needs no ringing.
+  pollfd writable{eventfd(id, vector), POLLOUT, 0};
+  if (writable.fd >= 0 && poll(&writable, 1, 0) == 1) (void)eventfd_write(writable.fd, 1);
 }
 
 }  // namespace ivmq::server

@@ -5,7 +5,8 @@
 //                        \--- Retire() ---> never again
 //
 // An id keeps its eventfds while it is in use, parked or lendable: everybody who knows it may go on
-// ringing it, and nobody needs to be told when it is lent.
+// ringing it, and nobody needs to be told when it is lent. They are made non-blocking, but that flag is
+// common to all who have them, and a QEMU clears it for a moment when it receives them.
 #ifndef IVMQ_TRANSPORTS_SRC_SERVER_ID_POOL_H_
 #define IVMQ_TRANSPORTS_SRC_SERVER_ID_POOL_H_
 
@@ -52,8 +53,10 @@ class IdPool {
   // Ids that have eventfds: in use, parked and lendable.
   [[nodiscard]] std::size_t size() const noexcept { return ids_.size(); }
 
-  // The eventfd of an id's vector, -1 if there is none. Non-blocking.
+  // The eventfd of an id's vector, -1 if there is none.
   [[nodiscard]] int eventfd(std::uint16_t id, std::uint32_t vector) const;
+  // Rings an id's vector, if it has one. Never blocks.
+  void Ring(std::uint16_t id, std::uint32_t vector) const noexcept;
 
  private:
   enum class State : std::uint8_t { kInUse, kParked, kLendable };

@@ -79,9 +79,7 @@ class Doorbells final : public Transport {
   [[nodiscard]] std::span<std::byte> memory() const noexcept override { return memory_; }
   [[nodiscard]] const TransportInfo& info() const noexcept override { return info_; }
   void Ring(std::uint16_t ivposition, std::uint32_t vector) noexcept override {
-    if (const int doorbell = ids_.eventfd(ivposition, vector); doorbell >= 0) {
-      (void)eventfd_write(doorbell, 1);
-    }
+    ids_.Ring(ivposition, vector);
   }
 
  private:
