@@ -1,0 +1,23 @@
+// Sends one message to the peer "receiver". Usage: example_hello_sender ADDRESS [TEXT]
+#include <chrono>
+#include <iostream>
+
+#include "ivmq/node.h"
+
+int main(int argc, char** argv) {
+  const auto node = ivmq::Node::Open(argc > 1 ? argv[1] : "auto", {.name = "sender"});
+  if (!node.ok()) {
+    std::cerr << node.status().ToString() << '\n';
+    return 1;
+  }
+  const auto receiver = (*node)->Await("receiver", std::chrono::seconds(10));
+  if (!receiver.ok()) {
+    std::cerr << receiver.status().ToString() << '\n';
+    return 1;
+  }
+  const auto result = (*node)->Send(receiver->id, argc > 2 ? argv[2] : "hello, world");
+  if (result != ivmq::SendResult::kOk) {
+    std::cerr << "not sent: " << ivmq::SendResultName(result) << '\n';
+    return 1;
+  }
+}

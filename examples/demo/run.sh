@@ -1,0 +1,244 @@
+#!/usr/bin/env bash
+# The demo: see `./dev demo`, which builds what is needed and calls this.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+guest=$(cd "$here/../../tools/guest" && pwd)
+
+usage() {
+  cat <<'EOT'
+usage: run.sh [--host] [--count N] [--keep]
+
+Boots three guests under QEMU: vm1 and vm2 on an ivshmem-doorbell device served by ivmqd, vm3 on an
+ivshmem-plain device. Peers in them and on this host send each other messages and check every byte.
+
+  --host     instead, three processes of this host: no QEMU, some seconds
+  --count N  small messages in each direction (default 300)
+  --keep     keeps the folder with the logs
+
+Environment: IVMQ_BUILD_DIR, where ivmq was built; IVMQ_ACCEL=tcg|kvm; IVMQ_DEMO_LIMIT, seconds to
+wait for a guest to boot or for a message (default 90).
+Ends with 0 if every message arrived whole, in every direction.
+EOT
+}
+
+mode=guests count=300 keep=
+while [ $# -gt 0 ]; do
+  case $1 in
+    -h | --help)
+      usage
+      exit 0
+      ;;
+    --host) mode=host ;;
+    --keep) keep=1 ;;
+    --count)
+      count=${2:-}
+      [[ $count =~ ^[1-9][0-9]{0,6}$ ]] || { echo "demo: --count needs a number" >&2 && exit 2; }
+      shift
+      ;;
+    *)
+      echo "demo: unknown option $1; see --help" >&2
+      exit 2
+      ;;
+  esac
+  shift
+done
+
+build=${IVMQ_BUILD_DIR:?must name the folder where ivmq was built; use ./dev demo}
+limit=${IVMQ_DEMO_LIMIT:-90}
+accel=${IVMQ_ACCEL:-tcg}
+ivmqd=$build/tools/ivmqd
+ivmq=$build/tools/ivmq/ivmq
+demo_peer=$build/examples/demo/demo_peer
+for program in "$ivmqd" "$ivmq" "$demo_peer"; do
+  [ -x "$program" ] || {
+    echo "demo: $program is not built; use ./dev demo" >&2
+    exit 1
+  }
+done
+
+# ---- processes -----------------------------------------------------------------------------------
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/ivmq-demo.XXXXXX")
+plain=  # the folder of the plain region
+started=()
+vms=()
+declare -A peers=() # pid of each peer
+
+say() { printf '%s\n' "$*"; }
+
+# start LOG COMMAND...: runs a command in the background; its pid is in $pid. It is told to end when
+# this script does, however that happens.
+start() {
+  local log=$1
+  shift
+  setpriv --pdeathsig TERM "$@" >"$log" 2>&1 </dev/null &
+  pid=$!
+  started+=("$pid")
+}
+
+# shellcheck disable=SC2317 # called by the trap
+end_all() {
+  local i
+  trap '' INT TERM
+  # The newest first: peers, then guests, then their server.
+  for ((i = ${#started[@]} - 1; i >= 0; i--)); do
+    kill -TERM "${started[i]}" 2>/dev/null || true
+  done
+  for i in "${started[@]}"; do
+    finished "$i" 5 || kill -KILL "$i" 2>/dev/null || true
+    wait "$i" 2>/dev/null || true
+  done
+  [ -z "$plain" ] || rm -rf "$plain"
+  if [ -n "$keep" ]; then
+    say "Logs are in $work"
+  else
+    rm -rf "$work"
+  fi
+}
+trap end_all EXIT
+trap 'echo; echo "Interrupted: ending what was started."; exit 130' INT
+trap 'exit 143' TERM
+
+# finished PID SECONDS: waits until the process has ended; false if it has not by then.
+finished() {
+  local end=$((SECONDS + $2))
+  while running "$1"; do
+    [ $SECONDS -lt $end ] || return 1
+    sleep 0.05
+  done
+}
+
+running() { # not: a zombie, which only waits to be waited for
+  local state=
+  { read -r _ _ state _ <"/proc/$1/stat"; } 2>/dev/null || return 1
+  [ "$state" != Z ]
+}
+
+fail() {
+  local vm
+  printf 'demo: %s\n' "$@" >&2
+  for vm in "${vms[@]}"; do
+    echo "---- the end of the console of $vm ----" >&2
+    tail -n 20 "$work/$vm/console.log" >&2 2>/dev/null || echo "(nothing)" >&2
+  done
+  if [ -s "$work/ivmqd.log" ]; then
+    echo "---- the end of the log of ivmqd ----" >&2
+    tail -n 10 "$work/ivmqd.log" >&2
+  fi
+  exit 1
+}
+
+# ---- steps ---------------------------------------------------------------------------------------
+
+serve() {
+  start "$work/ivmqd.log" "$ivmqd" --socket "$work/ivmq.sock" --size 16M
+  local server=$pid end=$((SECONDS + limit))
+  until [ -S "$work/ivmq.sock" ]; do
+    running "$server" || fail "ivmqd has ended:" "$(cat "$work/ivmqd.log")"
+    [ $SECONDS -lt $end ] || fail "ivmqd does not listen at $work/ivmq.sock after $limit s"
+    sleep 0.05
+  done
+}
+
+boot() { # boot VM DEVICE_OPTION VALUE
+  local vm=$1
+  shift
+  mkdir "$work/$vm"
+  vms+=("$vm")
+  start "$work/$vm/qemu.log" "$guest/boot.sh" --dir "$work/$vm" --name "$vm" \
+    --kernel "$kernel" --initrd "$work/initrd.cpio" "$@"
+}
+
+await_boot() { # await_boot VM BEGIN
+  start "$work/$1/boot.log" "$guest/run-in.sh" --timeout "$limit" "$work/$1" "uname -r"
+  wait "$pid" || fail "$1 has not come up within $limit s:" "$(cat "$work/$1/qemu.log")"
+  say "    $1 is up after $((SECONDS - $2)) s (Linux $(cat "$work/$1/boot.log"))"
+}
+
+peer_on_host() { # peer_on_host NAME ADDRESS
+  start "$work/peer-$1.log" "$demo_peer" --name "$1" --address "$2" --limit "$limit"
+  peers[$1]=$pid
+}
+
+peer_in_guest() { # peer_in_guest VM
+  start "$work/peer-$1.log" "$guest/run-in.sh" --timeout $((limit * 20)) "$work/$1" \
+    "demo_peer --name $1 --address pci:auto --limit $limit"
+  peers[$1]=$pid
+}
+
+# talk ADDRESS NAME...: a peer on the host that has all talk, the others have been started. All of them
+# must end with 0.
+talk() {
+  local address=$1 names name end=$((SECONDS + limit))
+  shift
+  say ""
+  for name in "$@"; do # its first line says how it reached the region
+    until [ -s "$work/peer-$name.log" ]; do
+      running "${peers[$name]}" || fail "the peer $name has ended at once"
+      [ $SECONDS -lt $end ] || fail "the peer $name says nothing for $limit s"
+      sleep 0.05
+    done
+    sed 's/^/    /' "$work/peer-$name.log"
+  done
+  names=$(IFS=, && echo "$*")
+  setpriv --pdeathsig TERM "$demo_peer" --name host --address "$address" --with "$names" \
+    --count "$count" --limit "$limit" </dev/null 2>&1 &
+  started+=("$!")
+  wait $! || fail "not every message arrived." "$(tail -n 3 "$work"/peer-*.log)"
+  for name in "$@"; do
+    finished "${peers[$name]}" "$limit" || fail "the peer $name has not ended within $limit s"
+    wait "${peers[$name]}" || fail "the peer $name failed:" "$(cat "$work/peer-$name.log")"
+  done
+}
+
+# ---- the demo ------------------------------------------------------------------------------------
+
+say "==> ivmqd serves a region of 16 MiB"
+serve
+
+if [ $mode = host ]; then
+  say "==> Three processes of this host talk through it"
+  peer_on_host app1 "unix:$work/ivmq.sock"
+  peer_on_host app2 "unix:$work/ivmq.sock"
+  talk "unix:$work/ivmq.sock" app1 app2
+  say ""
+  say "Every message arrived whole, in every direction. With virtual machines: ./dev demo"
+  exit 0
+fi
+
+case $accel in
+  tcg) machine="emulated (TCG)" ;;
+  *) machine="with $accel" ;;
+esac
+kernel=$("$guest/fetch-kernel.sh")
+"$guest/make-initrd.sh" "$work/initrd.cpio" "$demo_peer"
+# A region without a server: a file that the host maps, and that QEMU shows to vm3 as a device.
+plain=$(mktemp -d /dev/shm/ivmq-demo.XXXXXX)
+"$ivmq" format "file:$plain/region" --size 16M >"$work/format.log" 2>&1 ||
+  fail "no region in $plain:" "$(cat "$work/format.log")"
+
+say "==> Booting three guests under QEMU, $machine: vm1 and vm2 with an ivshmem-doorbell device,"
+say "    vm3 with an ivshmem-plain device"
+begin=$SECONDS
+boot vm1 --doorbell "$work/ivmq.sock,8"
+boot vm2 --doorbell "$work/ivmq.sock,8"
+boot vm3 --plain "$plain/region,16M"
+for vm in "${vms[@]}"; do await_boot "$vm" "$begin"; done
+
+say "==> host, vm1 and vm2 talk through ivshmem-doorbell"
+peer_in_guest vm1
+peer_in_guest vm2
+talk "unix:$work/ivmq.sock" vm1 vm2
+
+say ""
+say "==> host and vm3 talk through ivshmem-plain"
+peer_in_guest vm3
+talk "file:$plain/region" vm3
+
+say ""
+say "Every message arrived whole, in every direction, between the host and three virtual machines."
+if [ "$accel" = tcg ]; then
+  say "The times are those of emulated guests (TCG) that share $(nproc) processors with QEMU and the host:"
+  say "they show that it works, not how fast it is on hardware. Figures: ./dev bench"
+fi
