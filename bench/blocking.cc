@@ -1,11 +1,11 @@
 // Round trips, both sides sleeping until they are woken.
-#include <fmt/core.h>
-
 #include <array>
 #include <functional>
 #include <memory>
 #include <string>
 #include <vector>
+
+#include <fmt/core.h>
 
 #include "candidates/boost_queues.h"
 #include "candidates/ivmq_node.h"
@@ -95,8 +95,8 @@ void BlockingRoundTrips(const Plan& plan, Promises& promises) {
   for (int round = 0; round < plan.rounds; ++round) {
     for (std::size_t size = 0; size < kSizes.size(); ++size) {
       for (std::size_t i = 0; i < rivals.size(); ++i) {
-        const std::string what = "blocking round trip, " + rivals[i].name + ", " +
-                                 Bytes(kSizes[size]);
+        const std::string what =
+            "blocking round trip, " + rivals[i].name + ", " + Bytes(kSizes[size]);
         Progress(fmt::format("{}/{} {}", round + 1, plan.rounds, what));
         const Latency latency =
             rivals[i].run({kSizes[size], kRingBytes, 2 * plan.slot, what, address});
@@ -110,12 +110,13 @@ void BlockingRoundTrips(const Plan& plan, Promises& promises) {
   }
   Progress("");
 
-  PrintSection("Round trip, both sleeping",
-               fmt::format("Microseconds, with a spin budget of 0: each message wakes its receiver. The "
-                           "floor copies the bytes through shared memory and announces them by a "
-                           "non-blocking eventfd. A node waits by epoll. Medians over {} rounds, max over "
-                           "all; ratios of the p50, round by round.",
-                           plan.rounds));
+  PrintSection(
+      "Round trip, both sleeping",
+      fmt::format("Microseconds, with a spin budget of 0: each message wakes its receiver. The "
+                  "floor copies the bytes through shared memory and announces them by a "
+                  "non-blocking eventfd. A node waits by epoll. Medians over {} rounds, max over "
+                  "all; ratios of the p50, round by round.",
+                  plan.rounds));
   for (std::size_t size = 0; size < kSizes.size(); ++size) {
     Table table({Bytes(kSizes[size]), "p50", "p99", "p99.9", "max", "/ ppoll", "/ epoll"});
     for (std::size_t i = 0; i < rivals.size(); ++i) {

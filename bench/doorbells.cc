@@ -1,9 +1,9 @@
 // Doorbells rung while the receiver is the slower side.
-#include <fmt/core.h>
-
 #include <algorithm>
 #include <chrono>
 #include <string>
+
+#include <fmt/core.h>
 
 #include "candidates/ivmq_node.h"
 #include "clock.h"
@@ -80,19 +80,21 @@ void Doorbells(const Plan& plan, Promises& promises) {
   const double rate =
       Rate<IvmqNode<NodeUse::kInPlace>>({kBytes, kRingBytes, plan.slot, "doorbells, calibration"});
   const Ticks work = ToTicks(std::chrono::nanoseconds(static_cast<std::int64_t>(2e9 / rate)));
-  PrintSection("Doorbells",
-               fmt::format("{} messages of {}, the sender as fast as it can ({} a second to a receiver "
-                           "that polls) and waiting when the ring of {} is full, the receiver {} ns over "
-                           "each message. The receiver rings for a sender that sleeps until there is "
-                           "room.",
-                           kMessages, Bytes(kBytes), PerSecond(rate), Bytes(kRingBytes),
-                           static_cast<int>(2e9 / rate)));
-  Table table({"for 1000 messages", "sender rings", "receiver rings", "receiver sleeps", "net finds",
-               "messages/s"});
+  PrintSection(
+      "Doorbells",
+      fmt::format("{} messages of {}, the sender as fast as it can ({} a second to a receiver "
+                  "that polls) and waiting when the ring of {} is full, the receiver {} ns over "
+                  "each message. The receiver rings for a sender that sleeps until there is "
+                  "room.",
+                  kMessages, Bytes(kBytes), PerSecond(rate), Bytes(kRingBytes),
+                  static_cast<int>(2e9 / rate)));
+  Table table({"for 1000 messages", "sender rings", "receiver rings", "receiver sleeps",
+               "net finds", "messages/s"});
   double most = 0;
   for (const auto budget : {std::chrono::microseconds(0), std::chrono::microseconds(50)}) {
     const Figures result = Run(work, budget);
-    table.Row({fmt::format("spin budget {} us", budget.count()), fmt::format("{:.3f}", result.sender_rang),
+    table.Row({fmt::format("spin budget {} us", budget.count()),
+               fmt::format("{:.3f}", result.sender_rang),
                fmt::format("{:.3f}", result.receiver_rang), fmt::format("{:.3f}", result.sleeps),
                fmt::format("{:.0f}", result.net_finds), PerSecond(result.rate)});
     most = std::max(most, result.sender_rang + result.receiver_rang);

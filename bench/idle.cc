@@ -1,11 +1,12 @@
 // What a node costs that has nothing to do, and how soon it answers then.
-#include <fmt/core.h>
 #include <sys/resource.h>
 
 #include <chrono>
 #include <string>
 #include <thread>
 #include <vector>
+
+#include <fmt/core.h>
 
 #include "candidates/ivmq_node.h"
 #include "clock.h"
@@ -94,8 +95,8 @@ void Idle(const Plan& plan, Promises& promises) {
     const LocalRegion region(16U << 20, {.max_peers = 4}, 3);
     const Child doorbell(
         1, [&] { cost->doorbell = IdleCost(region, "doorbell", 0, true, plan.idle); });
-    const Child polling(
-        1, [&] { cost->polling = IdleCost(region, "polling", 1, false, plan.idle); });
+    const Child polling(1,
+                        [&] { cost->polling = IdleCost(region, "polling", 1, false, plan.idle); });
     // Their peer, so that they have a ring to look at.
     const auto node = region.Open(2, {.name = "silent"});
     for (const char* name : {"doorbell", "polling"}) {
@@ -107,12 +108,13 @@ void Idle(const Plan& plan, Promises& promises) {
   const std::vector<double> polling = FirstMessages(false, plan.idle_messages);
   Progress("");
 
-  PrintSection("Idle nodes",
-               fmt::format("Processor time (user and system, heartbeat included) of a process whose node "
-                           "waits with default options for {} s beside a silent peer, and microseconds "
-                           "until a handler has the first message after 40 ms or more of silence ({} "
-                           "times).",
-                           static_cast<double>(plan.idle.count()) / 1000, plan.idle_messages));
+  PrintSection(
+      "Idle nodes",
+      fmt::format("Processor time (user and system, heartbeat included) of a process whose node "
+                  "waits with default options for {} s beside a silent peer, and microseconds "
+                  "until a handler has the first message after 40 ms or more of silence ({} "
+                  "times).",
+                  static_cast<double>(plan.idle.count()) / 1000, plan.idle_messages));
   Table table({"a node that", "part of a core", "first message p50", "max"});
   table.Row({"has a doorbell", fmt::format("{:.3f} %", cost->doorbell), Short(Median(doorbell)),
              Short(Largest(doorbell))});

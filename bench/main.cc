@@ -1,8 +1,9 @@
 // ivmq_bench: latency, rate and wake-up figures of two processes, in Markdown. See README.md.
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <string>
 #include <vector>
+
+#include <CLI/CLI.hpp>
 
 #include "report.h"
 #include "suites.h"
@@ -25,9 +26,10 @@ int main(int argc, char** argv) {
   std::vector<std::string> names;
   for (const Suite& suite : suites) names.push_back(suite.name);
 
-  CLI::App app("Measures ivmq beside its floor and its rivals; prints Markdown.\n"
-               "Exit code 1 only if a message arrived late, damaged or not at all.\n"
-               "Example: ivmq_bench --only roundtrip --rounds 21");
+  CLI::App app(
+      "Measures ivmq beside its floor and its rivals; prints Markdown.\n"
+      "Exit code 1 only if a message arrived late, damaged or not at all.\n"
+      "Example: ivmq_bench --only roundtrip --rounds 21");
   bool quick = false;
   int rounds = 0;
   std::vector<std::string> only;
@@ -53,7 +55,9 @@ int main(int argc, char** argv) {
       suite.run(plan, promises);
     }
   }
-  PrintSection("Promises", "What the project promises of these figures. A loaded machine fails some.");
+  PrintSection("Promises",
+               "What the project promises of these figures. A busy machine, or one whose two cores "
+               "share little, misses some.");
   promises.Print();
   return 0;
 }

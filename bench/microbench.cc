@@ -1,6 +1,5 @@
-// ivmq_microbench: the parts of ivmq by themselves, on one thread. What two cores make of them stands in
-// ivmq_bench.
-#include <benchmark/benchmark.h>
+// ivmq_microbench: the parts of ivmq by themselves, on one thread. What two cores make of them
+// stands in ivmq_bench.
 #include <sys/mman.h>
 
 #include <chrono>
@@ -14,6 +13,8 @@
 #include <string>
 #include <utility>
 #include <vector>
+
+#include <benchmark/benchmark.h>
 
 #include "ivmq/arena.h"
 #include "ivmq/fence.h"
@@ -98,7 +99,8 @@ struct RingPair {
   Consumer consumer;
 };
 
-// ---- Ring -----------------------------------------------------------------------------------------
+// ---- Ring
+// -----------------------------------------------------------------------------------------
 
 // Claim, commit and take one message of `range` bytes, without touching its payload.
 void BM_RingMessage(State& state) {
@@ -127,9 +129,8 @@ void BM_RingBatch(State& state) {
     }
     ring.producer.Commit();
     PeekResult end;
-    const std::size_t count =
-        ring.consumer.Poll([](std::span<const std::byte> p) { benchmark::DoNotOptimize(p.data()); },
-                           1000, &end);
+    const std::size_t count = ring.consumer.Poll(
+        [](std::span<const std::byte> p) { benchmark::DoNotOptimize(p.data()); }, 1000, &end);
     if (count != static_cast<std::size_t>(state.range(0))) state.SkipWithError("lost");
   }
   state.SetItemsProcessed(state.iterations() * state.range(0));
@@ -183,7 +184,8 @@ void BM_FenceAndArmedCheck(State& state) {
 }
 BENCHMARK(BM_FenceAndArmedCheck);
 
-// ---- Region, arena, names -------------------------------------------------------------------------
+// ---- Region, arena, names
+// -------------------------------------------------------------------------
 
 // Checks magic, CRC and every offset of the header.
 void BM_RegionAttach(State& state) {
@@ -200,12 +202,21 @@ void BM_ArenaCarve(State& state) {
   const FormattedPages pages(64U << 20, {.max_peers = 64});
   const Region region = OrDie(Region::Attach(pages.get()));
   const Arena arena(region);
-  for (std::uint32_t i = 0; i < static_cast<std::uint32_t>(state.range(0)); ++i) {
-    OrDie(arena.Carve(1 + i, 0, 1, 1));
+  const PeerTable table(region);
+  PagesTransport transport(pages);
+  std::vector<PeerId> peers;
+  for (std::int64_t i = 0; i < state.range(0) + 2; ++i) {
+    const std::string name = "peer-" + std::to_string(i);
+    peers.push_back(OrDie(table.Claim({.name = name, .boot_id = ReadBootId()}, transport)).id);
   }
+  const auto carve = [&](PeerId consumer, PeerId producer) {
+    return OrDie(
+        arena.Carve(consumer.slot, producer.slot, producer.incarnation, consumer.incarnation));
+  };
+  for (std::size_t i = 2; i < peers.size(); ++i) carve(peers[i], peers[0]);
   for (auto _ : state) {
-    const CarvedRing carved = OrDie(arena.Carve(0, 1, 1, 1));
-    arena.Free(region.CellIndex(0, 1), carved.cell.ToWord());
+    const CarvedRing carved = carve(peers[0], peers[1]);
+    arena.Free(region.CellIndex(peers[0].slot, peers[1].slot), carved.cell.ToWord());
   }
 }
 BENCHMARK(BM_ArenaCarve)->Arg(0)->Arg(60);
@@ -241,7 +252,8 @@ void BM_NameLookup(State& state) {
 }
 BENCHMARK(BM_NameLookup)->Arg(1)->Arg(64)->Arg(1000)->Unit(benchmark::kMicrosecond);
 
-// ---- Node -----------------------------------------------------------------------------------------
+// ---- Node
+// -----------------------------------------------------------------------------------------
 
 struct NodePair {
   explicit NodePair(std::uint64_t region_bytes, FormatOptions format, bool trust = true)

@@ -1,5 +1,4 @@
 // One peer talks with a hub to which many others are attached.
-#include <fmt/core.h>
 #include <unistd.h>
 
 #include <array>
@@ -8,6 +7,8 @@
 #include <memory>
 #include <string>
 #include <vector>
+
+#include <fmt/core.h>
 
 #include "candidates/ivmq_node.h"
 #include "clock.h"
@@ -23,16 +24,17 @@ constexpr std::uint32_t kMaxPeers = 320;
 // How many nodes beside the active one are attached to the hub of the candidates made from now on.
 std::uint32_t g_idle = 0;  // NOLINT(readability-identifier-naming)
 
-// The client is the active peer, the server is the hub. The idle ones live in one process: each has sent
-// a message to the hub, so that the hub has a ring to look at for each, and sleeps.
+// The client is the active peer, the server is the hub. The idle ones live in one process: each has
+// sent a message to the hub, so that the hub has a ring to look at for each, and sleeps.
 class Hub {
  public:
   static constexpr bool kBare = false;
 
   explicit Hub(const Slot& slot)
-      : region_(128U << 20,
-                {.max_peers = kMaxPeers, .ring_capacity = static_cast<std::uint32_t>(slot.ring_bytes)},
-                2 + g_idle),
+      : region_(
+            128U << 20,
+            {.max_peers = kMaxPeers, .ring_capacity = static_cast<std::uint32_t>(slot.ring_bytes)},
+            2 + g_idle),
         idle_(g_idle) {
     if (idle_ != 0) crowd_ = std::make_unique<Child>(-1, [this] { RunCrowd(); });
   }
@@ -108,11 +110,12 @@ void ManyPeers(const Plan& plan, Promises& /*promises*/) {
     }
   }
   Progress("");
-  PrintSection("Many peers",
-               fmt::format("A hub node and one active peer, both polling, 64 B; the other peers are "
-                           "attached, have a ring to the hub and sleep (their heartbeats go on). Rings of "
-                           "{}; medians over {} rounds.",
-                           Bytes(kRingBytes), rounds));
+  PrintSection(
+      "Many peers",
+      fmt::format("A hub node and one active peer, both polling, 64 B; the other peers are "
+                  "attached, have a ring to the hub and sleep (their heartbeats go on). Rings of "
+                  "{}; medians over {} rounds.",
+                  Bytes(kRingBytes), rounds));
   Table table({"peers of the hub", "round trip p50, us", "p99, us", "to the hub, messages/s"});
   for (std::size_t i = 0; i < kAttached.size(); ++i) {
     table.Row({std::to_string(kAttached[i]), Short(Median(series[i].p50)),

@@ -1,6 +1,5 @@
 #include "process_pair.h"
 
-#include <fmt/core.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -13,6 +12,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
+
+#include <fmt/core.h>
 
 namespace ivmq::bench {
 namespace {

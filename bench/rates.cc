@@ -1,10 +1,10 @@
 // One-way rates to a receiver that polls.
-#include <fmt/core.h>
-
 #include <array>
 #include <functional>
 #include <string>
 #include <vector>
+
+#include <fmt/core.h>
 
 #include "candidates/boost_queues.h"
 #include "candidates/ideal_ring.h"
@@ -30,10 +30,14 @@ struct Rival {
 
 double RunBoostSpsc(const Slot& slot) {
   switch (slot.bytes) {
-    case 64: return Rate<BoostSpsc<64>>(slot);
-    case 1024: return Rate<BoostSpsc<1024>>(slot);
-    case 16384: return Rate<BoostSpsc<16384>>(slot);
-    default: return Rate<BoostSpsc<1U << 20>>(slot);
+    case 64:
+      return Rate<BoostSpsc<64>>(slot);
+    case 1024:
+      return Rate<BoostSpsc<1024>>(slot);
+    case 16384:
+      return Rate<BoostSpsc<16384>>(slot);
+    default:
+      return Rate<BoostSpsc<1U << 20>>(slot);
   }
 }
 
@@ -84,11 +88,12 @@ void Rates(const Plan& plan, Promises& promises) {
   }
   Progress("");
 
-  PrintSection("One-way rate",
-               fmt::format("Messages a second to a receiver that polls; in parentheses the ratio to the "
-                           "ideal ring and to `boost::lockfree::spsc_queue`, round by round. Rings of {} "
-                           "for messages up to 16 KiB, of {} for 1 MiB. Medians over {} rounds.",
-                           Bytes(RingBytes(64)), Bytes(RingBytes(1U << 20)), plan.rounds));
+  PrintSection(
+      "One-way rate",
+      fmt::format("Messages a second to a receiver that polls; in parentheses the ratio to the "
+                  "ideal ring and to `boost::lockfree::spsc_queue`, round by round. Rings of {} "
+                  "for messages up to 16 KiB, of {} for 1 MiB. Medians over {} rounds.",
+                  Bytes(RingBytes(64)), Bytes(RingBytes(1U << 20)), plan.rounds));
   std::vector<std::string> head{"messages of"};
   for (const std::size_t bytes : kSizes) head.push_back(Bytes(bytes));
   Table table(head);

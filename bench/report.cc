@@ -1,13 +1,14 @@
 #include "report.h"
 
-#include <fmt/chrono.h>
-#include <fmt/core.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <ctime>
 #include <fstream>
+
+#include <fmt/chrono.h>
+#include <fmt/core.h>
 
 #include "process_pair.h"
 

@@ -1,10 +1,10 @@
 // Round trips, both sides polling.
-#include <fmt/core.h>
-
 #include <array>
 #include <functional>
 #include <string>
 #include <vector>
+
+#include <fmt/core.h>
 
 #include "candidates/boost_queues.h"
 #include "candidates/floor.h"
@@ -28,9 +28,12 @@ struct Rival {
 
 Latency RunBoostSpsc(const Slot& slot) {
   switch (slot.bytes) {
-    case 64: return RoundTrip<BoostSpsc<64>>(slot);
-    case 1024: return RoundTrip<BoostSpsc<1024>>(slot);
-    default: return RoundTrip<BoostSpsc<16384>>(slot);
+    case 64:
+      return RoundTrip<BoostSpsc<64>>(slot);
+    case 1024:
+      return RoundTrip<BoostSpsc<1024>>(slot);
+    default:
+      return RoundTrip<BoostSpsc<16384>>(slot);
   }
 }
 
@@ -82,11 +85,12 @@ void RoundTrips(const Plan& plan, Promises& promises) {
   }
   Progress("");
 
-  PrintSection("Round trip, both polling",
-               fmt::format("Microseconds from a message to its answer of the same size, one at a time; "
-                           "rings of {}. Medians over {} rounds, max over all; `/ floor` is the p50 by "
-                           "that of the flag with the bytes copied, round by round.",
-                           Bytes(kRingBytes), plan.rounds));
+  PrintSection(
+      "Round trip, both polling",
+      fmt::format("Microseconds from a message to its answer of the same size, one at a time; "
+                  "rings of {}. Medians over {} rounds, max over all; `/ floor` is the p50 by "
+                  "that of the flag with the bytes copied, round by round.",
+                  Bytes(kRingBytes), plan.rounds));
   for (std::size_t size = 0; size < kSizes.size(); ++size) {
     Table table({Bytes(kSizes[size]), "p50", "p99", "p99.9", "max", "/ floor"});
     for (std::size_t i = 0; i < rivals.size(); ++i) {

@@ -5,7 +5,8 @@
 namespace ivmq::bench {
 
 void Checker::FailSize(std::size_t found, std::uint64_t sequence) const {
-  Fail(fmt::format("content check: message {} has {} bytes instead of {}", sequence, found, bytes_));
+  Fail(
+      fmt::format("content check: message {} has {} bytes instead of {}", sequence, found, bytes_));
 }
 
 void Checker::FailContent(std::uint64_t word, std::uint64_t sequence) {

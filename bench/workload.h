@@ -1,9 +1,10 @@
 // What is sent, and how it is checked: the same for every candidate.
 //
-// A sender keeps a private buffer of random words; message n is the window of it that starts (n modulo
-// 61) cache lines from its beginning, with n in its first word. So every byte of a message differs from
-// the message before, and each is copied in by the candidate. The receiver, who knows the buffer, checks
-// the first word and, by sums over the eight columns of a cache line, every other byte.
+// A sender keeps a private buffer of random words; message n is the window of it that starts (n
+// modulo 61) cache lines from its beginning, with n in its first word. So every byte of a message
+// differs from the message before, and each is copied in by the candidate. The receiver, who knows
+// the buffer, checks the first word and, by sums over the eight columns of a cache line, every
+// other byte.
 #ifndef IVMQ_BENCH_WORKLOAD_H_
 #define IVMQ_BENCH_WORKLOAD_H_
 
@@ -102,7 +103,8 @@ class Source {
     std::memcpy(&under_stamp_, stamped_, sizeof under_stamp_);
   }
 
-  // The message that carries `word`, a sequence with or without the bits above. Valid until the next one.
+  // The message that carries `word`, a sequence with or without the bits above. Valid until the
+  // next one.
   [[nodiscard]] Message Make(std::uint64_t word) noexcept {
     std::memcpy(stamped_, &under_stamp_, sizeof under_stamp_);
     stamped_ = windows_.Window(word & kSequenceMask);
@@ -130,7 +132,8 @@ class Checker {
 
   // Reads every byte; fails unless this is message `sequence`. Returns its first word.
   std::uint64_t Check(Message message, std::uint64_t sequence) const {
-    if (message.size() != bytes_) [[unlikely]] FailSize(message.size(), sequence);
+    if (message.size() != bytes_) [[unlikely]]
+      FailSize(message.size(), sequence);
     const std::uint64_t word = internal::FirstWord(message);
     const std::uint64_t sum = internal::Sum(message.data(), bytes_) - word;
     if ((word & kSequenceMask) != sequence || sum != sums_[sequence % internal::kWindows])

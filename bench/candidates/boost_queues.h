@@ -6,26 +6,29 @@
 
 #include <array>
 #include <atomic>
-#include <boost/interprocess/ipc/message_queue.hpp>
-#include <boost/lockfree/spsc_queue.hpp>
 #include <cstddef>
 #include <cstring>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include <boost/interprocess/ipc/message_queue.hpp>
+#include <boost/lockfree/spsc_queue.hpp>
+
 #include "drive.h"
 
 namespace ivmq::bench {
 
-// boost::lockfree::spsc_queue in shared memory. Its elements have one size, known when it is compiled.
+// boost::lockfree::spsc_queue in shared memory. Its elements have one size, known when it is
+// compiled.
 template <std::size_t kBytes>
 class BoostSpsc {
  public:
   static constexpr bool kBare = false;
 
   explicit BoostSpsc(const Slot& slot) : memory_(2 * sizeof(Queue)) {
-    if (slot.ring_bytes != kRingBytes) Fail("BoostSpsc: ring_bytes is not what it was compiled for");
+    if (slot.ring_bytes != kRingBytes)
+      Fail("BoostSpsc: ring_bytes is not what it was compiled for");
     for (std::size_t i = 0; i < 2; ++i) new (At(i)) Queue;
   }
   void Open(Side side) {
@@ -70,8 +73,8 @@ class BoostMessageQueue {
   explicit BoostMessageQueue(const Slot& slot) : buffer_(slot.bytes) {
     static int count = 0;
     for (auto& queue : queues_) {
-      const std::string name = "ivmq_bench-" + std::to_string(getpid()) + "-" +
-                               std::to_string(++count);
+      const std::string name =
+          "ivmq_bench-" + std::to_string(getpid()) + "-" + std::to_string(++count);
       queue = std::make_unique<Queue>(boost::interprocess::create_only, name.c_str(),
                                       slot.ring_bytes / slot.bytes, slot.bytes);
       Queue::remove(name.c_str());  // the mapping stays

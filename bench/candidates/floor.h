@@ -12,8 +12,8 @@
 
 namespace ivmq::bench {
 
-// One cache line that carries a number; with kPayload, bytes in the lines behind it. One message at a
-// time: for round trips only.
+// One cache line that carries a number; with kPayload, bytes in the lines behind it. One message at
+// a time: for round trips only.
 template <bool kPayload>
 class Flag {
  public:
@@ -52,8 +52,8 @@ class Flag {
   void Wait() { SpinOnce(); }
 
  private:
-  // The flag stands apart from everything else by two lines, the payload included: neighbouring lines
-  // are fetched in pairs.
+  // The flag stands apart from everything else by two lines, the payload included: neighbouring
+  // lines are fetched in pairs.
   static constexpr std::size_t kLines = 128;
   static std::atomic<std::uint64_t>& At(std::byte* place) {
     return *reinterpret_cast<std::atomic<std::uint64_t>*>(place);

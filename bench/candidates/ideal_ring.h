@@ -1,5 +1,6 @@
-// The ring that has nothing but what a ring needs: messages of one size, each side's index on a line of
-// its own and cached by the other, a plain copy in, read in place, no fence, no check of anything.
+// The ring that has nothing but what a ring needs: messages of one size, each side's index on a
+// line of its own and cached by the other, a plain copy in, read in place, no fence, no check of
+// anything.
 #ifndef IVMQ_BENCH_CANDIDATES_IDEAL_RING_H_
 #define IVMQ_BENCH_CANDIDATES_IDEAL_RING_H_
 

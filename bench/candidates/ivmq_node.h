@@ -1,5 +1,5 @@
-// ivmq/node.h: a named peer sends, a handler is called. The region is memory that the pair shares, the
-// doorbells are eventfds, as with the `host` transport, but nobody has to serve them.
+// ivmq/node.h: a named peer sends, a handler is called. The region is memory that the pair shares,
+// the doorbells are eventfds, as with the `host` transport, but nobody has to serve them.
 #ifndef IVMQ_BENCH_CANDIDATES_IVMQ_NODE_H_
 #define IVMQ_BENCH_CANDIDATES_IVMQ_NODE_H_
 
@@ -17,11 +17,12 @@
 #include <utility>
 #include <vector>
 
-#include "candidates/kernel.h"
-#include "drive.h"
 #include "ivmq/node.h"
 #include "ivmq/region.h"
 #include "ivmq/transport.h"
+
+#include "candidates/kernel.h"
+#include "drive.h"
 
 namespace ivmq::bench {
 
@@ -45,8 +46,7 @@ class LocalRegion {
   // The same, as a node.
   [[nodiscard]] std::unique_ptr<Node> Open(std::uint32_t index, NodeOptions options,
                                            bool has_doorbells = true) const {
-    Result<std::unique_ptr<Node>> node =
-        Node::Open(Join(index, has_doorbells), std::move(options));
+    Result<std::unique_ptr<Node>> node = Node::Open(Join(index, has_doorbells), std::move(options));
     if (!node.ok()) Fail("open: " + node.status().ToString());
     return std::move(*node);
   }
@@ -95,7 +95,7 @@ inline PeerId AwaitPeer(const Node& node, const std::string& name) {
 enum class NodeUse : std::uint8_t {
   kCopies,   // as it comes: a message is copied out before its handler sees it
   kInPlace,  // NodeOptions::trust_peers
-  kBatches,  // in place, and sixteen messages a Batch
+  kBatches,  // in place, and a Batch for sixteen messages or 32 KiB
   kSleeps,   // in place, with a spin budget of 0
 };
 
@@ -123,7 +123,8 @@ class NodeEnd {
         return false;
       }
       std::memcpy(payload.data(), message.data(), message.size());
-      if (++claimed_ == kBatch) Flush();
+      claimed_bytes_ += message.size();
+      if (++claimed_ == kBatch || claimed_bytes_ >= kBatchBytes) Flush();
       return true;
     } else {
       return Sent(node_->Send(peer_, message));
@@ -133,7 +134,7 @@ class NodeEnd {
     if constexpr (kUse == NodeUse::kBatches) {
       if (batch_) batch_->Commit();
       batch_.reset();
-      claimed_ = 0;
+      claimed_ = claimed_bytes_ = 0;
     }
   }
   template <typename Use>
@@ -149,7 +150,8 @@ class NodeEnd {
   }
 
  private:
-  static constexpr int kBatch = 16;
+  static constexpr std::size_t kBatch = 16;
+  static constexpr std::size_t kBatchBytes = 32U << 10;
   static const char* Name(Side side) { return side == Side::kClient ? "client" : "server"; }
   bool Sent(SendResult result) const {
     if (result != SendResult::kOk && result != SendResult::kFull) [[unlikely]] {
@@ -162,7 +164,8 @@ class NodeEnd {
   std::unique_ptr<Node> node_;
   PeerId peer_;
   std::optional<Batch> batch_;
-  int claimed_ = 0;
+  std::size_t claimed_ = 0;
+  std::size_t claimed_bytes_ = 0;
 };
 
 template <NodeUse kUse>
@@ -172,8 +175,8 @@ class IvmqNode {
 
   explicit IvmqNode(const Slot& slot)
       : region_(std::bit_ceil(32 * slot.ring_bytes),
-                {.max_peers = 4, .ring_capacity = static_cast<std::uint32_t>(slot.ring_bytes)},
-                2) {}
+                {.max_peers = 4, .ring_capacity = static_cast<std::uint32_t>(slot.ring_bytes)}, 2) {
+  }
 
   void Open(Side side) {
     end_.Open(side, region_.Open(static_cast<std::uint32_t>(side), NodeEnd<kUse>::Options(side)));

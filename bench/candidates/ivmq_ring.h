@@ -7,17 +7,18 @@
 #include <cstring>
 #include <optional>
 
-#include "drive.h"
 #include "ivmq/ring.h"
 #include "ivmq/wake.h"
+
+#include "drive.h"
 
 namespace ivmq::bench {
 
 enum class RingUse : std::uint8_t {
   kPlain,    // each message is committed by itself, the receiver polls
-  kBatches,  // sixteen messages a commit
-  kFences,   // after each message what a receiver that may sleep needs: a full fence and a look at its
-             // armed word
+  kBatches,  // a commit for sixteen messages, or an eighth of the ring
+  kFences,   // after each message what a receiver that may sleep needs: a full fence and a look at
+            // its armed word
 };
 
 template <RingUse kUse>
@@ -47,14 +48,15 @@ class IvmqRing {
     }
     std::memcpy(payload.data(), message.data(), message.size());
     if constexpr (kUse == RingUse::kBatches) {
-      if (++claimed_ == kBatch) Flush();
+      claimed_bytes_ += message.size();
+      if (++claimed_ == kBatch || claimed_bytes_ >= capacity_ / 8) Flush();
     } else {
       Flush();
     }
     return true;
   }
   void Flush() {
-    if constexpr (kUse == RingUse::kBatches) claimed_ = 0;
+    if constexpr (kUse == RingUse::kBatches) claimed_ = claimed_bytes_ = 0;
     out_.Commit();
     if constexpr (kUse == RingUse::kFences) {
       FullFence();
@@ -76,7 +78,7 @@ class IvmqRing {
   void Wait() { SpinOnce(); }
 
  private:
-  static constexpr int kBatch = 16;
+  static constexpr std::size_t kBatch = 16;
   // The ring has run empty, as ivmq::Node sees it.
   static constexpr int kPublishAfter = 64;
 
@@ -94,7 +96,8 @@ class IvmqRing {
   std::size_t stride_;
   SharedMemory memory_;
   alignas(64) Producer out_;
-  int claimed_ = 0;
+  std::size_t claimed_ = 0;
+  std::size_t claimed_bytes_ = 0;
   const layout::Word* armed_ = nullptr;
   WakeCheck wake_check_;
   alignas(64) Consumer in_;

@@ -66,7 +66,7 @@ bool Coordinate(Peer& peer, const Options& options) {
       task.set_to(to);
       task.set_bytes(bytes);
       task.set_count(count);
-      const auto outcome = peer.Do(from, task, limit);
+      const auto outcome = peer.Do(from, task, options.with, limit);
       if (!outcome.ok()) {
         (void)Fail(options.name, outcome.status());
         return false;

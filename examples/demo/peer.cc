@@ -10,7 +10,8 @@ namespace {
 
 using std::chrono::seconds;
 
-// A full ring is waited for, but not by a peer whose other end is stuck.
+constexpr std::chrono::milliseconds kLookEvery{200};  // for peers that have left
+// A full ring is waited for, but not when the other end is stuck.
 constexpr SendOptions kPatient{.when_full = WhenFull::kWait, .timeout = seconds(20)};
 
 enum TypeId : std::uint32_t { kPing = 1, kPong = 2 };
@@ -124,7 +125,8 @@ void Peer::Finish(std::string error) {
   }
 }
 
-Result<Outcome> Peer::Do(const std::string& from, const Task& task, seconds limit) {
+Result<Outcome> Peer::Do(const std::string& from, const Task& task,
+                         const std::vector<std::string>& needed, seconds limit) {
   outcome_.reset();
   if (from == node_->name()) {
     Start(task, node_->id());
@@ -137,7 +139,7 @@ Result<Outcome> Peer::Do(const std::string& from, const Task& task, seconds limi
                     fmt::format("the task for {} was not sent: {}", from, SendResultName(result)));
     }
   }
-  Status status = Run([this] { return outcome_.has_value(); }, limit, {from, task.to()});
+  Status status = Run([this] { return outcome_.has_value(); }, needed, limit);
   if (!status.ok()) return status;
   return *outcome_;
 }
@@ -149,30 +151,28 @@ void Peer::SayGoodbye(const std::string& name) {
 }
 
 Status Peer::ServeUntilGoodbye(seconds limit) {
-  return Run([this] { return goodbye_; }, limit, {});
+  return Run([this] { return goodbye_; }, {}, limit);
 }
 
-Status Peer::Run(const std::function<bool()>& done, seconds limit,
-                 std::initializer_list<std::string> needed) {
-  Clock::time_point last = Clock::now();
+Status Peer::Run(const std::function<bool()>& done, const std::vector<std::string>& needed,
+                 seconds limit) {
+  Clock::time_point last = Clock::now();  // that something came
+  Clock::time_point looked = last;        // at the others
   while (!done()) {
-    if (node_->Poll(dispatcher_) != 0) {
-      last = Clock::now();
-      continue;
-    }
-    if (node_->Wait(std::chrono::milliseconds(200))) continue;
-    for (const std::string& name : needed) {
-      const auto peer = node_->Lookup(name);
-      if (!peer.ok()) {
-        return {StatusCode::kUnavailable, name + " has left in the middle of a task"};
+    const bool busy = node_->Poll(dispatcher_) != 0 || node_->Wait(kLookEvery);
+    const Clock::time_point now = Clock::now();
+    if (busy) last = now;
+    if (now - looked >= kLookEvery) {
+      looked = now;
+      for (const std::string& name : needed) {
+        if (!node_->Lookup(name).ok()) {
+          return {StatusCode::kUnavailable, fmt::format("the peer {} has left", name)};
+        }
       }
     }
-    if (Clock::now() - last > limit) {
-      std::string who = "anybody";
-      if (needed.size() != 0) who = fmt::format("{}", fmt::join(needed, " or "));
+    if (now - last > limit) {
       return {StatusCode::kDeadlineExceeded,
-              fmt::format("{} has heard nothing from {} for {} s", node_->name(), who,
-                          limit.count())};
+              fmt::format("{} has received nothing for {} s", node_->name(), limit.count())};
     }
   }
   return {};

@@ -5,7 +5,6 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
-#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -26,9 +25,10 @@ class Peer {
 
   [[nodiscard]] Node& node() noexcept { return *node_; }
 
-  // Has `from` (this peer or another) do a task. DEADLINE_EXCEEDED if that takes longer than `limit`;
-  // UNAVAILABLE if a peer that takes part has left.
-  Result<Outcome> Do(const std::string& from, const Task& task, std::chrono::seconds limit);
+  // Has `from` (this peer or another) do a task. DEADLINE_EXCEEDED if nothing comes for `limit`;
+  // UNAVAILABLE if one of `needed` leaves.
+  Result<Outcome> Do(const std::string& from, const Task& task,
+                     const std::vector<std::string>& needed, std::chrono::seconds limit);
 
   // Tells `name` that the demo is over.
   void SayGoodbye(const std::string& name);
@@ -55,9 +55,9 @@ class Peer {
   void Start(const Task& task, PeerId reply_to);
   void SendPing();
   void Finish(std::string error);
-  // Polls and sleeps until `done()`. `limit` is for the time without any message.
-  Status Run(const std::function<bool()>& done, std::chrono::seconds limit,
-             std::initializer_list<std::string> needed);
+  // Polls and sleeps until `done()`.
+  Status Run(const std::function<bool()>& done, const std::vector<std::string>& needed,
+             std::chrono::seconds limit);
 
   std::unique_ptr<Node> node_;
   TypeIds ids_;

@@ -214,7 +214,8 @@ esac
 kernel=$("$guest/fetch-kernel.sh")
 "$guest/make-initrd.sh" "$work/initrd.cpio" "$demo_peer"
 # A region without a server: a file that the host maps, and that QEMU shows to vm3 as a device.
-plain=$(mktemp -d /dev/shm/ivmq-demo.XXXXXX)
+plain=/dev/shm/$(basename "$work")
+mkdir -m 700 "$plain"
 "$ivmq" format "file:$plain/region" --size 16M >"$work/format.log" 2>&1 ||
   fail "no region in $plain:" "$(cat "$work/format.log")"
 

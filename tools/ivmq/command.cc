@@ -1,7 +1,5 @@
 #include "command.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <charconv>
@@ -10,6 +8,8 @@
 #include <memory>
 #include <string_view>
 #include <utility>
+
+#include <fmt/format.h>
 
 #include "ivmq/address.h"
 
@@ -45,7 +45,8 @@ std::string NoAddress(const std::string& word) {
     hint = fmt::format("; a server's socket is unix:{0}, a file is file:{0}", word);
   }
   return fmt::format(
-      "'{}' is no address: those begin with unix:, shm:, file: or pci:, or are 'auto'{}", word, hint);
+      "'{}' is no address: those begin with unix:, shm:, file: or pci:, or are 'auto'{}", word,
+      hint);
 }
 
 // Takes the address off the front of `words`.
@@ -76,8 +77,7 @@ void CheckCount(const CommandText& text, const std::vector<std::string>& words) 
 std::optional<std::chrono::nanoseconds> ParseDuration(const std::string& text) {
   double value = 0;
   const char* const end = text.data() + text.size();
-  const auto [rest, error] =
-      std::from_chars(text.data(), end, value, std::chars_format::fixed);
+  const auto [rest, error] = std::from_chars(text.data(), end, value, std::chars_format::fixed);
   if (error != std::errc() || !(value >= 0)) return std::nullopt;
   const std::string_view unit(rest, static_cast<std::size_t>(end - rest));
   constexpr std::array<std::pair<std::string_view, double>, 7> kUnits = {
@@ -91,7 +91,7 @@ std::optional<std::chrono::nanoseconds> ParseDuration(const std::string& text) {
 
 CLI::App* AddSubcommand(CLI::App& app, const CommandText& text, const std::string& usage,
                         std::vector<std::string>* words) {
-  CLI::App* const command = app.add_subcommand(text.name, text.summary);
+  CLI::App* const command = app.add_subcommand(text.name, text.summary)->group("Commands");
   command->formatter(std::make_shared<Formatter>(usage));
   command->footer(text.footer);
   command->add_option("WORDS", *words);
@@ -101,9 +101,8 @@ CLI::App* AddSubcommand(CLI::App& app, const CommandText& text, const std::strin
 }  // namespace
 
 bool IsAddress(const std::string& word) {
-  return word == kAuto || std::any_of(kSchemes.begin(), kSchemes.end(), [&](auto scheme) {
-           return word.starts_with(scheme);
-         });
+  return word == kAuto || std::any_of(kSchemes.begin(), kSchemes.end(),
+                                      [&](auto scheme) { return word.starts_with(scheme); });
 }
 
 CLI::App* AddCommand(CLI::App& app, int* exit_code, const CommandText& text, Run run) {
@@ -112,8 +111,8 @@ CLI::App* AddCommand(CLI::App& app, int* exit_code, const CommandText& text, Run
     std::vector<std::string> words;
   };
   const auto input = std::make_shared<Input>();
-  const std::string usage = text.words.empty() ? "[ADDR] [OPTIONS]"
-                                               : fmt::format("[ADDR] {} [OPTIONS]", text.words);
+  const std::string usage =
+      text.words.empty() ? "[ADDR] [OPTIONS]" : fmt::format("[ADDR] {} [OPTIONS]", text.words);
   CLI::App* const command = AddSubcommand(app, text, usage, &input->words);
   command
       ->add_option("--address", input->address,

@@ -30,8 +30,8 @@ struct CommandText {
 // Gets the address and the words behind it; returns the exit status.
 using Run = std::function<int(const std::string& address, const std::vector<std::string>& words)>;
 
-// Adds a command that takes an address: in front of its words, by --address, from $IVMQ_ADDRESS, or "auto".
-// `exit_code` gets what `run` returns. A CLI::ParseError thrown by `run` is wrong usage.
+// Adds a command that takes an address: in front of its words, by --address, from $IVMQ_ADDRESS, or
+// "auto". `exit_code` gets what `run` returns. A CLI::ParseError thrown by `run` is wrong usage.
 CLI::App* AddCommand(CLI::App& app, int* exit_code, const CommandText& text, Run run);
 
 // The same for a command whose words do not start with an address.

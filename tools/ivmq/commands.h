@@ -1,4 +1,5 @@
-// The commands. Each Add function adds one to the program; the command's exit status goes to `exit_code`.
+// The commands. Each Add function adds one to the program; the command's exit status goes to
+// `exit_code`.
 #ifndef IVMQ_TOOLS_IVMQ_COMMANDS_H_
 #define IVMQ_TOOLS_IVMQ_COMMANDS_H_
 

@@ -1,6 +1,4 @@
 // ivmq dump: the structures of a region, decoded.
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -14,11 +12,14 @@
 #include <utility>
 #include <vector>
 
+#include <fmt/format.h>
+
+#include "ivmq/peer_table.h"
+#include "ivmq/region.h"
+
 #include "command.h"
 #include "commands.h"
 #include "exit_code.h"
-#include "ivmq/peer_table.h"
-#include "ivmq/region.h"
 #include "output.h"
 #include "peers.h"
 #include "region.h"
@@ -33,9 +34,11 @@ using layout::Life;
 
 constexpr std::size_t kRecordsShown = 64;
 
-constexpr const char* kFooter = R"(Shows the header, each slot that was ever used, each ring with its positions and the messages that wait in
-it; with --ring one ring and its first 64 waiting records. FROM (who sends) and TO (who receives) are slots
-or names. Only reads: takes no id and no slot. A region that cannot be attached shows its header at least.
+constexpr const char* kFooter =
+    R"(Shows the header, each slot that was ever used, each ring with its positions and
+how many messages wait in it; with --ring one ring and its first 64 waiting
+records. FROM (who sends) and TO (who receives) are slots or names. Only reads:
+takes no id and no slot. A region that cannot be attached shows its header.
 
 Example:
   ivmq dump shm:/demo
@@ -243,9 +246,10 @@ int DumpRing(const RegionMemory& memory, const Region& region, const Names& name
     const std::string& word = options.ring[i];
     const auto slot = SlotOf(region, word);
     if (!slot) {
-      return Fail({StatusCode::kNotFound,
-                   fmt::format("{}: '{}' is neither a peer's name nor a slot below {}; see `ivmq ls`",
-                               memory.address, word, region.max_peers())});
+      return Fail(
+          {StatusCode::kNotFound,
+           fmt::format("{}: '{}' is neither a peer's name nor a slot below {}; see `ivmq ls`",
+                       memory.address, word, region.max_peers())});
     }
     slots[i] = *slot;
   }
@@ -277,7 +281,8 @@ int RunDump(const std::string& address, const Options& options) {
   const auto region = Region::Attach(memory->memory);
   Names names;
   if (region.ok()) {
-    for (const PeerInfo& peer : PeerTable(*region).Snapshot().peers) names[peer.id.slot] = peer.name;
+    for (const PeerInfo& peer : PeerTable(*region).Snapshot().peers)
+      names[peer.id.slot] = peer.name;
     if (!options.ring.empty()) return DumpRing(*memory, *region, names, options);
   }
 
@@ -291,23 +296,23 @@ int RunDump(const std::string& address, const Options& options) {
   if (region.ok()) document.update(RegionJson(*region, names));
   Print(options.json ? JsonText(document) : Outline(document));
   if (region.ok()) return kExitOk;
-  return Fail({region.status().code(),
-               fmt::format("{}: {}", memory->address, region.status().message())});
+  return Fail(
+      {region.status().code(), fmt::format("{}: {}", memory->address, region.status().message())});
 }
 
 }  // namespace
 
 void AddDump(CLI::App& app, int* exit_code) {
   const auto options = std::make_shared<Options>();
-  CLI::App* const command = AddCommand(
-      app, exit_code,
-      {.name = "dump",
-       .summary = "Decode a region's header, slots and rings",
-       .words = "",
-       .footer = kFooter},
-      [options](const std::string& address, const std::vector<std::string>& /*words*/) {
-        return RunDump(address, *options);
-      });
+  CLI::App* const command =
+      AddCommand(app, exit_code,
+                 {.name = "dump",
+                  .summary = "Decode a region's header, slots and rings",
+                  .words = "",
+                  .footer = kFooter},
+                 [options](const std::string& address, const std::vector<std::string>& /*words*/) {
+                   return RunDump(address, *options);
+                 });
   command->add_option("--ring", options->ring, "One ring, with its waiting records")
       ->expected(2)
       ->type_name("FROM TO");

@@ -1,13 +1,14 @@
 // ivmq forget: gives up the slot and the messages of a durable peer that is away.
-#include <fmt/format.h>
-
 #include <string>
 #include <vector>
+
+#include <fmt/format.h>
+
+#include "ivmq/peer_table.h"
 
 #include "command.h"
 #include "commands.h"
 #include "exit_code.h"
-#include "ivmq/peer_table.h"
 #include "output.h"
 #include "region.h"
 #include "text.h"
@@ -15,8 +16,9 @@
 namespace ivmq::tool {
 namespace {
 
-constexpr const char* kFooter = R"(A durable peer (`ivmq recv --durable`) keeps its slot and the messages it has not read. This drops them. A
-peer that is live is not forgotten: end it first.
+constexpr const char* kFooter =
+    R"(A durable peer (`ivmq recv --durable`) keeps its slot and the messages it has not
+read. This drops them. A peer that is live is not forgotten: end it first.
 
 Example:
   ivmq forget shm:/demo bob)";

@@ -1,5 +1,4 @@
 // ivmq format: makes a region in a file or shm.
-#include <fmt/format.h>
 #include <sys/stat.h>
 
 #include <cstdint>
@@ -7,10 +6,13 @@
 #include <memory>
 #include <string>
 
+#include <fmt/format.h>
+
+#include "ivmq/address.h"
+
 #include "command.h"
 #include "commands.h"
 #include "exit_code.h"
-#include "ivmq/address.h"
 #include "output.h"
 #include "region.h"
 #include "text.h"
@@ -20,8 +22,10 @@ namespace {
 
 constexpr std::uint64_t kDefaultSize = std::uint64_t{64} << 20;
 
-constexpr const char* kFooter = R"(PATH is a path, file:PATH or shm:/NAME. A new file is made with --size (64M); an existing one keeps its
-size. Refused are files that hold something else, and regions that a peer or a server is attached to.
+constexpr const char* kFooter =
+    R"(PATH is a path, file:PATH or shm:/NAME. A new file is made with --size (64M); an
+existing one keeps its size. Refused are files that hold something else, and
+regions that a peer or a server is attached to.
 
 Example:
   ivmq format shm:/demo --size 16M --max-peers 16
@@ -52,8 +56,7 @@ int RunFormat(const Options& options, const std::string& path) {
   }
   create.format.ring_capacity = static_cast<std::uint32_t>(options.ring_size);
   create.replace = options.force;
-  const std::uint64_t size =
-      options.size == 0 && !HasSize(address) ? kDefaultSize : options.size;
+  const std::uint64_t size = options.size == 0 && !HasSize(address) ? kDefaultSize : options.size;
   if (const Status status = CreateRegionFile(address, size, create); !status.ok()) {
     if (status.code() == StatusCode::kAlreadyExists) {
       Complain(status.message() + ": --force");

@@ -1,17 +1,18 @@
 // ivmq info: one region at a glance.
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
 
+#include <fmt/format.h>
+
+#include "ivmq/arena.h"
+#include "ivmq/peer_table.h"
+
 #include "command.h"
 #include "commands.h"
 #include "exit_code.h"
-#include "ivmq/arena.h"
-#include "ivmq/peer_table.h"
 #include "output.h"
 #include "peers.h"
 #include "region.h"
@@ -113,9 +114,10 @@ int RunInfo(const std::string& address, bool json) {
   add("server", ServerText(server));
   add("peers", fmt::format("{} live, {} away, {} dead; room for {}", peers.live + peers.claiming,
                            peers.away, peers.dead, geometry.max_peers));
-  add("arena", fmt::format("{} of {} used ({:.0f} %)", SizeText(used * geometry.unit_size),
-                           SizeText(std::uint64_t{geometry.unit_count} * geometry.unit_size),
-                           arena.units == 0 ? 0.0 : 100.0 * static_cast<double>(used) / arena.units));
+  add("arena",
+      fmt::format("{} of {} used ({:.0f} %)", SizeText(used * geometry.unit_size),
+                  SizeText(std::uint64_t{geometry.unit_count} * geometry.unit_size),
+                  arena.units == 0 ? 0.0 : 100.0 * static_cast<double>(used) / arena.units));
   add("rings",
       arena.rings == 0
           ? fmt::format("none yet; the first get {}", SizeText(geometry.ring_capacity))

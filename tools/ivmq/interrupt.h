@@ -8,8 +8,8 @@
 
 namespace ivmq::tool {
 
-// Holds both signals back from this thread and those it starts from now on. Call it before a node starts
-// threads of its own.
+// Holds both signals back from this thread and those it starts from now on. Call it before a node
+// starts threads of its own.
 void HoldSignals();
 
 // Takes the signals that HoldSignals() holds back. A second one ends the process at once.

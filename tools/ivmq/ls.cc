@@ -1,6 +1,4 @@
 // ivmq ls: the peers of a region, or the clients of an ivshmem server.
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -11,10 +9,13 @@
 #include <utility>
 #include <vector>
 
+#include <fmt/format.h>
+
+#include "ivmq/peer_table.h"
+
 #include "command.h"
 #include "commands.h"
 #include "exit_code.h"
-#include "ivmq/peer_table.h"
 #include "output.h"
 #include "peers.h"
 #include "region.h"
@@ -28,12 +29,13 @@ namespace {
 using layout::Counter;
 using Clock = std::chrono::steady_clock;
 
-constexpr const char* kFooter = R"(Only reads: takes no id and no slot. States: live; claiming (its name is being checked); away (durable,
-expected back); dead (being reclaimed). A live peer's heartbeat moves four times a second; a second is
-waited for it.
+constexpr const char* kFooter =
+    R"(Only reads: takes no id and no slot. States: live; claiming (its name is being
+checked); away (durable, expected back); dead (being reclaimed). A live peer's
+heartbeat moves four times a second; a second is waited for it.
 
-With --vectors: the clients of the ivshmem server behind unix:PATH, whatever its memory holds. That needs
-a connection, and so an id, for a moment.
+With --vectors: the clients of the ivshmem server behind unix:PATH, whatever its
+memory holds. That needs a connection, and so an id, for a moment.
 
 Example:
   ivmq ls shm:/demo

@@ -1,10 +1,9 @@
 // ivmq: looks into regions, sends and receives messages, rings doorbells.
-#include <fmt/format.h>
-
 #include <csignal>
 #include <exception>
 
 #include <CLI/CLI.hpp>
+#include <fmt/format.h>
 
 #include "commands.h"
 #include "exit_code.h"
@@ -22,8 +21,8 @@ constexpr const char* kAddresses = R"(Addresses (ADDR):
   file:PATH   a file of this host, e.g. in hugetlbfs
   pci:BDF     in a guest: the ivshmem device at a PCI address; pci:auto finds it
   auto        $IVMQ_ADDRESS, or pci:auto if that is not set
-A first argument that looks like one of these is the address. Without it --address counts, then
-$IVMQ_ADDRESS, then auto.
+A first argument that looks like one of these is the address. Without it
+--address counts, then $IVMQ_ADDRESS, then auto.
 )";
 
 constexpr const char* kExample = R"(
@@ -38,9 +37,8 @@ int Main(int argc, char** argv) {
   (void)std::signal(SIGPIPE, SIG_IGN);
 
   CLI::App app(kDescription, "ivmq");
-  app.get_formatter()->column_width(12);
+  app.get_formatter()->column_width(14);
   app.get_formatter()->label("SUBCOMMAND", "COMMAND");
-  app.get_formatter()->label("Subcommands", "Commands");
   app.footer(fmt::format("{}\n{}\n{}", kAddresses, ivmq::tool::kExitCodeHelp, kExample));
   app.set_version_flag("--version", "ivmq " IVMQ_VERSION);
   app.require_subcommand(1);
@@ -56,9 +54,13 @@ int Main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // help and version
     const auto commands = app.get_subcommands();
-    const std::string command = commands.empty() ? "" : commands.front()->get_name() + " ";
-    Complain(fmt::format("{}{}{}; see `ivmq {}--help`", command, command.empty() ? "" : ": ",
-                         error.what(), command));
+    if (commands.empty()) {
+      Complain(argc == 1 ? "no command given; see `ivmq --help`"
+                         : fmt::format("{}; see `ivmq --help`", error.what()));
+    } else {
+      const std::string command = commands.front()->get_name();
+      Complain(fmt::format("{0}: {1}; see `ivmq {0} --help`", command, error.what()));
+    }
     return ivmq::tool::kExitUsage;
   }
   return exit_code;

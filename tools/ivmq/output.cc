@@ -31,8 +31,10 @@ void AppendOutline(const Json& json, std::size_t indent, std::string* out) {
       *out += margin + key + "\n";
       AppendOutline(value, indent + 2, out);
     } else if (IsNested(value)) {
+      // "slots" is a list of "slot".
+      const std::string one = key.substr(0, key.size() - (key.ends_with('s') ? 1 : 0));
       for (const Json& element : value) {
-        *out += margin + key + "\n";
+        *out += margin + one + "\n";
         AppendOutline(element, indent + 2, out);
       }
     } else {

@@ -2,8 +2,9 @@
 #ifndef IVMQ_TOOLS_IVMQ_OUTPUT_H_
 #define IVMQ_TOOLS_IVMQ_OUTPUT_H_
 
-#include <nlohmann/json.hpp>
 #include <string_view>
+
+#include <nlohmann/json.hpp>
 
 namespace ivmq::tool {
 
@@ -20,7 +21,8 @@ enum class JsonStyle : bool { kIndented, kOneLine };
 // Pure ASCII, with a line end; what is no UTF-8 in a string becomes U+FFFD.
 std::string JsonText(const Json& json, JsonStyle style = JsonStyle::kIndented);
 
-// A document as lines "key  value", aligned, nested ones indented. Strings are made printable.
+// A document as lines "key  value", aligned, nested ones indented, each element of a list of
+// objects under a heading of its own. Strings are made printable.
 std::string Outline(const Json& json);
 
 }  // namespace ivmq::tool

@@ -1,9 +1,9 @@
 #include "peers.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
+
+#include <fmt/format.h>
 
 #include "text.h"
 
@@ -29,10 +29,10 @@ std::string_view StateText(const PeerInfo& peer) {
 
 std::string_view CounterName(Counter counter) {
   constexpr std::array<std::string_view, static_cast<std::size_t>(Counter::kCount)> kNames = {
-      "messages_sent",  "bytes_sent", "messages_received", "bytes_received",
-      "doorbells_rung", "sleeps",     "wakeups",           "net_finds",
-      "rings_full",     "dropped",    "redelivered",       "rings_poisoned",
-      "fragments_received", "assemblies_lost", "unhandled", "unparsable"};
+      "messages_sent",      "bytes_sent",      "messages_received", "bytes_received",
+      "doorbells_rung",     "sleeps",          "wakeups",           "net_finds",
+      "rings_full",         "dropped",         "redelivered",       "rings_poisoned",
+      "fragments_received", "assemblies_lost", "unhandled",         "unparsable"};
   static_assert(!kNames.back().empty(), "a counter has no name");
   return kNames[static_cast<std::size_t>(counter)];
 }
@@ -79,9 +79,10 @@ Result<PeerInfo> FindPeer(const Node& node, const std::string& name,
     if (peer.ok()) return peer;
     if (interrupt.requested()) return Status(StatusCode::kCancelled, "interrupted");
     if (left > kSlice) continue;
-    return Status(StatusCode::kDeadlineExceeded,
-                  fmt::format("{}: no live peer named '{}' came within {}; `ivmq ls` shows who is there",
-                              node.transport().info().address, name, DurationText(*await)));
+    return Status(
+        StatusCode::kDeadlineExceeded,
+        fmt::format("{}: no live peer named '{}' came within {}; `ivmq ls` shows who is there",
+                    node.transport().info().address, name, DurationText(*await)));
   }
 }
 
@@ -93,8 +94,9 @@ Status SendFailure(const Node& node, const PeerInfo& peer, SendResult result) {
     case SendResult::kFull:
     case SendResult::kTimedOut:
       return {StatusCode::kDeadlineExceeded,
-              where + "its ring is full and it did not read in time; is it running? A longer time "
-                      "is --wait TIME"};
+              where +
+                  "its ring is full and it did not read in time; is it running? A longer time "
+                  "is --wait TIME"};
     case SendResult::kDropped:
       return {StatusCode::kResourceExhausted, where + "its ring is full: the message was dropped"};
     case SendResult::kTooLarge:

@@ -7,9 +7,10 @@
 #include <string>
 #include <string_view>
 
-#include "interrupt.h"
 #include "ivmq/node.h"
 #include "ivmq/peer_table.h"
+
+#include "interrupt.h"
 #include "output.h"
 
 namespace ivmq::tool {

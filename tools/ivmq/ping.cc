@@ -1,9 +1,8 @@
 // ivmq ping: round trips to a peer that sends messages back.
 //
-// A ping is an ordinary message of bytes: FrameKind::kBytes, type kPingType, and a payload that begins with
-// an 8-byte little-endian number. Whoever sends it back unchanged, type and bytes, answers it.
-#include <fmt/format.h>
-
+// A ping is an ordinary message of bytes: FrameKind::kBytes, type kPingType, and a payload that
+// begins with an 8-byte little-endian number. Whoever sends it back unchanged, type and bytes,
+// answers it.
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -15,12 +14,15 @@
 #include <utility>
 #include <vector>
 
+#include <fmt/format.h>
+
+#include "ivmq/address.h"
+#include "ivmq/node.h"
+
 #include "command.h"
 #include "commands.h"
 #include "exit_code.h"
 #include "interrupt.h"
-#include "ivmq/address.h"
-#include "ivmq/node.h"
 #include "latencies.h"
 #include "output.h"
 #include "peers.h"
@@ -35,8 +37,10 @@ using Clock = std::chrono::steady_clock;
 constexpr std::uint32_t kPingType = 0x676e6970;  // the bytes "ping"
 constexpr std::uint64_t kMinSize = sizeof(std::uint64_t);
 
-constexpr const char* kFooter = R"(The peer must send pings back: `ivmq recv --echo` does, and so can any program. A ping is a message of bytes
-(FrameKind::kBytes) with type 0x676e6970; the answer is the same type with the same bytes:
+constexpr const char* kFooter =
+    R"(The peer must send pings back: `ivmq recv --echo` does, and so can any program.
+A ping is a message of bytes (FrameKind::kBytes) with type 0x676e6970; the answer
+is the same type with the same bytes:
   if (message.type == 0x676e6970) {
     node->Send(message.from, {message.kind, message.type}, message.payload);
   }
@@ -67,16 +71,16 @@ class Pinger {
     for (std::size_t i = 0; i < payload_.size(); ++i) payload_[i] = static_cast<std::byte>(i);
   }
 
-  // One round trip. False if there was no answer, or not the right one: see failure(), which is OK if a
-  // signal came.
+  // One round trip. False if there was no answer, or not the right one: see failure(), which is OK
+  // if a signal came.
   bool RoundTrip() {
     ++sequence_;
     std::memcpy(payload_.data(), &sequence_, sizeof(sequence_));
     answer_ = Answer::kNone;
     sent_at_ = Clock::now();
     const SendResult result =
-        node_.Send(peer_.id, {.kind = layout::FrameKind::kBytes, .type = kPingType, .name = {}}, payload_,
-                   {.when_full = WhenFull::kWait, .timeout = timeout_});
+        node_.Send(peer_.id, {.kind = layout::FrameKind::kBytes, .type = kPingType, .name = {}},
+                   payload_, {.when_full = WhenFull::kWait, .timeout = timeout_});
     if (result != SendResult::kOk) {
       failure_ = SendFailure(node_, peer_, result);
       return false;
@@ -87,8 +91,9 @@ class Pinger {
       return true;
     }
     if (answer_ == Answer::kWrong) {
-      failure_ = {StatusCode::kDataLoss,
-                  fmt::format("{}: {}: the answer differs from what was sent", address(), peer_.name)};
+      failure_ = {
+          StatusCode::kDataLoss,
+          fmt::format("{}: {}: the answer differs from what was sent", address(), peer_.name)};
     } else if (!interrupt_.requested()) {
       failure_ = NoAnswer();
     }
@@ -215,17 +220,17 @@ int RunPing(const Options& options, const std::string& address, const std::strin
 
 void AddPing(CLI::App& app, int* exit_code) {
   const auto options = std::make_shared<Options>();
-  CLI::App* const command = AddCommand(
-      app, exit_code,
-      {.name = "ping",
-       .summary = "Measure round trips to a peer that echoes",
-       .words = "PEER",
-       .min_words = 1,
-       .max_words = 1,
-       .footer = kFooter},
-      [options](const std::string& address, const std::vector<std::string>& words) {
-        return RunPing(*options, address, words[0]);
-      });
+  CLI::App* const command =
+      AddCommand(app, exit_code,
+                 {.name = "ping",
+                  .summary = "Measure round trips to a peer that echoes",
+                  .words = "PEER",
+                  .min_words = 1,
+                  .max_words = 1,
+                  .footer = kFooter},
+                 [options](const std::string& address, const std::vector<std::string>& words) {
+                   return RunPing(*options, address, words[0]);
+                 });
   command->add_option("-c,--count", options->count, "Round trips; 0: until SIGINT (1000)")
       ->type_name("N");
   AddSize(command, "--size", &options->size, "Bytes of a ping, at least 8 (64)");

@@ -1,6 +1,4 @@
 // ivmq recv: prints, stores or echoes what arrives.
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -12,12 +10,15 @@
 #include <utility>
 #include <vector>
 
+#include <fmt/format.h>
+
+#include "ivmq/address.h"
+#include "ivmq/node.h"
+
 #include "command.h"
 #include "commands.h"
 #include "exit_code.h"
 #include "interrupt.h"
-#include "ivmq/address.h"
-#include "ivmq/node.h"
 #include "output.h"
 #include "peers.h"
 #include "text.h"
@@ -30,9 +31,12 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kHexLimit = 64;
 
-constexpr const char* kFooter = R"(Prints for each message who sent it, its size and type, and its text, or hex if it is no text. "ready" on
-standard error says that senders find this peer. A message counts as read when it has been printed. With
---durable, what arrives while this peer is away waits for the next `recv` of that name; `ivmq forget` ends that.
+constexpr const char* kFooter =
+    R"(Prints for each message who sent it, its size and type, and its text, or hex if
+it is no text. "ready" on standard error says that senders find this peer. A
+message counts as read when it has been printed. With --durable, what arrives
+while this peer is away waits for the next `ivmq recv` of that name; `ivmq
+forget` ends that.
 
 Example:
   ivmq recv shm:/demo --name bob
@@ -106,19 +110,19 @@ class Receiver {
     ++messages_;
     bytes_ += message.payload.size();
     if (options_.echo) {
-      const SendResult result =
-          node_.Send(message.from,
-                     {.kind = message.kind, .type = message.type, .name = message.type_name},
-                     message.payload, {.when_full = WhenFull::kWait});
+      const SendResult result = node_.Send(
+          message.from, {.kind = message.kind, .type = message.type, .name = message.type_name},
+          message.payload, {.when_full = WhenFull::kWait});
       if (result != SendResult::kOk) {
         Complain(fmt::format("{}: its message could not be sent back: {}",
                              NameOf(node_, message.from), SendResultName(result)));
       }
       return;
     }
-    const bool printed = options_.raw    ? TryPrint(AsText(message.payload))
-                         : options_.json ? TryPrint(JsonText(MessageJson(node_, message), JsonStyle::kOneLine))
-                                         : TryPrint(Line(node_, message));
+    const bool printed = options_.raw ? TryPrint(AsText(message.payload))
+                         : options_.json
+                             ? TryPrint(JsonText(MessageJson(node_, message), JsonStyle::kOneLine))
+                             : TryPrint(Line(node_, message));
     if (printed) return;
     // Returning would acknowledge the message. As it is, a durable peer's successor gets it again.
     Complain("cannot write to standard output; the message was not acknowledged");
@@ -181,9 +185,9 @@ int RunRecv(const Options& options, const std::string& address) {
   if (interrupt.requested() || options.echo || (timed_out && !complete)) {
     Complain(fmt::format("{} message{}, {}{}", receiver.messages(),
                          receiver.messages() == 1 ? "" : "s", SizeText(receiver.bytes()),
-                         timed_out && !complete
-                             ? fmt::format("; nothing came within {}", DurationText(*options.timeout))
-                             : ""));
+                         timed_out && !complete ? fmt::format("; nothing came within {}",
+                                                              DurationText(*options.timeout))
+                                                : ""));
   }
   if (timed_out) return complete ? kExitOk : kExitTimedOut;
   return options.count == 0 || complete ? kExitOk : kExitInterrupted;
@@ -193,20 +197,19 @@ int RunRecv(const Options& options, const std::string& address) {
 
 void AddRecv(CLI::App& app, int* exit_code) {
   const auto options = std::make_shared<Options>();
-  CLI::App* const command = AddCommand(
-      app, exit_code,
-      {.name = "recv",
-       .summary = "Be a peer: print or echo what arrives",
-       .words = "--name NAME",
-       .footer = kFooter},
-      [options](const std::string& address, const std::vector<std::string>& /*words*/) {
-        return RunRecv(*options, address);
-      });
-  command->add_option("--name", options->name, "Name of this peer")
-      ->required()
-      ->type_name("NAME");
+  CLI::App* const command =
+      AddCommand(app, exit_code,
+                 {.name = "recv",
+                  .summary = "Be a peer: print or echo what arrives",
+                  .words = "--name NAME",
+                  .footer = kFooter},
+                 [options](const std::string& address, const std::vector<std::string>& /*words*/) {
+                   return RunRecv(*options, address);
+                 });
+  command->add_option("--name", options->name, "Name of this peer")->required()->type_name("NAME");
   command->add_flag("--durable", options->durable, "Keep the name and unread messages at the end");
-  command->add_option("-n,--count", options->count, "End after so many messages")->type_name("COUNT");
+  command->add_option("-n,--count", options->count, "End after so many messages")
+      ->type_name("COUNT");
   AddDuration(command, "--timeout", &options->timeout, "End when nothing has come for so long");
   AddDuration(command, "--spin", &options->spin,
               "How long to look for messages before sleeping (50us)");

@@ -1,9 +1,9 @@
 #include "region.h"
 
-#include <fmt/format.h>
-
 #include <span>
 #include <utility>
+
+#include <fmt/format.h>
 
 #include "text.h"
 

@@ -8,6 +8,7 @@
 #include "ivmq/address.h"
 #include "ivmq/region.h"
 #include "ivmq/status.h"
+
 #include "output.h"
 
 namespace ivmq::tool {
@@ -17,8 +18,8 @@ struct OpenedRegion {
   Region region;
 };
 
-// Opens and checks the region of an address. Errors as OpenRegion() and Region::Attach(), and start with
-// the address.
+// Opens and checks the region of an address. Errors as OpenRegion() and Region::Attach(), and start
+// with the address.
 Result<OpenedRegion> OpenFormatted(const std::string& address, Access access = Access::kReadOnly);
 
 // What a header says about the region's shape.

@@ -1,6 +1,4 @@
 // ivmq ring: rings doorbells.
-#include <fmt/format.h>
-
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -8,12 +6,15 @@
 #include <utility>
 #include <vector>
 
-#include "command.h"
-#include "commands.h"
-#include "exit_code.h"
+#include <fmt/format.h>
+
 #include "ivmq/address.h"
 #include "ivmq/peer_table.h"
 #include "ivmq/transport.h"
+
+#include "command.h"
+#include "commands.h"
+#include "exit_code.h"
 #include "output.h"
 #include "peers.h"
 #include "region.h"
@@ -22,9 +23,11 @@
 namespace ivmq::tool {
 namespace {
 
-constexpr const char* kFooter = R"(PEER is the id that an ivshmem server gave a client or a guest's device, or the name of a live peer if the
-memory is an ivmq region; `all`: everybody else. VECTOR is a number, or `all`; if it is left out, 0, or for
-a name the vector by which that peer is woken. Works with any ivshmem server (unix:PATH), and in a guest
+constexpr const char* kFooter =
+    R"(PEER is the id that an ivshmem server gave a client or a guest's device, or the
+name of a live peer if the memory is an ivmq region; `all`: everybody else.
+VECTOR is a number or `all`; left out, it is 0, or for a name the vector by which
+that peer is woken. Works with any ivshmem server (unix:PATH), and in a guest
 with a doorbell device (pci:), where nobody can tell whether an id exists.
 
 Example:
@@ -121,9 +124,10 @@ int RingThroughServer(const std::string& address, const Target& target,
         exit_code = Fail(NoSuchPeer(address, fmt::to_string(doorbell.id)));
         break;
       case IvshmemClient::RingResult::kNoSuchVector:
-        exit_code = Fail({StatusCode::kNotFound,
-                          fmt::format("{}: client {} has no vector {}; `ivmq ls --vectors` lists them",
-                                      address, doorbell.id, doorbell.vector)});
+        exit_code =
+            Fail({StatusCode::kNotFound,
+                  fmt::format("{}: client {} has no vector {}; `ivmq ls --vectors` lists them",
+                              address, doorbell.id, doorbell.vector)});
         break;
     }
   }
@@ -136,9 +140,9 @@ int RingThroughDevice(const std::string& address, const Target& target,
   const auto transport = OpenTransport(address);
   if (!transport.ok()) return Fail(transport.status());
   if (!(*transport)->info().can_ring) {
-    return Fail({StatusCode::kFailedPrecondition,
-                 fmt::format("{}: nobody can be rung from here ({})", address,
-                             (*transport)->info().description)});
+    return Fail(
+        {StatusCode::kFailedPrecondition, fmt::format("{}: nobody can be rung from here ({})",
+                                                      address, (*transport)->info().description)});
   }
   const auto region = Region::Attach((*transport)->memory());
   if (!region.ok()) return Fail(region.status());

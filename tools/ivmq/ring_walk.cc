@@ -1,10 +1,10 @@
 #include "ring_walk.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cstring>
 #include <span>
+
+#include <fmt/format.h>
 
 namespace ivmq::tool {
 namespace {
@@ -52,7 +52,8 @@ RingWalk WalkOnce(const RingView& ring, std::uint64_t start, std::size_t limit) 
     const bool known = kind == layout::RecordKind::kData || kind == layout::RecordKind::kPad ||
                        kind == layout::RecordKind::kEnd;
     if (!layout::CommitTagMatches(word, position) || size > room || !known) {
-      walk.problem = fmt::format("commit word {:#018x} at position {} is no record's", word, position);
+      walk.problem =
+          fmt::format("commit word {:#018x} at position {} is no record's", word, position);
       break;
     }
     if (kind == layout::RecordKind::kData) ++walk.messages;
@@ -71,7 +72,8 @@ RingWalk WalkRing(const RingView& ring, std::size_t limit) {
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     const std::uint64_t acked = ring.header->acked.load(std::memory_order_acquire);
     walk = WalkOnce(ring, acked, limit);
-    // Space that the consumer has given back may be overwritten, so that only a still ring is damaged.
+    // Space that the consumer has given back may be overwritten, so that only a still ring is
+    // damaged.
     if (walk.problem.empty() || acked == ring.header->acked.load(std::memory_order_acquire)) {
       return walk;
     }

@@ -24,14 +24,15 @@ struct WalkedRecord {
 
 // What the committed records say that the consumer has not acknowledged.
 struct RingWalk {
-  std::uint64_t messages = 0;  // data records
-  std::uint64_t bytes = 0;     // of records, headers and pads included
+  std::uint64_t messages = 0;         // data records
+  std::uint64_t bytes = 0;            // of records, headers and pads included
   std::vector<WalkedRecord> records;  // the first `limit`
-  std::string problem;  // empty, or what was found that no correct peer writes
+  std::string problem;                // empty, or what was found that no correct peer writes
 };
 
-// Walks from `acked` to the last committed record; never writes, never reads outside of the ring, takes
-// at most one round. If the ring moves on meanwhile it begins again, and gives up after a few times.
+// Walks from `acked` to the last committed record; never writes, never reads outside of the ring,
+// takes at most one round. If the ring moves on meanwhile it begins again, and gives up after a few
+// times.
 RingWalk WalkRing(const RingView& ring, std::size_t limit);
 
 }  // namespace ivmq::tool

@@ -1,6 +1,4 @@
 // ivmq send: messages to a peer.
-#include <fmt/format.h>
-
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
@@ -14,12 +12,15 @@
 #include <utility>
 #include <vector>
 
+#include <fmt/format.h>
+
+#include "ivmq/address.h"
+#include "ivmq/node.h"
+
 #include "command.h"
 #include "commands.h"
 #include "exit_code.h"
 #include "interrupt.h"
-#include "ivmq/address.h"
-#include "ivmq/node.h"
 #include "lines.h"
 #include "peers.h"
 
@@ -28,8 +29,9 @@ namespace {
 
 using std::chrono::nanoseconds;
 
-constexpr const char* kFooter = R"(Sends MESSAGE, or a file's content, or each line of standard input. A durable peer that is away gets them
-when it returns.
+constexpr const char* kFooter =
+    R"(Sends MESSAGE, or a file's content, or each line of standard input. A durable
+peer that is away gets them when it returns.
 
 Example:
   ivmq send shm:/demo bob 'hello there'
@@ -135,18 +137,18 @@ int RunSend(const Options& options, const std::string& address, const std::strin
 
 void AddSend(CLI::App& app, int* exit_code) {
   const auto options = std::make_shared<Options>();
-  CLI::App* const command = AddCommand(
-      app, exit_code,
-      {.name = "send",
-       .summary = "Send messages to a peer",
-       .words = "PEER [MESSAGE]",
-       .min_words = 1,
-       .max_words = 2,
-       .footer = kFooter},
-      [options](const std::string& address, const std::vector<std::string>& words) {
-        return RunSend(*options, address, words[0],
-                       words.size() > 1 ? std::optional(words[1]) : std::nullopt);
-      });
+  CLI::App* const command =
+      AddCommand(app, exit_code,
+                 {.name = "send",
+                  .summary = "Send messages to a peer",
+                  .words = "PEER [MESSAGE]",
+                  .min_words = 1,
+                  .max_words = 2,
+                  .footer = kFooter},
+                 [options](const std::string& address, const std::vector<std::string>& words) {
+                   return RunSend(*options, address, words[0],
+                                  words.size() > 1 ? std::optional(words[1]) : std::nullopt);
+                 });
   command->add_option("-f,--file", options->file, "Send this file's content as one message")
       ->type_name("FILE");
   command->add_option("--type", options->type, "Type number that the receiver sees (0)")

@@ -1,16 +1,18 @@
 #include "server_clients.h"
 
-#include <fmt/format.h>
 #include <poll.h>
 
 #include <string_view>
+
+#include <fmt/format.h>
 
 namespace ivmq::tool {
 namespace {
 
 constexpr std::string_view kUnix = "unix:";
 
-// The protocol does not tell where a greeting ends: it has ended when the server is silent for so long.
+// The protocol does not tell where a greeting ends: it has ended when the server is silent for so
+// long.
 constexpr int kSilenceMs = 50;
 
 }  // namespace
@@ -19,9 +21,9 @@ bool IsServerAddress(const std::string& address) { return address.starts_with(kU
 
 Result<std::unique_ptr<IvshmemClient>> ConnectAndSettle(const std::string& address) {
   if (!IsServerAddress(address)) {
-    return Status(StatusCode::kFailedPrecondition,
-                  fmt::format("{}: has no ivshmem server; this needs one: unix:PATH of its socket",
-                              address));
+    return Status(
+        StatusCode::kFailedPrecondition,
+        fmt::format("{}: has no ivshmem server; this needs one: unix:PATH of its socket", address));
   }
   auto client = IvshmemClient::Connect(address.substr(kUnix.size()));
   if (!client.ok()) {

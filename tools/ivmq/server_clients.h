@@ -12,8 +12,8 @@ namespace ivmq::tool {
 
 [[nodiscard]] bool IsServerAddress(const std::string& address);
 
-// Connects to unix:PATH and takes all that the server has to tell a newcomer. Errors start with the address;
-// FAILED_PRECONDITION for an address without a server.
+// Connects to unix:PATH and takes all that the server has to tell a newcomer. Errors start with the
+// address; FAILED_PRECONDITION for an address without a server.
 Result<std::unique_ptr<IvshmemClient>> ConnectAndSettle(const std::string& address);
 
 }  // namespace ivmq::tool

@@ -1,12 +1,12 @@
 #include "text.h"
 
-#include <fmt/chrono.h>
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <array>
 #include <cstdio>
 #include <iterator>
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
 
 namespace ivmq::tool {
 namespace {
@@ -71,7 +71,8 @@ bool IsText(std::string_view text) {
   while (!text.empty()) {
     const Character character = Decode(text);
     if (character.bytes == 0) return false;
-    const bool blank = character.value == '\t' || character.value == '\n' || character.value == '\r';
+    const bool blank =
+        character.value == '\t' || character.value == '\n' || character.value == '\r';
     if (!blank && !IsHarmless(character.value)) return false;
     text.remove_prefix(character.bytes);
   }

@@ -11,8 +11,9 @@
 
 namespace ivmq::tool {
 
-// `text` with everything escaped, as \xHH, that is no well-formed UTF-8 or that a terminal might obey or
-// hide: control characters, line and paragraph separators, direction and zero-width characters.
+// `text` with everything escaped, as \xHH, that is no well-formed UTF-8 or that a terminal might
+// obey or hide: control characters, line and paragraph separators, direction and zero-width
+// characters.
 std::string Printable(std::string_view text);
 
 // The same for a name in a column: blanks are escaped as well, and an empty name is "-".

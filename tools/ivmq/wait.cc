@@ -1,5 +1,4 @@
 // ivmq wait: waits for doorbells.
-#include <fmt/format.h>
 #include <poll.h>
 
 #include <algorithm>
@@ -10,6 +9,8 @@
 #include <optional>
 #include <string>
 #include <vector>
+
+#include <fmt/format.h>
 
 #include "command.h"
 #include "commands.h"
@@ -25,8 +26,10 @@ namespace {
 using std::chrono::nanoseconds;
 using Clock = std::chrono::steady_clock;
 
-constexpr const char* kFooter = R"(Connects to the server as a client of its own; "ready" on standard error names the id that others ring. Works
-with any ivshmem server. With VECTOR, rings of other vectors do not count.
+constexpr const char* kFooter =
+    R"(Connects to the server as a client of its own; "ready" on standard error names
+the id that others ring. Works with any ivshmem server. With VECTOR, rings of
+other vectors do not count.
 
 Example:
   ivmq wait unix:/run/ivmq/ivmq.sock --timeout 10
@@ -43,7 +46,8 @@ class Waiter {
   Waiter(IvshmemClient& client, const Interrupt& interrupt)
       : client_(client), interrupt_(interrupt) {}
 
-  // The next ring. DEADLINE_EXCEEDED at the deadline (nothing: there is none), CANCELLED after a signal.
+  // The next ring. DEADLINE_EXCEEDED at the deadline (nothing: there is none), CANCELLED after a
+  // signal.
   Result<IvshmemClient::Rung> Next(std::optional<Clock::time_point> deadline) {
     for (;;) {
       if (interrupt_.requested()) return Status(StatusCode::kCancelled, "interrupted");
@@ -92,8 +96,9 @@ int RunWait(const Options& options, const std::string& address,
   if (!client.ok()) return Fail(client.status());
   const std::uint32_t vectors = (*client)->vectors();
   if (vector && *vector >= vectors) {
-    return Fail({StatusCode::kInvalidArgument,
-                 fmt::format("{}: this client has vectors 0 to {}, no {}", address, vectors - 1, *vector)});
+    return Fail(
+        {StatusCode::kInvalidArgument,
+         fmt::format("{}: this client has vectors 0 to {}, no {}", address, vectors - 1, *vector)});
   }
   const Interrupt interrupt([] {});
   const std::uint16_t id = (*client)->id();
@@ -107,7 +112,8 @@ int RunWait(const Options& options, const std::string& address,
     const auto rung = waiter.Next(deadline);
     if (!rung.ok()) {
       const bool interrupted = rung.status().code() == StatusCode::kCancelled;
-      if (!interrupted) return Fail({rung.status().code(), address + ": " + rung.status().message()});
+      if (!interrupted)
+        return Fail({rung.status().code(), address + ": " + rung.status().message()});
       Complain(fmt::format("{} ring{}", rings, rings == 1 ? "" : "s"));
       return options.count == 0 ? kExitOk : kExitInterrupted;
     }

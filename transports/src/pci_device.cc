@@ -126,34 +126,6 @@ std::string DriverOf(const PciDevice& device) {
   return std::filesystem::read_symlink(device.folder + "/driver", error).filename().string();
 }
 
-// Why `resource` of a device cannot be opened or mapped.
-Status ResourceError(const PciDevice& device, const std::string& resource, int error) {
-  const std::string path = device.folder + "/" + resource;
-  const std::string what = Describe(device) + ": " + resource;
-  const std::string driver = DriverOf(device);
-  if (error == ENOENT) {
-    return {
-        StatusCode::kFailedPrecondition,
-        what +
-            " is missing: the kernel gave this BAR no addresses (no space in the bridge's window; "
-            "give its port more with pref64-reserve)"};
-  }
-  if (error == EINVAL && !driver.empty()) {
-    return {StatusCode::kFailedPrecondition,
-            what + " cannot be mapped while the driver '" + driver +
-                "' owns the device (IO_STRICT_DEVMEM); use the driver, or release it: echo " +
-                device.bdf + " > " + device.folder + "/driver/unbind"};
-  }
-  if (error == EACCES || error == EPERM) {
-    return {
-        StatusCode::kPermissionDenied,
-        what + " may not be used: " + ErrnoText(error) + ": " + AccessText(path) +
-            "; run as root, or let a udev rule give it to your group (a locked-down kernel allows "
-            "nobody)"};
-  }
-  return {StatusCode::kInternal, what + " cannot be used: " + ErrnoText(error)};
-}
-
 // Opens resource2 and maps all of it.
 struct Bar2 {
   UniqueFd fd;
@@ -164,12 +136,12 @@ Result<Bar2> OpenBar2(const PciDevice& device, Access access) {
   Bar2 bar;
   const int mode = access == Access::kReadOnly ? O_RDONLY : O_RDWR;
   bar.fd.reset(open((device.folder + "/resource2").c_str(), mode | O_CLOEXEC));
-  if (!bar.fd.valid()) return ResourceError(device, "resource2", errno);
+  if (!bar.fd.valid()) return PciResourceError(device, "resource2", errno);
   const auto size = CheckRegionSize(bar.fd.get(), "");
   if (!size.ok()) return At(Describe(device) + ": resource2", size.status());
   int error = 0;
   if (!bar.mapping.Map(bar.fd.get(), *size, access, &error)) {
-    return ResourceError(device, "resource2", error);
+    return PciResourceError(device, "resource2", error);
   }
   return bar;
 }
@@ -180,11 +152,11 @@ class Registers {
   Registers() = default;
   Status Open(const PciDevice& device) {
     UniqueFd fd(open((device.folder + "/resource0").c_str(), O_RDWR | O_CLOEXEC));
-    if (!fd.valid()) return ResourceError(device, "resource0", errno);
+    if (!fd.valid()) return PciResourceError(device, "resource0", errno);
     // Only whole pages can be mapped, and the BAR may lie anywhere inside one.
     int error = 0;
     if (!page_.Map(fd.get(), layout::kPage, Access::kReadWrite, &error)) {
-      return ResourceError(device, "resource0", error);
+      return PciResourceError(device, "resource0", error);
     }
     base_ = page_.bytes().data() + device.bar0_offset;
     return {};
@@ -303,6 +275,33 @@ std::string Describe(const PciDevice& device) {
     text += ", " + std::to_string(device.vectors) + (device.vectors == 1 ? " vector" : " vectors");
   }
   return text;
+}
+
+Status PciResourceError(const PciDevice& device, const std::string& resource, int error) {
+  const std::string path = device.folder + "/" + resource;
+  const std::string what = Describe(device) + ": " + resource;
+  const std::string driver = DriverOf(device);
+  if (error == ENOENT) {
+    return {
+        StatusCode::kFailedPrecondition,
+        what +
+            " is missing: the kernel gave this BAR no addresses (no space in the bridge's window; "
+            "give its port more with pref64-reserve)"};
+  }
+  if (error == EINVAL && !driver.empty()) {
+    return {StatusCode::kFailedPrecondition,
+            what + " cannot be mapped while the driver '" + driver +
+                "' owns the device (IO_STRICT_DEVMEM); use the driver, or release it: echo " +
+                device.bdf + " > " + device.folder + "/driver/unbind"};
+  }
+  if (error == EACCES || error == EPERM) {
+    return {
+        StatusCode::kPermissionDenied,
+        what + " may not be used: " + ErrnoText(error) + ": " + AccessText(path) +
+            "; run as root, or let a udev rule give it to your group (a locked-down kernel allows "
+            "nobody)"};
+  }
+  return {StatusCode::kInternal, what + " cannot be used: " + ErrnoText(error)};
 }
 
 Result<std::unique_ptr<Transport>> OpenPciTransport(const PciDevice& device,

@@ -42,6 +42,9 @@ std::string Describe(const PciDevice& device);
 Result<std::unique_ptr<Transport>> OpenPciTransport(const PciDevice& device,
                                                     std::string_view address);
 
+// Why `resource` ("resource0" or "resource2") of a device could not be opened or mapped.
+Status PciResourceError(const PciDevice& device, const std::string& resource, int error);
+
 // BAR2 alone.
 Result<RegionMemory> OpenPciRegion(const PciDevice& device, std::string_view address,
                                    Access access);

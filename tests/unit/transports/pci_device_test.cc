@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
@@ -201,6 +202,18 @@ TEST_F(PciDeviceTest, MissingBar2SaysWhy) {
   const Status status = OpenPciTransport(*device, "").status();
   EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
   EXPECT_THAT(status.message(), HasSubstr("gave this BAR no addresses"));
+}
+
+TEST_F(PciDeviceTest, DriverThatOwnsTheDeviceIsNamed) {
+  Add("0000:00:04.0", {});
+  const auto device = InspectPciDevice(devices(), "0000:00:04.0");
+  ASSERT_TRUE(device.ok());
+  EXPECT_EQ(PciResourceError(*device, "resource2", EINVAL).code(), StatusCode::kInternal);
+  std::filesystem::create_symlink("/sys/bus/pci/drivers/some_driver", device->folder + "/driver");
+  const Status status = PciResourceError(*device, "resource2", EINVAL);
+  EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
+  EXPECT_THAT(status.message(), HasSubstr("driver 'some_driver' owns the device"));
+  EXPECT_THAT(status.message(), HasSubstr("echo 0000:00:04.0 > "));
 }
 
 TEST_F(PciDeviceTest, ListHasIvshmemDevicesOnlyInOrder) {

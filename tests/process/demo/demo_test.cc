@@ -1,0 +1,132 @@
+// The demo delivers, and leaves nothing behind however it ends.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "program.h"
+#include "scratch.h"
+
+namespace ivmq::testing {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+// With QEMU or with processes of the host only: see CMakeLists.txt.
+#ifdef IVMQ_DEMO_GUESTS
+#define IVMQ_DEMO_SUITE DemoGuestsTest
+const std::vector<std::string> kMode = {};
+const std::vector<std::string> kDirections = {"host -> vm1", "vm1 -> vm2", "vm2 -> host",
+                                              "vm1 -> host", "vm2 -> vm1", "host -> vm2",
+                                              "host -> vm3", "vm3 -> host"};
+#else
+#define IVMQ_DEMO_SUITE DemoTest
+const std::vector<std::string> kMode = {"--host"};
+const std::vector<std::string> kDirections = {"host -> app1", "app1 -> app2", "app2 -> host",
+                                              "app1 -> host", "app2 -> app1", "host -> app2"};
+#endif
+
+std::vector<std::string> Command(std::vector<std::string> more) {
+  std::vector<std::string> command = {IVMQ_DEMO_RUN};
+  command.insert(command.end(), kMode.begin(), kMode.end());
+  command.insert(command.end(), more.begin(), more.end());
+  return command;
+}
+
+class IVMQ_DEMO_SUITE : public ::testing::Test {
+ protected:
+  // Starts a demo that goes on for ever, and waits until its messages flow.
+  void StartEndless(Program& demo) const {
+    ASSERT_TRUE(demo.AwaitOutput("What went where"));
+    ASSERT_THAT(scratch_.Files(), SizeIs(1));
+    ASSERT_THAT(scratch_.Processes(), ::testing::Not(IsEmpty()));
+  }
+  void ExpectNothingLeft(const std::string& folder) const {
+    EXPECT_THAT(scratch_.Processes(), IsEmpty());
+    EXPECT_THAT(scratch_.Files(), IsEmpty());
+    EXPECT_FALSE(std::filesystem::exists("/dev/shm/" + folder));
+  }
+
+  Scratch scratch_;
+  const Program::Variables environment_ = {{"TMPDIR", scratch_.path()},
+                                           {"IVMQ_BUILD_DIR", IVMQ_DEMO_BUILD_DIR}};
+};
+
+TEST_F(IVMQ_DEMO_SUITE, EveryDirectionDeliversAndNothingIsLeft) {
+  Program demo(Command({"--count", "100"}), environment_);
+  ASSERT_TRUE(demo.AwaitOutput("What went where"));
+  const std::vector<std::string> files = scratch_.Files();
+  ASSERT_THAT(files, SizeIs(1));
+  EXPECT_EQ(demo.Wait(), 0) << demo.output();
+  for (const std::string& direction : kDirections) {
+    EXPECT_THAT(demo.output(), ::testing::ContainsRegex(direction + " +64 B +100/100 +100/100"));
+    EXPECT_THAT(demo.output(), ::testing::ContainsRegex(direction + " +1 MiB +1/1 +1/1"));
+  }
+  EXPECT_THAT(demo.output(), HasSubstr("Every message arrived whole"));
+  ExpectNothingLeft(files[0]);
+}
+
+TEST_F(IVMQ_DEMO_SUITE, AnInterruptedDemoLeavesNothing) {
+  Program demo(Command({"--count", "1000000"}), environment_);
+  StartEndless(demo);
+  const std::string folder = scratch_.Files()[0];
+  demo.Signal(SIGINT);
+  EXPECT_EQ(demo.Wait(), 130) << demo.output();
+  EXPECT_THAT(demo.output(), HasSubstr("Interrupted"));
+  ExpectNothingLeft(folder);
+}
+
+TEST_F(IVMQ_DEMO_SUITE, AKilledDemoLeavesNoProcess) {
+  Program demo(Command({"--count", "1000000"}), environment_);
+  StartEndless(demo);
+  std::vector<pollfd> ends;
+  for (const int pid : scratch_.Processes()) {
+    const auto fd = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
+    if (fd >= 0) ends.push_back({fd, POLLIN, 0});
+  }
+  ASSERT_THAT(ends, ::testing::Not(IsEmpty()));
+  demo.Signal(SIGKILL);
+  EXPECT_EQ(demo.Wait(), 128 + SIGKILL);
+  for (pollfd& end : ends) {
+    EXPECT_EQ(poll(&end, 1, -1), 1);  // ctest's limit ends a test that waits for ever
+    close(end.fd);
+  }
+  EXPECT_THAT(scratch_.Processes(), IsEmpty());
+  std::filesystem::remove_all("/dev/shm/" + scratch_.Files()[0]);
+}
+
+#ifndef IVMQ_DEMO_GUESTS
+TEST_F(IVMQ_DEMO_SUITE, AMissingProgramIsNamed) {
+  Program demo(Command({}), {{"TMPDIR", scratch_.path()}, {"IVMQ_BUILD_DIR", scratch_.path()}});
+  EXPECT_EQ(demo.Wait(), 1);
+  EXPECT_THAT(demo.output(), HasSubstr(scratch_.path() + "/tools/ivmqd is not built"));
+}
+
+TEST_F(IVMQ_DEMO_SUITE, APeerThatDiesIsAFailureWithAReason) {
+  Program demo(Command({"--count", "1000000"}), environment_);
+  StartEndless(demo);
+  const std::string folder = scratch_.Files()[0];
+  for (const int pid : scratch_.Processes()) {
+    std::ifstream file("/proc/" + std::to_string(pid) + "/cmdline");
+    const std::string words{std::istreambuf_iterator<char>(file), {}};
+    if (words.find("app2") != std::string::npos && words.find("--with") == std::string::npos) {
+      ASSERT_EQ(kill(pid, SIGKILL), 0);
+    }
+  }
+  EXPECT_EQ(demo.Wait(), 1) << demo.output();
+  EXPECT_THAT(demo.output(), HasSubstr("app2"));
+  EXPECT_THAT(demo.output(), HasSubstr("not every message arrived"));
+  ExpectNothingLeft(folder);
+}
+#endif
+
+}  // namespace
+}  // namespace ivmq::testing

@@ -1,0 +1,157 @@
+// info, ls and dump: they only look.
+#include <csignal>
+#include <cstddef>
+#include <string>
+
+#include <gmock/gmock.h>
+
+#include "ivmq/layout.h"
+
+#include "scratch.h"
+#include "tool_process.h"
+
+namespace ivmq::testing {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class LookTest : public ToolTest {
+ protected:
+  LookTest() { MakeRegion(); }
+};
+
+TEST_F(LookTest, LsShowsAPeerWithItsHeartbeat) {
+  Tool receiver({"recv", address_, "--name", "bob"});
+  receiver.AwaitError("ready");
+  const auto peers = RunTool({"ls", address_, "--json"}).Json()["peers"];
+  ASSERT_EQ(peers.size(), 1U);
+  EXPECT_EQ(peers[0]["name"], "bob");
+  EXPECT_EQ(peers[0]["state"], "live");
+  EXPECT_EQ(peers[0]["durable"], false);
+  EXPECT_EQ(peers[0]["pid"], receiver.pid());
+  EXPECT_EQ(peers[0]["heartbeat"], "moving");
+  EXPECT_TRUE(peers[0]["ivposition"].is_null());
+  EXPECT_EQ(peers[0]["counters"]["messages_received"], 0);
+}
+
+TEST_F(LookTest, LsShowsThatAStoppedPeerStandsStill) {
+  Tool receiver({"recv", address_, "--name", "bob"});
+  receiver.AwaitError("ready");
+  receiver.Freeze();
+  const auto peers = RunTool({"ls", address_, "--json"}).Json()["peers"];
+  EXPECT_EQ(peers[0]["heartbeat"], "still");
+  EXPECT_THAT(RunTool({"ls", address_}).out, HasSubstr("still"));
+}
+
+TEST_F(LookTest, LsAlignsItsColumns) {
+  Tool first({"recv", address_, "--name", "a-rather-long-name"});
+  first.AwaitError("ready");
+  Tool second({"recv", address_, "--name", "b"});
+  second.AwaitError("ready");
+  const std::string out = RunTool({"ls", address_}).out;
+  const std::size_t column = out.find("STATE");
+  ASSERT_NE(column, std::string::npos) << out;
+  std::size_t lines = 0;
+  for (std::size_t start = out.find('\n') + 1; start < out.size();
+       start = out.find('\n', start) + 1) {
+    EXPECT_EQ(out.substr(start + column, 4), "live") << out;
+    ++lines;
+  }
+  EXPECT_EQ(lines, 2U);
+}
+
+TEST_F(LookTest, AnEmptyRegionHasNoPeers) {
+  const Outcome empty = RunTool({"ls", address_});
+  EXPECT_EQ(empty.exit_code, 0);
+  EXPECT_EQ(empty.out, "");
+  EXPECT_THAT(empty.err, HasSubstr("no peers"));
+  EXPECT_TRUE(RunTool({"ls", address_, "--json"}).Json()["peers"].empty());
+}
+
+TEST_F(LookTest, LookingChangesNothing) {
+  const std::string before = ReadWholeFile("/dev/shm" + name_);
+  for (const char* command : {"info", "ls", "dump"}) {
+    EXPECT_EQ(RunTool({command, address_}).exit_code, 0) << command;
+  }
+  EXPECT_TRUE(ReadWholeFile("/dev/shm" + name_) == before);
+}
+
+TEST_F(LookTest, AHostileNameDoesNotReachTheTerminal) {
+  Tool receiver({"recv", address_, "--name", "bob"});
+  receiver.AwaitError("ready");
+  const auto info = RunTool({"info", address_, "--json"}).Json();
+  const std::uint64_t slot = info["peer_table_offset"].get<std::uint64_t>();
+  // An escape sequence, a line end and a character that is no UTF-8.
+  Overwrite(slot + offsetof(layout::PeerSlot, name), "b\x1b[2J\n\xff");
+  for (const char* command : {"ls", "dump"}) {
+    const Outcome shown = RunTool({command, address_});
+    EXPECT_THAT(shown.out, HasSubstr("b\\x1b[2J\\x0a\\xff")) << command;
+    EXPECT_THAT(shown.out, Not(HasSubstr("\x1b"))) << command;
+    const Outcome json = RunTool({command, address_, "--json"});
+    EXPECT_FALSE(json.Json().is_null()) << command;
+    EXPECT_THAT(json.out, Not(HasSubstr("\x1b"))) << command;
+  }
+}
+
+TEST_F(LookTest, InfoCountsPeersAndRings) {
+  Tool receiver({"recv", address_, "--name", "bob"});
+  receiver.AwaitError("ready");
+  Tool sender({"send", address_, "bob"});
+  sender.WriteInput("hello\n");
+  receiver.AwaitOutput("hello");
+  const auto info = RunTool({"info", address_, "--json"}).Json();
+  EXPECT_EQ(info["peers"]["live"], 2);
+  EXPECT_EQ(info["arena"]["rings"], 1);
+  EXPECT_EQ(info["arena"]["smallest_capacity"], 16 << 10);
+  EXPECT_LT(info["arena"]["units_free"], info["arena"]["units"]);
+  EXPECT_EQ(info["server"]["epoch"], 0);
+  const std::string text = RunTool({"info", address_}).out;
+  EXPECT_THAT(text, HasSubstr("2 live"));
+  EXPECT_THAT(text, HasSubstr("1, the smallest of 16 KiB"));
+}
+
+TEST_F(LookTest, DumpShowsWhatWaitsInARing) {
+  {
+    Tool receiver({"recv", address_, "--name", "bob", "--durable"});
+    receiver.AwaitError("ready");
+    receiver.Signal(SIGTERM);
+    EXPECT_EQ(receiver.Wait().exit_code, 0);
+  }
+  Tool sender({"send", address_, "bob", "--name", "alice", "--type", "7"});
+  sender.WriteInput("one\ntwo\nthree\n");
+  sender.CloseInput();
+  ASSERT_EQ(sender.Wait().exit_code, 0);
+
+  const auto ring = RunTool({"dump", address_, "--ring", "1", "bob", "--json"}).Json();
+  EXPECT_EQ(ring["waiting_messages"], 3);
+  EXPECT_EQ(ring["acked"], 0);
+  ASSERT_EQ(ring["records"].size(), 3U);
+  EXPECT_EQ(ring["records"][0]["frame"], "bytes");
+  EXPECT_EQ(ring["records"][0]["type"], 7);
+  EXPECT_EQ(ring["records"][0]["payload"], "6f 6e 65");
+  EXPECT_EQ(ring["records"][2]["payload"], "74 68 72 65 65");
+
+  const auto all = RunTool({"dump", address_, "--json"}).Json();
+  EXPECT_EQ(all["header"]["magic"], "0x4d48532d514d5649 (IVMQ-SHM)");
+  ASSERT_EQ(all["rings"].size(), 1U);
+  EXPECT_EQ(all["rings"][0]["to"], "bob");
+  EXPECT_EQ(all["rings"][0]["waiting_messages"], 3);
+  EXPECT_EQ(all["slots"][0]["state"], "away");
+}
+
+TEST_F(LookTest, DumpOfAnUnknownRingIsNotFound) {
+  EXPECT_EQ(RunTool({"dump", address_, "--ring", "alice", "bob"}).exit_code, 3);
+  EXPECT_EQ(RunTool({"dump", address_, "--ring", "0", "8"}).exit_code, 3);
+}
+
+TEST_F(LookTest, DumpOfADamagedRegionStillShowsItsHeader) {
+  Overwrite(offsetof(layout::Header, unit_size), "\x01");
+  const Outcome dump = RunTool({"dump", address_});
+  EXPECT_EQ(dump.exit_code, 1);
+  EXPECT_THAT(dump.out, HasSubstr("max_peers"));
+  EXPECT_THAT(dump.err, HasSubstr(address_));
+}
+
+}  // namespace
+}  // namespace ivmq::testing
