@@ -1,9 +1,9 @@
-# All packages are looked up here: imported targets are visible only below the folder that found
-# them. Debian 12's names stand beside them; `./dev` installs them.
+# Packages that more than one folder uses: imported targets are visible only below the folder that
+# found them. Beside each, what Debian 12 calls it; `./dev` installs them.
 find_package(Threads REQUIRED)
 find_package(Boost 1.74 REQUIRED)          # libboost-dev: Boost::headers
 find_package(Protobuf REQUIRED)            # libprotobuf-dev protobuf-compiler
-if(IVMQ_BUILD_TOOLS OR IVMQ_BUILD_EXAMPLES OR IVMQ_BUILD_BENCH)
+if(IVMQ_BUILD_TOOLS OR IVMQ_BUILD_TESTS OR IVMQ_BUILD_EXAMPLES OR IVMQ_BUILD_BENCH)
   find_package(CLI11 REQUIRED)             # libcli11-dev: CLI11::CLI11
   find_package(fmt REQUIRED)               # libfmt-dev: fmt::fmt
   find_package(spdlog REQUIRED)            # libspdlog-dev: spdlog::spdlog

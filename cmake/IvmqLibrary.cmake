@@ -2,12 +2,10 @@ include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
 # ivmq_add_folders(FOLDER...)
-# add_subdirectory for each folder that has a CMakeLists.txt.
+# add_subdirectory for each folder.
 macro(ivmq_add_folders)
   foreach(folder ${ARGN})
-    if(EXISTS "${CMAKE_CURRENT_SOURCE_DIR}/${folder}/CMakeLists.txt")
-      add_subdirectory(${folder})
-    endif()
+    add_subdirectory(${folder})
   endforeach()
 endmacro()
 

@@ -1,9 +1,5 @@
 // ivmqd: the ivshmem server.
-#include <fmt/format.h>
 #include <poll.h>
-#include <spdlog/sinks/base_sink.h>
-#include <spdlog/spdlog.h>
-#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,6 +13,10 @@
 #include <utility>
 
 #include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <spdlog/sinks/base_sink.h>
+#include <spdlog/spdlog.h>
+#include <systemd/sd-daemon.h>
 
 #include "ivmq/address.h"
 #include "ivmq/server.h"
@@ -76,13 +76,14 @@ std::uint32_t Mode(const std::string& text) {
     end = 0;
   }
   if (end != text.size() || mode > 0777) {
-    throw CLI::ValidationError("--mode", fmt::format("'{}' is no octal number from 0 to 0777", text));
+    throw CLI::ValidationError("--mode",
+                               fmt::format("'{}' is no octal number from 0 to 0777", text));
   }
   return static_cast<std::uint32_t>(mode);
 }
 
-// Standard error, which must not hold the server up: while its reader does not read, lines are dropped and
-// counted.
+// Standard error, which must not hold the server up: while its reader does not read, lines are
+// dropped and counted.
 class LogSink final : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
  private:
   void sink_it_(const spdlog::details::log_msg& message) override {
@@ -176,7 +177,8 @@ int Main(int argc, char** argv) {
          "--ring-size",
          [&](const std::string& text) {
            const std::uint64_t size = Size("--ring-size", text);
-           if (size > UINT32_MAX) throw CLI::ValidationError("--ring-size", "a ring is smaller than 4G");
+           if (size > UINT32_MAX)
+             throw CLI::ValidationError("--ring-size", "a ring is smaller than 4G");
            options.ring_size = static_cast<std::uint32_t>(size);
          },
          "Bytes of the first rings, a power of two; chosen by the region's size if left out")
@@ -195,7 +197,8 @@ int Main(int argc, char** argv) {
       ->allow_extra_args(false);
   app.add_option_function<std::string>(
          "--id-policy", [&](const std::string& text) { options.id_policy = Policy(text); },
-         "lend: the id of a client that has gone is given to the next one once its process has ended; "
+         "lend: the id of a client that has gone is given to the next one once its process has "
+         "ended; "
          "unique: the others are told of its end, and no id is used twice")
       ->type_name("lend|unique")
       ->default_str("lend");
@@ -206,8 +209,8 @@ int Main(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : kExitUsage;
   }
 
-  spdlog::set_default_logger(std::make_shared<spdlog::logger>(
-      "ivmqd", std::make_shared<LogSink>()));
+  spdlog::set_default_logger(
+      std::make_shared<spdlog::logger>("ivmqd", std::make_shared<LogSink>()));
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e ivmqd[%P] %l: %v");
   spdlog::set_level(verbose ? spdlog::level::debug : spdlog::level::info);
   return Serve(std::move(options));

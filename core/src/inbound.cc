@@ -154,9 +154,14 @@ void Inbound::ReadRow() {
             .load(std::memory_order_acquire);
     if (word == link.cell_word) continue;
     const Cell cell = Cell::FromWord(word);
-    if (link.open && cell.state == CellState::kCarving &&
-        cell.generation == Cell::FromWord(link.cell_word).generation) {
-      GiveUp(link, "a successor of its producer could not take it up again");
+    if (const auto ring = context_.region.RingOf(cell);
+        ring && cell.state == CellState::kWithdrawn) {
+      if (link.open) GiveUp(link, "a successor of its producer cannot go on with it");
+      link.given_up = true;
+      link.cell_word = word;
+      link.ring = *ring;
+      link.ring.header->released.store(layout::kRingClosed, std::memory_order_release);
+      UpdateProducer(link, p);
       continue;
     }
     if (cell.state != CellState::kLive) continue;

@@ -137,7 +137,7 @@ SendResult Outbound::Open(OutLink& link, PeerId to) {
 
 // The units stay this cell's, and the consumer sees that it must let go of the ring.
 void Outbound::Withdraw(OutLink& link, std::uint32_t cell_index, Cell cell, const Status& why) {
-  cell.state = CellState::kCarving;
+  cell.state = CellState::kWithdrawn;
   context_.region.cell(cell_index).store(cell.ToWord(), std::memory_order_release);
   context_.region.slot(link.to.slot).inbound_changes.fetch_add(1, std::memory_order_seq_cst);
   context_.Count(Counter::kRingsPoisoned);

@@ -101,7 +101,7 @@ int Main(int argc, char** argv) {
   };
   auto node = ivmq::Node::Open(options.address, std::move(node_options));
   if (!node.ok()) return Fail(options.name, node.status());
-  (void)std::printf("%s: %s\n", options.name.c_str(),
+  (void)std::printf("%s%s: %s\n", options.with.empty() ? "" : "    ", options.name.c_str(),
                     (*node)->transport().info().description.c_str());
   (void)std::fflush(stdout);
 

@@ -1,13 +1,15 @@
-// An arbitrary region: attaching is refused or works, and then nothing that a node does with it crashes,
-// hangs, leaves the region's memory or grows without bound.
+// An arbitrary region: attaching is refused or works, and then nothing that a node does with it
+// crashes, hangs, leaves the region's memory or grows without bound.
 //
 // Input: one byte of flags, then bytes for the region of 64 KiB.
 //   bit 0  the header's CRC is made to fit
-//   bit 1  the bytes are patches (offset 2 bytes, length 1 byte, the bytes) of a region with two peers
+//   bit 1  the bytes are patches (offset 2 bytes, length 1 byte, the bytes) of a region with two
+//   peers
 //          and a ring; else they are the region's first bytes, and zeros follow
 //   bit 2  a node is opened before the patches are applied, as if somebody wrote them while it runs
 //   bit 3  a node is opened afterwards; without it a run needs no thread and takes microseconds
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -22,6 +24,7 @@
 #include "ivmq/peer_table.h"
 #include "ivmq/region.h"
 #include "ivmq/ring.h"
+
 #include "support/header_crc.h"
 
 namespace ivmq {
@@ -71,7 +74,8 @@ void Populate(std::span<std::byte> memory) {
   MemoryTransport transport(memory);
   const PeerTable table(region);
   for (const char* name : {"a", "b"}) {
-    Require(table.Claim({.name = name, .durable = true, .pid = 1, .boot_id = {1, 2}}, transport).ok());
+    Require(
+        table.Claim({.name = name, .durable = true, .pid = 1, .boot_id = {1, 2}}, transport).ok());
   }
   const Result<CarvedRing> carved = Arena(region).Carve(0, 1, 1, 1);
   Require(carved.ok());
@@ -88,8 +92,8 @@ void Populate(std::span<std::byte> memory) {
 void ApplyPatches(std::span<std::byte> memory, std::span<const std::uint8_t> input) {
   while (input.size() > 3) {
     const std::size_t offset = input[0] | std::size_t{input[1]} << 8;
-    const std::size_t length = std::min<std::size_t>({input[2], input.size() - 3,
-                                                      memory.size() - offset});
+    const std::size_t length =
+        std::min<std::size_t>({input[2], input.size() - 3, memory.size() - offset});
     std::memcpy(memory.data() + offset, input.data() + 3, length);
     input = input.subspan(3 + length);
   }
@@ -120,16 +124,18 @@ void UseRing(const RingView& ring) {
 }
 
 void UseNode(Node& node) {
+  SendOptions at_once;
+  at_once.timeout = std::chrono::nanoseconds(0);
   const auto handler = [&](const Message& message) {
     (void)Sum(message.payload);
-    (void)node.Send(message.from, message.payload);
+    (void)node.Send(message.from, message.payload, at_once);
   };
   const std::string large(40000, 'x');
   for (int round = 0; round < 3; ++round) {
     (void)node.Poll(handler, 100);
     for (const PeerInfo& peer : node.Peers().peers) {
       (void)node.Send(peer.id, "hello");
-      (void)node.Send(peer.id, large);
+      (void)node.Send(peer.id, large, at_once);
       (void)node.last_error(peer.id);
     }
     (void)node.Lookup("a");

@@ -1,5 +1,5 @@
-// Operations on a ring, chosen by the input, against a std::deque; and corruptions of it, after which both
-// ends must stay inside the ring and end.
+// Operations on a ring, chosen by the input, against a std::deque; and corruptions of it, after
+// which both ends must stay inside the ring and end.
 //
 // Input: pairs of an operation and its argument (two bytes).
 #include <cstddef>
@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "ivmq/ring.h"
+
 #include "support/random.h"
 
 namespace ivmq {
@@ -31,7 +32,8 @@ struct Sent {
 class RingUnderTest {
  public:
   RingUnderTest()
-      : memory_(static_cast<std::byte*>(::operator new(RingView::Footprint(kCapacity), kAlignment))),
+      : memory_(
+            static_cast<std::byte*>(::operator new(RingView::Footprint(kCapacity), kAlignment))),
         ring_(RingView::At(memory_, kCapacity)) {
     std::memset(memory_, 0, RingView::Footprint(kCapacity));
     ring_.Initialize();
@@ -46,25 +48,34 @@ class RingUnderTest {
     switch (operation % 16) {
       case 0:
       case 1:
-      case 2: return Claim(argument % (kCapacity / 2));
-      case 3: return Claim(argument % 64);
+      case 2:
+        return Claim(argument % (kCapacity / 2));
+      case 3:
+        return Claim(argument % 64);
       case 4:
-      case 5: return Commit();
-      case 6: return Abort();
+      case 5:
+        return Commit();
+      case 6:
+        return Abort();
       case 7:
       case 8:
-      case 9: return Receive(true);
-      case 10: return Receive(false);
+      case 9:
+        return Receive(true);
+      case 10:
+        return Receive(false);
       case 11:
         if (consumer_open_) consumer_.PublishReleased();
         return;
-      case 12: return ReplaceProducer();
-      case 13: return ReplaceConsumer();
+      case 12:
+        return ReplaceProducer();
+      case 13:
+        return ReplaceConsumer();
       case 14:
         // A byte of the header's words, or of the data.
         return Corrupt(argument % 512, static_cast<std::uint8_t>(argument >> 8));
       default:
-        return Corrupt(layout::kPage + argument % kCapacity, static_cast<std::uint8_t>(argument * 7));
+        return Corrupt(layout::kPage + argument % kCapacity,
+                       static_cast<std::uint8_t>(argument * 7));
     }
   }
 

@@ -2,10 +2,10 @@
 #ifndef IVMQ_TESTS_SUPPORT_ARENA_CHECK_H_
 #define IVMQ_TESTS_SUPPORT_ARENA_CHECK_H_
 
-#include <gtest/gtest.h>
-
 #include <cstdint>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include "ivmq/arena.h"
 #include "ivmq/region.h"
@@ -41,8 +41,8 @@ inline void ExpectRunsDisjoint(const Region& region) {
     const std::uint32_t end = cell.first_unit + g.UnitsFor(std::uint64_t{1} << cell.capacity_log2);
     ASSERT_LE(end, g.unit_count) << "cell " << index;
     for (std::uint32_t unit = cell.first_unit; unit < end; ++unit) {
-      ASSERT_EQ(used_by[unit], 0U) << "unit " << unit << " belongs to cells " << used_by[unit] - 1
-                                   << " and " << index;
+      ASSERT_EQ(used_by[unit], 0U)
+          << "unit " << unit << " belongs to cells " << used_by[unit] - 1 << " and " << index;
       used_by[unit] = index + 1;
       const auto owner = layout::Owner::FromWord(region.owner(unit).load());
       ASSERT_EQ(owner.cell_plus_one, index + 1) << "unit " << unit;

@@ -1,6 +1,5 @@
 #include "support/child.h"
 
-#include <gtest/gtest.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -12,6 +11,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <utility>
+
+#include <gtest/gtest.h>
 
 namespace ivmq::testing {
 

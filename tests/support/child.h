@@ -11,7 +11,8 @@ namespace ivmq::testing {
 // Thread-compatible. Fork while the test has no other threads.
 class Child {
  public:
-  // Runs `body` in a forked process, which then ends: with 0, or with 1 if an EXPECT or ASSERT failed.
+  // Runs `body` in a forked process, which then ends: with 0, or with 1 if an EXPECT or ASSERT
+  // failed.
   static Child Fork(const std::function<void()>& body);
 
   Child(Child&& other) noexcept;

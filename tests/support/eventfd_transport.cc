@@ -53,7 +53,8 @@ int Hub::doorbell(std::uint16_t ivposition) const noexcept {
   return ivposition < doorbells_.size() ? doorbells_[ivposition] : -1;
 }
 
-EventfdTransport::EventfdTransport(Hub& hub, std::uint16_t ivposition, Options options) : hub_(hub) {
+EventfdTransport::EventfdTransport(Hub& hub, std::uint16_t ivposition, Options options)
+    : hub_(hub) {
   info_.address = "test:" + std::to_string(ivposition);
   info_.description = "eventfds of a test";
   info_.ivposition = ivposition;

@@ -10,6 +10,7 @@
 
 #include "ivmq/region.h"
 #include "ivmq/transport.h"
+
 #include "support/shared_memory.h"
 
 namespace ivmq::testing {

@@ -11,7 +11,8 @@
 
 namespace ivmq::testing {
 
-// Reflected, polynomial 0x1EDC6F41, initial value and final XOR all ones. Of "123456789": 0xE3069283.
+// Reflected, polynomial 0x1EDC6F41, initial value and final XOR all ones. Of "123456789":
+// 0xE3069283.
 inline std::uint32_t Crc32c(std::span<const std::byte> bytes, std::uint32_t crc = 0) noexcept {
   crc = ~crc;
   for (const std::byte byte : bytes) {

@@ -2,8 +2,6 @@
 #ifndef IVMQ_TESTS_SUPPORT_NODE_PAIR_H_
 #define IVMQ_TESTS_SUPPORT_NODE_PAIR_H_
 
-#include <gtest/gtest.h>
-
 #include <chrono>
 #include <cstdlib>
 #include <functional>
@@ -12,7 +10,10 @@
 #include <utility>
 #include <vector>
 
+#include <gtest/gtest.h>
+
 #include "ivmq/node.h"
+
 #include "support/eventfd_transport.h"
 #include "support/random.h"
 
@@ -23,8 +24,8 @@ inline constexpr std::chrono::seconds kPatience{30};
 
 inline std::unique_ptr<Node> OpenNode(Hub& hub, std::uint16_t ivposition, NodeOptions options,
                                       EventfdTransportOptions transport = {}) {
-  Result<std::unique_ptr<Node>> node = Node::Open(MakeTransport(hub, ivposition, transport),
-                                                  std::move(options));
+  Result<std::unique_ptr<Node>> node =
+      Node::Open(MakeTransport(hub, ivposition, transport), std::move(options));
   if (!node.ok()) {
     ADD_FAILURE() << node.status().ToString();
     std::abort();

@@ -30,9 +30,12 @@ inline std::uint64_t Below(Random& random, std::uint64_t below) { return random(
 // Small values most often, any of 0..max sometimes: sizes as they occur, and all of them.
 inline std::uint64_t SkewedSize(Random& random, std::uint64_t max) {
   switch (Below(random, 8)) {
-    case 0: return Below(random, max + 1);
-    case 1: return max - Below(random, std::uint64_t{32} < max ? 32 : max);
-    default: return Below(random, std::uint64_t{200} < max ? 200 : max + 1);
+    case 0:
+      return Below(random, max + 1);
+    case 1:
+      return max - Below(random, std::uint64_t{32} < max ? 32 : max);
+    default:
+      return Below(random, std::uint64_t{200} < max ? 200 : max + 1);
   }
 }
 

@@ -22,7 +22,8 @@ std::size_t WholePages(std::size_t bytes) {
 
 SharedMemory::SharedMemory(std::size_t bytes) {
   const std::size_t size = WholePages(bytes);
-  void* base = mmap(nullptr, size + 2 * layout::kPage, PROT_NONE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void* base =
+      mmap(nullptr, size + 2 * layout::kPage, PROT_NONE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (base == MAP_FAILED) Die("mmap", std::strerror(errno));
   auto* begin = static_cast<std::byte*>(base) + layout::kPage;
   if (mprotect(begin, size, PROT_READ | PROT_WRITE) != 0) Die("mprotect", std::strerror(errno));

@@ -1,5 +1,5 @@
-// Memory that forked processes share, between two pages that nobody may touch: an access beyond either
-// end is a SIGSEGV even without a sanitizer.
+// Memory that forked processes share, between two pages that nobody may touch: an access beyond
+// either end is a SIGSEGV even without a sanitizer.
 #ifndef IVMQ_TESTS_SUPPORT_SHARED_MEMORY_H_
 #define IVMQ_TESTS_SUPPORT_SHARED_MEMORY_H_
 

@@ -10,6 +10,7 @@
 #include <span>
 
 #include "ivmq/fence.h"
+
 #include "support/random.h"
 
 namespace ivmq::testing {

@@ -1,5 +1,5 @@
-// Several producers and one consumer that sleep on eventfds by the protocol of wake.h, in threads or in
-// forked processes.
+// Several producers and one consumer that sleep on eventfds by the protocol of wake.h, in threads
+// or in forked processes.
 #ifndef IVMQ_TESTS_SUPPORT_SLEEPING_ENDS_H_
 #define IVMQ_TESTS_SUPPORT_SLEEPING_ENDS_H_
 
@@ -9,6 +9,7 @@
 
 #include "ivmq/ring.h"
 #include "ivmq/wake.h"
+
 #include "support/shared_memory.h"
 
 namespace ivmq::testing {
@@ -17,7 +18,8 @@ struct SleepFigures {
   std::uint64_t received = 0;
   std::uint64_t out_of_order = 0;
   std::uint64_t sleeps = 0;
-  std::uint64_t net_finds = 0;  // sleeps of a whole second after which something waited all the same
+  std::uint64_t net_finds =
+      0;  // sleeps of a whole second after which something waited all the same
 };
 
 // Made before threads are started or processes forked.

@@ -43,7 +43,7 @@ struct Message {
 };
 
 enum class [[nodiscard]] ReadResult : std::uint8_t{
-    kMessage,        kWouldBlock,
+    kMessage, kWouldBlock,
     kClosed,          // end of the stream between two messages
     kTruncated,       // end of the stream within a message
     kLostDescriptor,  // RLIMIT_NOFILE of this process is used up, or the server sent several at

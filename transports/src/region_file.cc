@@ -138,11 +138,11 @@ Status FormatFile(int fd, std::uint64_t size, bool created, const CreateOptions&
             SizeText(size) + " is no multiple of this file system's huge page of " +
                 SizeText(static_cast<std::uint64_t>(fs.f_bsize))};
   }
-  if (const Status status = Allocate(fd, size); !status.ok()) return status;
+  if (Status status = Allocate(fd, size); !status.ok()) return status;
   auto mapping = MapRegion(fd, size, Access::kReadWrite);
   if (!mapping.ok()) return mapping.status();
   if (!created && !IsAllZero(mapping->bytes())) {
-    if (const Status status = Clear(mapping->bytes(), fd, options.replace); !status.ok()) {
+    if (Status status = Clear(mapping->bytes(), fd, options.replace); !status.ok()) {
       return status;
     }
   }
@@ -294,8 +294,8 @@ Status CreateRegionFile(std::string_view address, std::uint64_t size,
     return At(address, OpenError(error, name, address));
   }
   // From here on the file is this call's; before, somebody else may be formatting what it created.
-  if (const Status status = LockForFormat(fd.get()); !status.ok()) return At(address, status);
-  const Status status = FormatFile(fd.get(), size, created, options);
+  if (Status status = LockForFormat(fd.get()); !status.ok()) return At(address, status);
+  Status status = FormatFile(fd.get(), size, created, options);
   if (status.ok()) return status;
   if (created) unlink(name.c_str());
   return At(address, status);

@@ -5,11 +5,14 @@
 
 #include <array>
 #include <cstdio>
-#include <system_error>
+#include <cstring>
 
 namespace ivmq {
 
-std::string ErrnoText(int error) { return std::generic_category().message(error); }
+std::string ErrnoText(int error) {
+  const char* const text = strerrordesc_np(error);
+  return text != nullptr ? text : "error " + std::to_string(error);
+}
 
 std::string SizeText(std::uint64_t bytes) {
   constexpr std::array<const char*, 3> kUnits = {" KiB", " MiB", " GiB"};

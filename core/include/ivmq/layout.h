@@ -189,8 +189,9 @@ static_assert(offsetof(PeerSlot, services_text) == 784);
 
 enum class CellState : std::uint8_t {
   kEmpty = 0,    // no ring; the generation is that of the last one
-  kCarving = 1,  // the producer is taking the units, or takes the ring back; nobody may read it
+  kCarving = 1,  // the producer is taking the units; nobody reads the ring
   kLive = 2,
+  kWithdrawn = 3,  // a successor of the producer cannot go on with it: the consumer must give it up
 };
 
 // A directory cell: generation << 32 | first unit << 8 | log2(capacity) << 2 | state.

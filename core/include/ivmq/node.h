@@ -68,7 +68,7 @@ struct Message {
 enum class [[nodiscard]] SendResult : std::uint8_t{
     kOk,
     kFull,      // WhenFull::kFail: too little space in the ring now
-    kTimedOut,  // WhenFull::kWait: too little space until the deadline
+    kTimedOut,  // too little space until the deadline; the receiver drops what was begun
     kDropped,   // WhenFull::kDrop: too little space; counted in Counter::kDropped
     kTooLarge,  // more than max_message_bytes, or a claim larger than a record
     kPeerGone,  // that incarnation has ended
@@ -76,11 +76,14 @@ enum class [[nodiscard]] SendResult : std::uint8_t{
 };
 std::string_view SendResultName(SendResult result);
 
+// What a send does when the ring has too little space. A message larger than a record is refused or
+// dropped before its first fragment only; once begun it waits for space, whatever was chosen.
 enum class WhenFull : std::uint8_t { kFail, kWait, kDrop };
 
 struct SendOptions {
   WhenFull when_full = WhenFull::kFail;
-  std::chrono::nanoseconds timeout = std::chrono::seconds(1);  // kWait only
+  // The longest wait: with kWait, and for the rest of a message larger than a record.
+  std::chrono::nanoseconds timeout = std::chrono::seconds(1);
 };
 
 // What precedes a message's bytes on the wire; see layout::Frame.

@@ -1,11 +1,12 @@
 // Several processes carve and free at the same time, and are killed while they do.
-#include <gtest/gtest.h>
-
 #include <cstdint>
 #include <vector>
 
+#include <gtest/gtest.h>
+
 #include "ivmq/arena.h"
 #include "ivmq/peer_table.h"
+
 #include "support/arena_check.h"
 #include "support/child.h"
 #include "support/random.h"
@@ -50,9 +51,8 @@ TEST(ArenaProcessTest, RunsOfProcessesThatCarveAtOnceNeverOverlap) {
     SharedCounter progress;
     std::vector<Child> carvers;
     for (std::uint32_t producer = 0; producer < 4; ++producer) {
-      carvers.push_back(Child::Fork([&, producer] {
-        CarveAndFree(sut.region, producer, seed + producer, 1500, progress);
-      }));
+      carvers.push_back(Child::Fork(
+          [&, producer] { CarveAndFree(sut.region, producer, seed + producer, 1500, progress); }));
     }
     for (Child& carver : carvers) EXPECT_EQ(carver.Wait(), 0);
     testing::ExpectRunsDisjoint(sut.region);

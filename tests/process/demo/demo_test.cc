@@ -103,7 +103,32 @@ TEST_F(IVMQ_DEMO_SUITE, AKilledDemoLeavesNoProcess) {
   std::filesystem::remove_all("/dev/shm/" + scratch_.Files()[0]);
 }
 
-#ifndef IVMQ_DEMO_GUESTS
+#ifdef IVMQ_DEMO_GUESTS
+TEST_F(IVMQ_DEMO_SUITE, ADemoInterruptedWhileBootingLeavesNothing) {
+  Program demo(Command({}), environment_);
+  ASSERT_TRUE(demo.AwaitOutput("Booting"));
+  const std::string folder = scratch_.Files()[0];
+  demo.Signal(SIGINT);
+  EXPECT_EQ(demo.Wait(), 130) << demo.output();
+  ExpectNothingLeft(folder);
+}
+
+TEST_F(IVMQ_DEMO_SUITE, AGuestThatDiesIsAFailureThatShowsItsConsole) {
+  Program demo(Command({"--count", "1000000"}), environment_);
+  StartEndless(demo);
+  const std::string folder = scratch_.Files()[0];
+  for (const int pid : scratch_.Processes()) {
+    const std::string words = CommandLine(pid);
+    if (words.find("qemu") != std::string::npos && words.find("ivmq.name=vm2") != std::string::npos) {
+      ASSERT_EQ(kill(pid, SIGKILL), 0);
+    }
+  }
+  EXPECT_EQ(demo.Wait(), 1) << demo.output();
+  EXPECT_THAT(demo.output(), HasSubstr("the peer vm2 has left"));
+  EXPECT_THAT(demo.output(), HasSubstr("the end of the console of vm2"));
+  ExpectNothingLeft(folder);
+}
+#else
 TEST_F(IVMQ_DEMO_SUITE, AMissingProgramIsNamed) {
   Program demo(Command({}), {{"TMPDIR", scratch_.path()}, {"IVMQ_BUILD_DIR", scratch_.path()}});
   EXPECT_EQ(demo.Wait(), 1);
@@ -115,8 +140,7 @@ TEST_F(IVMQ_DEMO_SUITE, APeerThatDiesIsAFailureWithAReason) {
   StartEndless(demo);
   const std::string folder = scratch_.Files()[0];
   for (const int pid : scratch_.Processes()) {
-    std::ifstream file("/proc/" + std::to_string(pid) + "/cmdline");
-    const std::string words{std::istreambuf_iterator<char>(file), {}};
+    const std::string words = CommandLine(pid);
     if (words.find("app2") != std::string::npos && words.find("--with") == std::string::npos) {
       ASSERT_EQ(kill(pid, SIGKILL), 0);
     }

@@ -14,6 +14,12 @@
 
 namespace ivmq::testing {
 
+// The words of a process's command line, with NULs between them.
+inline std::string CommandLine(int pid) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/cmdline");
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
 class Scratch {
  public:
   Scratch() {
@@ -40,9 +46,8 @@ class Scratch {
     for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
       const std::string name = entry.path().filename().string();
       if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-      std::ifstream file(entry.path() / "cmdline");
-      const std::string words{std::istreambuf_iterator<char>(file), {}};
-      if (words.find(path_) != std::string::npos) pids.push_back(std::stoi(name));
+      const int pid = std::stoi(name);
+      if (CommandLine(pid).find(path_) != std::string::npos) pids.push_back(pid);
     }
     return pids;
   }

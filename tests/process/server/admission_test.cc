@@ -1,6 +1,4 @@
 // Who is let in: users, the descriptor budget, and a server that has run out of descriptors itself.
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -10,6 +8,9 @@
 #include <functional>
 #include <optional>
 #include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include "raw_client.h"
 #include "server_process.h"
@@ -68,7 +69,8 @@ class AdmissionTest : public ::testing::Test {
   TemporaryFolder folder_;
 };
 
-// ---- Users ----------------------------------------------------------------------------------------
+// ---- Users
+// ----------------------------------------------------------------------------------------
 
 TEST_F(AdmissionTest, OnlyAllowedUsersRootAndItsOwnMayConnect) {
   ASSERT_EQ(geteuid(), 0U) << "this test acts as several users: run it as root";
@@ -84,13 +86,15 @@ TEST_F(AdmissionTest, OnlyAllowedUsersRootAndItsOwnMayConnect) {
              } else {
                client.ExpectRefusal();
              }
-           }).Wait();
+           })
+        .Wait();
   };
   EXPECT_EQ(connect_as(0, true), 0);
   EXPECT_EQ(connect_as(54321, true), 0);
   EXPECT_EQ(connect_as(54322, true), 0);
   EXPECT_EQ(connect_as(54323, false), 0);
-  EXPECT_THAT(server.AwaitLog("refused"), HasSubstr("uid 54323: its user is not among --allow-uid"));
+  EXPECT_THAT(server.AwaitLog("refused"),
+              HasSubstr("uid 54323: its user is not among --allow-uid"));
 }
 
 TEST_F(AdmissionTest, AServerWithoutPrivilegesReadsTheLimitsOfOtherUsers) {
@@ -109,7 +113,8 @@ TEST_F(AdmissionTest, AServerWithoutPrivilegesReadsTheLimitsOfOtherUsers) {
   EXPECT_THAT(server.AwaitLog("refused"), HasSubstr("may open 192 only"));
 }
 
-// ---- The descriptor budget ------------------------------------------------------------------------
+// ---- The descriptor budget
+// ------------------------------------------------------------------------
 
 TEST_F(AdmissionTest, AClientWhoseOwnLimitIsTooLowIsRefused) {
   ServerProcess server(folder_.Path("s"), {"--size", "1M", "--vectors", "64"});
@@ -179,7 +184,8 @@ TEST_F(AdmissionTest, AParkedIdCountsInTheBudgetAndALentOneCostsNothing) {
              } else {
                client.ExpectRefusal();
              }
-           }).Wait();
+           })
+        .Wait();
   };
   EXPECT_EQ(connect(false), 0);
   holder.Kill();
@@ -203,7 +209,8 @@ TEST_F(AdmissionTest, TheServersOwnLimitIsRaisedAndThenObeyed) {
   EXPECT_THAT(server.AwaitLog("refused"), HasSubstr("this server may open 300 only"));
 }
 
-// ---- accept() fails -------------------------------------------------------------------------------
+// ---- accept() fails
+// -------------------------------------------------------------------------------
 
 class ExhaustedServerTest : public AdmissionTest {
  protected:
@@ -258,8 +265,8 @@ TEST_F(ExhaustedServerTest, WithoutEvenTheReserveTheNewcomerWaits) {
 TEST_F(ExhaustedServerTest, WithoutDescriptorsForItsDoorbellsTheNewcomerIsRefused) {
   RawClient first(server_.socket());
   ASSERT_TRUE(first.Greet(1));
-  // Enough for the connection and the pidfd, not for more. The budget does not know this: the limit is
-  // lowered here below what is open already.
+  // Enough for the connection and the pidfd, not for more. The budget does not know this: the limit
+  // is lowered here below what is open already.
   SetServerLimit(LowestFreeDescriptor() + 2);
   RawClient refused(server_.socket());
   refused.ExpectRefusal();

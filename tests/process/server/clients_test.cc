@@ -1,7 +1,5 @@
 // What clients see: greetings, announcements, the ids of those who have gone.
 #include <fcntl.h>
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -12,6 +10,9 @@
 #include <set>
 #include <string>
 #include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include "raw_client.h"
 #include "server_process.h"
@@ -180,7 +181,8 @@ TEST_F(ClientsTest, ARefusalOfDataInsteadOfAnEndIsNoticedAtTheNextMessage) {
 }
 
 TEST_F(ClientsTest, AnObserverGetsTheRegionAndTakesNoId) {
-  ServerProcess server(folder_.Path("s"), {"--size", "1M", "--vectors", "1", "--id-policy", "unique"});
+  ServerProcess server(folder_.Path("s"),
+                       {"--size", "1M", "--vectors", "1", "--id-policy", "unique"});
   server.AwaitReady();
   RawClient first(server.socket());
   ASSERT_TRUE(first.Greet(1));
@@ -201,7 +203,8 @@ TEST_F(ClientsTest, AnObserverGetsTheRegionAndTakesNoId) {
   EXPECT_EQ(first.disconnects(), 0U);
 }
 
-// ---- --id-policy lend -----------------------------------------------------------------------------
+// ---- --id-policy lend
+// -----------------------------------------------------------------------------
 
 TEST_F(ClientsTest, AnIdIsLentOnlyWhenItsHoldersProcessHasEndedAndNoEndIsEverAnnounced) {
   ServerProcess server(folder_.Path("s"), {"--size", "1M", "--vectors", "2"});
@@ -270,7 +273,8 @@ TEST_F(ClientsTest, AThousandClientsOneAfterTheOtherShareOneLentId) {
   EXPECT_FALSE(watcher.HasUnread());
 }
 
-// ---- --id-policy unique ---------------------------------------------------------------------------
+// ---- --id-policy unique
+// ---------------------------------------------------------------------------
 
 TEST_F(ClientsTest, AUniqueIdEndsOnceForEverybodyAndNeverComesBack) {
   ServerProcess server(folder_.Path("s"),

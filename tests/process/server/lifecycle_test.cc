@@ -1,7 +1,5 @@
 // The socket, from start to end.
-#include <gmock/gmock.h>
 #include <grp.h>
-#include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -14,6 +12,9 @@
 #include <fstream>
 #include <string>
 #include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include "raw_client.h"
 #include "server_process.h"
@@ -126,7 +127,8 @@ TEST_F(LifecycleTest, ASocketOfALivingServerIsRefusedAndThatServerNoticesNothing
   server.AwaitReady();
   ServerProcess second(socket_, {"--size", "1M"});
   EXPECT_EQ(second.Wait(), 1);
-  EXPECT_THAT(second.Log(), AllOf(HasSubstr(socket_), HasSubstr("a running process has this socket")));
+  EXPECT_THAT(second.Log(),
+              AllOf(HasSubstr(socket_), HasSubstr("a running process has this socket")));
   RawClient client(socket_);
   ASSERT_TRUE(client.Greet(8));
   EXPECT_EQ(client.id(), 1);
@@ -163,17 +165,17 @@ TEST_F(LifecycleTest, AMissingFolderIsNamed) {
 }
 
 TEST_F(LifecycleTest, BadOptionsAreExitStatusTwo) {
-  for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
-           {"--size", "3M"},
-           {"--size", "lots"},
-           {"--size", "1M", "--vectors", "65"},
-           {"--size", "1M", "--vectors", "0"},
-           {"--size", "1M", "--max-peers", "1"},
-           {"--size", "1M", "--mode", "888"},
-           {"--size", "1M", "--id-policy", "recycle"},
-           {"--size", "1M", "--region", "disk"},
-           {"--size", "1M", "--ring-size", "5000"},
-           {"--no-such-option"}}) {
+  for (const std::vector<std::string>& arguments :
+       std::vector<std::vector<std::string>>{{"--size", "3M"},
+                                             {"--size", "lots"},
+                                             {"--size", "1M", "--vectors", "65"},
+                                             {"--size", "1M", "--vectors", "0"},
+                                             {"--size", "1M", "--max-peers", "1"},
+                                             {"--size", "1M", "--mode", "888"},
+                                             {"--size", "1M", "--id-policy", "recycle"},
+                                             {"--size", "1M", "--region", "disk"},
+                                             {"--size", "1M", "--ring-size", "5000"},
+                                             {"--no-such-option"}}) {
     ServerProcess server(socket_, arguments);
     EXPECT_EQ(server.Wait(), 2) << arguments.back();
     EXPECT_THAT(server.Log(), Not(HasSubstr("serving")));
@@ -245,7 +247,8 @@ TEST_F(LifecycleTest, ASupervisorIsToldWhenItIsReady) {
   address.sun_family = AF_UNIX;
   path.copy(address.sun_path, sizeof(address.sun_path) - 1);
   ASSERT_EQ(bind(notify.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
-  ServerProcess server(socket_, {"--size", "1M"}, [&] { setenv("NOTIFY_SOCKET", path.c_str(), 1); });
+  ServerProcess server(socket_, {"--size", "1M"},
+                       [&] { setenv("NOTIFY_SOCKET", path.c_str(), 1); });
   std::array<char, 64> text{};
   ASSERT_GT(recv(notify.get(), text.data(), text.size() - 1, 0), 0);
   EXPECT_STREQ(text.data(), "READY=1");

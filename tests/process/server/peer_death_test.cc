@@ -1,12 +1,14 @@
 // What the server does to the region when a client has gone.
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <array>
 #include <string>
 
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
 #include "ivmq/peer_table.h"
+
 #include "raw_client.h"
 #include "server_process.h"
 #include "slot_owner.h"

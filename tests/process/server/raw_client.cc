@@ -1,7 +1,6 @@
 #include "raw_client.h"
 
 #include <endian.h>
-#include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
@@ -14,6 +13,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <utility>
+
+#include <gtest/gtest.h>
 
 namespace ivmq::testing {
 namespace {

@@ -1,5 +1,5 @@
-// A client of the ivshmem protocol, written by hand: it does what the test says and nothing else, so it can
-// be slow, silent or rude. It checks the rules of the protocol at each message.
+// A client of the ivshmem protocol, written by hand: it does what the test says and nothing else,
+// so it can be slow, silent or rude. It checks the rules of the protocol at each message.
 #ifndef IVMQ_TESTS_PROCESS_SERVER_RAW_CLIENT_H_
 #define IVMQ_TESTS_PROCESS_SERVER_RAW_CLIENT_H_
 
@@ -26,15 +26,16 @@ class RawClient {
   // Connects and reads nothing.
   explicit RawClient(const std::string& socket_path);
 
-  // Waits for the next message. Nothing at the end of the stream, or, with a failure of the test, after 30 s
-  // or within a message.
+  // Waits for the next message. Nothing at the end of the stream, or, with a failure of the test,
+  // after 30 s or within a message.
   std::optional<Message> Read();
 
-  // Reads the greeting up to this client's own last vector. False, with a failure, if it is not as it must
-  // be.
+  // Reads the greeting up to this client's own last vector. False, with a failure, if it is not as
+  // it must be.
   bool Greet(std::uint32_t vectors);
 
-  // Reads and applies one message behind the greeting's shared memory. False at the end of the stream.
+  // Reads and applies one message behind the greeting's shared memory. False at the end of the
+  // stream.
   bool ReadUpdate();
   // Reads updates until `done()`.
   void ReadUntil(const std::function<bool()>& done);

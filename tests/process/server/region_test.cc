@@ -1,7 +1,7 @@
 // Regions in files and shm: made, taken over, refused.
+#include "ivmq/region.h"
+
 #include <fcntl.h>
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -19,9 +19,12 @@
 #include <utility>
 #include <vector>
 
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
 #include "ivmq/address.h"
 #include "ivmq/peer_table.h"
-#include "ivmq/region.h"
+
 #include "raw_client.h"
 #include "server_process.h"
 #include "slot_owner.h"
@@ -37,8 +40,8 @@ constexpr std::uint64_t kSize = std::uint64_t{1} << 20;
 class RegionTest : public ::testing::Test {
  protected:
   std::vector<std::string> Arguments(std::vector<std::string> more = {}) const {
-    std::vector<std::string> all = {"--size", "1M", "--vectors", "1", "--max-peers", "16",
-                                    "--region", region_};
+    std::vector<std::string> all = {"--size",      "1M", "--vectors", "1",
+                                    "--max-peers", "16", "--region",  region_};
     all.insert(all.end(), more.begin(), more.end());
     return all;
   }
@@ -239,19 +242,22 @@ TEST_F(RegionTest, WithoutRoomNothingIsLeftBehind) {
   EXPECT_FALSE(std::filesystem::exists(socket_));
 }
 
-// ---- hugetlbfs ------------------------------------------------------------------------------------
+// ---- hugetlbfs
+// ------------------------------------------------------------------------------------
 
-// Reserves huge pages and mounts hugetlbfs in a mount namespace of this process, which is the last test to
-// run in it.
+// Reserves huge pages and mounts hugetlbfs in a mount namespace of this process, which is the last
+// test to run in it.
 class HugePageTest : public RegionTest {
  protected:
   static constexpr int kPages = 4;
 
   void SetUp() override {
-    ASSERT_EQ(geteuid(), 0U) << "this test reserves huge pages and mounts a file system: run it as root";
+    ASSERT_EQ(geteuid(), 0U)
+        << "this test reserves huge pages and mounts a file system: run it as root";
     before_ = ReadPages();
     WritePages(before_ + kPages);
-    ASSERT_GE(ReadPages(), before_ + kPages) << "this machine has no " << kPages << " free huge pages";
+    ASSERT_GE(ReadPages(), before_ + kPages)
+        << "this machine has no " << kPages << " free huge pages";
     ASSERT_EQ(unshare(CLONE_NEWNS), 0);
     ASSERT_EQ(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
     ASSERT_EQ(mount("none", folder_.path().c_str(), "hugetlbfs", 0, "pagesize=2M"), 0);

@@ -1,7 +1,6 @@
 #include "server_process.h"
 
 #include <fcntl.h>
-#include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -15,6 +14,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <utility>
+
+#include <gtest/gtest.h>
 
 namespace ivmq::testing {
 namespace {

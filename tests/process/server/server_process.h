@@ -31,15 +31,16 @@ class TemporaryFolder {
 // Thread-compatible. Ends with the test.
 class ServerProcess {
  public:
-  // Starts `ivmqd --socket SOCKET --verbose ARGUMENTS...`; `before` runs in the process before that.
+  // Starts `ivmqd --socket SOCKET --verbose ARGUMENTS...`; `before` runs in the process before
+  // that.
   ServerProcess(std::string socket, std::vector<std::string> arguments,
                 const std::function<void()>& before = {});
   ~ServerProcess();
   ServerProcess(const ServerProcess&) = delete;
   ServerProcess& operator=(const ServerProcess&) = delete;
 
-  // Waits until a line with `text` is logged after those that earlier calls found. The line; empty, and a
-  // failure of the test, if the server ends or 30 s pass.
+  // Waits until a line with `text` is logged after those that earlier calls found. The line; empty,
+  // and a failure of the test, if the server ends or 30 s pass.
   std::string AwaitLog(const std::string& text);
   // Waits until it serves.
   void AwaitReady() { AwaitLog("serving"); }
@@ -62,7 +63,8 @@ class ServerProcess {
   std::string Log();
 
  private:
-  // Appends what the server has logged; waits for it if `timeout` (milliseconds) is not 0. False at the end.
+  // Appends what the server has logged; waits for it if `timeout` (milliseconds) is not 0. False at
+  // the end.
   bool ReadLog(int timeout);
 
   std::string socket_;

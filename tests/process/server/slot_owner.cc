@@ -9,6 +9,7 @@
 #include <cstdlib>
 
 #include "ivmq/transport.h"
+
 #include "src/unique_fd.h"
 
 namespace ivmq::testing {

@@ -38,9 +38,7 @@ class SlotOwner {
             std::uint32_t vector = 0);
 
   [[nodiscard]] layout::PeerSlot& slot() const noexcept { return region_.slot(claimed_.id.slot); }
-  [[nodiscard]] bool IsLive() const noexcept {
-    return slot().life.load() == claimed_.live_word;
-  }
+  [[nodiscard]] bool IsLive() const noexcept { return slot().life.load() == claimed_.live_word; }
 
  private:
   Region region_;

@@ -1,12 +1,13 @@
 // Clients that do not read: nobody waits for them, and nothing is lost for them.
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <deque>
 #include <set>
 #include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include "raw_client.h"
 #include "server_process.h"

@@ -1,7 +1,6 @@
 #include "qemu_device.h"
 
 #include <fcntl.h>
-#include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -13,6 +12,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 namespace ivmq::testing {
 namespace {
@@ -40,9 +41,27 @@ std::array<UniqueFd, 2> Pipe() {
 QemuDevice::QemuDevice(const std::string& socket, std::uint32_t vectors,
                        const std::function<void()>& before) {
   std::vector<std::string> arguments = {
-      IVMQ_QEMU, "-accel", "tcg", "-S", "-M", "pc", "-smp", "1,maxcpus=2", "-m", "64",
-      "-nodefaults", "-no-user-config", "-display", "none", "-qtest", "stdio", "-qtest-log", "none",
-      "-chardev", "socket,id=iv,path=" + socket, "-device",
+      IVMQ_QEMU,
+      "-accel",
+      "tcg",
+      "-S",
+      "-M",
+      "pc",
+      "-smp",
+      "1,maxcpus=2",
+      "-m",
+      "64",
+      "-nodefaults",
+      "-no-user-config",
+      "-display",
+      "none",
+      "-qtest",
+      "stdio",
+      "-qtest-log",
+      "none",
+      "-chardev",
+      "socket,id=iv,path=" + socket,
+      "-device",
       "ivshmem-doorbell,chardev=iv,addr=" + Hex(kDevice) + ",vectors=" + std::to_string(vectors)};
   std::vector<char*> argv;
   for (std::string& argument : arguments) argv.push_back(argument.data());

@@ -1,4 +1,5 @@
-// A QEMU with an ivshmem-doorbell device and no guest: the test itself works the device's registers.
+// A QEMU with an ivshmem-doorbell device and no guest: the test itself works the device's
+// registers.
 #ifndef IVMQ_TESTS_PROCESS_SERVER_QEMU_QEMU_DEVICE_H_
 #define IVMQ_TESTS_PROCESS_SERVER_QEMU_QEMU_DEVICE_H_
 
@@ -22,7 +23,8 @@ class QemuDevice {
   QemuDevice(const QemuDevice&) = delete;
   QemuDevice& operator=(const QemuDevice&) = delete;
 
-  // Waits until the device is there, and maps its registers. False, with a failure, if QEMU ends instead.
+  // Waits until the device is there, and maps its registers. False, with a failure, if QEMU ends
+  // instead.
   bool Attach();
   // The device's id, as a guest sees it. REQUIRES: attached, as for the next one.
   [[nodiscard]] std::uint16_t ReadIvposition();

@@ -1,11 +1,12 @@
 // ivmqd with real QEMUs.
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <deque>
 #include <string>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include "qemu_device.h"
 #include "raw_client.h"

@@ -1,4 +1,6 @@
 // ring, wait and ls --vectors, with ivmqd and with a server that knows nothing of ivmq.
+#include <unistd.h>
+
 #include <csignal>
 #include <cstdint>
 #include <string>
@@ -100,7 +102,9 @@ TEST_F(DoorbellsTest, VectorsOfEachClientAreListed) {
   ASSERT_EQ(list["clients"].size(), 2U);
   for (const auto& client : list["clients"]) {
     EXPECT_EQ(client["vectors"], 3);
-    if (client["id"] != list["own_id"]) EXPECT_EQ(client["peers"][0], "bob");
+    if (client["id"] != list["own_id"]) {
+      EXPECT_EQ(client["peers"][0], "bob");
+    }
   }
   EXPECT_THAT(RunTool({"ls", unix_, "--vectors"}).out, AllOf(HasSubstr("0-2"), HasSubstr("bob")));
 }

@@ -1,14 +1,15 @@
 // Carving rings from the arena and taking them back.
 #include "ivmq/arena.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
 #include "ivmq/peer_table.h"
+
 #include "support/arena_check.h"
 #include "support/random.h"
 #include "support/shared_memory.h"

@@ -1,6 +1,4 @@
 // Every byte that peers look at while they talk, overwritten one at a time.
-#include <gtest/gtest.h>
-
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -8,7 +6,10 @@
 #include <string>
 #include <vector>
 
+#include <gtest/gtest.h>
+
 #include "ivmq/node.h"
+
 #include "support/node_pair.h"
 
 namespace ivmq {
@@ -44,12 +45,10 @@ class HostileBytesTest : public ::testing::Test {
     bool a_heard = false;
     bool b_heard = false;
     for (int i = 0; i < 3; ++i) {
-      (void)a_->Poll([&](const Message& message) {
-        a_heard = testing::AsText(message.payload) == "to a";
-      });
-      (void)b_->Poll([&](const Message& message) {
-        b_heard = testing::AsText(message.payload) == "to b";
-      });
+      (void)a_->Poll(
+          [&](const Message& message) { a_heard = testing::AsText(message.payload) == "to a"; });
+      (void)b_->Poll(
+          [&](const Message& message) { b_heard = testing::AsText(message.payload) == "to b"; });
     }
     return a_heard && b_heard;
   }
@@ -113,10 +112,10 @@ TEST_F(HostileBytesTest, OfTheDirectoryAndTheOwners) {
 TEST_F(HostileBytesTest, OfRingHeaders) {
   const Geometry& g = hub_.region().geometry();
   ASSERT_TRUE(Exchange());
-  for (const auto& [to, from] : {std::pair{a_->id().slot, b_->id().slot},
-                                 std::pair{b_->id().slot, a_->id().slot}}) {
-    const auto cell = layout::Cell::FromWord(
-        hub_.region().cell(hub_.region().CellIndex(to, from)).load());
+  for (const auto& [to, from] :
+       {std::pair{a_->id().slot, b_->id().slot}, std::pair{b_->id().slot, a_->id().slot}}) {
+    const auto cell =
+        layout::Cell::FromWord(hub_.region().cell(hub_.region().CellIndex(to, from)).load());
     ASSERT_EQ(cell.state, layout::CellState::kLive);
     const std::size_t begin = g.arena_offset + std::uint64_t{cell.first_unit} * g.unit_size;
     Overwrite(begin, begin + 400);

@@ -1,6 +1,5 @@
 // What sending and polling a small message must not do: allocate, or enter the kernel. This program
 // counts all allocations of the thread that asks for it.
-#include <gtest/gtest.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
@@ -15,7 +14,10 @@
 #include <memory>
 #include <new>
 
+#include <gtest/gtest.h>
+
 #include "ivmq/node.h"
+
 #include "support/child.h"
 #include "support/node_pair.h"
 

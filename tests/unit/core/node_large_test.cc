@@ -1,7 +1,4 @@
 // Messages larger than a record.
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -10,7 +7,11 @@
 #include <thread>
 #include <vector>
 
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
 #include "ivmq/node.h"
+
 #include "support/node_pair.h"
 
 namespace ivmq {
@@ -131,7 +132,8 @@ TEST_F(NodeLargeTest, ALargeMessageDoesNotStartInAFullRing) {
   EXPECT_EQ(a->Send(b->id(), testing::Pattern(kMiB, 1), {.when_full = WhenFull::kDrop}),
             SendResult::kDropped);
   std::size_t received = 0;
-  EXPECT_TRUE(PollUntil(*b, [&](const Message&) { ++received; }, [&] { return received == small; }));
+  EXPECT_TRUE(PollUntil(
+      *b, [&](const Message&) { ++received; }, [&] { return received == small; }));
   EXPECT_EQ(b->counter(Counter::kFragmentsReceived), 0U);
 }
 
@@ -143,9 +145,8 @@ TEST_F(NodeLargeTest, AMessageGivenUpMidwayDoesNotBlockOtherSenders) {
   ASSERT_EQ(a->Send(b->id(), testing::Pattern(kMiB, 1),
                     {.when_full = WhenFull::kWait, .timeout = milliseconds(1)}),
             SendResult::kTimedOut);
-  std::thread sender([&] {
-    EXPECT_EQ(c->Send(b->id(), testing::Pattern(kMiB, 2), kWait), SendResult::kOk);
-  });
+  std::thread sender(
+      [&] { EXPECT_EQ(c->Send(b->id(), testing::Pattern(kMiB, 2), kWait), SendResult::kOk); });
   bool received = false;
   EXPECT_TRUE(PollUntil(
       *b,
@@ -180,9 +181,8 @@ TEST_F(NodeLargeTest, ASenderThatLeavesMidwayIsReportedAndItsMemoryIsFree) {
   EXPECT_TRUE(PollUntil(*b, kIgnore, [&] { return reports > 0; }));
   EXPECT_EQ(b->counter(Counter::kAssembliesLost), 1U);
   auto c = OpenNode(hub_, 2, {.name = "c"});
-  std::thread sender([&] {
-    EXPECT_EQ(c->Send(b->id(), testing::Pattern(kMiB, 2), kWait), SendResult::kOk);
-  });
+  std::thread sender(
+      [&] { EXPECT_EQ(c->Send(b->id(), testing::Pattern(kMiB, 2), kWait), SendResult::kOk); });
   EXPECT_EQ(testing::ReceiveTexts(*b, 1)[0].size(), kMiB);
   sender.join();
 }

@@ -1,8 +1,6 @@
 // Nodes that talk within one process.
 #include "ivmq/node.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -18,6 +16,9 @@
 #include <thread>
 #include <vector>
 
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
 #include "support/node_pair.h"
 
 namespace ivmq {
@@ -27,12 +28,12 @@ using layout::Counter;
 using layout::FrameKind;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using testing::Hub;
 using testing::OpenNode;
 using testing::PollUntil;
 using testing::ReceiveTexts;
-using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 
 constexpr std::uint64_t kMiB = 1024 * 1024;
 const SendOptions kWait{.when_full = WhenFull::kWait, .timeout = testing::kPatience};
@@ -154,8 +155,8 @@ TEST_F(NodeTest, SizesBeyondTheLimitAreRefusedAtBothEnds) {
 
   // What `a` may send and `strict` does not take: dropped, counted, and the rest arrives.
   for (const std::uint64_t size : {1001U, 200000U}) {
-    const std::uint64_t before = strict->counter(Counter::kDropped) +
-                                 strict->counter(Counter::kAssembliesLost);
+    const std::uint64_t before =
+        strict->counter(Counter::kDropped) + strict->counter(Counter::kAssembliesLost);
     std::thread sender([&] {
       EXPECT_EQ(a->Send(strict->id(), std::span(bytes).first(size), kWait), SendResult::kOk);
       EXPECT_EQ(a->Send(strict->id(), "after", kWait), SendResult::kOk);
@@ -375,7 +376,8 @@ TEST_F(NodeTest, RingsAndSlotOfAPeerThatLeftAreReclaimed) {
     EXPECT_EQ(arena.Stats().rings, 2U);
     b.reset();
     EXPECT_TRUE(PollUntil(*a, kIgnore, [&] {
-      return arena.Stats().units_free == all && PeerTable(hub_.region()).Snapshot().peers.size() == 1;
+      return arena.Stats().units_free == all &&
+             PeerTable(hub_.region()).Snapshot().peers.size() == 1;
     }));
   }
 }
@@ -673,8 +675,7 @@ TEST_F(NodeTest, CountersAreSeenByOthers) {
   EXPECT_EQ(a->counter(Counter::kBytesSent), 15U);
   EXPECT_TRUE(PollUntil(*b, kIgnore, [&] {
     const Result<PeerInfo> info = b->Lookup("a");
-    return info.ok() &&
-           info->counters[static_cast<std::size_t>(Counter::kMessagesSent)] == 5 &&
+    return info.ok() && info->counters[static_cast<std::size_t>(Counter::kMessagesSent)] == 5 &&
            info->counters[static_cast<std::size_t>(Counter::kUnhandled)] == 3;
   }));
 }

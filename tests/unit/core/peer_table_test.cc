@@ -1,14 +1,15 @@
 // Names and slots, one process; the races are in tests/process/core.
 #include "ivmq/peer_table.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
 #include "ivmq/arena.h"
+
 #include "support/arena_check.h"
 #include "support/eventfd_transport.h"
 #include "support/random.h"
@@ -19,8 +20,8 @@ namespace {
 using layout::Life;
 using layout::PeerState;
 using testing::EventfdTransport;
-using testing::Hub;
 using ::testing::HasSubstr;
+using testing::Hub;
 
 constexpr std::uint64_t kMiB = 1024 * 1024;
 constexpr BootId kBoot = {0x1111, 0x2222};
@@ -138,11 +139,19 @@ TEST_F(PeerTableTest, ForgetEndsADurableNameThatIsAway) {
 }
 
 TEST_F(PeerTableTest, BadNamesAreRefused) {
-  const std::vector<std::string> bad = {
-      "", std::string(64, 'x'), std::string(1000, 'x'), "a\nb", std::string("a\0b", 3), "\x1b[31m",
-      "a\x7f", "\t", "\xff\xfe", "a\xc3"};
+  const std::vector<std::string> bad = {"",
+                                        std::string(64, 'x'),
+                                        std::string(1000, 'x'),
+                                        "a\nb",
+                                        std::string("a\0b", 3),
+                                        "\x1b[31m",
+                                        "a\x7f",
+                                        "\t",
+                                        "\xff\xfe",
+                                        "a\xc3"};
   for (const std::string& name : bad) {
-    EXPECT_EQ(CheckName(name).code(), StatusCode::kInvalidArgument) << ::testing::PrintToString(name);
+    EXPECT_EQ(CheckName(name).code(), StatusCode::kInvalidArgument)
+        << ::testing::PrintToString(name);
     EXPECT_EQ(table_.Claim(Request(name), transport_).status().code(),
               StatusCode::kInvalidArgument);
   }
@@ -150,8 +159,9 @@ TEST_F(PeerTableTest, BadNamesAreRefused) {
 }
 
 TEST_F(PeerTableTest, GoodNamesAreKeptToTheByte) {
-  for (const std::string& name : {std::string("a"), std::string(63, 'x'), std::string("vm-1.host_2"),
-                                  std::string("\xc3\xa4\xe4\xb8\xad")}) {
+  for (const std::string& name :
+       {std::string("a"), std::string(63, 'x'), std::string("vm-1.host_2"),
+        std::string("\xc3\xa4\xe4\xb8\xad")}) {
     EXPECT_TRUE(CheckName(name).ok()) << name;
     const Result<ClaimedSlot> claimed = table_.Claim(Request(name), transport_);
     ASSERT_TRUE(claimed.ok()) << claimed.status().ToString();
@@ -264,7 +274,8 @@ TEST_F(PeerTableTest, ARefusedClaimLeavesNoLockAndNoSlot) {
   }
 }
 
-// Somebody outside the table may hold a byte of the lock file: a copy of a descriptor in a child, say.
+// Somebody outside the table may hold a byte of the lock file: a copy of a descriptor in a child,
+// say.
 TEST_F(PeerTableTest, ASlotWhoseLockIsBusyIsPassedOver) {
   EventfdTransport squatter(hub_, 1);
   EventfdTransport transport(hub_, 2);

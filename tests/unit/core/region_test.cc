@@ -1,15 +1,15 @@
 // The layout manager: planning, formatting, attaching.
 #include "ivmq/region.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <cstring>
 #include <string>
 #include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include "support/header_crc.h"
 #include "support/random.h"
@@ -275,8 +275,8 @@ TEST_F(AttachTest, ATruncatedRegionIsRefusedWithBothSizes) {
     EXPECT_THAT(region.status().message(), HasSubstr(std::to_string(size)));
     EXPECT_THAT(region.status().message(), HasSubstr(std::to_string(kMiB)));
   }
-  for (const std::uint64_t size : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{128},
-                                   std::uint64_t{4095}}) {
+  for (const std::uint64_t size :
+       {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{128}, std::uint64_t{4095}}) {
     const Result<Region> region = Region::Attach(bytes().first(size));
     ASSERT_FALSE(region.ok()) << size;
     EXPECT_EQ(region.status().code(), StatusCode::kOutOfRange);
@@ -299,7 +299,7 @@ TEST_F(AttachTest, EveryChangeOfEveryImmutableByteIsRefusedAndExplained) {
       bytes()[at] = good ^ static_cast<std::byte>(flip);
       const Result<Region> region = Region::Attach(bytes());
       ASSERT_FALSE(region.ok()) << "byte " << at << " ^ " << flip;
-      const std::string expected = at < 8                ? "not an ivmq region"
+      const std::string expected = at < 8                 ? "not an ivmq region"
                                    : at == 10 || at == 11 ? "version"
                                                           : "CRC32C";
       ASSERT_THAT(region.status().message(), HasSubstr(expected)) << "byte " << at << " ^ " << flip;
@@ -341,7 +341,8 @@ TEST_F(AttachTest, AFieldOutOfBoundsIsRefusedEvenWithAFittingCrc) {
     std::uint64_t good = 0;
     std::memcpy(&good, bytes().data() + field.offset, field.size);
     const std::uint64_t all_ones = field.size == 4 ? 0xffffffff : ~std::uint64_t{0};
-    for (const std::uint64_t bad : {all_ones, all_ones - 4095, all_ones / 2 + 1, good + 1, good | 1}) {
+    for (const std::uint64_t bad :
+         {all_ones, all_ones - 4095, all_ones / 2 + 1, good + 1, good | 1}) {
       if (bad == good) continue;
       std::memcpy(bytes().data() + field.offset, &bad, field.size);
       testing::RepairHeaderCrc(bytes());
@@ -366,7 +367,8 @@ TEST_F(AttachTest, AFieldOutOfBoundsIsRefusedEvenWithAFittingCrc) {
 
 TEST_F(AttachTest, AnyGeometryThatIsAcceptedLiesInside) {
   testing::Random random(testing::TestSeed());
-  const std::vector<std::byte> good(bytes().begin(), bytes().begin() + layout::kHeaderImmutableBytes);
+  const std::vector<std::byte> good(bytes().begin(),
+                                    bytes().begin() + layout::kHeaderImmutableBytes);
   unsigned accepted = 0;
   for (int round = 0; round < 100000; ++round) {
     std::copy(good.begin(), good.end(), bytes().begin());

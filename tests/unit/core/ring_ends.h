@@ -2,15 +2,16 @@
 #ifndef IVMQ_TESTS_UNIT_CORE_RING_ENDS_H_
 #define IVMQ_TESTS_UNIT_CORE_RING_ENDS_H_
 
-#include <gtest/gtest.h>
-
 #include <cstdint>
 #include <cstdlib>
 #include <span>
 #include <utility>
 #include <vector>
 
+#include <gtest/gtest.h>
+
 #include "ivmq/ring.h"
+
 #include "support/random.h"
 
 namespace ivmq::testing {

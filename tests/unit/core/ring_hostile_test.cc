@@ -1,12 +1,12 @@
-// A ring whose words were written by somebody who does not keep to the rules. The memory lies between
-// two forbidden pages, so an access out of bounds ends the test.
-#include <gtest/gtest.h>
-
+// A ring whose words were written by somebody who does not keep to the rules. The memory lies
+// between two forbidden pages, so an access out of bounds ends the test.
 #include <array>
 #include <cstdint>
 #include <cstring>
 #include <span>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include "ring_ends.h"
 #include "support/random.h"
@@ -43,9 +43,19 @@ class Reader {
 
 // Values that bring out mistakes, and random ones.
 std::vector<std::uint64_t> BadWords(Random& random, std::uint64_t near) {
-  std::vector<std::uint64_t> words = {0, 1, 7, 8, kCapacity - 1, kCapacity, kCapacity + 8, kMaxPayload + 1,
-                                      ~std::uint64_t{0}, ~std::uint64_t{0} - 7, ~std::uint64_t{7},
-                                      ~std::uint64_t{0} - kCapacity + 1, std::uint64_t{1} << 63,
+  std::vector<std::uint64_t> words = {0,
+                                      1,
+                                      7,
+                                      8,
+                                      kCapacity - 1,
+                                      kCapacity,
+                                      kCapacity + 8,
+                                      kMaxPayload + 1,
+                                      ~std::uint64_t{0},
+                                      ~std::uint64_t{0} - 7,
+                                      ~std::uint64_t{7},
+                                      ~std::uint64_t{0} - kCapacity + 1,
+                                      std::uint64_t{1} << 63,
                                       std::uint64_t{1} << 35};
   for (unsigned bit = 0; bit < 64; ++bit) words.push_back(near ^ std::uint64_t{1} << bit);
   for (int i = 0; i < 64; ++i) {
@@ -73,7 +83,8 @@ TEST(RingHostileTest, EveryUnknownKindIsCorruption) {
     RingEnds ends(ring.view);
     ASSERT_EQ(ends.Send(100, 1), ClaimResult::kOk);
     ring.view.CommitWordAt(0).store(
-        layout::CommitWord(8, static_cast<layout::RecordKind>(kind), 100) - (std::uint64_t{1} << 32));
+        layout::CommitWord(8, static_cast<layout::RecordKind>(kind), 100) -
+        (std::uint64_t{1} << 32));
     const PeekResult expected = kind == 1   ? PeekResult::kRecord
                                 : kind == 3 ? PeekResult::kClosed
                                             : PeekResult::kCorrupt;
@@ -85,12 +96,12 @@ TEST(RingHostileTest, ALengthBeyondTheLargestPayloadIsCorruption) {
   TestRing ring;
   for (std::uint64_t offset = 0; offset < kCapacity; offset += 1016) {
     const std::uint64_t room = kCapacity - offset;
-    for (const std::uint64_t length : {kMaxPayload + 1, kCapacity - 8, kCapacity, room - 7, room,
-                                       std::uint64_t{0x0fffffff}}) {
+    for (const std::uint64_t length :
+         {kMaxPayload + 1, kCapacity - 8, kCapacity, room - 7, room, std::uint64_t{0x0fffffff}}) {
       if (length <= kMaxPayload && layout::RecordSize(length) <= room) continue;
       RingEnds ends(ring.view, offset);
-      ring.view.CommitWordAt(offset).store(layout::CommitWord(
-          offset, layout::RecordKind::kData, static_cast<std::uint32_t>(length)));
+      ring.view.CommitWordAt(offset).store(layout::CommitWord(offset, layout::RecordKind::kData,
+                                                              static_cast<std::uint32_t>(length)));
       EXPECT_EQ(ends.Peek(), PeekResult::kCorrupt) << "offset " << offset << ", length " << length;
     }
   }
@@ -124,7 +135,8 @@ TEST(RingHostileTest, APadOfTheWholeRingIsCorruption) {
 TEST(RingHostileTest, EveryFlippedBitOfACommitWordIsReportedOrStaysInBounds) {
   TestRing ring;
   Reader reader(ring);
-  for (const std::uint64_t offset : {std::uint64_t{0}, kCapacity - 48, kCapacity - 8, kCapacity / 2}) {
+  for (const std::uint64_t offset :
+       {std::uint64_t{0}, kCapacity - 48, kCapacity - 8, kCapacity / 2}) {
     for (const std::uint64_t victim : {0U, 1U, 2U}) {
       for (unsigned bit = 0; bit < 64; ++bit) {
         RingEnds ends(ring.view, kCapacity + offset);
@@ -227,8 +239,9 @@ TEST(RingHostileTest, RecoverOverArbitraryRecordsEndsAndStaysInBounds) {
     auto* words = reinterpret_cast<std::uint64_t*>(ring.view.data);
     for (std::uint64_t at = 0; at < kCapacity; at += 8) {
       const std::uint64_t here = position + ((at - position) & (kCapacity - 1));
-      words[at / 8] = layout::CommitWord(here, static_cast<layout::RecordKind>(1 + Below(random, 2)),
-                                         static_cast<std::uint32_t>(Below(random, 64)));
+      words[at / 8] =
+          layout::CommitWord(here, static_cast<layout::RecordKind>(1 + Below(random, 2)),
+                             static_cast<std::uint32_t>(Below(random, 64)));
     }
     Result<Producer> producer = Producer::Recover(ring.view);
     if (!producer.ok()) {
@@ -243,9 +256,10 @@ TEST(RingHostileTest, OpenRefusesWordsThatContradictEachOther) {
     std::uint64_t released, acked, delivered;
   };
   const std::uint64_t p = 4 * kCapacity;
-  for (const Case& c : {Case{p + 8, p, p}, Case{p, p + 8, p}, Case{p, p, p - 8}, Case{p, p, p + kCapacity + 8},
-                        Case{p - kCapacity - 8, p, p}, Case{p, p + 4, p + 8}, Case{p + 1, p + 8, p + 8},
-                        Case{0, ~std::uint64_t{7}, ~std::uint64_t{7}}}) {
+  for (const Case& c :
+       {Case{p + 8, p, p}, Case{p, p + 8, p}, Case{p, p, p - 8}, Case{p, p, p + kCapacity + 8},
+        Case{p - kCapacity - 8, p, p}, Case{p, p + 4, p + 8}, Case{p + 1, p + 8, p + 8},
+        Case{0, ~std::uint64_t{7}, ~std::uint64_t{7}}}) {
     ring.header().released.store(c.released);
     ring.header().acked.store(c.acked);
     ring.header().delivered.store(c.delivered);

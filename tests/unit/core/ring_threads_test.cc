@@ -1,5 +1,4 @@
 // One thread at each end of a ring, both sleeping on eventfds by the protocol of wake.h.
-#include <gtest/gtest.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/eventfd.h>
@@ -8,6 +7,8 @@
 #include <cstdint>
 #include <span>
 #include <thread>
+
+#include <gtest/gtest.h>
 
 #include "support/random.h"
 #include "support/shared_memory.h"

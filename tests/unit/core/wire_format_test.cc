@@ -1,6 +1,4 @@
 // layout.h, docs/wire-format.md and a golden dump of a region agree with each other.
-#include <gtest/gtest.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -14,11 +12,14 @@
 #include <utility>
 #include <vector>
 
+#include <gtest/gtest.h>
+
 #include "ivmq/arena.h"
 #include "ivmq/layout.h"
 #include "ivmq/peer_table.h"
 #include "ivmq/region.h"
 #include "ivmq/ring.h"
+
 #include "support/eventfd_transport.h"
 #include "support/header_crc.h"
 #include "support/random.h"
@@ -98,31 +99,59 @@ void ExpectTable(const std::string& name, std::size_t size, const std::vector<Fi
 
 TEST(WireFormatTest, TheDocumentDescribesTheHeader) {
   ExpectTable("Header", sizeof(Header),
-              {FIELD(Header, magic), FIELD(Header, version), FIELD(Header, crc),
-               FIELD(Header, region_size), FIELD(Header, features_required),
-               FIELD(Header, features_optional), FIELD(Header, region_id),
-               FIELD(Header, max_peers), FIELD(Header, peer_stride),
-               FIELD(Header, peer_table_offset), FIELD(Header, directory_offset),
-               FIELD(Header, owners_offset), FIELD(Header, arena_offset), FIELD(Header, unit_size),
-               FIELD(Header, unit_count), FIELD(Header, small_unit_first),
-               FIELD(Header, ring_capacity), FIELD(Header, ring_capacity_small),
-               FIELD(Header, reserved0), FIELD(Header, formatted_at), FIELD(Header, reserved1),
-               FIELD(Header, server_epoch), FIELD(Header, server_pid),
-               FIELD(Header, server_vectors), FIELD(Header, pad0),
-               FIELD(Header, peers_generation), FIELD(Header, pad1)});
+              {FIELD(Header, magic),
+               FIELD(Header, version),
+               FIELD(Header, crc),
+               FIELD(Header, region_size),
+               FIELD(Header, features_required),
+               FIELD(Header, features_optional),
+               FIELD(Header, region_id),
+               FIELD(Header, max_peers),
+               FIELD(Header, peer_stride),
+               FIELD(Header, peer_table_offset),
+               FIELD(Header, directory_offset),
+               FIELD(Header, owners_offset),
+               FIELD(Header, arena_offset),
+               FIELD(Header, unit_size),
+               FIELD(Header, unit_count),
+               FIELD(Header, small_unit_first),
+               FIELD(Header, ring_capacity),
+               FIELD(Header, ring_capacity_small),
+               FIELD(Header, reserved0),
+               FIELD(Header, formatted_at),
+               FIELD(Header, reserved1),
+               FIELD(Header, server_epoch),
+               FIELD(Header, server_pid),
+               FIELD(Header, server_vectors),
+               FIELD(Header, pad0),
+               FIELD(Header, peers_generation),
+               FIELD(Header, pad1)});
   EXPECT_EQ(layout::kHeaderImmutableBytes, 128U);
 }
 
 TEST(WireFormatTest, TheDocumentDescribesThePeerSlot) {
   ExpectTable("PeerSlot", sizeof(PeerSlot),
-              {FIELD(PeerSlot, life), FIELD(PeerSlot, boot_id), FIELD(PeerSlot, lock_domain),
-               FIELD(PeerSlot, pid), FIELD(PeerSlot, vector), FIELD(PeerSlot, claimed_at),
-               FIELD(PeerSlot, name_incarnation), FIELD(PeerSlot, reserved0),
-               FIELD(PeerSlot, reserved1), FIELD(PeerSlot, name), FIELD(PeerSlot, heartbeat),
-               FIELD(PeerSlot, pad0), FIELD(PeerSlot, armed), FIELD(PeerSlot, pad1),
-               FIELD(PeerSlot, inbound_changes), FIELD(PeerSlot, pad2), FIELD(PeerSlot, counters),
-               FIELD(PeerSlot, services_sequence), FIELD(PeerSlot, services_bytes),
-               FIELD(PeerSlot, services_count), FIELD(PeerSlot, services_text)});
+              {FIELD(PeerSlot, life),
+               FIELD(PeerSlot, boot_id),
+               FIELD(PeerSlot, lock_domain),
+               FIELD(PeerSlot, pid),
+               FIELD(PeerSlot, vector),
+               FIELD(PeerSlot, claimed_at),
+               FIELD(PeerSlot, name_incarnation),
+               FIELD(PeerSlot, reserved0),
+               FIELD(PeerSlot, reserved1),
+               FIELD(PeerSlot, name),
+               FIELD(PeerSlot, heartbeat),
+               FIELD(PeerSlot, pad0),
+               FIELD(PeerSlot, armed),
+               FIELD(PeerSlot, pad1),
+               FIELD(PeerSlot, inbound_changes),
+               FIELD(PeerSlot, pad2),
+               FIELD(PeerSlot, counters),
+               FIELD(PeerSlot, services_sequence),
+               FIELD(PeerSlot, services_bytes),
+               FIELD(PeerSlot, services_count),
+               FIELD(PeerSlot, services_text)});
 }
 
 TEST(WireFormatTest, TheDocumentDescribesTheRingHeader) {
@@ -131,14 +160,14 @@ TEST(WireFormatTest, TheDocumentDescribesTheRingHeader) {
                FIELD(RingHeader, generation), FIELD(RingHeader, producer_incarnation),
                FIELD(RingHeader, consumer_incarnation), FIELD(RingHeader, pad0),
                FIELD(RingHeader, delivered), FIELD(RingHeader, acked), FIELD(RingHeader, pad1),
-               FIELD(RingHeader, released), FIELD(RingHeader, pad2),
-               FIELD(RingHeader, space_armed), FIELD(RingHeader, pad3)});
+               FIELD(RingHeader, released), FIELD(RingHeader, pad2), FIELD(RingHeader, space_armed),
+               FIELD(RingHeader, pad3)});
 }
 
 TEST(WireFormatTest, TheDocumentDescribesFrames) {
-  ExpectTable("Frame", sizeof(Frame),
-              {FIELD(Frame, kind), FIELD(Frame, flags), FIELD(Frame, name_bytes),
-               FIELD(Frame, type)});
+  ExpectTable(
+      "Frame", sizeof(Frame),
+      {FIELD(Frame, kind), FIELD(Frame, flags), FIELD(Frame, name_bytes), FIELD(Frame, type)});
   ExpectTable("FragmentHeader", sizeof(FragmentHeader),
               {FIELD(FragmentHeader, total), FIELD(FragmentHeader, offset)});
 }
@@ -305,8 +334,8 @@ class ExampleRegion {
   testing::Hub hub_;
 };
 
-// Lines "offset  bytes  comment": eight hex digits, two blanks, up to 16 pairs of digits, and after two
-// more blanks anything. Other lines are comments.
+// Lines "offset  bytes  comment": eight hex digits, two blanks, up to 16 pairs of digits, and after
+// two more blanks anything. Other lines are comments.
 std::map<std::size_t, std::byte> ParseHex(const std::string& text) {
   std::map<std::size_t, std::byte> bytes;
   std::istringstream lines(text);
@@ -347,9 +376,10 @@ TEST(WireFormatTest, AFormattedRegionWithPeersARingAndRecordsIsTheGoldenOne) {
     const std::byte expected = found == golden.end() ? std::byte{0} : found->second;
     if (example.bytes()[at] != expected) ++differences;
   }
-  EXPECT_EQ(differences, 0U) << "The format has changed. If that is meant, it needs another version; "
-                                "the region is now:\n"
-                             << ToHex(example.bytes());
+  EXPECT_EQ(differences, 0U)
+      << "The format has changed. If that is meant, it needs another version; "
+         "the region is now:\n"
+      << ToHex(example.bytes());
 }
 
 TEST(WireFormatTest, TheDocumentsExampleIsTheGoldenRegion) {

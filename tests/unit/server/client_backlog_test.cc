@@ -1,14 +1,14 @@
 #include "src/server/client_backlog.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <random>
 #include <set>
 #include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 namespace ivmq::server {
 namespace {
@@ -35,12 +35,12 @@ void Take(ClientBacklog& backlog, int count) {
 
 TEST(ClientBacklogTest, GreetsInTheOrderOfTheProtocol) {
   ClientBacklog backlog(3, 2, {1, 2});
-  EXPECT_THAT(TakeAll(backlog),
-              ElementsAre(Message{Kind::kVersion}, Message{Kind::kOwnId, 3},
-                          Message{Kind::kSharedMemory}, Message{Kind::kVector, 1, 0},
-                          Message{Kind::kVector, 1, 1}, Message{Kind::kVector, 2, 0},
-                          Message{Kind::kVector, 2, 1}, Message{Kind::kVector, 3, 0},
-                          Message{Kind::kVector, 3, 1}));
+  EXPECT_THAT(
+      TakeAll(backlog),
+      ElementsAre(Message{Kind::kVersion}, Message{Kind::kOwnId, 3}, Message{Kind::kSharedMemory},
+                  Message{Kind::kVector, 1, 0}, Message{Kind::kVector, 1, 1},
+                  Message{Kind::kVector, 2, 0}, Message{Kind::kVector, 2, 1},
+                  Message{Kind::kVector, 3, 0}, Message{Kind::kVector, 3, 1}));
   EXPECT_EQ(backlog.owed(), 0U);
 }
 
@@ -66,11 +66,11 @@ TEST(ClientBacklogTest, APeerThatGoesBeforeItWasAnnouncedIsNeverMentioned) {
   backlog.Come(3);
   backlog.Gone(2);
   backlog.Gone(7);
-  EXPECT_THAT(TakeAll(backlog),
-              ElementsAre(Message{Kind::kVersion}, Message{Kind::kOwnId, 1},
-                          Message{Kind::kSharedMemory}, Message{Kind::kVector, 1, 0},
-                          Message{Kind::kVector, 1, 1}, Message{Kind::kVector, 3, 0},
-                          Message{Kind::kVector, 3, 1}));
+  EXPECT_THAT(
+      TakeAll(backlog),
+      ElementsAre(Message{Kind::kVersion}, Message{Kind::kOwnId, 1}, Message{Kind::kSharedMemory},
+                  Message{Kind::kVector, 1, 0}, Message{Kind::kVector, 1, 1},
+                  Message{Kind::kVector, 3, 0}, Message{Kind::kVector, 3, 1}));
 }
 
 TEST(ClientBacklogTest, AnEndIsAnnouncedOnceAndBeforeNewPeers) {
@@ -128,8 +128,8 @@ TEST(ClientBacklogTest, WhatIsOwedIsBoundedByIdsHoweverManyPeersComeAndGo) {
   EXPECT_EQ(backlog.owed(), 0U);
 }
 
-// A client that reads whenever it likes, against peers that come and go at random: each message is one
-// that the protocol allows, and in the end it knows exactly the living peers.
+// A client that reads whenever it likes, against peers that come and go at random: each message is
+// one that the protocol allows, and in the end it knows exactly the living peers.
 TEST(ClientBacklogTest, RandomTrafficLeavesAConsistentView) {
   constexpr std::uint32_t kVectors = 3;
   std::mt19937 random(20240);  // NOLINT(bugprone-random-generator-seed): repeatable

@@ -1,12 +1,13 @@
 #include "src/server/id_pool.h"
 
 #include <fcntl.h>
-#include <gtest/gtest.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 
 #include <cerrno>
 #include <cstdint>
+
+#include <gtest/gtest.h>
 
 namespace ivmq::server {
 namespace {

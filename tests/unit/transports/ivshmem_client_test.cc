@@ -10,6 +10,7 @@
 #include <cstring>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -40,12 +41,14 @@ constexpr std::size_t kSize = 1 << 20;
 
 std::vector<UniqueFd> MakeEventfds(int count) {
   std::vector<UniqueFd> fds;
+  fds.reserve(static_cast<std::size_t>(count));
   for (int i = 0; i < count; ++i) fds.push_back(MakeEventfd());
   return fds;
 }
 
 std::vector<int> Raw(const std::vector<UniqueFd>& fds) {
   std::vector<int> raw;
+  raw.reserve(fds.size());
   for (const UniqueFd& fd : fds) raw.push_back(fd.get());
   return raw;
 }
@@ -314,7 +317,7 @@ TEST_P(BadGreetingTest, IsAnErrorWithItsReasonAndLeaksNothing) {
   const std::size_t before = CountDescriptors();
   {
     FakeIvshmemServer server(GetParam().script);
-    const auto client = IvshmemClient::Connect(server.path(), milliseconds(100));
+    const auto client = IvshmemClient::Connect(server.path(), std::chrono::minutes(1));
     ASSERT_FALSE(client.ok());
     EXPECT_EQ(client.status().code(), GetParam().code) << client.status().ToString();
     EXPECT_THAT(client.status().message(), HasSubstr(GetParam().words));
@@ -329,67 +332,84 @@ void SendStart(const Conversation& conversation) {
 
 INSTANTIATE_TEST_SUITE_P(
     , BadGreetingTest,
-    ::testing::Values(
-        BadGreeting{"RefusalByVersion1", [](const Conversation& c) { c.Send(1); },
-                    StatusCode::kFailedPrecondition, "the server refuses this client"},
-        BadGreeting{"OtherVersion", [](const Conversation& c) { c.Send(2); },
-                    StatusCode::kFailedPrecondition, "protocol version 2, not 0"},
-        BadGreeting{"ClosedAtOnce", [](const Conversation& c) { c.Close(); },
-                    StatusCode::kUnavailable, "it sent nothing at all"},
-        BadGreeting{"ClosedWithinAMessage",
-                    [](const Conversation& c) {
-                      c.SendBytes(std::array<std::byte, 5>{});
-                      c.Close();
-                    },
-                    StatusCode::kDataLoss, "within a message"},
-        BadGreeting{"ClosedAfterTheId",
-                    [](const Conversation& c) {
-                      SendStart(c);
-                      c.Close();
-                    },
-                    StatusCode::kUnavailable, "it sent no shared memory"},
-        BadGreeting{"Silent", [](const Conversation&) {}, StatusCode::kDeadlineExceeded,
-                    "it sent nothing at all"},
-        BadGreeting{"SilentAfterTheVersion", [](const Conversation& c) { c.Send(0); },
-                    StatusCode::kDeadlineExceeded, "its version only"},
-        BadGreeting{"NoVectors",
-                    [](const Conversation& c) { c.Greet(3, MakeMemory(kSize).get(), {}); },
-                    StatusCode::kDeadlineExceeded, "does it offer vectors?"},
-        BadGreeting{"VersionWithADescriptor",
-                    [](const Conversation& c) { c.Send(0, MakeEventfd().get()); },
-                    StatusCode::kDataLoss, "with the protocol version"},
-        BadGreeting{"IdWithADescriptor",
-                    [](const Conversation& c) {
-                      c.Send(0);
-                      c.Send(3, MakeEventfd().get());
-                    },
-                    StatusCode::kDataLoss, "with this client's id"},
-        BadGreeting{"IdOutOfRange",
-                    [](const Conversation& c) {
-                      c.Send(0);
-                      c.Send(65536);
-                    },
-                    StatusCode::kDataLoss, "65536, which is no id"},
-        BadGreeting{"SharedMemoryWithoutADescriptor",
-                    [](const Conversation& c) {
-                      SendStart(c);
-                      c.Send(-1);
-                    },
-                    StatusCode::kDataLoss,
-                    "without a file descriptor in place of the shared memory"},
-        BadGreeting{"SecondIdInPlaceOfTheSharedMemory",
-                    [](const Conversation& c) {
-                      SendStart(c);
-                      c.Send(4, MakeEventfd().get());
-                    },
-                    StatusCode::kDataLoss, "in place of the shared memory"},
-        BadGreeting{"OwnVectorThatIsNoEventfd",
-                    [](const Conversation& c) {
-                      const UniqueFd memory = MakeMemory(kSize);
-                      c.Greet(3, memory.get(), {memory.get()});
-                    },
-                    StatusCode::kDataLoss, "no eventfd for peer 3"}),
+    ::testing::Values(BadGreeting{"RefusalByVersion1", [](const Conversation& c) { c.Send(1); },
+                                  StatusCode::kFailedPrecondition,
+                                  "the server refuses this client"},
+                      BadGreeting{"OtherVersion", [](const Conversation& c) { c.Send(2); },
+                                  StatusCode::kFailedPrecondition, "protocol version 2, not 0"},
+                      BadGreeting{"ClosedAtOnce", [](const Conversation& c) { c.Close(); },
+                                  StatusCode::kUnavailable, "it sent nothing at all"},
+                      BadGreeting{"ClosedWithinAMessage",
+                                  [](const Conversation& c) {
+                                    c.SendBytes(std::array<std::byte, 5>{});
+                                    c.Close();
+                                  },
+                                  StatusCode::kDataLoss, "within a message"},
+                      BadGreeting{"ClosedAfterTheId",
+                                  [](const Conversation& c) {
+                                    SendStart(c);
+                                    c.Close();
+                                  },
+                                  StatusCode::kUnavailable, "it sent no shared memory"},
+                      BadGreeting{"VersionWithADescriptor",
+                                  [](const Conversation& c) { c.Send(0, MakeEventfd().get()); },
+                                  StatusCode::kDataLoss, "with the protocol version"},
+                      BadGreeting{"IdWithADescriptor",
+                                  [](const Conversation& c) {
+                                    c.Send(0);
+                                    c.Send(3, MakeEventfd().get());
+                                  },
+                                  StatusCode::kDataLoss, "with this client's id"},
+                      BadGreeting{"IdOutOfRange",
+                                  [](const Conversation& c) {
+                                    c.Send(0);
+                                    c.Send(65536);
+                                  },
+                                  StatusCode::kDataLoss, "65536, which is no id"},
+                      BadGreeting{"SharedMemoryWithoutADescriptor",
+                                  [](const Conversation& c) {
+                                    SendStart(c);
+                                    c.Send(-1);
+                                  },
+                                  StatusCode::kDataLoss,
+                                  "without a file descriptor in place of the shared memory"},
+                      BadGreeting{"SecondIdInPlaceOfTheSharedMemory",
+                                  [](const Conversation& c) {
+                                    SendStart(c);
+                                    c.Send(4, MakeEventfd().get());
+                                  },
+                                  StatusCode::kDataLoss, "in place of the shared memory"},
+                      BadGreeting{"OwnVectorThatIsNoEventfd",
+                                  [](const Conversation& c) {
+                                    const UniqueFd memory = MakeMemory(kSize);
+                                    c.Greet(3, memory.get(), {memory.get()});
+                                  },
+                                  StatusCode::kDataLoss, "no eventfd for peer 3"}),
     [](const auto& test) { return test.param.name; });
+
+// A server that falls silent. How far it came until then is a matter of time, so that the limit
+// grows until it came far enough.
+void ExpectSilence(const std::vector<std::int64_t>& values, std::string_view words) {
+  const UniqueFd memory = MakeMemory(kSize);
+  for (milliseconds limit(10);; limit *= 2) {
+    FakeIvshmemServer server([&](const Conversation& conversation) {
+      for (const std::int64_t value : values) {
+        const int fd = value == ivshmem::kSharedMemory ? memory.get() : -1;
+        (void)ivshmem::SendMessage(conversation.socket(), value, fd);
+      }
+    });
+    const Status status = IvshmemClient::Connect(server.path(), limit).status();
+    ASSERT_EQ(status.code(), StatusCode::kDeadlineExceeded) << status.ToString();
+    if (status.message().find(words) != std::string::npos) return;
+  }
+}
+
+TEST(IvshmemClientGreetingTest, SilentServerIsADeadlineExceededThatSaysHowFarItCame) {
+  ExpectSilence({}, "it sent nothing at all");
+  ExpectSilence({0}, "its version only");
+  ExpectSilence({0, 3}, "it sent no shared memory");
+  ExpectSilence({0, 3, -1}, "does it offer vectors?");
+}
 
 TEST(IvshmemClientGreetingTest, MayComeInPiecesOfOneByte) {
   const UniqueFd memory = MakeMemory(kSize);

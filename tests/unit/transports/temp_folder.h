@@ -31,7 +31,7 @@ class TempFolder {
   }
   // Writes a file and returns its path.
   std::string Write(std::string_view name, std::string_view content) const {
-    const std::string path = *this / name;
+    std::string path = *this / name;
     std::ofstream(path, std::ios::binary) << content;
     return path;
   }

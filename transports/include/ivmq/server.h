@@ -29,18 +29,18 @@ enum class IdPolicy : std::uint8_t {
 enum class LogLevel : std::uint8_t { kDebug, kInfo, kWarning, kError };
 
 struct Options {
-  std::string socket;            // path of the socket; required
-  std::string region = "memfd";  // "memfd", "shm:NAME" or "file:PATH"
+  std::string socket;                            // path of the socket; required
+  std::string region = "memfd";                  // "memfd", "shm:NAME" or "file:PATH"
   std::uint64_t size = std::uint64_t{64} << 20;  // bytes, a power of two
   std::uint32_t vectors = 8;                     // doorbells of a client, 1..64
   std::uint32_t max_peers = layout::kDefaultMaxPeers;
   std::uint32_t ring_size = 0;  // see FormatOptions::ring_capacity
-  // Owner group (name or number; empty: this process's) and permissions of the socket, and of a shm or
-  // file that the server makes.
+  // Owner group (name or number; empty: this process's) and permissions of the socket, and of a shm
+  // or file that the server makes.
   std::string group;
   std::uint32_t mode = 0660;
-  // If not empty, only these users, root and the server's own may connect. If empty, everybody whom the
-  // socket's permissions let through.
+  // If not empty, only these users, root and the server's own may connect. If empty, everybody whom
+  // the socket's permissions let through.
   std::vector<std::uint32_t> allow_uids;
   IdPolicy id_policy = IdPolicy::kLend;
   // SIGTERM and SIGINT end Run(). Create() blocks them in the calling thread for good.
@@ -52,11 +52,12 @@ struct Options {
 // Thread-compatible, except for Stop(). Starts no threads.
 class Server {
  public:
-  // Prepares the region and listens on the socket: clients may connect from now on, and are served by
-  // Run(). Raises this process's soft limit of open files to its hard one.
+  // Prepares the region and listens on the socket: clients may connect from now on, and are served
+  // by Run(). Raises this process's soft limit of open files to its hard one.
   //   INVALID_ARGUMENT     an option is out of range
   //   ALREADY_EXISTS       another server has the socket or the region
-  //   FAILED_PRECONDITION  the file or shm holds something else than a matching region; a file that is no
+  //   FAILED_PRECONDITION  the file or shm holds something else than a matching region; a file that
+  //   is no
   //                        socket stands at the socket's path
   //   RESOURCE_EXHAUSTED   no memory, disk space or huge pages for the region, or no descriptors
   //   PERMISSION_DENIED, NOT_FOUND, ...  what the system says about a path

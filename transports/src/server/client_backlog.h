@@ -1,9 +1,9 @@
-// What one client has still to be told. It is a set of ids, not a queue of messages, so a client that
-// never reads costs as much as there are ids, however many peers come and go meanwhile.
+// What one client has still to be told. It is a set of ids, not a queue of messages, so a client
+// that never reads costs as much as there are ids, however many peers come and go meanwhile.
 //
-// Order: the greeting (version, own id, shared memory, the peers that were there, own vectors), then
-// peers that have gone before peers that have come. An announcement that was begun is finished, unless
-// its peer is announced as gone.
+// Order: the greeting (version, own id, shared memory, the peers that were there, own vectors),
+// then peers that have gone before peers that have come. An announcement that was begun is
+// finished, unless its peer is announced as gone.
 #ifndef IVMQ_TRANSPORTS_SRC_SERVER_CLIENT_BACKLOG_H_
 #define IVMQ_TRANSPORTS_SRC_SERVER_CLIENT_BACKLOG_H_
 

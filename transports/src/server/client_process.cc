@@ -1,6 +1,5 @@
 #include "src/server/client_process.h"
 
-#include <fmt/format.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -11,6 +10,8 @@
 #include <fstream>
 #include <sstream>
 #include <string_view>
+
+#include <fmt/format.h>
 
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77  // Linux 6.5

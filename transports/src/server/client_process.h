@@ -23,8 +23,8 @@ class ClientProcess {
   [[nodiscard]] pid_t pid() const noexcept { return pid_; }
   [[nodiscard]] uid_t uid() const noexcept { return uid_; }
 
-  // Readable when the process has ended. -1: it has ended already, the kernel (before 5.3) cannot tell, or
-  // pidfd_error() is not 0.
+  // Readable when the process has ended. -1: it has ended already, the kernel (before 5.3) cannot
+  // tell, or pidfd_error() is not 0.
   [[nodiscard]] int pidfd() const noexcept { return pidfd_.get(); }
   // The errno if there was no descriptor or no memory for pidfd(), else 0.
   [[nodiscard]] int pidfd_error() const noexcept { return pidfd_error_; }

@@ -52,7 +52,8 @@ Status EventLoop::RunOnce() {
   }
   for (int i = 0; i < ready; ++i) {
     const epoll_event& event = events[static_cast<std::size_t>(i)];
-    const auto found = entries_.find(event.data.u64);
+    const Watch watch = event.data.u64;  // a packed struct: no references into it
+    const auto found = entries_.find(watch);
     if (found == entries_.end()) continue;  // removed by an earlier callback of this round
     const std::shared_ptr<Entry> entry = found->second;
     entry->callback(event.events);

@@ -8,16 +8,17 @@
 #include <unordered_map>
 
 #include "ivmq/status.h"
+
 #include "src/unique_fd.h"
 
 namespace ivmq::server {
 
-// Names one registration. Never given twice, so that an event that was reported before its descriptor
-// was closed cannot reach the next owner of that number.
+// Names one registration. Never given twice, so that an event that was reported before its
+// descriptor was closed cannot reach the next owner of that number.
 using Watch = std::uint64_t;
 
-// Thread-compatible. All members but RunOnce() may be called by callbacks, Remove() of their own watch
-// included.
+// Thread-compatible. All members but RunOnce() may be called by callbacks, Remove() of their own
+// watch included.
 class EventLoop {
  public:
   using Callback = std::function<void(std::uint32_t events)>;

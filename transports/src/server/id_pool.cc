@@ -55,11 +55,12 @@ Result<std::uint16_t> IdPool::Take(const IdSet& held) {
   }
   const std::optional<std::uint16_t> id = Unused(held);
   if (!id) {
-    return Status(StatusCode::kResourceExhausted,
-                  policy_ == IdPolicy::kUnique
-                      ? "all ids have been used, and --id-policy unique uses none twice; start with a "
-                        "new region"
-                      : "all ids are in use, or parked while the process that had them still runs");
+    return Status(
+        StatusCode::kResourceExhausted,
+        policy_ == IdPolicy::kUnique
+            ? "all ids have been used, and --id-policy unique uses none twice; start with a "
+              "new region"
+            : "all ids are in use, or parked while the process that had them still runs");
   }
   Entry entry;
   for (std::uint32_t i = 0; i < vectors_; ++i) {

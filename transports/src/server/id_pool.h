@@ -5,8 +5,8 @@
 //                        \--- Retire() ---> never again
 //
 // An id keeps its eventfds while it is in use, parked or lendable: everybody who knows it may go on
-// ringing it, and nobody needs to be told when it is lent. They are made non-blocking, but that flag is
-// common to all who have them, and a QEMU clears it for a moment when it receives them.
+// ringing it, and nobody needs to be told when it is lent. They are made non-blocking, but that
+// flag is common to all who have them, and a QEMU clears it for a moment when it receives them.
 #ifndef IVMQ_TRANSPORTS_SRC_SERVER_ID_POOL_H_
 #define IVMQ_TRANSPORTS_SRC_SERVER_ID_POOL_H_
 
@@ -19,6 +19,7 @@
 
 #include "ivmq/server.h"
 #include "ivmq/status.h"
+
 #include "src/unique_fd.h"
 
 namespace ivmq::server {
@@ -37,9 +38,9 @@ class IdPool {
   IdPool(std::uint32_t vectors, IdPolicy policy, std::uint16_t first)
       : vectors_(vectors), policy_(policy), first_(first) {}
 
-  // An id for a new client: a lendable one, its eventfds drained, or an unused one with new eventfds.
-  // Never one of `held`: ids that peers of the region have which are no clients of this server.
-  // RESOURCE_EXHAUSTED if there is no id or no descriptor left; nothing has changed then.
+  // An id for a new client: a lendable one, its eventfds drained, or an unused one with new
+  // eventfds. Never one of `held`: ids that peers of the region have which are no clients of this
+  // server. RESOURCE_EXHAUSTED if there is no id or no descriptor left; nothing has changed then.
   Result<std::uint16_t> Take(const IdSet& held);
 
   // Whether Take() would make no new eventfds.

@@ -1,7 +1,6 @@
 #include "src/server/listener.h"
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -11,6 +10,8 @@
 #include <cstring>
 #include <filesystem>
 #include <utility>
+
+#include <fmt/format.h>
 
 #include "src/server/system_error.h"
 
@@ -36,19 +37,21 @@ Status RemoveStale(const std::string& path, const sockaddr_un& address) {
                         "remove it",
                         path)};
   }
-  // A datagram socket asks without being taken for a client: the kernel looks for an owner first and
-  // compares the types afterwards.
+  // A datagram socket asks without being taken for a client: the kernel looks for an owner first
+  // and compares the types afterwards.
   const UniqueFd probe(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!probe.valid()) return SystemError(errno, "socket");
   if (connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0 ||
       errno == EPROTOTYPE || errno == EPERM) {
-    return {StatusCode::kAlreadyExists,
-            fmt::format("--socket {}: a running process has this socket, probably another server; end "
-                        "it first, or give another path",
-                        path)};
+    return {
+        StatusCode::kAlreadyExists,
+        fmt::format("--socket {}: a running process has this socket, probably another server; end "
+                    "it first, or give another path",
+                    path)};
   }
   if (errno != ECONNREFUSED) {
-    return SystemError(errno, fmt::format("--socket {}: cannot tell whether a server has it", path));
+    return SystemError(errno,
+                       fmt::format("--socket {}: cannot tell whether a server has it", path));
   }
   if (unlink(path.c_str()) != 0 && errno != ENOENT) {
     return SystemError(errno, fmt::format("--socket {}: cannot remove a stale socket", path));

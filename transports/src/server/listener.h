@@ -9,6 +9,7 @@
 #include <string>
 
 #include "ivmq/status.h"
+
 #include "src/unique_fd.h"
 
 namespace ivmq::server {
@@ -23,9 +24,9 @@ enum class AcceptOutcome : std::uint8_t {
 // Thread-compatible.
 class Listener {
  public:
-  // Listens at `path`, with these permissions from the first moment at which somebody can connect. Removes
-  // a socket at which nobody listens any more. Waits while another server of the same folder does the
-  // same.
+  // Listens at `path`, with these permissions from the first moment at which somebody can connect.
+  // Removes a socket at which nobody listens any more. Waits while another server of the same
+  // folder does the same.
   //   ALREADY_EXISTS       a living process has a socket there
   //   FAILED_PRECONDITION  something that is no socket is there
   static Result<Listener> Open(const std::string& path, std::optional<gid_t> group, mode_t mode);
@@ -39,13 +40,13 @@ class Listener {
   // Accepts one client, non-blocking.
   AcceptOutcome Accept(UniqueFd* client);
 
-  // After kNoDescriptors: accepts into the descriptor that is kept for this. Nothing: somebody else took
-  // it, or the system as a whole has none. Call RestoreReserve() when the client is closed.
+  // After kNoDescriptors: accepts into the descriptor that is kept for this. Nothing: somebody else
+  // took it, or the system as a whole has none. Call RestoreReserve() when the client is closed.
   [[nodiscard]] UniqueFd AcceptWithReserve();
   void RestoreReserve();
 
-  // Removes the socket from the file system: nobody can connect from now on, and who waits can still be
-  // accepted.
+  // Removes the socket from the file system: nobody can connect from now on, and who waits can
+  // still be accepted.
   void Unlink();
 
  private:

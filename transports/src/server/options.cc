@@ -1,12 +1,13 @@
 #include "src/server/options.h"
 
-#include <fmt/format.h>
 #include <grp.h>
 #include <sys/un.h>
 
 #include <charconv>
 #include <optional>
 #include <string>
+
+#include <fmt/format.h>
 
 #include "src/ivshmem_protocol.h"
 #include "src/region_file.h"
@@ -27,10 +28,11 @@ Result<gid_t> GroupId(const std::string& group) {
   // NOLINTNEXTLINE(concurrency-mt-unsafe): at start, before anything else runs
   const struct group* const entry = getgrnam(group.c_str());
   if (entry == nullptr) {
-    return Status(StatusCode::kNotFound,
-                  fmt::format("--group {}: there is no such group; create it with `groupadd {}`, or "
-                              "give a number",
-                              group, group));
+    return Status(
+        StatusCode::kNotFound,
+        fmt::format("--group {}: there is no such group; create it with `groupadd {}`, or "
+                    "give a number",
+                    group, group));
   }
   return entry->gr_gid;
 }
@@ -60,8 +62,7 @@ Result<CheckedOptions> CheckOptions(const Options& options) {
     }
     const std::optional<Result<std::string>> path = RegionFilePath(address);
     if (!path) {
-      return Invalid(
-          fmt::format("--region {}: use memfd, shm:NAME or file:PATH", options.region));
+      return Invalid(fmt::format("--region {}: use memfd, shm:NAME or file:PATH", options.region));
     }
     if (!path->ok()) return At(fmt::format("--region {}", options.region), path->status());
     checked.region_path = **path;

@@ -1,7 +1,6 @@
 #include "src/server/region_owner.h"
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <linux/magic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -13,6 +12,8 @@
 #include <cerrno>
 #include <string>
 #include <utility>
+
+#include <fmt/format.h>
 
 #include "src/file_lock.h"
 #include "src/region_file.h"
@@ -86,15 +87,16 @@ Status CheckFile(int fd, const struct stat& found, std::uint64_t size) {
   }
   if (found.st_size != 0 && static_cast<std::uint64_t>(found.st_size) != size) {
     return {StatusCode::kFailedPrecondition,
-            fmt::format("it has {} bytes and --size is {}; start with --size {}, or {}", found.st_size,
-                        size, found.st_size, kRemedy)};
+            fmt::format("it has {} bytes and --size is {}; start with --size {}, or {}",
+                        found.st_size, size, found.st_size, kRemedy)};
   }
   struct statfs system {};
   if (fstatfs(fd, &system) == 0 && system.f_type == HUGETLBFS_MAGIC &&
       size % static_cast<std::uint64_t>(system.f_bsize) != 0) {
-    return {StatusCode::kInvalidArgument,
-            fmt::format("its file system has huge pages of {}, and --size {} is no multiple of that",
-                        SizeText(static_cast<std::uint64_t>(system.f_bsize)), SizeText(size))};
+    return {
+        StatusCode::kInvalidArgument,
+        fmt::format("its file system has huge pages of {}, and --size {} is no multiple of that",
+                    SizeText(static_cast<std::uint64_t>(system.f_bsize)), SizeText(size))};
   }
   return {};
 }
@@ -115,7 +117,8 @@ Result<LockedFile> OpenFile(const Options& options, const CheckedOptions& checke
     return SystemError(errno, "opening it");
   }
   if (locked.st_dev != found.st_dev || locked.st_ino != found.st_ino) {
-    return Status(StatusCode::kUnavailable, "it was replaced while the server opened it; try again");
+    return Status(StatusCode::kUnavailable,
+                  "it was replaced while the server opened it; try again");
   }
   switch (TryLockFile(file.lock.get(), kServerLock, 1)) {
     case LockResult::kLocked:
@@ -137,16 +140,18 @@ Result<LockedFile> OpenFile(const Options& options, const CheckedOptions& checke
 Result<Region> Attach(std::span<std::byte> memory, const Options& options) {
   Result<Region> region = Region::Attach(memory);
   if (!region.ok()) {
-    return Status(region.status().code(), fmt::format("{}; {}", region.status().message(), kRemedy));
+    return Status(region.status().code(),
+                  fmt::format("{}; {}", region.status().message(), kRemedy));
   }
   const Geometry& geometry = region->geometry();
   if (geometry.region_size != options.size || geometry.max_peers != options.max_peers ||
       (options.ring_size != 0 && geometry.ring_capacity != options.ring_size)) {
     return Status(
         StatusCode::kFailedPrecondition,
-        fmt::format("it is an ivmq region made with --size {} --max-peers {} --ring-size {}; start with "
-                    "these, or {}",
-                    geometry.region_size, geometry.max_peers, geometry.ring_capacity, kRemedy));
+        fmt::format(
+            "it is an ivmq region made with --size {} --max-peers {} --ring-size {}; start with "
+            "these, or {}",
+            geometry.region_size, geometry.max_peers, geometry.ring_capacity, kRemedy));
   }
   return region;
 }

@@ -1,8 +1,9 @@
 // The region that a server looks after: makes it, or takes it over, and keeps other servers away.
 //
 // memfd   preallocated and sealed: nobody can truncate it under the others.
-// shm     preallocated; but every process that may write it could truncate it, and all others would end by
-// file    SIGBUS. Locked while the server runs; survives the server, and is taken over at a restart.
+// shm     preallocated; but every process that may write it could truncate it, and all others would
+// end by file    SIGBUS. Locked while the server runs; survives the server, and is taken over at a
+// restart.
 #ifndef IVMQ_TRANSPORTS_SRC_SERVER_REGION_OWNER_H_
 #define IVMQ_TRANSPORTS_SRC_SERVER_REGION_OWNER_H_
 
@@ -13,6 +14,7 @@
 #include "ivmq/region.h"
 #include "ivmq/server.h"
 #include "ivmq/status.h"
+
 #include "src/mapping.h"
 #include "src/server/id_pool.h"
 #include "src/server/options.h"
@@ -48,7 +50,8 @@ class RegionOwner {
   RegionOwner(UniqueFd fd, UniqueFd lock, Mapping mapping, const Region& region);
 
   UniqueFd fd_;
-  // The file opened once more: a lock belongs to an open file description, and clients share the first one.
+  // The file opened once more: a lock belongs to an open file description, and clients share the
+  // first one.
   UniqueFd lock_;
   Mapping mapping_;
   Region region_;

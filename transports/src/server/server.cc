@@ -1,6 +1,5 @@
 #include "ivmq/server.h"
 
-#include <fmt/format.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
@@ -19,9 +18,12 @@
 #include <string>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "ivmq/peer_table.h"
 #include "ivmq/region.h"
 #include "ivmq/transport.h"
+
 #include "src/ivshmem_protocol.h"
 #include "src/server/client_backlog.h"
 #include "src/server/client_process.h"
@@ -39,8 +41,8 @@ namespace {
 
 // Descriptors that every process needs beside the doorbells.
 constexpr std::uint64_t kSpareDescriptors = 128;
-// The kernel doubles this; about 85 messages with descriptors fit. What is on its way to a client that
-// does not read counts against the descriptors that this user may have in flight.
+// The kernel doubles this; about 85 messages with descriptors fit. What is on its way to a client
+// that does not read counts against the descriptors that this user may have in flight.
 constexpr int kSendBuffer = 32 << 10;
 constexpr int kAcceptsPerEvent = 16;
 // When to try again what no event announces.
@@ -50,9 +52,7 @@ constexpr std::uint32_t kAlways = EPOLLRDHUP;
 
 struct Client {
   Client(UniqueFd socket_fd, ClientProcess connected, ClientBacklog greeting)
-      : socket(std::move(socket_fd)),
-        process(std::move(connected)),
-        backlog(std::move(greeting)) {}
+      : socket(std::move(socket_fd)), process(std::move(connected)), backlog(std::move(greeting)) {}
 
   UniqueFd socket;
   ClientProcess process;
@@ -168,11 +168,13 @@ class Server::Impl {
 
   ClientMap clients_;
   std::map<std::uint16_t, Departed> departed_;
-  std::set<std::uint16_t> ending_;  // clients whose end was noticed; ended when no list is being walked
-  std::set<std::uint16_t> retry_;   // clients whose next message the kernel refuses for now
+  std::set<std::uint16_t>
+      ending_;  // clients whose end was noticed; ended when no list is being walked
+  std::set<std::uint16_t> retry_;  // clients whose next message the kernel refuses for now
 };
 
-// ---- Start and end --------------------------------------------------------------------------------
+// ---- Start and end
+// --------------------------------------------------------------------------------
 
 Status Server::Impl::WatchSignals() {
   sigset_t set;
@@ -218,9 +220,10 @@ Status Server::Impl::Start() {
 
   const layout::Header& header = region_.region().header();
   Log(LogLevel::kInfo,
-      "serving {}: region {} of {}, {} vectors, up to {} peers, ids are {}, epoch {}", options_.socket,
-      options_.region, SizeText(options_.size), options_.vectors, options_.max_peers,
-      options_.id_policy == IdPolicy::kLend ? "lent" : "unique", header.server_epoch.load());
+      "serving {}: region {} of {}, {} vectors, up to {} peers, ids are {}, epoch {}",
+      options_.socket, options_.region, SizeText(options_.size), options_.vectors,
+      options_.max_peers, options_.id_policy == IdPolicy::kLend ? "lent" : "unique",
+      header.server_epoch.load());
   if ((options_.mode & 02) != 0) {
     Log(LogLevel::kWarning, "mode {:04o}: every user of this machine may connect", options_.mode);
   }
@@ -257,7 +260,8 @@ void Server::Impl::RefuseWaiting() {
   }
 }
 
-// ---- New clients ----------------------------------------------------------------------------------
+// ---- New clients
+// ----------------------------------------------------------------------------------
 
 void Server::Impl::OnConnection() {
   for (int i = 0; i < kAcceptsPerEvent; ++i) {
@@ -283,9 +287,8 @@ void Server::Impl::OnConnection() {
 }
 
 void Server::Impl::OnNoDescriptors() {
-  const std::string reason = fmt::format(
-      "accept: {}; this server may open {} files, see ulimit -n", ErrnoText(errno),
-      OwnDescriptorLimit());
+  const std::string reason = fmt::format("accept: {}; this server may open {} files, see ulimit -n",
+                                         ErrnoText(errno), OwnDescriptorLimit());
   if (const UniqueFd socket = listener_.AcceptWithReserve(); socket.valid()) {
     Refuse(socket, ClientProcess(socket.get()), reason);
   } else {
@@ -319,19 +322,21 @@ Status Server::Impl::CheckUser(const ClientProcess& process) const {
                       process.uid())};
 }
 
-// A QEMU that runs out of descriptors amid announcements takes them for disconnects and corrupts its heap.
+// A QEMU that runs out of descriptors amid announcements takes them for disconnects and corrupts
+// its heap.
 Status Server::Impl::CheckDescriptors(const IdSet& held, ClientProcess& newcomer) {
   const std::uint64_t ids = ids_.size() + (ids_.CanLend(held) ? 0 : 1);
   const std::uint64_t need = ids * options_.vectors + kSpareDescriptors;
   const auto check = [&](ClientProcess& process) -> Status {
     const std::uint64_t limit = process.DescriptorLimit();
     if (need < limit) return {};
-    return {StatusCode::kResourceExhausted,
-            fmt::format("{} ids with {} vectors and {} to spare need more than {} descriptors, but {} "
-                        "may open {} only; raise its limit (prlimit --pid {} --nofile={}) or start "
-                        "with fewer --vectors",
-                        ids, options_.vectors, kSpareDescriptors, need, process.description(), limit,
-                        process.pid(), std::max<std::uint64_t>(4096, 2 * need))};
+    return {
+        StatusCode::kResourceExhausted,
+        fmt::format("{} ids with {} vectors and {} to spare need more than {} descriptors, but {} "
+                    "may open {} only; raise its limit (prlimit --pid {} --nofile={}) or start "
+                    "with fewer --vectors",
+                    ids, options_.vectors, kSpareDescriptors, need, process.description(), limit,
+                    process.pid(), std::max<std::uint64_t>(4096, 2 * need))};
   };
   if (Status status = check(newcomer); !status.ok()) return status;
   for (auto& [id, client] : clients_) {
@@ -341,16 +346,17 @@ Status Server::Impl::CheckDescriptors(const IdSet& held, ClientProcess& newcomer
   const std::uint64_t own_need = ids * (options_.vectors + 2) + kSpareDescriptors;
   if (const std::uint64_t limit = OwnDescriptorLimit(); own_need >= limit) {
     return {StatusCode::kResourceExhausted,
-            fmt::format("{} ids with {} vectors need more than {} descriptors, and this server may open "
-                        "{} only; start it with a higher limit (ulimit -Hn, LimitNOFILE=) or fewer "
-                        "--vectors",
-                        ids, options_.vectors, own_need, limit)};
+            fmt::format(
+                "{} ids with {} vectors need more than {} descriptors, and this server may open "
+                "{} only; start it with a higher limit (ulimit -Hn, LimitNOFILE=) or fewer "
+                "--vectors",
+                ids, options_.vectors, own_need, limit)};
   }
   return {};
 }
 
-// Whether the kernel passes a descriptor on now. Asked before the first message, since a greeting that was
-// begun cannot be turned into a refusal.
+// Whether the kernel passes a descriptor on now. Asked before the first message, since a greeting
+// that was begun cannot be turned into a refusal.
 Status Server::Impl::CheckInFlight() const {
   std::array<int, 2> pair{};
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair.data()) != 0) {
@@ -412,9 +418,9 @@ void Server::Impl::Admit(UniqueFd socket) {
 
   std::set<std::uint16_t> present;
   for (const auto& [other, client] : clients_) present.insert(other);
-  const auto [entry, inserted] = clients_.try_emplace(
-      id, std::move(socket), std::move(process),
-      ClientBacklog(id, options_.vectors, std::move(present)));
+  const auto [entry, inserted] =
+      clients_.try_emplace(id, std::move(socket), std::move(process),
+                           ClientBacklog(id, options_.vectors, std::move(present)));
   Client& client = entry->second;
   auto watch = loop_.Add(client.socket.get(), EPOLLIN | kAlways,
                          [this, id](std::uint32_t events) { OnClient(id, events); });
@@ -439,7 +445,8 @@ void Server::Impl::Admit(UniqueFd socket) {
   }
 }
 
-// ---- Clients that are there -----------------------------------------------------------------------
+// ---- Clients that are there
+// -----------------------------------------------------------------------
 
 void Server::Impl::OnClient(std::uint16_t id, std::uint32_t events) {
   Client& client = clients_.at(id);
@@ -475,7 +482,8 @@ ivshmem::SendResult Server::Impl::Send(const Client& client,
   return ivshmem::SendMessage(socket, message.id, ids_.eventfd(message.id, message.vector));
 }
 
-// Sends what the client is owed, as far as its socket takes it. Ends nobody: lists may be being walked.
+// Sends what the client is owed, as far as its socket takes it. Ends nobody: lists may be being
+// walked.
 void Server::Impl::Flush(std::uint16_t id, Client& client) {
   bool wants_space = false;
   bool wants_retry = false;
@@ -492,18 +500,19 @@ void Server::Impl::Flush(std::uint16_t id, Client& client) {
   }
   if (wants_space != client.waits_for_space) {
     client.waits_for_space = wants_space;
-    loop_.Modify(client.watch, kAlways | (client.has_spoken ? 0U : EPOLLIN) |
-                                   (wants_space ? EPOLLOUT : 0U));
+    loop_.Modify(client.watch,
+                 kAlways | (client.has_spoken ? 0U : EPOLLIN) | (wants_space ? EPOLLOUT : 0U));
     Log(LogLevel::kDebug, "id {}: {} {}", id, client.process.description(),
-        wants_space ? fmt::format("does not read; {} ids wait to be announced to it",
-                                  client.backlog.owed())
-                    : "reads again, and is up to date");
+        wants_space
+            ? fmt::format("does not read; {} ids wait to be announced to it", client.backlog.owed())
+            : "reads again, and is up to date");
   }
   if (wants_retry) {
     if (retry_.insert(id).second) {
       Log(LogLevel::kWarning,
-          "id {}: {} has to wait: too many descriptors are on their way to clients that do not read", id,
-          client.process.description());
+          "id {}: {} has to wait: too many descriptors are on their way to clients that do not "
+          "read",
+          id, client.process.description());
     }
     RetryLater();
   } else {
@@ -533,7 +542,8 @@ void Server::Impl::OnRetry() {
   EndMarked();
 }
 
-// ---- The end of clients ---------------------------------------------------------------------------
+// ---- The end of clients
+// ---------------------------------------------------------------------------
 
 void Server::Impl::EndMarked() {
   while (!ending_.empty()) {
@@ -602,7 +612,8 @@ void Server::Impl::OnHolderGone(std::uint16_t id) {
   Log(LogLevel::kDebug, "id {} can be lent", id);
 }
 
-// ---- Server ---------------------------------------------------------------------------------------
+// ---- Server
+// ---------------------------------------------------------------------------------------
 
 Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Server::~Server() = default;
@@ -617,10 +628,11 @@ Result<std::unique_ptr<Server>> Server::Create(Options options) {
   Result<RegionOwner> region = RegionOwner::Open(options, *checked);
   if (!region.ok()) return region.status();
   if (options.id_policy == IdPolicy::kUnique && region->HighestId() >= kLastId) {
-    return Status(StatusCode::kFailedPrecondition,
-                  fmt::format("--region {}: a peer in it has id {}, so that no unused id is left for "
-                              "--id-policy unique; use lend, or another region",
-                              options.region, region->HighestId()));
+    return Status(
+        StatusCode::kFailedPrecondition,
+        fmt::format("--region {}: a peer in it has id {}, so that no unused id is left for "
+                    "--id-policy unique; use lend, or another region",
+                    options.region, region->HighestId()));
   }
   Result<Listener> listener =
       Listener::Open(options.socket, checked->group, static_cast<mode_t>(options.mode));

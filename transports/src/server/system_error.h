@@ -6,6 +6,7 @@
 #include <string>
 
 #include "ivmq/status.h"
+
 #include "src/text.h"
 
 namespace ivmq::server {
