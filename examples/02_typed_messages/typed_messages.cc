@@ -1,7 +1,9 @@
-// Two peers exchange protobuf messages: a station reports a temperature, an office answers with advice.
+// Two peers exchange protobuf messages: a station reports a temperature, an office answers with
+// advice.
 #include <iostream>
 
 #include "ivmq/proto.h"
+
 #include "weather.pb.h"
 
 int main() {
@@ -19,14 +21,15 @@ int main() {
   }
 
   ivmq::Dispatcher at_office(**office, ids);
-  at_office.On<weather::Reading>([&](const weather::Reading& reading, const ivmq::Message& message) {
-    std::cout << "office: " << reading.celsius() << " C in " << reading.place() << '\n';
-    weather::Advice advice;
-    advice.set_text(reading.celsius() < 15 ? "take a coat" : "no coat today");
-    if (ivmq::Send(**office, message.from, advice) != ivmq::SendResult::kOk) {
-      std::cerr << "the answer was not sent\n";
-    }
-  });
+  at_office.On<weather::Reading>(
+      [&](const weather::Reading& reading, const ivmq::Message& message) {
+        std::cout << "office: " << reading.celsius() << " C in " << reading.place() << '\n';
+        weather::Advice advice;
+        advice.set_text(reading.celsius() < 15 ? "take a coat" : "no coat today");
+        if (ivmq::Send(**office, message.from, advice) != ivmq::SendResult::kOk) {
+          std::cerr << "the answer was not sent\n";
+        }
+      });
   ivmq::Dispatcher at_station(**station);
   at_station.On<weather::Advice>(
       [](const weather::Advice& advice) { std::cout << "station: " << advice.text() << '\n'; });

@@ -1,5 +1,5 @@
-// A chat: lines of stdin go to a peer, what peers send goes to stdout. One epoll loop waits for both.
-// Usage: example_event_loop ADDRESS OWN_NAME OTHER_NAME
+// A chat: lines of stdin go to a peer, what peers send goes to stdout. One epoll loop waits for
+// both. Usage: example_event_loop ADDRESS OWN_NAME OTHER_NAME
 #include <sys/epoll.h>
 #include <unistd.h>
 

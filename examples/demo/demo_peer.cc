@@ -1,5 +1,5 @@
-// A peer of `./dev demo`. Without --with it serves until it hears goodbye; with it, it waits for the others and
-// has every one of them talk to every other, in both directions.
+// A peer of `./dev demo`. Without --with it serves until it hears goodbye; with it, it waits for
+// the others and has every one of them talk to every other, in both directions.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include "ivmq/node.h"
+
 #include "peer.h"
 #include "report.h"
 
@@ -72,8 +73,8 @@ bool Coordinate(Peer& peer, const Options& options) {
         return false;
       }
       ivmq::demo::PrintRow(from, task, *outcome);
-      good = good && outcome->error().empty() && outcome->there() == count &&
-             outcome->back() == count;
+      good =
+          good && outcome->error().empty() && outcome->there() == count && outcome->back() == count;
     }
   }
   ivmq::demo::PrintWakeups(peer.node());
@@ -83,11 +84,13 @@ bool Coordinate(Peer& peer, const Options& options) {
 int Main(int argc, char** argv) {
   Options options;
   CLI::App app("A peer of the demo: answers messages, or, with --with, has all of them talk.");
-  app.add_option("--address", options.address, "The region, e.g. unix:/run/ivmq/ivmq.sock or pci:auto")
+  app.add_option("--address", options.address,
+                 "The region, e.g. unix:/run/ivmq/ivmq.sock or pci:auto")
       ->capture_default_str();
   app.add_option("--name", options.name, "The name of this peer")->required();
   app.add_option("--with", options.with, "Names of the others, e.g. vm1,vm2")->delimiter(',');
-  app.add_option("--count", options.count, "Small messages in each direction")->capture_default_str();
+  app.add_option("--count", options.count, "Small messages in each direction")
+      ->capture_default_str();
   app.add_option("--limit", options.limit_seconds, "Seconds to wait for anything")
       ->capture_default_str();
   CLI11_PARSE(app, argc, argv);

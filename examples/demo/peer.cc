@@ -61,8 +61,7 @@ Peer::Peer(std::unique_ptr<Node> node)
 void Peer::OnPing(const Ping& ping, const Message& message) {
   pong_.set_number(ping.number());
   pong_.set_ping_was_correct(HasContent(message.from, node_->id(), ping.number(), ping.data()));
-  WriteContent(node_->id(), message.from, ping.number(), ping.data().size(),
-               pong_.mutable_data());
+  WriteContent(node_->id(), message.from, ping.number(), ping.data().size(), pong_.mutable_data());
   // Without an answer the other end says what is missing.
   (void)Send(*node_, message.from, pong_, ids_, kPatient);
 }

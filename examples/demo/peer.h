@@ -11,10 +11,11 @@
 #include <string_view>
 #include <vector>
 
-#include "demo.pb.h"
 #include "ivmq/node.h"
 #include "ivmq/proto.h"
 #include "ivmq/status.h"
+
+#include "demo.pb.h"
 
 namespace ivmq::demo {
 
@@ -43,7 +44,7 @@ class Peer {
   struct Running {
     Task task;
     PeerId to;
-    PeerId reply_to;  // gets the outcome; this peer's own id: Do() does
+    PeerId reply_to;           // gets the outcome; this peer's own id: Do() does
     std::uint32_t number = 0;  // of the last Ping
     Clock::time_point sent_at;
     std::vector<std::uint64_t> nanoseconds;

@@ -48,22 +48,22 @@ void PrintPeers(const Node& node) {
 
 void PrintHeading() {
   PrintLine(fmt::format(
-      "\nWhat went where: typed messages, one after the other, each answered; every byte checked\n\n"
+      "\nWhat went where: typed messages, one after the other, each answered; every byte "
+      "checked\n\n"
       "  {:<14} {:>6}  {:>9} {:>9}   {:>24}\n  {:<14} {:>6}  {:>9} {:>9}   {:>9} {:>9} {:>9}\n",
-      "", "", "arrived", "arrived", "round trip", "from -> to", "size", "there", "back", "p50", "p99",
-      "max"));
+      "", "", "arrived", "arrived", "round trip", "from -> to", "size", "there", "back", "p50",
+      "p99", "max"));
 }
 
 void PrintRow(const std::string& from, const Task& task, const Outcome& outcome) {
   const auto arrived = [&](std::uint32_t count) {
     return fmt::format("{}/{}", count, task.count());
   };
-  PrintLine(fmt::format("  {:<14} {:>6}  {:>9} {:>9}   {:>9} {:>9} {:>9}{}{}\n",
-                        fmt::format("{} -> {}", from, task.to()), Bytes(task.bytes()),
-                        arrived(outcome.there()), arrived(outcome.back()),
-                        Duration(outcome.p50_ns()), Duration(outcome.p99_ns()),
-                        Duration(outcome.max_ns()), outcome.error().empty() ? "" : "  ",
-                        outcome.error()));
+  PrintLine(fmt::format(
+      "  {:<14} {:>6}  {:>9} {:>9}   {:>9} {:>9} {:>9}{}{}\n",
+      fmt::format("{} -> {}", from, task.to()), Bytes(task.bytes()), arrived(outcome.there()),
+      arrived(outcome.back()), Duration(outcome.p50_ns()), Duration(outcome.p99_ns()),
+      Duration(outcome.max_ns()), outcome.error().empty() ? "" : "  ", outcome.error()));
 }
 
 void PrintWakeups(const Node& node) {

@@ -4,8 +4,9 @@
 
 #include <string>
 
-#include "demo.pb.h"
 #include "ivmq/node.h"
+
+#include "demo.pb.h"
 
 namespace ivmq::demo {
 

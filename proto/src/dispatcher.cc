@@ -42,7 +42,8 @@ struct Dispatcher::Type {
   }
   void Trim(std::size_t bytes) {
     parsed += bytes;
-    if (parsed < kLookEvery) [[likely]] return;
+    if (parsed < kLookEvery) [[likely]]
+      return;
     parsed = 0;
     if (message->SpaceUsedLong() > kMostKept) message.reset(message->New());
   }
@@ -93,9 +94,9 @@ Dispatcher::Type* Dispatcher::Find(const Message& message) noexcept {
 void Dispatcher::Unhandled(const Message& message) {
   node_.Count(layout::Counter::kUnhandled);
   if (unhandled_) return unhandled_(message);
-  node_.Report(Status(StatusCode::kUnimplemented,
-                      Describe(message) + " is dropped: nobody handles it here; see "
-                                          "Dispatcher::On and OnUnhandled"));
+  node_.Report(Status(StatusCode::kUnimplemented, Describe(message) +
+                                                      " is dropped: nobody handles it here; see "
+                                                      "Dispatcher::On and OnUnhandled"));
 }
 
 std::string Dispatcher::Describe(const Message& message) const {

@@ -103,8 +103,8 @@ SendResult Send(Node& node, PeerId to, const google::protobuf::Message& message,
   return SendTyped(node, to, ByName(message), message, options);
 }
 
-SendResult Send(Node& node, PeerId to, const google::protobuf::Message& message,
-                const TypeIds& ids, const SendOptions& options) {
+SendResult Send(Node& node, PeerId to, const google::protobuf::Message& message, const TypeIds& ids,
+                const SendOptions& options) {
   if (const auto id = ids.IdOf(*message.GetDescriptor())) {
     const MessageType type{.kind = layout::FrameKind::kTypedById, .type = *id, .name = {}};
     return SendTyped(node, to, type, message, options);

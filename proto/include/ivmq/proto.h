@@ -6,8 +6,9 @@
 //   dispatcher.On<Ping>([](const Ping& ping, const ivmq::Message& message) { ... });
 //   node->Poll(dispatcher);
 //
-// A message is serialized once, straight into the ring where it fits one record. The frame says its type:
-// by its full name, or by a 32-bit id that both ends have registered, which is shorter and quicker to find.
+// A message is serialized once, straight into the ring where it fits one record. The frame says its
+// type: by its full name, or by a 32-bit id that both ends have registered, which is shorter and
+// quicker to find.
 #ifndef IVMQ_PROTO_H_
 #define IVMQ_PROTO_H_
 
@@ -34,8 +35,8 @@ namespace ivmq {
 // Thread-compatible: register at the start, then any thread may use it.
 class TypeIds {
  public:
-  // Any 32-bit value is an id. Registering a pair again changes nothing. ALREADY_EXISTS: the id belongs
-  // to another type, or the type has another id.
+  // Any 32-bit value is an id. Registering a pair again changes nothing. ALREADY_EXISTS: the id
+  // belongs to another type, or the type has another id.
   template <typename T>
   Status Add(std::uint32_t id) {
     return Add(id, *T::descriptor());
@@ -52,28 +53,30 @@ class TypeIds {
   std::unordered_map<const google::protobuf::Descriptor*, std::uint32_t> ids_;
 };
 
-// Sends `message` to a peer, under its type's full name or, where `ids` has one, its id. `options` says what
-// happens at a full ring, as for Node::Send. What does not fit one record is serialized into a buffer that
-// the calling thread keeps for the next time (8 MiB at most), and goes in fragments.
+// Sends `message` to a peer, under its type's full name or, where `ids` has one, its id. `options`
+// says what happens at a full ring, as for Node::Send. What does not fit one record is serialized
+// into a buffer that the calling thread keeps for the next time (8 MiB at most), and goes in
+// fragments.
 //
 // REQUIRES: message.IsInitialized(), and nobody changes it meanwhile.
 // Thread-safe, also for one message that several threads send.
-// kTooLarge: more than max_message_bytes, a type name of more than kMaxTypeName bytes, or no memory for the
-// buffer. The other results are those of Node::Send.
+// kTooLarge: more than max_message_bytes, a type name of more than kMaxTypeName bytes, or no memory
+// for the buffer. The other results are those of Node::Send.
 SendResult Send(Node& node, PeerId to, const google::protobuf::Message& message,
                 const SendOptions& options = {});
-SendResult Send(Node& node, PeerId to, const google::protobuf::Message& message,
-                const TypeIds& ids, const SendOptions& options = {});
+SendResult Send(Node& node, PeerId to, const google::protobuf::Message& message, const TypeIds& ids,
+                const SendOptions& options = {});
 
 // Calls the handler of a received message's type: give it to Node::Poll.
 //
-// Nothing a peer sends does harm. A message of a type without handler is counted (Counter::kUnhandled) and
-// reported to NodeOptions::on_report; so is one whose bytes do not parse (Counter::kUnparsable): damaged,
-// nested deeper than 100 levels, without a required field, or of another type than its id says here.
-// Parsed, a message can take many times the memory it takes on the wire: NodeOptions::max_message_bytes
-// bounds both. Between messages at most about 8 MiB are kept for each type, so that in steady state nothing
-// is allocated (but by protobuf, for single messages within a proto3 message). protobuf itself logs text that
-// is not UTF-8: see google::protobuf::SetLogHandler.
+// Nothing a peer sends does harm. A message of a type without handler is counted
+// (Counter::kUnhandled) and reported to NodeOptions::on_report; so is one whose bytes do not parse
+// (Counter::kUnparsable): damaged, nested deeper than 100 levels, without a required field, or of
+// another type than its id says here. Parsed, a message can take many times the memory it takes on
+// the wire: NodeOptions::max_message_bytes bounds both. Between messages at most about 8 MiB are
+// kept for each type, so that in steady state nothing is allocated (but by protobuf, for single
+// messages within a proto3 message). protobuf itself logs text that is not UTF-8: see
+// google::protobuf::SetLogHandler.
 //
 // Thread-compatible: one thread at a time, like Node::Poll. Must not outlive its node.
 class Dispatcher {
@@ -83,9 +86,9 @@ class Dispatcher {
   Dispatcher(const Dispatcher&) = delete;
   Dispatcher& operator=(const Dispatcher&) = delete;
 
-  // Messages of type T go to handler(const T&, const ivmq::Message&) or handler(const T&), in place of an
-  // earlier handler for T. The T is used again for the next message: copy or swap out what is to stay. Not
-  // to be called by a handler.
+  // Messages of type T go to handler(const T&, const ivmq::Message&) or handler(const T&), in place
+  // of an earlier handler for T. The T is used again for the next message: copy or swap out what is
+  // to stay. Not to be called by a handler.
   template <typename T, typename Handler>
   void On(Handler&& handler) {
     static_assert(std::is_base_of_v<google::protobuf::Message, T>,
@@ -106,8 +109,9 @@ class Dispatcher {
              });
   }
 
-  // Takes what no handler takes, in place of the report: unknown types, and messages that are no protobuf
-  // messages (FrameKind::kBytes). They are counted all the same. Not to be called by a handler.
+  // Takes what no handler takes, in place of the report: unknown types, and messages that are no
+  // protobuf messages (FrameKind::kBytes). They are counted all the same. Not to be called by a
+  // handler.
   void OnUnhandled(std::function<void(const Message&)> handler);
 
   void operator()(const Message& message);

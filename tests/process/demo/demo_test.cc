@@ -1,6 +1,4 @@
 // The demo delivers, and leaves nothing behind however it ends.
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -9,6 +7,9 @@
 #include <filesystem>
 #include <string>
 #include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include "program.h"
 #include "scratch.h"
@@ -119,7 +120,8 @@ TEST_F(IVMQ_DEMO_SUITE, AGuestThatDiesIsAFailureThatShowsItsConsole) {
   const std::string folder = scratch_.Files()[0];
   for (const int pid : scratch_.Processes()) {
     const std::string words = CommandLine(pid);
-    if (words.find("qemu") != std::string::npos && words.find("ivmq.name=vm2") != std::string::npos) {
+    if (words.find("qemu") != std::string::npos &&
+        words.find("ivmq.name=vm2") != std::string::npos) {
       ASSERT_EQ(kill(pid, SIGKILL), 0);
     }
   }

@@ -1,10 +1,11 @@
 // The examples do what their README says.
+#include <string>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <string>
-
 #include "ivmq/address.h"
+
 #include "program.h"
 #include "scratch.h"
 

@@ -11,8 +11,8 @@
 
 namespace ivmq::testing {
 
-// A running program with pipes to its input and from its output. Thread-compatible; killed at the end
-// of its life.
+// A running program with pipes to its input and from its output. Thread-compatible; killed at the
+// end of its life.
 class Program {
  public:
   using Variables = std::vector<std::pair<std::string, std::string>>;
@@ -22,8 +22,8 @@ class Program {
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
 
-  // Waits until the output (stdout and stderr) has `text`; false and a failure of the test if it ends
-  // without.
+  // Waits until the output (stdout and stderr) has `text`; false and a failure of the test if it
+  // ends without.
   bool AwaitOutput(std::string_view text);
   void Write(std::string_view text) const;
   void CloseInput();

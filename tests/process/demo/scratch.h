@@ -2,8 +2,6 @@
 #ifndef IVMQ_TESTS_PROCESS_DEMO_SCRATCH_H_
 #define IVMQ_TESTS_PROCESS_DEMO_SCRATCH_H_
 
-#include <gtest/gtest.h>
-
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -11,6 +9,8 @@
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 namespace ivmq::testing {
 

@@ -1,5 +1,4 @@
 // Typed messages between two processes over a file.
-#include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -7,9 +6,12 @@
 #include <memory>
 #include <string>
 
+#include <gtest/gtest.h>
+
 #include "ivmq/address.h"
 #include "ivmq/node.h"
 #include "ivmq/proto.h"
+
 #include "numbered.pb.h"
 #include "support/child.h"
 #include "support/random.h"
@@ -76,7 +78,8 @@ class ProtoProcessTest : public ::testing::Test {
   // Receives until `count` messages have come.
   void Receive(Node& node, Dispatcher& dispatcher, std::uint32_t count) const {
     while (received_ < count) {
-      if (node.Poll(dispatcher) == 0) ASSERT_TRUE(node.Wait(kLimit)) << received_;
+      if (node.Poll(dispatcher) != 0) continue;
+      ASSERT_TRUE(node.Wait(kLimit)) << "after " << received_ << " messages";
     }
   }
 

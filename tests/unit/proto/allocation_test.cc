@@ -1,12 +1,13 @@
 // In steady state a typed message costs no allocation: not to send, not to receive.
-#include <gtest/gtest.h>
-
 #include <cstdint>
 #include <cstdlib>
 #include <new>
 #include <string>
 
+#include <gtest/gtest.h>
+
 #include "ivmq/proto.h"
+
 #include "test.pb.h"
 #include "typed_pair.h"
 
@@ -38,7 +39,8 @@ namespace {
 using testing::TypedPair;
 
 // Allocations of this thread while `count` messages are sent and received, after a few to warm up.
-std::uint64_t AllocationsFor(TypedPair& pair, const TypeIds& ids, const Steady& message, int count) {
+std::uint64_t AllocationsFor(TypedPair& pair, const TypeIds& ids, const Steady& message,
+                             int count) {
   Dispatcher dispatcher(*pair.receiver, ids);
   std::uint64_t sum = 0;
   dispatcher.On<Steady>([&sum](const Steady& got) { sum += got.number(); });

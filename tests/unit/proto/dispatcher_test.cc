@@ -1,11 +1,12 @@
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
 #include <memory>
 #include <string>
 #include <vector>
 
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
 #include "ivmq/proto.h"
+
 #include "test.pb.h"
 #include "typed_pair.h"
 
@@ -118,13 +119,12 @@ TEST(DispatcherTest, ATypeNobodyHandlesIsCountedAndReported) {
   EXPECT_EQ(pair.unparsable(), 0U);
   const std::string from = "from slot " + std::to_string(pair.sender->id().slot) +
                            ", incarnation " + std::to_string(pair.sender->id().incarnation);
-  EXPECT_THAT(
-      pair.reports,
-      ElementsAre(AllOf(HasSubstr("UNIMPLEMENTED"), HasSubstr("type 'ivmq.test.Blob', 10 bytes"),
-                        HasSubstr(from)),
-                  HasSubstr("type id 5 (ivmq.test.Sample), 0 bytes"),
-                  HasSubstr("type id 77 (not registered), 0 bytes"),
-                  HasSubstr("no protobuf type, 11 bytes")));
+  EXPECT_THAT(pair.reports,
+              ElementsAre(AllOf(HasSubstr("UNIMPLEMENTED"),
+                                HasSubstr("type 'ivmq.test.Blob', 10 bytes"), HasSubstr(from)),
+                          HasSubstr("type id 5 (ivmq.test.Sample), 0 bytes"),
+                          HasSubstr("type id 77 (not registered), 0 bytes"),
+                          HasSubstr("no protobuf type, 11 bytes")));
 }
 
 TEST(DispatcherTest, TheHandlerForTheRestTakesThemInPlaceOfTheReport) {

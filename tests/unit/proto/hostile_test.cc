@@ -1,13 +1,13 @@
 // What a peer may send that no correct one does.
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
-#include <google/protobuf/stubs/logging.h>
-
 #include <algorithm>
 #include <string>
 
+#include <gmock/gmock.h>
+#include <google/protobuf/stubs/logging.h>
+#include <gtest/gtest.h>
+
 #include "ivmq/proto.h"
+
 #include "support/random.h"
 #include "test.pb.h"
 #include "test_proto2.pb.h"
@@ -63,9 +63,9 @@ TEST(HostileTest, RandomBytesAreCountedAndBreakNothing) {
     std::string bytes(testing::SkewedSize(random, 3000), '\0');
     for (char& c : bytes) c = static_cast<char>(random());
     const bool by_name = (random() & 1) != 0;
-    ASSERT_EQ(by_name ? victim.pair.SendRaw("ivmq.test.Sample", bytes)
-                      : victim.pair.SendRaw(1, bytes),
-              SendResult::kOk);
+    ASSERT_EQ(
+        by_name ? victim.pair.SendRaw("ivmq.test.Sample", bytes) : victim.pair.SendRaw(1, bytes),
+        SendResult::kOk);
     ASSERT_TRUE(victim.pair.Receive(victim.dispatcher, 1));
   }
   EXPECT_EQ(victim.handled + victim.pair.unparsable(), kMessages);
@@ -155,8 +155,9 @@ TEST(HostileTest, DeepNestingIsUnparsable) {
 
 TEST(HostileTest, LengthsBeyondTheMessageAreUnparsable) {
   Victim victim;
-  for (const char* const bytes : {"\x12\x7f", "\x12\xff\xff\xff\xff\x07", "\x12\xff\xff\xff\xff\x0f",
-                                  "\x12\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "\x22\x05\x80"}) {
+  for (const char* const bytes :
+       {"\x12\x7f", "\x12\xff\xff\xff\xff\x07", "\x12\xff\xff\xff\xff\x0f",
+        "\x12\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "\x22\x05\x80"}) {
     ASSERT_EQ(victim.pair.SendRaw(1, bytes), SendResult::kOk);
     ASSERT_TRUE(victim.pair.Receive(victim.dispatcher, 1));
   }
@@ -183,9 +184,12 @@ TEST(HostileTest, TypeNamesAreMadeHarmlessInReports) {
     EXPECT_LT(report.size(), 400U);
   }
   EXPECT_THAT(victim.pair.reports,
-              ElementsAre(HasSubstr("type '??2J???"), HasSubstr("type 'caf?.????" "'"),
-                          HasSubstr("type '???????" "'"), HasSubstr("... (1024 bytes)'"),
-                          HasSubstr("type ''")));
+              ElementsAre(HasSubstr("type '??2J???"),
+                          HasSubstr("type 'caf?.????"
+                                    "'"),
+                          HasSubstr("type '???????"
+                                    "'"),
+                          HasSubstr("... (1024 bytes)'"), HasSubstr("type ''")));
   EXPECT_EQ(victim.pair.SendRaw(longest + "x", "x"), SendResult::kTooLarge);
 }
 
@@ -201,8 +205,8 @@ TEST(HostileTest, NamesThatOnlyBeginLikeATypeAreUnknown) {
   EXPECT_EQ(victim.handled, 0U);
 }
 
-// A message object that is used again keeps what its largest fields took, so a peer that makes another
-// field large each time would grow it without bound.
+// A message object that is used again keeps what its largest fields took, so a peer that makes
+// another field large each time would grow it without bound.
 TEST(HostileTest, AReusedMessageDoesNotGrowWithoutBound) {
   TypedPair pair;
   Dispatcher dispatcher(*pair.receiver);

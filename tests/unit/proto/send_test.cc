@@ -1,15 +1,15 @@
-#include <gtest/gtest.h>
-
-#include <google/protobuf/descriptor.pb.h>
-#include <google/protobuf/dynamic_message.h>
-#include <google/protobuf/util/message_differencer.h>
-
 #include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include <google/protobuf/descriptor.pb.h>
+#include <google/protobuf/dynamic_message.h>
+#include <google/protobuf/util/message_differencer.h>
+#include <gtest/gtest.h>
+
 #include "ivmq/proto.h"
+
 #include "test.pb.h"
 #include "typed_pair.h"
 
@@ -145,8 +145,7 @@ TEST(SendTest, SizesAroundTheLargestRecordArriveWhole) {
   std::string got;
   dispatcher.On<Blob>([&](const Blob& blob) { got = blob.data(); });
   const std::uint64_t record = pair.sender->MaxRecordMessage(
-      pair.to(),
-      {.kind = layout::FrameKind::kTypedByName, .type = 0, .name = "ivmq.test.Blob"});
+      pair.to(), {.kind = layout::FrameKind::kTypedByName, .type = 0, .name = "ivmq.test.Blob"});
   ASSERT_GT(record, 4096U);
   const std::uint64_t fragments = pair.receiver->counter(Counter::kFragmentsReceived);
   for (const std::uint64_t bytes : {std::uint64_t{0}, std::uint64_t{3}, record - 1, record}) {

@@ -1,10 +1,11 @@
-#include <gtest/gtest.h>
-
 #include <array>
 #include <string>
 #include <thread>
 
+#include <gtest/gtest.h>
+
 #include "ivmq/proto.h"
+
 #include "test.pb.h"
 #include "typed_pair.h"
 

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "ivmq/proto.h"
+
 #include "test.pb.h"
 
 namespace ivmq::test {

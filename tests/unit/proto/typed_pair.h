@@ -2,15 +2,15 @@
 #ifndef IVMQ_TESTS_UNIT_PROTO_TYPED_PAIR_H_
 #define IVMQ_TESTS_UNIT_PROTO_TYPED_PAIR_H_
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
 #include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include "ivmq/inproc.h"
 #include "ivmq/node.h"
@@ -29,8 +29,7 @@ struct TypedPair {
     receiver = Open(**region, options, "receiver");
   }
 
-  static std::unique_ptr<Node> Open(InprocRegion& region, NodeOptions options,
-                                    const char* name) {
+  static std::unique_ptr<Node> Open(InprocRegion& region, NodeOptions options, const char* name) {
     auto transport = region.Join();
     EXPECT_TRUE(transport.ok()) << transport.status().ToString();
     options.name = name;
@@ -66,7 +65,8 @@ struct TypedPair {
 
   // Bytes that claim to be of a type.
   [[nodiscard]] SendResult SendRaw(std::string_view type_name, std::string_view bytes) const {
-    return sender->Send(to(), {.kind = layout::FrameKind::kTypedByName, .type = 0, .name = type_name},
+    return sender->Send(to(),
+                        {.kind = layout::FrameKind::kTypedByName, .type = 0, .name = type_name},
                         std::as_bytes(std::span(bytes)));
   }
   [[nodiscard]] SendResult SendRaw(std::uint32_t id, std::string_view bytes) const {
