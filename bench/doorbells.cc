@@ -90,18 +90,22 @@ void Doorbells(const Plan& plan, Promises& promises) {
                   static_cast<int>(2e9 / rate)));
   Table table({"for 1000 messages", "sender rings", "receiver rings", "receiver sleeps",
                "net finds", "messages/s"});
-  double most = 0;
+  double sender = 0;
+  double receiver = 0;
   for (const auto budget : {std::chrono::microseconds(0), std::chrono::microseconds(50)}) {
     const Figures result = Run(work, budget);
     table.Row({fmt::format("spin budget {} us", budget.count()),
                fmt::format("{:.3f}", result.sender_rang),
                fmt::format("{:.3f}", result.receiver_rang), fmt::format("{:.3f}", result.sleeps),
                fmt::format("{:.0f}", result.net_finds), PerSecond(result.rate)});
-    most = std::max(most, result.sender_rang + result.receiver_rang);
+    sender = std::max(sender, result.sender_rang);
+    receiver = std::max(receiver, result.receiver_rang);
   }
   Progress("");
   table.Print();
-  promises.AtMost("doorbells of both sides for 1000 messages to a receiver twice as slow", most, 1);
+  promises.AtMost("doorbells for 1000 messages to a receiver twice as slow, by the sender", sender,
+                  1);
+  promises.AtMost("the same, by the receiver to a sender that waits for room", receiver, 1);
 }
 
 }  // namespace ivmq::bench

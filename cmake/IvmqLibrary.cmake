@@ -19,7 +19,7 @@ function(ivmq_layer name)
   endif()
   add_library(ivmq_${name} STATIC ${arg_SOURCES})
   add_library(ivmq::${name} ALIAS ivmq_${name})
-  set_target_properties(ivmq_${name} PROPERTIES EXPORT_NAME ${name})
+  set_target_properties(ivmq_${name} PROPERTIES EXPORT_NAME ${name} UNITY_BUILD ${IVMQ_UNITY})
   target_compile_features(ivmq_${name} PUBLIC cxx_std_20)
   target_include_directories(ivmq_${name}
     PUBLIC $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/include>

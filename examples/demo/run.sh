@@ -167,8 +167,8 @@ peer_in_guest() { # peer_in_guest VM
   peers[$1]=$pid
 }
 
-# talk ADDRESS NAME...: a peer on the host that has all talk, the others have been started. All of them
-# must end with 0.
+# talk ADDRESS NAME...: starts a peer on the host that has all of them talk; the others were started
+# before. All must end with 0.
 talk() {
   local address=$1 names name end=$((SECONDS + limit))
   shift
@@ -240,6 +240,6 @@ talk "file:$plain/region" vm3
 say ""
 say "Every message arrived whole, in every direction, between the host and three virtual machines."
 if [ "$accel" = tcg ]; then
-  say "The times are those of emulated guests (TCG) that share $(nproc) processors with QEMU and the host:"
-  say "they show that it works, not how fast it is on hardware. Figures: ./dev bench"
+  say "The times are those of emulated guests (TCG) that share $(nproc) processors with all the rest:"
+  say "they show that it works, not how fast it is on hardware. For figures: ./dev bench"
 fi

@@ -136,6 +136,8 @@ std::string_view CellStateText(layout::CellState state) {
       return "being carved";
     case layout::CellState::kLive:
       return "live";
+    case layout::CellState::kWithdrawn:
+      return "withdrawn";
   }
   return "unknown";
 }

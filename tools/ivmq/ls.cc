@@ -32,7 +32,8 @@ using Clock = std::chrono::steady_clock;
 constexpr const char* kFooter =
     R"(Only reads: takes no id and no slot. States: live; claiming (its name is being
 checked); away (durable, expected back); dead (being reclaimed). A live peer's
-heartbeat moves four times a second; a second is waited for it.
+heartbeat moves four times a second, and its counters with it; two seconds are
+waited for that.
 
 With --vectors: the clients of the ivshmem server behind unix:PATH, whatever its
 memory holds. That needs a connection, and so an id, for a moment.
@@ -44,12 +45,12 @@ Example:
 // The live peers whose heartbeat does not move.
 class StillPeers {
  public:
-  // Returns when all have moved, or after a second.
+  // Returns when all have moved, or after two seconds.
   StillPeers(const PeerTable& table, const std::vector<PeerInfo>& peers) {
     for (const PeerInfo& peer : peers) {
       if (peer.state == layout::PeerState::kLive) still_[peer.id.slot] = peer.heartbeat;
     }
-    const auto deadline = Clock::now() + std::chrono::seconds(1);
+    const auto deadline = Clock::now() + std::chrono::seconds(2);
     for (;;) {
       std::erase_if(still_, [&](const auto& entry) {
         const auto now = table.Read(entry.first);
@@ -93,8 +94,8 @@ int ListPeers(const std::string& address, bool json) {
   const auto opened = OpenFormatted(address);
   if (!opened.ok()) return Fail(opened.status());
   const PeerTable table(opened->region);
+  const StillPeers still(table, table.Snapshot().peers);
   const std::vector<PeerInfo> peers = table.Snapshot().peers;
-  const StillPeers still(table, peers);
 
   if (json) {
     Json document;

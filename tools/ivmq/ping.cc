@@ -18,6 +18,7 @@
 
 #include "ivmq/address.h"
 #include "ivmq/node.h"
+#include "ivmq/peer_table.h"
 
 #include "command.h"
 #include "commands.h"
@@ -112,12 +113,19 @@ class Pinger {
   [[nodiscard]] const std::string& address() const { return node_.transport().info().address; }
 
   void PollUntil(Clock::time_point deadline, bool for_answer) {
+    // A peer that died is not waited for.
+    constexpr nanoseconds kLook = std::chrono::milliseconds(250);
     while (!(for_answer && answer_ != Answer::kNone) && !interrupt_.requested()) {
       if (node_.Poll([this](const Message& message) { Take(message); }) != 0) continue;
       const nanoseconds left = deadline - Clock::now();
       if (left <= nanoseconds(0)) return;
-      (void)node_.Wait(left);
+      if (!node_.Wait(std::min(left, kLook)) && !PeerIsThere()) return;
     }
+  }
+
+  [[nodiscard]] bool PeerIsThere() const {
+    const auto peer = PeerTable(node_.region()).Read(peer_.id.slot);
+    return peer && peer->id == peer_.id && peer->state == layout::PeerState::kLive;
   }
 
   void Take(const Message& message) {
@@ -134,16 +142,17 @@ class Pinger {
   }
 
   [[nodiscard]] Status NoAnswer() const {
-    std::string reason = "does it send pings back, as `ivmq recv --echo` does?";
-    const auto now = node_.Lookup(peer_.name);
-    if (!now.ok() || now->id != peer_.id || now->state != layout::PeerState::kLive) {
-      reason = "it has left the region";
-    } else if (now->suspected) {
-      reason = "its heartbeat stands still";
+    const std::string who =
+        fmt::format("{}: {} (slot {}, pid {})", address(), peer_.name, peer_.id.slot, peer_.pid);
+    if (!PeerIsThere()) {
+      return {StatusCode::kUnavailable, who + " has left the region"};
     }
+    const auto now = node_.Lookup(peer_.name);
     return {StatusCode::kDeadlineExceeded,
-            fmt::format("{}: {} (slot {}, pid {}) did not answer within {}: {}", address(),
-                        peer_.name, peer_.id.slot, peer_.pid, DurationText(timeout_), reason)};
+            fmt::format("{} did not answer within {}: {}", who, DurationText(timeout_),
+                        now.ok() && now->suspected
+                            ? "its heartbeat stands still"
+                            : "does it send pings back, as `ivmq recv --echo` does?")};
   }
 
   Node& node_;
