@@ -18,7 +18,7 @@ enum class RingUse : std::uint8_t {
   kPlain,    // each message is committed by itself, the receiver polls
   kBatches,  // a commit for sixteen messages, or an eighth of the ring
   kFences,   // after each message what a receiver that may sleep needs: a full fence and a look at
-            // its armed word
+             // its armed word
 };
 
 template <RingUse kUse>

@@ -24,9 +24,6 @@ using layout::Counter;
 using std::chrono::nanoseconds;
 using Clock = std::chrono::steady_clock;
 
-// A sleeper looks by itself this often, and counts what it finds.
-constexpr nanoseconds kNet = std::chrono::seconds(1);
-constexpr nanoseconds kFirstPoll = std::chrono::microseconds(50);
 // The clock costs as much as several looks.
 constexpr int kLooksPerClock = 16;
 // After so many looks (a few microseconds) nobody seems to be at work on an answer on another core,

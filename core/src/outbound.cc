@@ -18,9 +18,7 @@ using layout::Life;
 using layout::PeerState;
 using std::chrono::nanoseconds;
 
-constexpr nanoseconds kNet = std::chrono::seconds(1);
 constexpr std::uint64_t kFragmentOverhead = sizeof(layout::Frame) + sizeof(layout::FragmentHeader);
-constexpr nanoseconds kFirstPoll = std::chrono::microseconds(50);
 // Looks for room before a waiting sender sleeps: the consumer is probably at work on this very
 // ring.
 constexpr int kRoomSpins = 200;

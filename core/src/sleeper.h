@@ -15,6 +15,11 @@
 
 namespace ivmq {
 
+// A sleeper looks by itself this often, whatever the doorbells do.
+inline constexpr std::chrono::nanoseconds kNet = std::chrono::seconds(1);
+// Where no doorbell comes, sleeps begin with this and double.
+inline constexpr std::chrono::nanoseconds kFirstPoll = std::chrono::microseconds(50);
+
 // Thread-safe.
 class Sleeper {
  public:

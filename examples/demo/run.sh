@@ -240,6 +240,6 @@ talk "file:$plain/region" vm3
 say ""
 say "Every message arrived whole, in every direction, between the host and three virtual machines."
 if [ "$accel" = tcg ]; then
-  say "The times are those of emulated guests (TCG) that share $(nproc) processors with all the rest:"
+  say "The times are those of emulated guests (TCG), on $(nproc) processors shared by all of them:"
   say "they show that it works, not how fast it is on hardware. For figures: ./dev bench"
 fi
