@@ -12,7 +12,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 // Of the buffer that a thread keeps for messages larger than a record.
-constexpr std::size_t kMostKept = std::size_t{8} << 20;
+constexpr std::size_t kMostBuffered = std::size_t{8} << 20;
 
 class Buffer {
  public:
@@ -27,7 +27,7 @@ class Buffer {
     return bytes_.get();
   }
   void Trim() noexcept {
-    if (size_ <= kMostKept) return;
+    if (size_ <= kMostBuffered) return;
     bytes_.reset();
     size_ = 0;
   }
