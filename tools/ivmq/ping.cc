@@ -115,11 +115,12 @@ class Pinger {
   void PollUntil(Clock::time_point deadline, bool for_answer) {
     // A peer that died is not waited for.
     constexpr nanoseconds kLook = std::chrono::milliseconds(250);
-    while (!(for_answer && answer_ != Answer::kNone) && !interrupt_.requested()) {
-      if (node_.Poll([this](const Message& message) { Take(message); }) != 0) continue;
+    for (;;) {
+      const bool idle = node_.Poll([this](const Message& message) { Take(message); }) == 0;
+      if (for_answer && answer_ != Answer::kNone) return;
       const nanoseconds left = deadline - Clock::now();
-      if (left <= nanoseconds(0)) return;
-      if (!node_.Wait(std::min(left, kLook)) && !PeerIsThere()) return;
+      if (left <= nanoseconds(0) || interrupt_.requested()) return;
+      if (idle && !node_.Wait(std::min(left, kLook)) && !PeerIsThere()) return;
     }
   }
 

@@ -53,11 +53,13 @@ ServerProcess::ServerProcess(std::string socket, std::vector<std::string> argume
   pid_ = fork();
   if (pid_ == 0) {
     dup2(write_end.get(), STDERR_FILENO);
+    // Opened first: the user that `before` changes to may not see the folder.
+    const int program = open(argv[0], O_PATH | O_CLOEXEC);
     if (before) before();
     // After `before`: a change of user clears it.
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(1);
-    execv(argv[0], argv.data());
+    fexecve(program, argv.data(), environ);
     std::perror(argv[0]);
     _exit(127);
   }
