@@ -1,5 +1,8 @@
 // The socket, from start to end.
+#include <fcntl.h>
 #include <grp.h>
+#include <sched.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -8,6 +11,7 @@
 
 #include <array>
 #include <csignal>
+#include <deque>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -55,18 +59,18 @@ TEST_F(LifecycleTest, WhoWaitsToBeAcceptedWhenItEndsIsRefusedInOrder) {
   ServerProcess server(socket_, {"--size", "1M"});
   server.AwaitReady();
   server.Freeze();
-  RawClient first(socket_);
-  RawClient second(socket_);
+  // More than it accepts at once.
+  std::deque<RawClient> clients;
+  for (int i = 0; i < 60; ++i) clients.emplace_back(socket_);
   server.Signal(SIGTERM);
   server.Signal(SIGCONT);
   EXPECT_EQ(server.Wait(), 0);
-  // Each is greeted in full or refused, whichever the server saw first.
-  for (RawClient* const client : {&first, &second}) {
-    const auto version = client->Read();
+  for (RawClient& client : clients) {
+    const auto version = client.Read();
     ASSERT_TRUE(version) << "closed without a word";
     if (version->value == 0) {
-      EXPECT_TRUE(client->Read());
-      const auto memory = client->Read();
+      EXPECT_TRUE(client.Read());
+      const auto memory = client.Read();
       ASSERT_TRUE(memory);
       EXPECT_TRUE(memory->fd.valid());
     } else {
@@ -205,6 +209,35 @@ TEST_F(LifecycleTest, OfTwoServersThatStartAtOnceOneServes) {
     EXPECT_TRUE(client.Greet(8));
     EXPECT_EQ(winner.Terminate(), 0);
   }
+}
+
+TEST_F(LifecycleTest, AStaleSocketIsNotTouchedWhileAnotherServerOfTheFolderStarts) {
+  {
+    ServerProcess stale(socket_, {"--size", "1M"});
+    stale.AwaitReady();
+    stale.Kill();
+  }
+  const ino_t before = StatSocket().st_ino;
+  UniqueFd folder(open(folder_.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  ASSERT_EQ(flock(folder.get(), LOCK_EX), 0);
+  ServerProcess server(socket_, {"--size", "1M"});
+  const auto waits = [&] {
+    std::ifstream locks("/proc/locks");
+    for (std::string line; std::getline(locks, line);) {
+      if (line.find("->") != std::string::npos && line.find("FLOCK") != std::string::npos &&
+          line.find(" " + std::to_string(server.pid()) + " ") != std::string::npos) {
+        return true;
+      }
+    }
+    return false;
+  };
+  while (!waits()) {
+    ASSERT_THAT(server.Log(), Not(HasSubstr("serving")));
+    sched_yield();
+  }
+  EXPECT_EQ(StatSocket().st_ino, before);
+  folder.reset();
+  server.AwaitReady();
 }
 
 TEST_F(LifecycleTest, ItDoesNotRemoveTheSocketOfASuccessor) {

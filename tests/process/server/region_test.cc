@@ -159,6 +159,27 @@ TEST_F(RegionTest, AKilledServersFileIsTakenOverWhileItsClientsGoOn) {
   EXPECT_EQ(mapped.region().header().server_epoch.load(), 3U);
 }
 
+// Without a slot at the takeover it is invisible; as soon as it has one, its id is not given away.
+TEST_F(RegionTest, AnIdThatAFormerServersClientUsesLaterIsNotGivenToANewOne) {
+  std::optional<ServerProcess> server;
+  server.emplace(socket_, Arguments());
+  server->AwaitReady();
+  RawClient former(socket_);
+  ASSERT_TRUE(former.Greet(1));
+  EXPECT_EQ(former.id(), 1);
+  const MappedRegion mapped(former.memory());
+  server->Kill();
+  server.emplace(socket_, Arguments());
+  server->AwaitReady();
+  SlotOwner late(mapped.region(), "late", former.id());
+  RawClient next(socket_);
+  ASSERT_TRUE(next.Greet(1));
+  EXPECT_EQ(next.id(), 2);
+  next.Close();
+  server->AwaitLog("id 2 has gone");
+  EXPECT_TRUE(late.IsLive());
+}
+
 TEST_F(RegionTest, UniqueIdsStartAboveThoseInATakenOverRegion) {
   std::optional<ServerProcess> server;
   server.emplace(socket_, Arguments({"--id-policy", "unique"}));
