@@ -51,7 +51,9 @@ class Hub {
     if (side == Side::kServer) {
       std::uint32_t greeted = 0;
       while (greeted < idle_) {
-        greeted += static_cast<std::uint32_t>(node_->Poll([](const ivmq::Message&) {}));
+        const std::size_t some = node_->Poll([](const ivmq::Message&) {});
+        if (some == 0) node_->Wait(std::chrono::milliseconds(100));
+        greeted += static_cast<std::uint32_t>(some);
       }
     }
   }

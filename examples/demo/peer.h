@@ -19,6 +19,17 @@
 
 namespace ivmq::demo {
 
+// The task that this peer does.
+struct Running {
+  Task task;
+  PeerId to;
+  PeerId reply_to;           // gets the outcome; this peer's own id: Do() does
+  std::uint32_t number = 0;  // of the last Ping
+  std::chrono::steady_clock::time_point sent_at;
+  std::vector<std::uint64_t> nanoseconds;
+  Outcome outcome;
+};
+
 // Thread-compatible.
 class Peer {
  public:
@@ -39,17 +50,6 @@ class Peer {
 
  private:
   using Clock = std::chrono::steady_clock;
-
-  // The task that this peer does.
-  struct Running {
-    Task task;
-    PeerId to;
-    PeerId reply_to;           // gets the outcome; this peer's own id: Do() does
-    std::uint32_t number = 0;  // of the last Ping
-    Clock::time_point sent_at;
-    std::vector<std::uint64_t> nanoseconds;
-    Outcome outcome;
-  };
 
   void OnPing(const Ping& ping, const Message& message);
   void OnPong(const Pong& pong, const Message& message);
