@@ -36,6 +36,7 @@ function(ivmq_test name)
   gtest_discover_tests(${name}
     DISCOVERY_MODE PRE_TEST
     DISCOVERY_TIMEOUT 30
+    NO_PRETTY_VALUES # a parameter without operator<< would put addresses into the names
     TEST_PREFIX "${name}/"
     PROPERTIES
       LABELS ${arg_LABEL}

@@ -35,6 +35,15 @@ bool IsGone(const InLink& link, const Life& life) noexcept {
          (life.state == PeerState::kDead && (life.flags & layout::kPeerDurable) == 0);
 }
 
+// Whether the ring's header is that of the cell.
+bool Describes(const RingView& ring, const Cell& cell, std::uint32_t index) noexcept {
+  const layout::RingHeader& header = *ring.header;
+  return header.magic.load(std::memory_order_relaxed) == layout::kRingMagic &&
+         header.capacity_log2.load(std::memory_order_relaxed) == cell.capacity_log2 &&
+         header.cell.load(std::memory_order_relaxed) == index &&
+         header.generation.load(std::memory_order_relaxed) == cell.generation;
+}
+
 void Remove(std::vector<std::uint32_t>& slots, std::uint32_t slot) { std::erase(slots, slot); }
 
 }  // namespace
@@ -155,7 +164,8 @@ void Inbound::ReadRow() {
     if (word == link.cell_word) continue;
     const Cell cell = Cell::FromWord(word);
     if (const auto ring = context_.region.RingOf(cell);
-        ring && cell.state == CellState::kWithdrawn) {
+        ring && cell.state == CellState::kWithdrawn &&
+        Describes(*ring, cell, context_.region.CellIndex(context_.self.id.slot, p))) {
       if (link.open) GiveUp(link, "a successor of its producer cannot go on with it");
       link.given_up = true;
       link.cell_word = word;
@@ -177,14 +187,10 @@ void Inbound::ReadRow() {
 void Inbound::OpenRing(std::uint32_t producer, std::uint64_t cell_word) {
   const Cell cell = Cell::FromWord(cell_word);
   const auto ring = context_.region.RingOf(cell);
-  if (!ring) return;
-  const layout::RingHeader& header = *ring->header;
-  const std::uint32_t index = context_.region.CellIndex(context_.self.id.slot, producer);
-  if (header.magic.load(std::memory_order_relaxed) != layout::kRingMagic ||
-      header.capacity_log2.load(std::memory_order_relaxed) != cell.capacity_log2 ||
-      header.cell.load(std::memory_order_relaxed) != index ||
-      header.generation.load(std::memory_order_relaxed) != cell.generation) {
-    return;  // a damaged cell: its producer puts it right
+  // A damaged cell its producer puts right.
+  if (!ring ||
+      !Describes(*ring, cell, context_.region.CellIndex(context_.self.id.slot, producer))) {
+    return;
   }
   InLink& link = links_[producer];
   const bool was_open = std::exchange(link.open, false);

@@ -85,6 +85,11 @@ std::optional<Life> LifeNamed(const PeerSlot& slot, const NameWords& name) {
   }
 }
 
+// A claim that has not written its name yet. It may be the one that others look for: wait for it.
+bool IsNameless(const PeerSlot& slot, const Life& life) {
+  return life.state == PeerState::kClaiming && !HasIdentity(slot, life);
+}
+
 bool IsDurable(const Life& life) { return (life.flags & layout::kPeerDurable) != 0; }
 
 std::string_view StateName(PeerState state) {
@@ -230,7 +235,9 @@ Result<ClaimedSlot> PeerTable::Claim(const ClaimRequest& request, Transport& tra
         target = s;
         before = life;
       }
+      if (IsNameless(slot, life)) must_wait = true;
       if (life.state == PeerState::kClaiming) claimed_by_other = s;
+      if (must_wait) break;
       const std::optional<Life> named = LifeNamed(slot, name);
       if (!named) continue;
       if (named->state == PeerState::kLive) return NameIsHeld(request.name, s, slot, *named);
@@ -293,6 +300,10 @@ Result<ClaimedSlot> PeerTable::Claim(const ClaimRequest& request, Transport& tra
       if (s == *target) continue;
       const PeerSlot& other = region_.slot(s);
       for (;;) {
+        if (const Life seen = LoadLife(other); IsNameless(other, seen)) {
+          await_claim(s, seen);
+          continue;
+        }
         const std::optional<Life> life = LifeNamed(other, name);
         if (!life) break;
         if (life->state == PeerState::kLive ||

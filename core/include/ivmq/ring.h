@@ -174,7 +174,9 @@ class Consumer {
       if (kind == layout::RecordKind::kPad && size == room && size < ring_.capacity / 2) {
         position_ += size;
         // What is released must have been acknowledged.
-        ring_.header->delivered.store(position_, std::memory_order_relaxed);
+        if (!redelivered()) {
+          ring_.header->delivered.store(position_, std::memory_order_relaxed);
+        }
         ring_.header->acked.store(position_, std::memory_order_relaxed);
         continue;
       }

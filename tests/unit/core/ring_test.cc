@@ -54,7 +54,8 @@ TEST(RingTest, EverySizeFromNothingToTheLargestArrives) {
   EXPECT_EQ(ends.consumer.position(), ends.producer.position());
 }
 
-// Many distances from the end, all of the shortest and longest; every size that just fits or does not.
+// Many distances from the end, all of the shortest and longest; every size that just fits or does
+// not.
 TEST(RingTest, RecordsAroundTheEndOfTheRingArrive) {
   TestRing ring;
   for (std::uint64_t room = 8; room <= kHalf + 64;

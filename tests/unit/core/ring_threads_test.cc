@@ -22,8 +22,8 @@ using testing::TestRing;
 
 TEST(RingThreadsTest, EveryMessageArrivesOnceInOrderWhileBothSidesBatchAndAbort) {
   const std::uint64_t seed = testing::TestSeed();
-  TestRing ring;
-  constexpr std::uint64_t kMessages = 60000;
+  TestRing ring(64U << 10);
+  constexpr std::uint64_t kMessages = 30000;
   std::thread producer_thread([&] {
     Random random(seed);
     Producer producer(ring.view);
