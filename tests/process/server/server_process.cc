@@ -42,6 +42,7 @@ ServerProcess::ServerProcess(std::string socket, std::vector<std::string> argume
     : socket_(std::move(socket)) {
   arguments.insert(arguments.begin(), {IVMQD_PATH, "--socket", socket_, "--verbose"});
   std::vector<char*> argv;
+  argv.reserve(arguments.size() + 1);
   for (std::string& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
 
@@ -84,7 +85,7 @@ std::string ServerProcess::AwaitLog(const std::string& text) {
   for (bool more = true;;) {
     for (std::size_t end = text_.find('\n', seen_); end != std::string::npos;
          end = text_.find('\n', seen_)) {
-      const std::string line = text_.substr(seen_, end - seen_);
+      std::string line = text_.substr(seen_, end - seen_);
       seen_ = end + 1;
       if (line.find(text) != std::string::npos) return line;
     }
