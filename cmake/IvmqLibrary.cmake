@@ -19,7 +19,7 @@ function(ivmq_layer name)
   endif()
   add_library(ivmq_${name} STATIC ${arg_SOURCES})
   add_library(ivmq::${name} ALIAS ivmq_${name})
-  set_target_properties(ivmq_${name} PROPERTIES EXPORT_NAME ${name} UNITY_BUILD ${IVMQ_UNITY})
+  set_target_properties(ivmq_${name} PROPERTIES EXPORT_NAME ${name})
   target_compile_features(ivmq_${name} PUBLIC cxx_std_20)
   target_include_directories(ivmq_${name}
     PUBLIC $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/include>
@@ -45,6 +45,10 @@ function(ivmq_program name)
   add_executable(${name} ${arg_SOURCES})
   target_include_directories(${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE ${arg_LIBS} ivmq_options)
+  if(IVMQ_SANITIZE)
+    # What a program adds to the libraries is quickly done; CLI11 takes minutes to optimise.
+    target_compile_options(${name} PRIVATE -O0)
+  endif()
   if(arg_INSTALL)
     install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
   endif()
@@ -70,6 +74,7 @@ function(ivmq_messages name)
     list(APPEND sources "${out}/${stem}.pb.cc")
   endforeach()
   add_library(${name} STATIC ${sources})
+  set_target_properties(${name} PROPERTIES UNITY_BUILD OFF) # their helpers share names
   target_include_directories(${name} SYSTEM PUBLIC "${out}")
   target_link_libraries(${name} PUBLIC protobuf::libprotobuf)
   # Not code of ours: neither warnings nor clang-tidy.

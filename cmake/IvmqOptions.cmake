@@ -6,6 +6,8 @@ set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_UNITY_BUILD ${IVMQ_UNITY})
+set(CMAKE_UNITY_BUILD_BATCH_SIZE 32)
 
 if(PROJECT_IS_TOP_LEVEL AND NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE RelWithDebInfo CACHE STRING "Build type" FORCE)
@@ -16,11 +18,17 @@ target_compile_options(ivmq_options INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wnon-virtual-dtor
   -Woverloaded-virtual -Wformat=2 -Wimplicit-fallthrough -Wundef
   $<$<CXX_COMPILER_ID:GNU>:-Wduplicated-cond -Wlogical-op>
+  # A unity file includes the sources, so their anonymous namespaces look like a header's.
+  $<$<AND:$<CXX_COMPILER_ID:GNU>,$<BOOL:${IVMQ_UNITY}>>:-Wno-subobject-linkage>
   $<$<BOOL:${IVMQ_WERROR}>:-Werror>)
 
 if(IVMQ_SANITIZE)
   add_compile_options(-fsanitize=${IVMQ_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${IVMQ_SANITIZE})
+  if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+    add_compile_options(
+      "-fsanitize-ignorelist=${CMAKE_CURRENT_LIST_DIR}/sanitizer_ignorelist.txt")
+  endif()
   if(IVMQ_SANITIZE MATCHES "thread" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     # The full fences of the sleep protocol order words that are atomic anyway; what they guard is
     # published by release stores, which the sanitizer does see.

@@ -33,6 +33,9 @@ function(ivmq_test name)
   target_include_directories(${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE ${arg_LIBS} GTest::gmock GTest::gtest_main Threads::Threads
     ivmq_options)
+  if(IVMQ_SANITIZE AND arg_LABEL STREQUAL "process")
+    target_compile_options(${name} PRIVATE -O0)  # as the programs are, see ivmq_program
+  endif()
   gtest_discover_tests(${name}
     DISCOVERY_MODE PRE_TEST
     DISCOVERY_TIMEOUT 30

@@ -21,6 +21,8 @@ namespace ivmq::testing {
 
 // Long enough for any test on any machine; reached only by a test that fails.
 inline constexpr std::chrono::seconds kPatience{30};
+inline constexpr SendOptions kWait{.when_full = WhenFull::kWait, .timeout = kPatience};
+inline constexpr auto kIgnore = [](const Message&) {};
 
 inline std::unique_ptr<Node> OpenNode(Hub& hub, std::uint16_t ivposition, NodeOptions options,
                                       EventfdTransportOptions transport = {}) {

@@ -34,7 +34,7 @@ using layout::Life;
 
 constexpr std::size_t kRecordsShown = 64;
 
-constexpr const char* kFooter =
+constexpr const char* kDumpFooter =
     R"(Shows the header, each slot that was ever used, each ring with its positions and
 how many messages wait in it; with --ring one ring and its first 64 waiting
 records. FROM (who sends) and TO (who receives) are slots or names. Only reads:
@@ -236,13 +236,13 @@ std::optional<std::uint32_t> SlotOf(const Region& region, const std::string& wor
   return peer->id.slot;
 }
 
-struct Options {
+struct DumpFlags {
   std::vector<std::string> ring;  // FROM TO, or empty
   bool json = false;
 };
 
 int DumpRing(const RegionMemory& memory, const Region& region, const Names& names,
-             const Options& options) {
+             const DumpFlags& options) {
   std::array<std::uint32_t, 2> slots{};
   for (std::size_t i = 0; i < slots.size(); ++i) {
     const std::string& word = options.ring[i];
@@ -277,7 +277,7 @@ Json RegionJson(const Region& region, const Names& names) {
   return document;
 }
 
-int RunDump(const std::string& address, const Options& options) {
+int RunDump(const std::string& address, const DumpFlags& options) {
   const auto memory = OpenRegion(address);
   if (!memory.ok()) return Fail(memory.status());
   const auto region = Region::Attach(memory->memory);
@@ -305,13 +305,13 @@ int RunDump(const std::string& address, const Options& options) {
 }  // namespace
 
 void AddDump(CLI::App& app, int* exit_code) {
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<DumpFlags>();
   CLI::App* const command =
       AddCommand(app, exit_code,
                  {.name = "dump",
                   .summary = "Decode a region's header, slots and rings",
                   .words = "",
-                  .footer = kFooter},
+                  .footer = kDumpFooter},
                  [options](const std::string& address, const std::vector<std::string>& /*words*/) {
                    return RunDump(address, *options);
                  });

@@ -16,7 +16,7 @@
 namespace ivmq::tool {
 namespace {
 
-constexpr const char* kFooter =
+constexpr const char* kForgetFooter =
     R"(A durable peer (`ivmq recv --durable`) keeps its slot and the messages it has not
 read. This drops them. A peer that is live is not forgotten: end it first.
 
@@ -43,7 +43,7 @@ void AddForget(CLI::App& app, int* exit_code) {
               .words = "NAME",
               .min_words = 1,
               .max_words = 1,
-              .footer = kFooter},
+              .footer = kForgetFooter},
              [](const std::string& address, const std::vector<std::string>& words) {
                return RunForget(address, words[0]);
              });

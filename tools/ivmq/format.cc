@@ -22,7 +22,7 @@ namespace {
 
 constexpr std::uint64_t kDefaultSize = std::uint64_t{64} << 20;
 
-constexpr const char* kFooter =
+constexpr const char* kFormatFooter =
     R"(PATH is a path, file:PATH or shm:/NAME. A new file is made with --size (64M); an
 existing one keeps its size. Refused are files that hold something else, and
 regions that a peer or a server is attached to.
@@ -31,7 +31,7 @@ Example:
   ivmq format shm:/demo --size 16M --max-peers 16
   ivmq format /dev/hugepages/ivmq --size 1G)";
 
-struct Options {
+struct FormatFlags {
   std::uint64_t size = 0;
   std::uint32_t max_peers = layout::kDefaultMaxPeers;
   std::uint64_t ring_size = 0;
@@ -47,7 +47,7 @@ bool HasSize(const std::string& address) {
   return stat(path.c_str(), &file) == 0 && file.st_size != 0;
 }
 
-int RunFormat(const Options& options, const std::string& path) {
+int RunFormat(const FormatFlags& options, const std::string& path) {
   const std::string address = IsAddress(path) ? path : "file:" + path;
   CreateOptions create;
   create.format.max_peers = options.max_peers;
@@ -83,7 +83,7 @@ int RunFormat(const Options& options, const std::string& path) {
 }  // namespace
 
 void AddFormat(CLI::App& app, int* exit_code) {
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<FormatFlags>();
   CLI::App* const command = AddPlainCommand(
       app, exit_code,
       {.name = "format",
@@ -91,7 +91,7 @@ void AddFormat(CLI::App& app, int* exit_code) {
        .words = "PATH",
        .min_words = 1,
        .max_words = 1,
-       .footer = kFooter},
+       .footer = kFormatFooter},
       [options](const std::vector<std::string>& words) { return RunFormat(*options, words[0]); });
   AddSize(command, "--size", &options->size, "Bytes, a power of two, e.g. 64M");
   command->add_option("--max-peers", options->max_peers, "Peers it has room for, 2 to 1024 (64)")

@@ -22,7 +22,7 @@
 namespace ivmq::tool {
 namespace {
 
-constexpr const char* kFooter = R"(Only reads: takes no id and no slot.
+constexpr const char* kInfoFooter = R"(Only reads: takes no id and no slot.
 
 Example:
   ivmq info shm:/demo)";
@@ -136,7 +136,7 @@ void AddInfo(CLI::App& app, int* exit_code) {
                  {.name = "info",
                   .summary = "Show a region's size, server, peers and fill",
                   .words = "",
-                  .footer = kFooter},
+                  .footer = kInfoFooter},
                  [json](const std::string& address, const std::vector<std::string>& /*words*/) {
                    return RunInfo(address, *json);
                  });

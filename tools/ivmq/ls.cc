@@ -29,7 +29,7 @@ namespace {
 using layout::Counter;
 using Clock = std::chrono::steady_clock;
 
-constexpr const char* kFooter =
+constexpr const char* kLsFooter =
     R"(Only reads: takes no id and no slot. States: live; claiming (its name is being
 checked); away (durable, expected back); dead (being reclaimed). A live peer's
 heartbeat moves four times a second, and its counters with it; two seconds are
@@ -200,7 +200,7 @@ void AddLs(CLI::App& app, int* exit_code) {
   const auto options = std::make_shared<Options>();
   CLI::App* const command = AddCommand(
       app, exit_code,
-      {.name = "ls", .summary = "List the peers of a region", .words = "", .footer = kFooter},
+      {.name = "ls", .summary = "List the peers of a region", .words = "", .footer = kLsFooter},
       [options](const std::string& address, const std::vector<std::string>& /*words*/) {
         return options->vectors ? ListVectors(address, options->json)
                                 : ListPeers(address, options->json);

@@ -38,7 +38,7 @@ using Clock = std::chrono::steady_clock;
 constexpr std::uint32_t kPingType = 0x676e6970;  // the bytes "ping"
 constexpr std::uint64_t kMinSize = sizeof(std::uint64_t);
 
-constexpr const char* kFooter =
+constexpr const char* kPingFooter =
     R"(The peer must send pings back: `ivmq recv --echo` does, and so can any program.
 A ping is a message of bytes (FrameKind::kBytes) with type 0x676e6970; the answer
 is the same type with the same bytes:
@@ -50,7 +50,7 @@ Example:
   ivmq recv shm:/demo --name bob --echo &
   ivmq ping shm:/demo bob -c 100000)";
 
-struct Options {
+struct PingFlags {
   std::uint64_t count = 1000;
   std::uint64_t size = 64;
   std::optional<nanoseconds> interval;
@@ -63,7 +63,7 @@ struct Options {
 
 class Pinger {
  public:
-  Pinger(Node& node, const PeerInfo& peer, const Options& options, const Interrupt& interrupt)
+  Pinger(Node& node, const PeerInfo& peer, const PingFlags& options, const Interrupt& interrupt)
       : node_(node),
         peer_(peer),
         interrupt_(interrupt),
@@ -170,7 +170,7 @@ class Pinger {
 };
 
 void PrintStatistics(const Latencies& latencies, const Node& node, const PeerInfo& peer,
-                     const Options& options) {
+                     const PingFlags& options) {
   const std::uint64_t count = latencies.count();
   if (options.json) {
     Json json;
@@ -194,7 +194,7 @@ void PrintStatistics(const Latencies& latencies, const Node& node, const PeerInf
                     DurationText(latencies.Percentile(0.99)), DurationText(latencies.max())));
 }
 
-int RunPing(const Options& options, const std::string& address, const std::string& peer_name) {
+int RunPing(const PingFlags& options, const std::string& address, const std::string& peer_name) {
   if (options.size < kMinSize || options.size > NodeOptions().max_message_bytes) {
     WrongUsage(fmt::format("--size: 8 to {}", SizeText(NodeOptions().max_message_bytes)));
   }
@@ -229,7 +229,7 @@ int RunPing(const Options& options, const std::string& address, const std::strin
 }  // namespace
 
 void AddPing(CLI::App& app, int* exit_code) {
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<PingFlags>();
   CLI::App* const command =
       AddCommand(app, exit_code,
                  {.name = "ping",
@@ -237,7 +237,7 @@ void AddPing(CLI::App& app, int* exit_code) {
                   .words = "PEER",
                   .min_words = 1,
                   .max_words = 1,
-                  .footer = kFooter},
+                  .footer = kPingFooter},
                  [options](const std::string& address, const std::vector<std::string>& words) {
                    return RunPing(*options, address, words[0]);
                  });

@@ -31,7 +31,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kHexLimit = 64;
 
-constexpr const char* kFooter =
+constexpr const char* kRecvFooter =
     R"(Prints for each message who sent it, its size and type, and its text, or hex if
 it is no text. "ready" on standard error says that senders find this peer. A
 message counts as read when it has been printed. With --durable, what arrives
@@ -43,7 +43,7 @@ Example:
   ivmq recv shm:/demo --name bob -n 1 --timeout 10 --raw > photo.jpg
   ivmq recv shm:/demo --name bob --echo)";
 
-struct Options {
+struct RecvFlags {
   std::string name;
   bool durable = false;
   std::uint64_t count = 0;  // 0: no limit
@@ -104,7 +104,7 @@ Json MessageJson(const Node& node, const Message& message) {
 
 class Receiver {
  public:
-  Receiver(Node& node, const Options& options) : node_(node), options_(options) {}
+  Receiver(Node& node, const RecvFlags& options) : node_(node), options_(options) {}
 
   void Take(const Message& message) {
     ++messages_;
@@ -134,13 +134,13 @@ class Receiver {
 
  private:
   Node& node_;
-  const Options& options_;
+  const RecvFlags& options_;
   std::uint64_t messages_ = 0;
   std::uint64_t bytes_ = 0;
 };
 
 // Returns whether the timeout has ended it.
-bool ReceiveAll(Node& node, Receiver* receiver, const Options& options,
+bool ReceiveAll(Node& node, Receiver* receiver, const RecvFlags& options,
                 const Interrupt& interrupt) {
   const std::uint64_t wanted =
       options.count == 0 ? std::numeric_limits<std::uint64_t>::max() : options.count;
@@ -163,7 +163,7 @@ bool ReceiveAll(Node& node, Receiver* receiver, const Options& options,
   return false;
 }
 
-int RunRecv(const Options& options, const std::string& address) {
+int RunRecv(const RecvFlags& options, const std::string& address) {
   if (options.echo + options.raw + options.json > 1) {
     WrongUsage("--echo, --raw and --json exclude each other");
   }
@@ -196,13 +196,13 @@ int RunRecv(const Options& options, const std::string& address) {
 }  // namespace
 
 void AddRecv(CLI::App& app, int* exit_code) {
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<RecvFlags>();
   CLI::App* const command =
       AddCommand(app, exit_code,
                  {.name = "recv",
                   .summary = "Be a peer: print or echo what arrives",
                   .words = "--name NAME",
-                  .footer = kFooter},
+                  .footer = kRecvFooter},
                  [options](const std::string& address, const std::vector<std::string>& /*words*/) {
                    return RunRecv(*options, address);
                  });

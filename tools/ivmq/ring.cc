@@ -23,7 +23,7 @@
 namespace ivmq::tool {
 namespace {
 
-constexpr const char* kFooter =
+constexpr const char* kRingFooter =
     R"(PEER is the id that an ivshmem server gave a client or a guest's device, or the
 name of a live peer if the memory is an ivmq region; `all`: everybody else.
 VECTOR is a number or `all`; left out, it is 0, or for a name the vector by which
@@ -203,7 +203,7 @@ void AddRing(CLI::App& app, int* exit_code) {
                   .words = "PEER|all [VECTOR|all]",
                   .min_words = 1,
                   .max_words = 2,
-                  .footer = kFooter},
+                  .footer = kRingFooter},
                  [json](const std::string& address, const std::vector<std::string>& words) {
                    return RunRing(address, {words[0], words.size() > 1 ? words[1] : ""}, *json);
                  });

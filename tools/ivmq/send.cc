@@ -29,7 +29,7 @@ namespace {
 
 using std::chrono::nanoseconds;
 
-constexpr const char* kFooter =
+constexpr const char* kSendFooter =
     R"(Sends MESSAGE, or a file's content, or each line of standard input. A durable
 peer that is away gets them when it returns.
 
@@ -38,7 +38,7 @@ Example:
   ivmq send shm:/demo bob -f photo.jpg --type 7
   dmesg | ivmq send shm:/demo bob --drop)";
 
-struct Options {
+struct SendFlags {
   std::string file;
   std::uint32_t type = 0;
   std::optional<nanoseconds> wait;
@@ -59,7 +59,7 @@ Result<std::string> ReadFile(const std::string& path) {
 
 class Sender {
  public:
-  Sender(Node& node, const PeerInfo& peer, const Options& options)
+  Sender(Node& node, const PeerInfo& peer, const SendFlags& options)
       : node_(node),
         peer_(peer),
         type_{.kind = layout::FrameKind::kBytes, .type = options.type, .name = {}},
@@ -94,7 +94,7 @@ class Sender {
 };
 
 // `message`: nothing to send the lines of standard input.
-int RunSend(const Options& options, const std::string& address, const std::string& peer_name,
+int RunSend(const SendFlags& options, const std::string& address, const std::string& peer_name,
             std::optional<std::string> message) {
   if (message && !options.file.empty()) {
     WrongUsage(fmt::format("both MESSAGE and -f {}; use one", options.file));
@@ -136,7 +136,7 @@ int RunSend(const Options& options, const std::string& address, const std::strin
 }  // namespace
 
 void AddSend(CLI::App& app, int* exit_code) {
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<SendFlags>();
   CLI::App* const command =
       AddCommand(app, exit_code,
                  {.name = "send",
@@ -144,7 +144,7 @@ void AddSend(CLI::App& app, int* exit_code) {
                   .words = "PEER [MESSAGE]",
                   .min_words = 1,
                   .max_words = 2,
-                  .footer = kFooter},
+                  .footer = kSendFooter},
                  [options](const std::string& address, const std::vector<std::string>& words) {
                    return RunSend(*options, address, words[0],
                                   words.size() > 1 ? std::optional(words[1]) : std::nullopt);

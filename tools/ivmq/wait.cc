@@ -26,7 +26,7 @@ namespace {
 using std::chrono::nanoseconds;
 using Clock = std::chrono::steady_clock;
 
-constexpr const char* kFooter =
+constexpr const char* kWaitFooter =
     R"(Connects to the server as a client of its own; "ready" on standard error names
 the id that others ring. Works with any ivshmem server. With VECTOR, rings of
 other vectors do not count.
@@ -35,7 +35,7 @@ Example:
   ivmq wait unix:/run/ivmq/ivmq.sock --timeout 10
   ivmq wait unix:/run/ivmq/ivmq.sock -n 0)";
 
-struct Options {
+struct WaitFlags {
   std::uint64_t count = 1;
   std::optional<nanoseconds> timeout;
   bool json = false;
@@ -89,7 +89,7 @@ std::optional<std::uint32_t> ParseVector(const std::vector<std::string>& words) 
   return static_cast<std::uint32_t>(*vector);
 }
 
-int RunWait(const Options& options, const std::string& address,
+int RunWait(const WaitFlags& options, const std::string& address,
             std::optional<std::uint32_t> vector) {
   HoldSignals();
   const auto client = ConnectAndSettle(address);
@@ -133,14 +133,14 @@ int RunWait(const Options& options, const std::string& address,
 }  // namespace
 
 void AddWait(CLI::App& app, int* exit_code) {
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<WaitFlags>();
   CLI::App* const command =
       AddCommand(app, exit_code,
                  {.name = "wait",
                   .summary = "Wait for doorbells, with any ivshmem server",
                   .words = "[VECTOR]",
                   .max_words = 1,
-                  .footer = kFooter},
+                  .footer = kWaitFooter},
                  [options](const std::string& address, const std::vector<std::string>& words) {
                    return RunWait(*options, address, ParseVector(words));
                  });

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,7 +23,6 @@ namespace ivmq {
 namespace {
 
 using ivshmem::Clock;
-using ivshmem::Message;
 using ivshmem::ReadResult;
 
 // Whether a received descriptor may be written to: an anonymous inode, as an eventfd is. Any other
@@ -35,6 +35,13 @@ bool IsEventfd(int fd) {
 bool MakeNonBlocking(int fd) {
   const int flags = fcntl(fd, F_GETFL);
   return flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0;
+}
+
+// Takes what the eventfd counts; false if that is 0. RWF_NOWAIT, since O_NONBLOCK belongs to all
+// who hold the eventfd, and a QEMU that starts with it clears it for a moment.
+bool TakeCount(int fd, std::uint64_t* count) {
+  const iovec buffer{.iov_base = count, .iov_len = sizeof(*count)};
+  return preadv2(fd, &buffer, 1, -1, RWF_NOWAIT) == sizeof(*count);
 }
 
 void WriteEventfd(int fd) noexcept {
@@ -58,14 +65,15 @@ struct IvshmemClient::Impl {
   enum class Expects : std::uint8_t { kVersion, kId, kSharedMemory, kOwnVector, kAnnouncements };
 
   Status Greet(Clock::time_point deadline);
-  Status Take(Message message);
+  Status Take(ivshmem::Message message);
   Status TakeDoorbell(std::uint16_t peer, UniqueFd fd);
   void DeliverPending(std::uint16_t peer, std::uint32_t vector, int fd) noexcept;
   RingResult Ring(std::uint16_t peer, std::uint32_t vector) noexcept;
   [[nodiscard]] std::string Progress() const;
 
-  UniqueFd socket;  // open until the end, so that whoever polls it never polls a stranger
-  ivshmem::MessageReader reader;  // of the one thread that handles control
+  UniqueFd socket;     // open until the end, so that whoever polls it never polls a stranger
+  std::mutex control;  // held by the thread that handles control; guards reader and expects
+  ivshmem::MessageReader reader;
   Expects expects = Expects::kVersion;
   std::uint16_t id = 0;
   UniqueFd memory;
@@ -96,7 +104,7 @@ std::string IvshmemClient::Impl::Progress() const {
 
 Status IvshmemClient::Impl::Greet(Clock::time_point deadline) {
   while (expects != Expects::kAnnouncements) {
-    Message message;
+    ivshmem::Message message;
     Status status = ivshmem::ReadMessage(reader, socket.get(), deadline, &message);
     if (status.ok()) status = Take(std::move(message));
     if (status.ok()) continue;
@@ -109,7 +117,7 @@ Status IvshmemClient::Impl::Greet(Clock::time_point deadline) {
   return {};
 }
 
-Status IvshmemClient::Impl::Take(Message message) {
+Status IvshmemClient::Impl::Take(ivshmem::Message message) {
   const std::int64_t value = message.value;
   const bool has_fd = message.fd.valid();
   if (expects == Expects::kVersion) {
@@ -263,7 +271,7 @@ Result<IvshmemClient::Rung> IvshmemClient::Wait(Clock::time_point deadline) {
     for (std::uint32_t i = 0; i < count; ++i) {
       const std::uint32_t vector = (impl_->next_vector + i) % count;
       std::uint64_t rings = 0;
-      if (read(waits[vector].fd, &rings, sizeof(rings)) != sizeof(rings)) continue;
+      if (!TakeCount(waits[vector].fd, &rings)) continue;
       impl_->next_vector = (vector + 1) % count;
       return Rung{vector, rings};
     }
@@ -287,13 +295,15 @@ int IvshmemClient::vector_fd(std::uint32_t vector) const {
 int IvshmemClient::control_fd() const noexcept { return impl_->socket.get(); }
 
 bool IvshmemClient::HandleControl() noexcept {
+  const std::unique_lock control(impl_->control, std::try_to_lock);
+  if (!control.owns_lock()) return true;  // another thread is at it
   {
     const std::lock_guard lock(impl_->mutex);
     if (!impl_->connection.ok()) return false;
   }
   // Bounded, so that a server that never stops sending cannot hold up the caller.
   for (int left = 4096; left > 0; --left) {
-    Message message;
+    ivshmem::Message message;
     const ReadResult result = impl_->reader.Read(impl_->socket.get(), &message);
     if (result == ReadResult::kWouldBlock) break;
     Status status = result == ReadResult::kMessage ? impl_->Take(std::move(message))

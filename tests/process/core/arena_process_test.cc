@@ -11,17 +11,17 @@
 #include "support/child.h"
 #include "support/random.h"
 #include "support/shared_memory.h"
+#include "support/sizes.h"
 
 namespace ivmq {
 namespace {
 
 using layout::PeerState;
 using testing::Child;
+using testing::kMiB;
 using testing::Random;
 using testing::SharedCounter;
 using testing::TestRegion;
-
-constexpr std::uint64_t kMiB = 1024 * 1024;
 
 // Slot `producer` carves to every other slot and frees again, at random, `steps` times or for ever.
 void CarveAndFree(const Region& region, std::uint32_t producer, std::uint64_t seed, int steps,

@@ -12,6 +12,7 @@
 
 #include "support/child.h"
 #include "support/node_pair.h"
+#include "support/sizes.h"
 
 namespace ivmq {
 namespace {
@@ -19,9 +20,8 @@ namespace {
 using std::chrono::milliseconds;
 using testing::Child;
 using testing::Hub;
+using testing::kMiB;
 using testing::Random;
-
-constexpr std::uint64_t kMiB = 1024 * 1024;
 
 // Uses everything a node offers, on whatever the region says now.
 void UseNode(Hub& hub, std::uint16_t ivposition, std::uint64_t seed, int steps) {
@@ -132,7 +132,10 @@ TEST_P(HostileRegionTest, NobodyCrashesOrHangsWhileBytesAreOverwritten) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Parts, HostileRegionTest,
-                         ::testing::Values("header", "peers", "directory", "rings", "records"));
+                         ::testing::Values("header", "peers", "rings", "records"));
+#ifndef __SANITIZE_THREAD__  // A damaged directory lets rings overlap: their bytes do race then.
+INSTANTIATE_TEST_SUITE_P(Directory, HostileRegionTest, ::testing::Values("directory"));
+#endif
 
 }  // namespace
 }  // namespace ivmq

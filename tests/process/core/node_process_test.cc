@@ -16,6 +16,7 @@
 
 #include "support/child.h"
 #include "support/node_pair.h"
+#include "support/sizes.h"
 
 namespace ivmq {
 namespace {
@@ -24,12 +25,12 @@ using layout::Counter;
 using std::chrono::milliseconds;
 using testing::Child;
 using testing::Hub;
+using testing::kMiB;
 using testing::OpenNode;
 using testing::PollUntil;
 using testing::Random;
 using testing::SharedCounter;
 
-constexpr std::uint64_t kMiB = 1024 * 1024;
 const SendOptions kWait{.when_full = WhenFull::kWait, .timeout = testing::kPatience};
 const auto kIgnore = [](const Message&) {};
 

@@ -15,6 +15,7 @@
 #include "support/child.h"
 #include "support/eventfd_transport.h"
 #include "support/random.h"
+#include "support/sizes.h"
 
 namespace ivmq {
 namespace {
@@ -24,10 +25,9 @@ using layout::PeerState;
 using testing::Child;
 using testing::EventfdTransport;
 using testing::Hub;
+using testing::kMiB;
 using testing::Random;
 using testing::SharedCounter;
-
-constexpr std::uint64_t kMiB = 1024 * 1024;
 
 ClaimRequest Request(const std::string& name, bool durable = false) {
   return {.name = name,

@@ -84,7 +84,7 @@ TEST(RingProcessTest, AKilledProducersSuccessorContinuesWithoutLossOrRepetition)
   TestRing ring;
   Consumer consumer = *Consumer::Open(ring.view);
   std::uint64_t received = 0;
-  const auto drain = [&] {
+  const auto receive_some = [&] {
     PeekResult end = PeekResult::kRecord;
     (void)consumer.Poll(
         [&](std::span<const std::byte> bytes) {
@@ -96,8 +96,9 @@ TEST(RingProcessTest, AKilledProducersSuccessorContinuesWithoutLossOrRepetition)
           ++received;
         },
         1000, &end);
-    ASSERT_EQ(end, PeekResult::kEmpty);
     consumer.PublishReleased();
+    EXPECT_TRUE(end == PeekResult::kEmpty || end == PeekResult::kRecord);
+    return end;
   };
   for (int round = 0; round < 60 && !HasFatalFailure(); ++round) {
     SharedCounter started;
@@ -119,9 +120,10 @@ TEST(RingProcessTest, AKilledProducersSuccessorContinuesWithoutLossOrRepetition)
       }
     });
     started.AwaitAtLeast(1 + static_cast<unsigned>(testing::Below(random, 200)));
-    for (std::uint64_t i = testing::Below(random, 20); i > 0; --i) drain();
+    for (std::uint64_t i = testing::Below(random, 20); i > 0; --i) (void)receive_some();
     sender.Kill();
-    drain();
+    while (!HasFailure() && receive_some() != PeekResult::kEmpty) {
+    }
   }
 }
 

@@ -20,7 +20,7 @@
 namespace ivmq::testing {
 namespace {
 
-constexpr int kDeadlineMilliseconds = 30'000;
+constexpr int kLogPatience = 30'000;
 
 }  // namespace
 
@@ -91,7 +91,7 @@ std::string ServerProcess::AwaitLog(const std::string& text) {
     }
     if (!more) break;
     const std::size_t before = text_.size();
-    more = ReadLog(kDeadlineMilliseconds) && text_.size() != before;
+    more = ReadLog(kLogPatience) && text_.size() != before;
   }
   ADD_FAILURE() << "the server did not log '" << text << "' but:\n" << text_;
   return {};
@@ -131,7 +131,7 @@ std::string ServerProcess::Log() {
   std::size_t before = 0;
   do {
     before = text_.size();
-  } while (ReadLog(pid_ < 0 ? kDeadlineMilliseconds : 0) && text_.size() != before);
+  } while (ReadLog(pid_ < 0 ? kLogPatience : 0) && text_.size() != before);
   return text_;
 }
 

@@ -13,6 +13,7 @@
 #include "support/arena_check.h"
 #include "support/random.h"
 #include "support/shared_memory.h"
+#include "support/sizes.h"
 
 namespace ivmq {
 namespace {
@@ -23,12 +24,11 @@ using layout::Owner;
 using layout::PeerState;
 using testing::CellOf;
 using testing::ExpectRunsDisjoint;
+using testing::kKiB;
+using testing::kMiB;
 using testing::MakeLive;
 using testing::SetState;
 using testing::TestRegion;
-
-constexpr std::uint64_t kKiB = 1024;
-constexpr std::uint64_t kMiB = 1024 * kKiB;
 
 TEST(ArenaTest, AStarOf64In64MiBHasRingsOf256KiB) {
   TestRegion sut(64 * kMiB);

@@ -11,14 +11,14 @@
 #include "ivmq/node.h"
 
 #include "support/node_pair.h"
+#include "support/sizes.h"
 
 namespace ivmq {
 namespace {
 
 using testing::Hub;
+using testing::kMiB;
 using testing::OpenNode;
-
-constexpr std::uint64_t kMiB = 1024 * 1024;
 
 class HostileBytesTest : public ::testing::Test {
  protected:

@@ -13,6 +13,7 @@
 #include "ivmq/node.h"
 
 #include "support/node_pair.h"
+#include "support/sizes.h"
 
 namespace ivmq {
 namespace {
@@ -21,12 +22,11 @@ using layout::Counter;
 using layout::FrameKind;
 using std::chrono::milliseconds;
 using testing::Hub;
+using testing::kIgnore;
+using testing::kMiB;
+using testing::kWait;
 using testing::OpenNode;
 using testing::PollUntil;
-
-constexpr std::uint64_t kMiB = 1024 * 1024;
-const SendOptions kWait{.when_full = WhenFull::kWait, .timeout = testing::kPatience};
-const auto kIgnore = [](const Message&) {};
 
 class NodeLargeTest : public ::testing::Test {
  protected:

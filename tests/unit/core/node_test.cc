@@ -20,6 +20,7 @@
 #include <gtest/gtest.h>
 
 #include "support/node_pair.h"
+#include "support/sizes.h"
 
 namespace ivmq {
 namespace {
@@ -31,14 +32,12 @@ using std::chrono::seconds;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using testing::Hub;
+using testing::kIgnore;
+using testing::kMiB;
+using testing::kWait;
 using testing::OpenNode;
 using testing::PollUntil;
 using testing::ReceiveTexts;
-
-constexpr std::uint64_t kMiB = 1024 * 1024;
-const SendOptions kWait{.when_full = WhenFull::kWait, .timeout = testing::kPatience};
-
-const auto kIgnore = [](const Message&) {};
 
 class NodeTest : public ::testing::Test {
  protected:

@@ -13,6 +13,7 @@
 #include "support/arena_check.h"
 #include "support/eventfd_transport.h"
 #include "support/random.h"
+#include "support/sizes.h"
 
 namespace ivmq {
 namespace {
@@ -22,8 +23,8 @@ using layout::PeerState;
 using testing::EventfdTransport;
 using ::testing::HasSubstr;
 using testing::Hub;
+using testing::kMiB;
 
-constexpr std::uint64_t kMiB = 1024 * 1024;
 constexpr BootId kBoot = {0x1111, 0x2222};
 
 class PeerTableTest : public ::testing::Test {

@@ -14,17 +14,17 @@
 #include "support/header_crc.h"
 #include "support/random.h"
 #include "support/shared_memory.h"
+#include "support/sizes.h"
 
 namespace ivmq {
 namespace {
 
 using layout::Header;
 using ::testing::HasSubstr;
+using testing::kKiB;
+using testing::kMiB;
 using testing::SharedMemory;
 using testing::TestRegion;
-
-constexpr std::uint64_t kKiB = 1024;
-constexpr std::uint64_t kMiB = 1024 * kKiB;
 
 // ---- PlanGeometry ----
 

@@ -25,6 +25,10 @@ inline void SetPosition(const RingView& ring, std::uint64_t position) {
   ring.CommitWordAt(position).store(0);
 }
 
+// The smallest ring, and the largest record in it.
+inline constexpr std::uint64_t kCapacity = layout::kMinRingCapacity;
+inline constexpr std::uint64_t kMaxPayload = kCapacity / 2 - 8;
+
 struct RingEnds {
   // The two ends of `ring` made new, or of one that stands at `position`.
   explicit RingEnds(const RingView& ring) {

@@ -16,12 +16,11 @@ namespace ivmq {
 namespace {
 
 using testing::Below;
+using testing::kCapacity;
+using testing::kMaxPayload;
 using testing::Random;
 using testing::RingEnds;
 using testing::TestRing;
-
-constexpr std::uint64_t kCapacity = layout::kMinRingCapacity;
-constexpr std::uint64_t kMaxPayload = kCapacity / 2 - 8;
 
 // Reads everything it gets, so that a sanitizer sees a span that is too long.
 class Reader {

@@ -15,11 +15,11 @@
 namespace ivmq {
 namespace {
 
+using testing::kCapacity;
+using testing::kMaxPayload;
 using testing::RingEnds;
 using testing::TestRing;
 
-constexpr std::uint64_t kCapacity = layout::kMinRingCapacity;
-constexpr std::uint64_t kMaxPayload = kCapacity / 2 - 8;
 constexpr std::uint64_t kHalf = kCapacity / 2;
 
 // Of an empty ring at any offset: the record fits at the end or, after a pad, at the start. One

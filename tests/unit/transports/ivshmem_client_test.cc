@@ -165,6 +165,36 @@ TEST_F(IvshmemClientTest, WaitHandlesAnnouncements) {
   waiter.join();
 }
 
+TEST_F(IvshmemClientTest, WaitDoesNotBlockOnAnEventfdThatSomebodyMadeBlocking) {
+  Connect();
+  ASSERT_EQ(fcntl(own_[0].get(), F_SETFL, 0), 0);
+  EXPECT_EQ(client_->Wait(steady_clock::now() + milliseconds(5)).status().code(),
+            StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(client_->Ring(3, 0), RingResult::kRung);
+  EXPECT_TRUE(client_->Wait(steady_clock::now() + milliseconds(30000)).ok());
+}
+
+// A node's poller and its heartbeat do so.
+TEST_F(IvshmemClientTest, ThreadsThatHandleControlAtOnceLoseNoAnnouncement) {
+  Connect();
+  constexpr std::uint16_t kNewcomers = 200;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 2; ++i) {
+    threads.emplace_back([this] {
+      while (client_->connection().ok() && client_->peers().size() <= kNewcomers) {
+        (void)client_->HandleControl();
+      }
+    });
+  }
+  const std::vector<UniqueFd> doorbell = MakeEventfds(1);
+  for (std::uint16_t i = 0; i < kNewcomers; ++i) {
+    talk_.Send(static_cast<std::uint16_t>(100 + i), doorbell[0].get());
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_TRUE(client_->connection().ok()) << client_->connection().ToString();
+  EXPECT_EQ(client_->peers().size(), kNewcomers + 1U);
+}
+
 TEST_F(IvshmemClientTest, NewcomerIsKnownAfterItsAnnouncement) {
   Connect();
   const std::vector<UniqueFd> newcomer = MakeEventfds(2);

@@ -26,7 +26,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using testing::TempFolder;
 
-constexpr std::uint64_t kSize = 1 << 20;
+constexpr std::uint64_t kBarSize = 1 << 20;
 
 // What a device of the folder that stands for sysfs looks like.
 struct Fake {
@@ -77,9 +77,9 @@ class PciDeviceTest : public ::testing::Test {
     if (!fake.bar2) return;
     const std::string bar2 = "file:" + folder + "/resource2";
     if (fake.formatted) {
-      ASSERT_TRUE(CreateRegionFile(bar2, kSize, {.format = {.max_peers = 4}}).ok());
+      ASSERT_TRUE(CreateRegionFile(bar2, kBarSize, {.format = {.max_peers = 4}}).ok());
     } else {
-      folder_.Write(bdf + "/resource2", std::string(kSize, '\0'));
+      folder_.Write(bdf + "/resource2", std::string(kBarSize, '\0'));
     }
   }
   [[nodiscard]] const std::string& devices() const { return folder_.path(); }

@@ -29,14 +29,14 @@ using ::testing::HasSubstr;
 using ::testing::StartsWith;
 using testing::TempFolder;
 
-constexpr std::uint64_t kSize = 1 << 20;
+constexpr std::uint64_t kFileSize = 1 << 20;
 constexpr CreateOptions kFewPeers = {.format = {.max_peers = 4}};
 
 class RegionFileTest : public ::testing::Test {
  protected:
   // Makes a region at address_.
   void Create() {
-    const Status status = CreateRegionFile(address_, kSize, kFewPeers);
+    const Status status = CreateRegionFile(address_, kFileSize, kFewPeers);
     ASSERT_TRUE(status.ok()) << status.ToString();
   }
   void Patch(off_t at, std::string_view bytes) const {
@@ -136,9 +136,9 @@ TEST_F(RegionFileTest, DamagedHeaderIsDataLoss) {
 
 TEST_F(RegionFileTest, TruncatedRegionIsRefused) {
   Create();
-  ASSERT_EQ(truncate(path_.c_str(), kSize / 2), 0);
+  ASSERT_EQ(truncate(path_.c_str(), kFileSize / 2), 0);
   EXPECT_EQ(OpenError().code(), StatusCode::kOutOfRange);
-  ASSERT_EQ(truncate(path_.c_str(), kSize - 4096), 0);
+  ASSERT_EQ(truncate(path_.c_str(), kFileSize - 4096), 0);
   EXPECT_THAT(OpenError().message(), HasSubstr("truncated"));
 }
 
@@ -183,22 +183,22 @@ TEST_F(RegionFileTest, NewFileIsAllocatedWhole) {
   Create();
   struct stat file {};
   ASSERT_EQ(stat(path_.c_str(), &file), 0);
-  EXPECT_EQ(static_cast<std::uint64_t>(file.st_size), kSize);
-  EXPECT_GE(static_cast<std::uint64_t>(file.st_blocks) * 512, kSize);
+  EXPECT_EQ(static_cast<std::uint64_t>(file.st_size), kFileSize);
+  EXPECT_GE(static_cast<std::uint64_t>(file.st_blocks) * 512, kFileSize);
   EXPECT_EQ(file.st_mode & 0007, 0U) << "never for the world";
 }
 
 TEST_F(RegionFileTest, EmptyOrZeroFileIsFormatted) {
   folder_.Write("region", "");
-  EXPECT_TRUE(CreateRegionFile(address_, kSize, kFewPeers).ok());
-  folder_.Write("region", std::string(kSize, '\0'));
+  EXPECT_TRUE(CreateRegionFile(address_, kFileSize, kFewPeers).ok());
+  folder_.Write("region", std::string(kFileSize, '\0'));
   EXPECT_TRUE(CreateRegionFile(address_, 0, kFewPeers).ok());
   EXPECT_TRUE(OpenTransport(address_).ok());
 }
 
 TEST_F(RegionFileTest, SharedMemoryIsMadeByItsName) {
   const std::string name = "/ivmq-test-" + std::to_string(getpid());
-  const Status status = CreateRegionFile("shm:" + name, kSize, kFewPeers);
+  const Status status = CreateRegionFile("shm:" + name, kFileSize, kFewPeers);
   EXPECT_TRUE(status.ok()) << status.ToString();
   EXPECT_TRUE(OpenTransport("shm:" + name).ok());
   EXPECT_EQ(shm_unlink(name.c_str()), 0);
@@ -206,7 +206,8 @@ TEST_F(RegionFileTest, SharedMemoryIsMadeByItsName) {
 }
 
 TEST_F(RegionFileTest, BadSizesMakeNoFile) {
-  for (const std::uint64_t size : {std::uint64_t{1}, std::uint64_t{4096}, kSize - 1, kSize * 3}) {
+  for (const std::uint64_t size :
+       {std::uint64_t{1}, std::uint64_t{4096}, kFileSize - 1, kFileSize * 3}) {
     EXPECT_EQ(CreateRegionFile(address_, size).code(), StatusCode::kInvalidArgument) << size;
   }
   EXPECT_EQ(CreateRegionFile(address_, 0).code(), StatusCode::kInvalidArgument);
@@ -221,7 +222,7 @@ TEST_F(RegionFileTest, TooLittleSpaceIsResourceExhaustedAndLeavesNoFile) {
 
 TEST_F(RegionFileTest, RegionIsReplacedOnlyOnRequest) {
   Create();
-  const Status status = CreateRegionFile(address_, kSize, kFewPeers);
+  const Status status = CreateRegionFile(address_, kFileSize, kFewPeers);
   EXPECT_EQ(status.code(), StatusCode::kAlreadyExists) << status.ToString();
   CreateOptions options = kFewPeers;
   options.replace = true;
@@ -239,19 +240,20 @@ TEST_F(RegionFileTest, DamagedRegionCanBeReplaced) {
   Patch(40, "damage");
   CreateOptions options = kFewPeers;
   options.replace = true;
-  EXPECT_TRUE(CreateRegionFile(address_, kSize, options).ok());
+  EXPECT_TRUE(CreateRegionFile(address_, kFileSize, options).ok());
   EXPECT_TRUE(OpenTransport(address_).ok());
 }
 
 TEST_F(RegionFileTest, ForeignContentIsNeverOverwritten) {
   CreateOptions options = kFewPeers;
   options.replace = true;
-  folder_.Write("region", std::string(kSize, 'p'));
+  folder_.Write("region", std::string(kFileSize, 'p'));
   EXPECT_EQ(CreateRegionFile(address_, 0, options).code(), StatusCode::kFailedPrecondition);
-  EXPECT_EQ(CreateRegionFile(address_, kSize * 2, options).code(), StatusCode::kFailedPrecondition);
+  EXPECT_EQ(CreateRegionFile(address_, kFileSize * 2, options).code(),
+            StatusCode::kFailedPrecondition);
   const auto region = OpenRegion(address_);
   ASSERT_TRUE(region.ok());
-  EXPECT_EQ(region->memory.size(), kSize);
+  EXPECT_EQ(region->memory.size(), kFileSize);
   EXPECT_EQ(region->memory.front(), std::byte{'p'});
   EXPECT_EQ(region->memory.back(), std::byte{'p'});
 }
@@ -263,11 +265,11 @@ TEST_F(RegionFileTest, LockedSlotKeepsFormatAway) {
   ASSERT_TRUE((*peer)->LockSlot(3).ok());
   CreateOptions options = kFewPeers;
   options.replace = true;
-  const Status status = CreateRegionFile(address_, kSize, options);
+  const Status status = CreateRegionFile(address_, kFileSize, options);
   EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
   EXPECT_THAT(status.message(), HasSubstr("attached"));
   (*peer)->UnlockSlot(3);
-  EXPECT_TRUE(CreateRegionFile(address_, kSize, options).ok());
+  EXPECT_TRUE(CreateRegionFile(address_, kFileSize, options).ok());
 }
 
 TEST_F(RegionFileTest, ServersLockKeepsFormatAway) {
@@ -276,7 +278,7 @@ TEST_F(RegionFileTest, ServersLockKeepsFormatAway) {
   ASSERT_EQ(TryLockFile(server.get(), kServerLock, 1), LockResult::kLocked);
   CreateOptions options = kFewPeers;
   options.replace = true;
-  EXPECT_EQ(CreateRegionFile(address_, kSize, options).code(), StatusCode::kFailedPrecondition);
+  EXPECT_EQ(CreateRegionFile(address_, kFileSize, options).code(), StatusCode::kFailedPrecondition);
 }
 
 TEST_F(RegionFileTest, LivePeerWhoseLockIsNotSeenKeepsFormatAway) {
@@ -295,21 +297,21 @@ TEST_F(RegionFileTest, LivePeerWhoseLockIsNotSeenKeepsFormatAway) {
   }
   CreateOptions options = kFewPeers;
   options.replace = true;
-  const Status status = CreateRegionFile(address_, kSize, options);
+  const Status status = CreateRegionFile(address_, kFileSize, options);
   EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
   EXPECT_THAT(status.message(), HasSubstr("'vm1'"));
 }
 
 TEST_F(RegionFileTest, OnlyFilesCanBeMade) {
   for (const char* address : {"unix:/x", "pci:auto", "inproc:x", "auto", "", "/tmp/x"}) {
-    EXPECT_EQ(CreateRegionFile(address, kSize).code(), StatusCode::kInvalidArgument) << address;
+    EXPECT_EQ(CreateRegionFile(address, kFileSize).code(), StatusCode::kInvalidArgument) << address;
   }
-  EXPECT_EQ(CreateRegionFile("file:/nonexistent/x", kSize).code(), StatusCode::kNotFound);
+  EXPECT_EQ(CreateRegionFile("file:/nonexistent/x", kFileSize).code(), StatusCode::kNotFound);
 }
 
 TEST_F(RegionFileTest, SymbolicLinkIsNotFollowedWhenMaking) {
   ASSERT_EQ(symlink(folder_.Write("target", "").c_str(), path_.c_str()), 0);
-  EXPECT_EQ(CreateRegionFile(address_, kSize).code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(CreateRegionFile(address_, kFileSize).code(), StatusCode::kInvalidArgument);
   EXPECT_EQ(std::filesystem::file_size(folder_ / "target"), 0U);
 }
 
@@ -346,7 +348,7 @@ TEST_F(RegionFileTest, LockDomainIsThatOfTheFile) {
   const auto a = OpenTransport(address_);
   ASSERT_EQ(link(path_.c_str(), (folder_ / "same").c_str()), 0);
   const auto same = OpenTransport("file:" + folder_ / "same");
-  ASSERT_TRUE(CreateRegionFile("file:" + folder_ / "other", kSize, kFewPeers).ok());
+  ASSERT_TRUE(CreateRegionFile("file:" + folder_ / "other", kFileSize, kFewPeers).ok());
   const auto other = OpenTransport("file:" + folder_ / "other");
   ASSERT_TRUE(a.ok() && same.ok() && other.ok());
   EXPECT_EQ((*a)->info().lock_domain, (*same)->info().lock_domain);

@@ -17,8 +17,7 @@
 
 namespace ivmq {
 
-// Thread-safety: every member may be called from any thread at any time; HandleControl() and Wait()
-// by one thread at a time.
+// Thread-safety: every member may be called from any thread at any time; Wait() by one at a time.
 class IvshmemClient {
  public:
   struct Peer {
@@ -68,8 +67,8 @@ class IvshmemClient {
   [[nodiscard]] int vector_fd(std::uint32_t vector) const;
   // Readable when HandleControl() has something to do.
   [[nodiscard]] int control_fd() const noexcept;
-  // Takes the server's announcements. Never blocks. False once the connection has ended, see
-  // connection(); the eventfds stay in use.
+  // Takes the server's announcements, unless another thread does. Never blocks. False once the
+  // connection has ended, see connection(); the eventfds stay in use.
   bool HandleControl() noexcept;
   // OK while connected; else why it ended: UNAVAILABLE the server left, DATA_LOSS it broke the
   // protocol, RESOURCE_EXHAUSTED this process has too few file descriptors.
