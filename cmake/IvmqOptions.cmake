@@ -22,6 +22,11 @@ target_compile_options(ivmq_options INTERFACE
   $<$<AND:$<CXX_COMPILER_ID:GNU>,$<BOOL:${IVMQ_UNITY}>>:-Wno-subobject-linkage>
   $<$<BOOL:${IVMQ_WERROR}>:-Werror>)
 
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # As clang does anyway: position-independent functions may be inlined into others.
+  add_compile_options(-fno-semantic-interposition)
+endif()
+
 if(IVMQ_SANITIZE)
   add_compile_options(-fsanitize=${IVMQ_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${IVMQ_SANITIZE})

@@ -21,10 +21,10 @@ using layout::PeerState;
 
 // A poll looks at every recently active ring, and at this many of the others.
 constexpr std::size_t kColdLooks = 8;
-// A ring counts as active until it was found empty so often in a row.
+// A ring counts as active until it was found empty so often in a row; every so many times it is
+// looked after.
 constexpr std::uint32_t kCoolAfter = 4096;
-// Found empty so often in a row, a ring has run dry: tell its producer about all the space.
-constexpr std::uint32_t kPublishAfter = 64;
+constexpr std::uint32_t kCoolingStep = 64;
 // A spare buffer that is kept for the next large message.
 constexpr std::uint64_t kMostSpare = std::uint64_t{8} << 20;
 
@@ -44,17 +44,97 @@ bool Describes(const RingView& ring, const Cell& cell, std::uint32_t index) noex
          header.generation.load(std::memory_order_relaxed) == cell.generation;
 }
 
-void Remove(std::vector<std::uint32_t>& slots, std::uint32_t slot) { std::erase(slots, slot); }
+void Remove(std::vector<InLink*>& links, const InLink& link) { std::erase(links, &link); }
 
 }  // namespace
 
 Inbound::Inbound(NodeContext& context) : context_(context), links_(context.region.max_peers()) {
+  for (std::uint32_t s = 0; s < links_.size(); ++s) links_[s].slot = s;
   hot_.reserve(links_.size());
   cold_.reserve(links_.size());
 }
 
+inline Inbound::Outcome Inbound::Deliver(InLink& link, const Frame& frame,
+                                         std::span<const std::byte> rest, bool is_private,
+                                         HandlerFunction handler, void* handler_context) {
+  const bool is_message = frame.kind == FrameKind::kBytes || frame.kind == FrameKind::kTypedById ||
+                          frame.kind == FrameKind::kTypedByName;
+  if (!is_message || frame.name_bytes > kMaxTypeName || frame.name_bytes > rest.size())
+      [[unlikely]] {
+    return Outcome::kMalformed;
+  }
+  const std::size_t bytes = rest.size() - frame.name_bytes;
+  if (bytes > context_.options.max_message_bytes) [[unlikely]] {
+    ReportTooLarge(link, bytes);
+    return Outcome::kConsumed;
+  }
+  if (!is_private && !context_.options.trust_peers) {
+    // From here on nobody can change it.
+    if (copy_.size() < rest.size()) [[unlikely]]
+      copy_.resize(rest.size());
+    if (!rest.empty()) std::memcpy(copy_.data(), rest.data(), rest.size());
+    rest = std::span(copy_).first(rest.size());
+    is_private = true;
+  }
+  std::array<char, kMaxTypeName> name;
+  Message message;
+  message.from = link.from;
+  message.kind = frame.kind;
+  message.type = frame.type;
+  message.payload = rest.subspan(frame.name_bytes);
+  message.redelivered = link.consumer.redelivered();
+  if (frame.name_bytes != 0) {
+    const auto* text = reinterpret_cast<const char*>(rest.data());
+    if (!is_private) {
+      std::memcpy(name.data(), text, frame.name_bytes);
+      text = name.data();
+    }
+    message.type_name = {text, frame.name_bytes};
+  }
+  context_.CountAlone(Counter::kMessagesReceived);
+  context_.CountAlone(Counter::kBytesReceived, bytes);
+  if (message.redelivered) context_.CountAlone(Counter::kRedelivered);
+  handler(handler_context, message);
+  return Outcome::kHandled;
+}
+
+inline std::size_t Inbound::Drain(InLink& link, HandlerFunction handler, void* handler_context,
+                                  std::size_t limit) {
+  std::size_t handled = 0;
+  std::span<const std::byte> record;
+  for (std::size_t records = 0; records < limit; ++records) {
+    const PeekResult peek = link.consumer.Peek(&record);
+    if (peek != PeekResult::kRecord) {
+      if (peek == PeekResult::kEmpty) break;
+      GiveUp(link, peek == PeekResult::kClosed ? "its producer gave it up"
+                                               : "it holds a word that no correct peer writes");
+      return handled;
+    }
+    Outcome outcome = Outcome::kMalformed;
+    if (Frame frame; record.size() >= sizeof(frame)) {
+      std::memcpy(&frame, record.data(), sizeof(frame));
+      const std::span<const std::byte> rest = record.subspan(sizeof(frame));
+      outcome = frame.kind == FrameKind::kFragment
+                    ? DeliverFragment(link, frame.type, rest, handler, handler_context)
+                    : Deliver(link, frame, rest, false, handler, handler_context);
+    }
+    if (outcome == Outcome::kStalled) [[unlikely]] {
+      link.stalled = true;
+      break;
+    }
+    if (outcome == Outcome::kMalformed) [[unlikely]] {
+      GiveUp(link, "it holds a frame that no correct peer sends");
+      return handled;
+    }
+    link.consumer.Release();
+    if (outcome == Outcome::kHandled) ++handled;
+  }
+  WakeProducer(link);
+  return handled;
+}
+
 std::size_t Inbound::Poll(HandlerFunction handler, void* handler_context, std::size_t limit) {
-  if (polling_) return 0;  // called by a handler
+  if (polling_ || limit == 0) return 0;  // called by a handler
   polling_ = true;
   if (housekeeping_due_.load(std::memory_order_relaxed)) [[unlikely]] {
     housekeeping_due_.store(false, std::memory_order_relaxed);
@@ -63,51 +143,60 @@ std::size_t Inbound::Poll(HandlerFunction handler, void* handler_context, std::s
   if (RowChanged()) [[unlikely]]
     ReadRow();
 
+  if (!cold_.empty()) WarmUp();
+
   std::size_t count = 0;
-  // Each poll begins with another ring, so that none is starved by a busy one.
+  // Each poll begins with another ring, so that none is starved by a busy one. A ring that leaves
+  // the list ends the looks; the others come first next time.
   const std::size_t hot = hot_.size();
-  if (hot != 0 && ++next_hot_ >= hot) next_hot_ = 0;
-  for (std::size_t i = 0; i < hot && count < limit && i < hot_.size(); ++i) {
-    const std::size_t at = next_hot_ + i < hot ? next_hot_ + i : next_hot_ + i - hot;
-    const std::uint32_t slot = hot_[std::min(at, hot_.size() - 1)];
-    InLink& link = links_[slot];
+  std::size_t looks = 0;
+  for (; looks < hot && count < limit && hot_.size() == hot; ++looks) {
+    if (next_hot_ >= hot) next_hot_ = 0;
+    InLink& link = *hot_[next_hot_++];
     if (link.consumer.HasRecord()) {
       link.idle_looks = 0;
-      count += Drain(slot, handler, handler_context, limit - count);
-      continue;
-    }
-    ++link.idle_looks;
-    if (link.idle_looks == kPublishAfter && link.consumer.has_unpublished()) {
-      link.consumer.PublishReleased();
-      WakeProducer(link);
-    } else if (link.idle_looks > kCoolAfter) {
-      link.idle_looks = 0;
-      Remove(hot_, slot);
-      cold_.push_back(slot);
+      count += Drain(link, handler, handler_context, limit - count);
+    } else if (++link.idle_looks % kCoolingStep == 0) [[unlikely]] {
+      CoolDown(link);
     }
   }
-  const std::size_t looks = std::min(cold_.size(), kColdLooks);
-  for (std::size_t i = 0; i < looks && count < limit && !cold_.empty(); ++i) {
-    if (++next_cold_ >= cold_.size()) next_cold_ = 0;
-    const std::uint32_t slot = cold_[next_cold_];
-    if (!links_[slot].consumer.HasRecord()) continue;
-    Remove(cold_, slot);
-    hot_.push_back(slot);
-    count += Drain(slot, handler, handler_context, limit - count);
-  }
+  if (looks == hot) ++next_hot_;
   polling_ = false;
   return count;
 }
 
+void Inbound::WarmUp() {
+  const std::size_t looks = std::min(cold_.size(), kColdLooks);
+  for (std::size_t i = 0; i < looks && !cold_.empty(); ++i) {
+    if (++next_cold_ >= cold_.size()) next_cold_ = 0;
+    InLink& link = *cold_[next_cold_];
+    if (!link.consumer.HasRecord()) continue;
+    Remove(cold_, link);
+    hot_.push_back(&link);
+  }
+}
+
+void Inbound::CoolDown(InLink& link) {
+  // The ring has run dry: tell its producer about all the space.
+  if (link.consumer.has_unpublished()) {
+    link.consumer.PublishReleased();
+    WakeProducer(link);
+  }
+  if (link.idle_looks < kCoolAfter) return;
+  link.idle_looks = 0;
+  Remove(hot_, link);
+  cold_.push_back(&link);
+}
+
 bool Inbound::LookSome() noexcept {
   if (RowChanged()) return true;
-  for (const std::uint32_t slot : hot_) {
-    if (!links_[slot].stalled && links_[slot].consumer.HasRecord()) return true;
+  for (const InLink* link : hot_) {
+    if (!link->stalled && link->consumer.HasRecord()) return true;
   }
   const std::size_t looks = std::min(cold_.size(), kColdLooks);
   for (std::size_t i = 0; i < looks; ++i) {
     if (++next_cold_ >= cold_.size()) next_cold_ = 0;
-    const InLink& link = links_[cold_[next_cold_]];
+    const InLink& link = *cold_[next_cold_];
     if (!link.stalled && link.consumer.HasRecord()) {
       // The poll that follows begins its looks behind this one: step back.
       next_cold_ = (next_cold_ == 0 ? cold_.size() : next_cold_) - 1;
@@ -120,12 +209,12 @@ bool Inbound::LookSome() noexcept {
 bool Inbound::LookAll() noexcept {
   if (RowChanged()) return true;
   for (const auto* list : {&hot_, &cold_}) {
-    for (const std::uint32_t slot : *list) {
-      if (links_[slot].stalled || !links_[slot].consumer.HasRecord()) continue;
+    for (InLink* const link : *list) {
+      if (link->stalled || !link->consumer.HasRecord()) continue;
       if (list == &cold_) {
         // So that the next poll finds it at once.
-        Remove(cold_, slot);
-        hot_.push_back(slot);
+        Remove(cold_, *link);
+        hot_.push_back(link);
       }
       return true;
     }
@@ -135,11 +224,10 @@ bool Inbound::LookAll() noexcept {
 
 void Inbound::PublishReleased() noexcept {
   for (const auto* list : {&hot_, &cold_}) {
-    for (const std::uint32_t slot : *list) {
-      InLink& link = links_[slot];
-      if (!link.consumer.has_unpublished()) continue;
-      link.consumer.PublishReleased();
-      WakeProducer(link);
+    for (InLink* const link : *list) {
+      if (!link->consumer.has_unpublished()) continue;
+      link->consumer.PublishReleased();
+      WakeProducer(*link);
     }
   }
 }
@@ -203,8 +291,8 @@ void Inbound::OpenRing(std::uint32_t producer, std::uint64_t cell_word) {
   Result<Consumer> consumer = Consumer::Open(*ring);
   if (!consumer.ok()) {
     if (was_open) {
-      Remove(hot_, producer);
-      Remove(cold_, producer);
+      Remove(hot_, link);
+      Remove(cold_, link);
     }
     link.given_up = true;
     if (ring->header->released.exchange(layout::kRingClosed) != layout::kRingClosed) {
@@ -219,7 +307,7 @@ void Inbound::OpenRing(std::uint32_t producer, std::uint64_t cell_word) {
   link.open = true;
   UpdateAllCanRing();
   link.idle_looks = 0;
-  if (!was_open) hot_.push_back(producer);
+  if (!was_open) hot_.push_back(&link);
 }
 
 void Inbound::UpdateProducer(InLink& link, std::uint32_t producer) {
@@ -258,41 +346,13 @@ void Inbound::Housekeep() {
     // What a dead producer committed is handled first.
     if (!IsGone(link, life) || (link.open && link.consumer.HasRecord())) continue;
     EndAssembly(link, link.assembly.total != 0);
-    Remove(hot_, p);
-    Remove(cold_, p);
+    Remove(hot_, link);
+    Remove(cold_, link);
     context_.arena.Free(context_.region.CellIndex(context_.self.id.slot, p), link.cell_word);
     link = InLink{};
+    link.slot = p;
     UpdateAllCanRing();
   }
-}
-
-std::size_t Inbound::Drain(std::uint32_t producer, HandlerFunction handler, void* handler_context,
-                           std::size_t limit) {
-  InLink& link = links_[producer];
-  std::size_t handled = 0;
-  for (std::size_t records = 0; records < limit; ++records) {
-    std::span<const std::byte> record;
-    const PeekResult peek = link.consumer.Peek(&record);
-    if (peek == PeekResult::kEmpty) break;
-    if (peek != PeekResult::kRecord) {
-      GiveUp(link, peek == PeekResult::kClosed ? "its producer gave it up"
-                                               : "it holds a word that no correct peer writes");
-      return handled;
-    }
-    const Outcome outcome = Deliver(link, record, handler, handler_context);
-    if (outcome == Outcome::kStalled) {
-      link.stalled = true;
-      break;
-    }
-    if (outcome == Outcome::kMalformed) {
-      GiveUp(link, "it holds a frame that no correct peer sends");
-      return handled;
-    }
-    link.consumer.Release();
-    if (outcome == Outcome::kHandled) ++handled;
-  }
-  WakeProducer(link);
-  return handled;
 }
 
 void Inbound::GiveUp(InLink& link, const std::string& reason) {
@@ -301,79 +361,37 @@ void Inbound::GiveUp(InLink& link, const std::string& reason) {
   EndAssembly(link, link.assembly.total != 0);
   link.open = false;
   link.given_up = true;
-  Remove(hot_, link.from.slot);
-  Remove(cold_, link.from.slot);
+  Remove(hot_, link);
+  Remove(cold_, link);
   context_.Count(Counter::kRingsPoisoned);
   context_.Report(Status(StatusCode::kDataLoss,
                          StrCat("the ring from slot ", link.from.slot, " is abandoned: ", reason,
                                 "; its unread messages are lost")));
 }
 
-Inbound::Outcome Inbound::Deliver(InLink& link, std::span<const std::byte> record,
-                                  HandlerFunction handler, void* handler_context) {
-  if (record.size() < sizeof(Frame)) return Outcome::kMalformed;
-  Frame frame;
-  std::memcpy(&frame, record.data(), sizeof(frame));
-  if (frame.kind != FrameKind::kFragment) [[likely]] {
-    if (context_.options.trust_peers) {
-      return DeliverFrame(link, record, false, handler, handler_context);
-    }
-    // From here on nobody can change it.
-    if (copy_.size() < record.size()) copy_.resize(record.size());
-    std::memcpy(copy_.data(), record.data(), record.size());
-    return DeliverFrame(link, std::span(copy_).first(record.size()), true, handler,
-                        handler_context);
-  }
-  const Outcome outcome = TakeFragment(link, frame.type, record.subspan(sizeof(frame)));
-  Assembly& assembly = link.assembly;
+void Inbound::ReportTooLarge(const InLink& link, std::uint64_t bytes) {
+  context_.Count(Counter::kDropped);
+  context_.Report(
+      Status(StatusCode::kResourceExhausted,
+             StrCat("a message of ", bytes, " bytes from slot ", link.from.slot,
+                    " is dropped: the limit here is ", context_.options.max_message_bytes)));
+}
+
+Inbound::Outcome Inbound::DeliverFragment(InLink& link, std::uint32_t number,
+                                          std::span<const std::byte> fragment,
+                                          HandlerFunction handler, void* handler_context) {
+  const Outcome outcome = TakeFragment(link, number, fragment);
+  const Assembly& assembly = link.assembly;
   if (outcome != Outcome::kConsumed || assembly.total == 0 || assembly.received != assembly.total) {
     return outcome;
   }
-  const Outcome delivered =
-      DeliverFrame(link, {assembly.bytes.get(), assembly.total}, true, handler, handler_context);
+  Frame frame;
+  std::memcpy(&frame, assembly.bytes.get(), sizeof(frame));
+  const std::span<const std::byte> rest(assembly.bytes.get() + sizeof(frame),
+                                        assembly.total - sizeof(frame));
+  const Outcome delivered = Deliver(link, frame, rest, true, handler, handler_context);
   EndAssembly(link, false);
   return delivered;
-}
-
-Inbound::Outcome Inbound::DeliverFrame(InLink& link, std::span<const std::byte> bytes,
-                                       bool is_private, HandlerFunction handler,
-                                       void* handler_context) {
-  Frame frame;
-  std::memcpy(&frame, bytes.data(), sizeof(frame));
-  const std::size_t head = sizeof(frame) + frame.name_bytes;
-  const bool is_message = frame.kind == FrameKind::kBytes || frame.kind == FrameKind::kTypedById ||
-                          frame.kind == FrameKind::kTypedByName;
-  if (!is_message || frame.name_bytes > kMaxTypeName || head > bytes.size()) {
-    return Outcome::kMalformed;
-  }
-  std::array<char, kMaxTypeName> name;
-  Message message;
-  message.from = link.from;
-  message.kind = frame.kind;
-  message.type = frame.type;
-  message.payload = bytes.subspan(head);
-  message.redelivered = link.consumer.redelivered();
-  if (frame.name_bytes != 0) {
-    const auto* text = reinterpret_cast<const char*>(bytes.data()) + sizeof(frame);
-    if (!is_private) {
-      std::memcpy(name.data(), text, frame.name_bytes);
-      text = name.data();
-    }
-    message.type_name = {text, frame.name_bytes};
-  }
-  if (message.payload.size() > context_.options.max_message_bytes) {
-    context_.Count(Counter::kDropped);
-    context_.Report(
-        Status(StatusCode::kResourceExhausted,
-               StrCat("a message of ", message.payload.size(), " bytes from slot ", link.from.slot,
-                      " is dropped: the limit here is ", context_.options.max_message_bytes)));
-    return Outcome::kConsumed;
-  }
-  context_.CountAlone(Counter::kMessagesReceived);
-  context_.CountAlone(Counter::kBytesReceived, message.payload.size());
-  if (message.redelivered) context_.CountAlone(Counter::kRedelivered);
-  handler(handler_context, message);
-  return Outcome::kHandled;
 }
 
 Inbound::Outcome Inbound::TakeFragment(InLink& link, std::uint32_t number,

@@ -26,10 +26,11 @@ struct Assembly {
 
 // The ring from one slot.
 struct InLink {
-  bool open = false;      // `consumer` reads the ring that `cell_word` describes
-  bool given_up = false;  // the ring of `cell_word` was closed here; its producer carves another
-  bool stalled = false;   // its next fragment waits for memory
-  bool can_ring = false;  // the producer can ring our doorbell
+  std::uint32_t slot = 0;  // of the producer
+  bool open = false;       // `consumer` reads the ring that `cell_word` describes
+  bool given_up = false;   // the ring of `cell_word` was closed here; its producer carves another
+  bool stalled = false;    // its next fragment waits for memory
+  bool can_ring = false;   // the producer can ring our doorbell
   std::uint32_t idle_looks = 0;
   std::uint64_t cell_word = 0;
   PeerId from;
@@ -73,29 +74,39 @@ class Inbound {
     return context_.slot().inbound_changes.load(std::memory_order_relaxed) != row_seen_;
   }
   // Opens the rings that have appeared in this node's row of the directory.
-  void ReadRow();
+  [[gnu::cold]] void ReadRow();
   void OpenRing(std::uint32_t producer, std::uint64_t cell_word);
-  void Housekeep();
+  [[gnu::cold]] void Housekeep();
   void UpdateProducer(InLink& link, std::uint32_t producer);
   void UpdateAllCanRing();
 
-  // Handles up to `limit` records of one ring; returns how many messages that were.
-  std::size_t Drain(std::uint32_t producer, HandlerFunction handler, void* handler_context,
-                    std::size_t limit);
-  Outcome Deliver(InLink& link, std::span<const std::byte> record, HandlerFunction handler,
-                  void* handler_context);
-  // A frame that holds a whole message. `is_private`: its bytes cannot change any more.
-  Outcome DeliverFrame(InLink& link, std::span<const std::byte> frame, bool is_private,
-                       HandlerFunction handler, void* handler_context);
+  // Handles up to `limit` records of one ring; returns how many messages that were. With Deliver()
+  // a part of Poll(): a call of each would cost as much as the work.
+  [[gnu::always_inline]] inline std::size_t Drain(InLink& link, HandlerFunction handler,
+                                                  void* handler_context, std::size_t limit);
+  // A whole message: its frame and what follows it. `is_private`: those bytes cannot change any
+  // more.
+  [[gnu::always_inline]] inline Outcome Deliver(InLink& link, const layout::Frame& frame,
+                                                std::span<const std::byte> rest, bool is_private,
+                                                HandlerFunction handler, void* handler_context);
+  // A piece of a large one, which may complete it.
+  [[gnu::noinline]] Outcome DeliverFragment(InLink& link, std::uint32_t number,
+                                            std::span<const std::byte> fragment,
+                                            HandlerFunction handler, void* handler_context);
   Outcome TakeFragment(InLink& link, std::uint32_t number, std::span<const std::byte> fragment);
+  [[gnu::cold]] void ReportTooLarge(const InLink& link, std::uint64_t bytes);
+  // `link`'s ring was found empty for a while.
+  [[gnu::noinline]] void CoolDown(InLink& link);
+  // Some of the rings that were not active: one that has something becomes active.
+  [[gnu::noinline]] void WarmUp();
   void EndAssembly(InLink& link, bool lost);
-  void GiveUp(InLink& link, const std::string& reason);
+  [[gnu::cold]] void GiveUp(InLink& link, const std::string& reason);
   void WakeProducer(InLink& link) noexcept;
 
   NodeContext& context_;
   std::vector<InLink> links_;
-  std::vector<std::uint32_t> hot_;   // slots whose rings were active lately
-  std::vector<std::uint32_t> cold_;  // the other open ones
+  std::vector<InLink*> hot_;   // whose rings were active lately
+  std::vector<InLink*> cold_;  // the other open ones
   std::size_t next_hot_ = 0;
   std::size_t next_cold_ = 0;
   std::uint64_t row_seen_ = 0;

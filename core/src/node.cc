@@ -73,6 +73,7 @@ struct Node::Impl {
   }
   // Whether Poll() has something to do; looks at everything.
   [[nodiscard]] bool HasWork() noexcept { return inbound->LookAll() || PeersChanged(); }
+  [[gnu::noinline]] void EndArmed();
   [[nodiscard]] bool Spin(Clock::time_point until) noexcept;
   [[nodiscard]] bool SleepUntil(Clock::time_point deadline);
   // How long this node may sleep without looking.
@@ -255,18 +256,24 @@ void Batch::Commit() {
 
 std::size_t Node::PollWith(HandlerFunction handler, void* context, std::size_t limit) {
   Impl& impl = *impl_;
-  if (impl.armed.armed()) [[unlikely]] {
-    // Arm() was called, and what ended the sleep on Fd() must be taken.
-    impl.armed.Disarm();
-    impl.sleeper->Drain();
-    (void)impl.TakeWakeRequest();
-  }
-  if (impl.PeersChanged()) [[unlikely]] {
-    const PeerSnapshot snapshot = Peers();
-    impl.generation_seen = snapshot.generation;
-    impl.watcher(snapshot);
-  }
+  if (impl.armed.armed()) [[unlikely]]
+    impl.EndArmed();
+  if (impl.PeersChanged()) [[unlikely]]
+    TellWatcher();
   return impl.inbound->Poll(handler, context, limit);
+}
+
+// Arm() was called, and what ended the sleep on Fd() must be taken.
+void Node::Impl::EndArmed() {
+  armed.Disarm();
+  sleeper->Drain();
+  (void)TakeWakeRequest();
+}
+
+void Node::TellWatcher() {
+  const PeerSnapshot snapshot = Peers();
+  impl_->generation_seen = snapshot.generation;
+  impl_->watcher(snapshot);
 }
 
 bool Node::Impl::Spin(Clock::time_point until) noexcept {

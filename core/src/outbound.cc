@@ -23,10 +23,6 @@ constexpr std::uint64_t kFragmentOverhead = sizeof(layout::Frame) + sizeof(layou
 // ring.
 constexpr int kRoomSpins = 200;
 
-void Add(std::atomic<std::uint64_t>& counter, std::uint64_t amount) noexcept {
-  counter.store(counter.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
-}
-
 // What fragments carry pieces of: a frame with its type name and message, as one record would hold
 // it.
 class InnerFrame {
@@ -79,7 +75,11 @@ bool TakesMessages(const Life& life) noexcept {
 Outbound::Outbound(NodeContext& context, Sleeper& sleeper)
     : context_(context),
       sleeper_(sleeper),
-      links_(std::make_unique<OutLink[]>(context.region.max_peers())) {}
+      links_(std::make_unique<OutLink[]>(context.region.max_peers())) {
+  for (std::uint32_t s = 0; s < context.region.max_peers(); ++s) {
+    links_[s].slot = &context.region.slot(s);
+  }
+}
 
 SendResult Outbound::Open(OutLink& link, PeerId to) {
   if (context_.ended.load(std::memory_order_relaxed)) {
@@ -168,8 +168,8 @@ void Outbound::Adopt(OutLink& link, PeerId to, std::uint64_t cell_word, const Pr
   link.open = true;
 }
 
-SendResult Outbound::ClaimRecord(OutLink& link, PeerId to, std::uint64_t bytes,
-                                 std::span<std::byte>* record) {
+SendResult Outbound::OpenAndClaimRecord(OutLink& link, PeerId to, std::uint64_t bytes,
+                                        std::span<std::byte>* record) {
   if (const SendResult result = EnsureOpen(link, to); result != SendResult::kOk) return result;
   for (;;) {
     switch (link.producer.TryClaim(bytes, record)) {
@@ -195,38 +195,9 @@ SendResult Outbound::ClaimRecord(OutLink& link, PeerId to, std::uint64_t bytes,
   }
 }
 
-SendResult Outbound::Claim(OutLink& link, PeerId to, const MessageType& type, std::uint64_t bytes,
-                           std::span<std::byte>* message) {
-  if (type.name.size() > kMaxTypeName || bytes > context_.options.max_message_bytes) {
-    return SendResult::kTooLarge;
-  }
-  std::span<std::byte> record;
-  const std::size_t before = sizeof(layout::Frame) + type.name.size();
-  if (const SendResult result = ClaimRecord(link, to, before + bytes, &record);
-      result != SendResult::kOk) {
-    return result;
-  }
-  const layout::Frame frame{.kind = type.kind,
-                            .name_bytes = static_cast<std::uint16_t>(type.name.size()),
-                            .type = type.type};
-  std::memcpy(record.data(), &frame, sizeof(frame));
-  if (!type.name.empty()) {
-    std::memcpy(record.data() + sizeof(frame), type.name.data(), type.name.size());
-  }
-  *message = record.subspan(before);
-  return SendResult::kOk;
-}
-
-void Outbound::Publish(OutLink& link, std::uint64_t messages, std::uint64_t bytes) noexcept {
-  link.producer.Commit();
-  Add(link.messages, messages);
-  Add(link.bytes, bytes);
-  if (!link.wakeable) return;
-  FullFence();
-  if (link.wake_check.MustRing(context_.region.slot(link.to.slot).armed)) {
-    context_.transport->Ring(link.ivposition, link.vector);
-    Add(link.doorbells, 1);
-  }
+void Outbound::RingDoorbell(OutLink& link) noexcept {
+  context_.transport->Ring(link.ivposition, link.vector);
+  Add(link.doorbells, 1);
 }
 
 SendResult Outbound::Refuse(const SendOptions& options) noexcept {
@@ -242,36 +213,30 @@ SendResult Outbound::Send(PeerId to, const MessageType& type, std::span<const st
                           const SendOptions& options) {
   OutLink* const found = link(to.slot);
   if (found == nullptr) return SendResult::kPeerGone;
-  OutLink& link = *found;
+  const SendResult result = TrySend(*found, to, type, message);
+  if (result == SendResult::kOk) [[likely]]
+    return result;
+  return SendSlowly(*found, to, type, message, options, result);
+}
+
+SendResult Outbound::SendSlowly(OutLink& link, PeerId to, const MessageType& type,
+                                std::span<const std::byte> message, const SendOptions& options,
+                                SendResult first_result) {
   std::optional<Clock::time_point> deadline;
-  for (;;) {
-    {
-      const std::lock_guard lock(link.lock);
-      std::span<std::byte> room;
-      const SendResult result = Claim(link, to, type, message.size(), &room);
-      if (result == SendResult::kOk) [[likely]] {
-        if (!message.empty()) std::memcpy(room.data(), message.data(), message.size());
-        Publish(link, 1, message.size());
-        return SendResult::kOk;
+  for (SendResult result = first_result;; result = TrySend(link, to, type, message)) {
+    if (result == SendResult::kTooLarge) {
+      if (type.name.size() > kMaxTypeName || message.size() > context_.options.max_message_bytes) {
+        return result;
       }
-      if (result == SendResult::kTooLarge) {
-        if (type.name.size() > kMaxTypeName ||
-            message.size() > context_.options.max_message_bytes) {
-          return result;
-        }
-        break;
-      }
-      if (result != SendResult::kFull) return result;
+      return SendLarge(link, to, type, message, options);
     }
+    if (result != SendResult::kFull) return result;
     if (options.when_full != WhenFull::kWait) return Refuse(options);
     if (!deadline) deadline = Clock::now() + options.timeout;
     const std::uint64_t record = sizeof(layout::Frame) + type.name.size() + message.size();
-    if (const SendResult result = WaitForRoom(link, to, record, *deadline);
-        result != SendResult::kOk) {
-      return result;
-    }
+    result = WaitForRoom(link, to, record, *deadline);
+    if (result != SendResult::kOk) return result;
   }
-  return SendLarge(link, to, type, message, options);
 }
 
 SendResult Outbound::SendLarge(OutLink& link, PeerId to, const MessageType& type,

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -23,6 +24,7 @@ namespace ivmq {
 // The ring to one slot, whoever lives there.
 struct alignas(2 * layout::kCacheLine) OutLink {
   SpinLock lock;
+  layout::PeerSlot* slot = nullptr;  // the consumer's; constant
 
   // Guarded by `lock`.
   bool open = false;             // `producer` writes the ring that `cell_word` describes
@@ -70,9 +72,36 @@ class Outbound {
   }
   // Claims a record and writes its frame and type name. REQUIRES: link.lock is held.
   SendResult Claim(OutLink& link, PeerId to, const MessageType& type, std::uint64_t bytes,
-                   std::span<std::byte>* message);
+                   std::span<std::byte>* message) {
+    const std::size_t name_bytes = type.name.size();
+    if (name_bytes > kMaxTypeName || bytes > context_.options.max_message_bytes) [[unlikely]] {
+      return SendResult::kTooLarge;
+    }
+    std::span<std::byte> record;
+    const std::size_t before = sizeof(layout::Frame) + name_bytes;
+    if (const SendResult result = ClaimRecord(link, to, before + bytes, &record);
+        result != SendResult::kOk) [[unlikely]] {
+      return result;
+    }
+    const layout::Frame frame{
+        .kind = type.kind, .name_bytes = static_cast<std::uint16_t>(name_bytes), .type = type.type};
+    std::memcpy(record.data(), &frame, sizeof(frame));
+    if (name_bytes != 0) {
+      std::memcpy(record.data() + sizeof(frame), type.name.data(), name_bytes);
+    }
+    *message = record.subspan(before);
+    return SendResult::kOk;
+  }
   // Commits what was claimed and wakes the consumer if it sleeps. REQUIRES: link.lock is held.
-  void Publish(OutLink& link, std::uint64_t messages, std::uint64_t bytes) noexcept;
+  void Publish(OutLink& link, std::uint64_t messages, std::uint64_t bytes) noexcept {
+    link.producer.Commit();
+    Add(link.messages, messages);
+    Add(link.bytes, bytes);
+    if (!link.wakeable) return;
+    FullFence();
+    if (link.wake_check.MustRing(link.slot->armed)) [[unlikely]]
+      RingDoorbell(link);
+  }
 
   // Frees the rings of consumers that are gone and restores damaged cells; four times a second.
   void Housekeep();
@@ -83,13 +112,16 @@ class Outbound {
  private:
   using Clock = std::chrono::steady_clock;
 
+  static void Add(std::atomic<std::uint64_t>& counter, std::uint64_t amount) noexcept {
+    counter.store(counter.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
+  }
+  // Whether the ring leads to the life of a peer that is meant.
+  static bool IsOpen(const OutLink& link, PeerId to) noexcept {
+    return link.open && link.to == to &&
+           link.slot->life.load(std::memory_order_relaxed) == link.life_word;
+  }
   SendResult EnsureOpen(OutLink& link, PeerId to) {
-    if (link.open && link.to == to &&
-        context_.region.slot(to.slot).life.load(std::memory_order_relaxed) == link.life_word)
-        [[likely]] {
-      return SendResult::kOk;
-    }
-    return Open(link, to);
+    return IsOpen(link, to) ? SendResult::kOk : Open(link, to);
   }
   SendResult Open(OutLink& link, PeerId to);
   void Withdraw(OutLink& link, std::uint32_t cell_index, layout::Cell cell, const Status& why);
@@ -98,7 +130,30 @@ class Outbound {
              layout::Word& space_armed);
   // TryClaim, with a new ring in place of one that was given up. REQUIRES: link.lock is held.
   SendResult ClaimRecord(OutLink& link, PeerId to, std::uint64_t bytes,
-                         std::span<std::byte>* record);
+                         std::span<std::byte>* record) {
+    if (IsOpen(link, to) && link.producer.TryClaim(bytes, record) == ClaimResult::kOk) [[likely]] {
+      return SendResult::kOk;
+    }
+    return OpenAndClaimRecord(link, to, bytes, record);
+  }
+  SendResult OpenAndClaimRecord(OutLink& link, PeerId to, std::uint64_t bytes,
+                                std::span<std::byte>* record);
+  void RingDoorbell(OutLink& link) noexcept;
+  // What Send() does when there was no room at once.
+  SendResult SendSlowly(OutLink& link, PeerId to, const MessageType& type,
+                        std::span<const std::byte> message, const SendOptions& options,
+                        SendResult first_result);
+  SendResult TrySend(OutLink& link, PeerId to, const MessageType& type,
+                     std::span<const std::byte> message) {
+    const std::lock_guard lock(link.lock);
+    std::span<std::byte> room;
+    const SendResult result = Claim(link, to, type, message.size(), &room);
+    if (result == SendResult::kOk) [[likely]] {
+      if (!message.empty()) std::memcpy(room.data(), message.data(), message.size());
+      Publish(link, 1, message.size());
+    }
+    return result;
+  }
   SendResult SendLarge(OutLink& link, PeerId to, const MessageType& type,
                        std::span<const std::byte> message, const SendOptions& options);
   // Frees the receiver's memory of a large message that ends midway, as soon as there is room to

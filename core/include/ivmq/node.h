@@ -218,6 +218,7 @@ class Node {
 
   explicit Node(std::unique_ptr<Impl> impl);
   std::size_t PollWith(HandlerFunction handler, void* context, std::size_t limit);
+  [[gnu::noinline]] void TellWatcher();
 
   std::unique_ptr<Impl> impl_;
 };

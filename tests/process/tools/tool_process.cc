@@ -107,7 +107,7 @@ std::string Tool::Await(std::size_t stream, const std::string& text) {
   do {
     for (std::size_t end = all.find('\n', passed); end != std::string::npos;
          end = all.find('\n', passed)) {
-      const std::string line = all.substr(passed, end - passed);
+      std::string line = all.substr(passed, end - passed);
       passed = end + 1;
       if (line.find(text) != std::string::npos) return line;
     }
