@@ -72,13 +72,19 @@ bool HasIdentity(const PeerSlot& slot, const Life& life) {
   return slot.name_incarnation.load(std::memory_order_acquire) == life.incarnation;
 }
 
+// Who takes over a durable slot has the name that stands in it, even if it dies before it has
+// written anything.
+bool HasName(const PeerSlot& slot, const Life& life) {
+  return (life.flags & layout::kPeerResumed) != 0 || HasIdentity(slot, life);
+}
+
 // The slot's life if it has that name in it. Looks again while the slot changes: a claim that
 // becomes live at that instant must not be passed over.
 std::optional<Life> LifeNamed(const PeerSlot& slot, const NameWords& name) {
   for (int attempt = 0;; ++attempt) {
     const Life life = LoadLife(slot);
     const bool is_named =
-        life.state != PeerState::kFree && HasIdentity(slot, life) && LoadName(slot) == name;
+        life.state != PeerState::kFree && HasName(slot, life) && LoadName(slot) == name;
     if (LoadLife(slot) == life || attempt == kMostLooks) {
       return is_named ? std::optional(life) : std::nullopt;
     }
@@ -87,7 +93,7 @@ std::optional<Life> LifeNamed(const PeerSlot& slot, const NameWords& name) {
 
 // A claim that has not written its name yet. It may be the one that others look for: wait for it.
 bool IsNameless(const PeerSlot& slot, const Life& life) {
-  return life.state == PeerState::kClaiming && !HasIdentity(slot, life);
+  return life.state == PeerState::kClaiming && !HasName(slot, life);
 }
 
 bool IsDurable(const Life& life) { return (life.flags & layout::kPeerDurable) != 0; }
@@ -257,8 +263,8 @@ Result<ClaimedSlot> PeerTable::Claim(const ClaimRequest& request, Transport& tra
     if (!target) {
       return Status(StatusCode::kResourceExhausted,
                     StrCat("all ", slots,
-                           " peer slots are taken; end a peer, run `ivmq forget` for "
-                           "durable ones that are gone, or format the region with more peers"));
+                           " peer slots are taken; end a peer, run `ivmq forget` for durable ones "
+                           "that are gone, or format the region with more peers"));
     }
 
     PeerSlot& slot = region_.slot(*target);
@@ -275,9 +281,9 @@ Result<ClaimedSlot> PeerTable::Claim(const ClaimRequest& request, Transport& tra
         return status;
       }
     }
-    const auto flags = static_cast<std::uint8_t>((request.durable ? layout::kPeerDurable : 0) |
-                                                 (info.can_ring ? layout::kPeerCanRing : 0) |
-                                                 (info.wakeable ? layout::kPeerWakeable : 0));
+    const auto flags = static_cast<std::uint8_t>(
+        (request.durable ? layout::kPeerDurable : 0) | (info.can_ring ? layout::kPeerCanRing : 0) |
+        (info.wakeable ? layout::kPeerWakeable : 0) | (is_resumption ? layout::kPeerResumed : 0));
     const Life claiming{before.incarnation + 1, info.ivposition, flags, PeerState::kClaiming};
     const auto unlock = [&] {
       if (info.lock_domain != 0) transport.UnlockSlot(*target);
@@ -461,7 +467,7 @@ std::optional<PeerInfo> PeerTable::Read(std::uint32_t s) const {
   const PeerSlot& slot = region_.slot(s);
   for (int attempt = 0; attempt < 4; ++attempt) {
     const Life life = LoadLife(slot);
-    if (life.state == PeerState::kFree || !HasIdentity(slot, life)) return std::nullopt;
+    if (life.state == PeerState::kFree || !HasName(slot, life)) return std::nullopt;
     PeerInfo info;
     info.id = {s, life.incarnation};
     info.state = life.state;

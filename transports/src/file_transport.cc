@@ -19,9 +19,9 @@ Status FileTransport::LockSlot(std::uint32_t slot) {
     case LockResult::kLocked:
       return {};
     case LockResult::kHeld:
-      return {StatusCode::kUnavailable,
-              info_.address + ": slot " + std::to_string(slot) +
-                  " is locked by another process, or the region is being formatted; try again"};
+      return {StatusCode::kAborted, info_.address + ": slot " + std::to_string(slot) +
+                                        " is locked by another process, or the region is being "
+                                        "formatted; try again"};
     case LockResult::kError:
       break;
   }

@@ -19,8 +19,7 @@ struct TransportInfo {
   std::uint32_t vector = 0;  // the doorbell vector by which this process is woken
   bool can_ring = false;     // Ring() reaches somebody
   bool wakeable = false;     // wake_fd() becomes readable when somebody rings this process
-  std::uint64_t lock_domain =
-      0;  // see layout::PeerSlot::lock_domain; 0 = TryLockSlot is unsupported
+  std::uint64_t lock_domain = 0;  // see layout::PeerSlot::lock_domain; 0: LockSlot() cannot
 };
 
 // Thread-safety: every member may be called from any thread at any time.
@@ -52,8 +51,8 @@ class Transport {
   virtual bool HandleControl() noexcept { return false; }
 
   // Life by file lock, for transports whose processes open one file: the lock on byte `slot` goes
-  // with the process, however it ends. Only for info().lock_domain != 0. ABORTED: another process
-  // holds it.
+  // with the process, however it ends; a forked child keeps it too. Only for
+  // info().lock_domain != 0. ABORTED: another process holds it.
   virtual Status LockSlot(std::uint32_t slot);
   virtual void UnlockSlot(std::uint32_t slot) noexcept;
   // Whether another process holds the lock. Errors count as held.

@@ -4,11 +4,13 @@
 
 #include <csignal>
 #include <string>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "ivmq/address.h"
+#include "ivmq/node.h"
 
 #include "support/child.h"
 #include "temp_folder.h"
@@ -47,7 +49,7 @@ TEST_F(SlotLockTest, KilledProcessReleasesItsSlot) {
   const auto transport = OpenTransport(address_);
   ASSERT_TRUE(transport.ok()) << transport.status().ToString();
   EXPECT_TRUE((*transport)->IsSlotLocked(kSlot));
-  EXPECT_EQ((*transport)->LockSlot(kSlot).code(), StatusCode::kUnavailable);
+  EXPECT_EQ((*transport)->LockSlot(kSlot).code(), StatusCode::kAborted);
   holder.Kill();
   EXPECT_FALSE((*transport)->IsSlotLocked(kSlot));
   EXPECT_TRUE((*transport)->LockSlot(kSlot).ok());
@@ -70,6 +72,26 @@ TEST_F(SlotLockTest, LockDomainIsTheSameInBothProcesses) {
     EXPECT_EQ((*other)->info().lock_domain, (*transport)->info().lock_domain);
   });
   EXPECT_EQ(child.Wait(), 0);
+}
+
+// They choose the same free slot; whoever finds it locked takes another one.
+TEST_F(SlotLockTest, ProcessesThatAttachAtOnceAllGetASlot) {
+  for (int round = 0; round < 30; ++round) {
+    SharedCounter ready;
+    SharedCounter opened;
+    std::vector<Child> children;
+    for (unsigned i = 0; i < 4; ++i) {
+      children.push_back(Child::Fork([&, i] {
+        ready.Add();
+        ready.AwaitAtLeast(4);
+        const auto node = Node::Open(address_, {.name = "peer" + std::to_string(i)});
+        opened.Add();  // a child that failed must not keep the others waiting
+        ASSERT_TRUE(node.ok()) << node.status().ToString();
+        opened.AwaitAtLeast(4);
+      }));
+    }
+    for (Child& child : children) ASSERT_EQ(child.Wait(), 0) << "round " << round;
+  }
 }
 
 TEST_F(SlotLockTest, RegionIsFormattedAnewOnlyAfterTheLastProcessEnded) {

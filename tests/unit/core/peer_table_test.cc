@@ -313,6 +313,33 @@ TEST_F(TwoSlotTableTest, AClaimerKilledAfterItWroteItsNameGivesTheNameBack) {
   EXPECT_EQ(table_.Find("a")->id, second->id);
 }
 
+TEST_F(TwoSlotTableTest, AResumerKilledBeforeItWroteAnythingLosesNoNameAndNoRing) {
+  const ClaimRequest durable{.name = "a", .durable = true, .pid = 1, .boot_id = {1, 2}};
+  const Result<ClaimedSlot> first = table_.Claim(durable, transport_);
+  ASSERT_TRUE(first.ok());
+  table_.Leave(*first, transport_);
+  // The first store of the next claim, and no other.
+  Life life = LifeOf(first->id.slot);
+  ASSERT_EQ(life.state, PeerState::kDead);
+  life.incarnation += 1;
+  life.flags |= layout::kPeerResumed;
+  life.state = PeerState::kClaiming;
+  hub_.region().slot(first->id.slot).life.store(life.ToWord());
+
+  EventfdTransport transport(hub_, 1);
+  const Result<ClaimedSlot> third = table_.Claim(durable, transport);
+  ASSERT_TRUE(third.ok()) << third.status().ToString();
+  EXPECT_EQ(third->id, (PeerId{first->id.slot, life.incarnation + 1}));
+  EXPECT_TRUE(third->resumed);
+  // The same through `ivmq forget`.
+  table_.Leave(*third, transport);
+  life = LifeOf(first->id.slot);
+  life.incarnation += 1;
+  hub_.region().slot(first->id.slot).life.store(life.ToWord());
+  EXPECT_TRUE(table_.Forget("a").ok());
+  EXPECT_EQ(LifeOf(first->id.slot).state, PeerState::kFree);
+}
+
 // ---- Hostile bytes ----
 
 TEST_F(PeerTableTest, ASlotFullOfAnythingIsReadWithoutHarm) {
