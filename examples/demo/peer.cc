@@ -1,6 +1,7 @@
 #include "peer.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include <fmt/format.h>
@@ -30,9 +31,9 @@ void WriteContent(const PeerId& from, const PeerId& to, std::uint32_t number, st
   std::uint64_t state = (std::uint64_t{from.slot} << 48 | std::uint64_t{to.slot} << 32 | number) ^
                         0x9e3779b97f4a7c15U;
   out->resize(bytes);
-  for (char& c : *out) {
+  for (std::size_t at = 0; at < bytes; at += sizeof(state)) {
     state = state * 6364136223846793005U + 1442695040888963407U;
-    c = static_cast<char>(state >> 56);
+    std::memcpy(out->data() + at, &state, std::min(sizeof(state), bytes - at));
   }
 }
 
