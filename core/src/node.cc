@@ -15,6 +15,7 @@
 #include "src/node_context.h"
 #include "src/outbound.h"
 #include "src/sleeper.h"
+#include "src/spin.h"
 #include "src/str_cat.h"
 
 namespace ivmq {
@@ -23,12 +24,6 @@ namespace {
 using layout::Counter;
 using std::chrono::nanoseconds;
 using Clock = std::chrono::steady_clock;
-
-// The clock costs as much as several looks.
-constexpr int kLooksPerClock = 16;
-// After so many looks (a few microseconds) nobody seems to be at work on an answer on another core,
-// so give this one away between looks.
-constexpr int kTightLooks = 128;
 
 std::string AnonymousName() {
   std::random_device random;
@@ -74,7 +69,7 @@ struct Node::Impl {
   // Whether Poll() has something to do; looks at everything.
   [[nodiscard]] bool HasWork() noexcept { return inbound->LookAll() || PeersChanged(); }
   [[gnu::noinline]] void EndArmed();
-  [[nodiscard]] bool Spin(Clock::time_point until) noexcept;
+  [[nodiscard]] bool SpinUntil(Clock::time_point until) noexcept;
   [[nodiscard]] bool SleepUntil(Clock::time_point deadline);
   // How long this node may sleep without looking.
   [[nodiscard]] bool HasDoorbell() const noexcept {
@@ -92,7 +87,6 @@ struct Node::Impl {
   std::function<void(const PeerSnapshot&)> watcher;
   std::uint64_t generation_seen = 0;
   bool slept_long = false;
-  bool one_core = std::thread::hardware_concurrency() <= 1;
   nanoseconds poll_interval = kFirstPoll;
 
   std::atomic<bool> wake_requested{false};
@@ -276,17 +270,13 @@ void Node::TellWatcher() {
   impl_->watcher(snapshot);
 }
 
-bool Node::Impl::Spin(Clock::time_point until) noexcept {
-  for (int looks = 0;; ++looks) {
+bool Node::Impl::SpinUntil(Clock::time_point until) noexcept {
+  Spin spin(until);
+  do {
     if (inbound->LookSome() || PeersChanged()) return true;
     if (wake_requested.load(std::memory_order_relaxed)) return true;
-    if (looks % kLooksPerClock == kLooksPerClock - 1 && Clock::now() >= until) return false;
-    if (one_core || looks >= kTightLooks) {
-      std::this_thread::yield();
-    } else {
-      SpinPause();
-    }
-  }
+  } while (spin.Pause());
+  return false;
 }
 
 bool Node::Impl::SleepUntil(Clock::time_point deadline) {
@@ -326,7 +316,7 @@ bool Node::Wait(nanoseconds timeout) {
   const nanoseconds budget = impl.context.options.spin_budget;
   if (budget > nanoseconds(0)) {
     const Clock::time_point until = start + (impl.slept_long ? budget / 16 : budget);
-    if (impl.Spin(std::min(until, deadline))) {
+    if (impl.SpinUntil(std::min(until, deadline))) {
       (void)impl.TakeWakeRequest();
       return true;
     }

@@ -6,6 +6,7 @@
 #include <thread>
 #include <utility>
 
+#include "src/spin.h"
 #include "src/str_cat.h"
 
 namespace ivmq {
@@ -19,9 +20,6 @@ using layout::PeerState;
 using std::chrono::nanoseconds;
 
 constexpr std::uint64_t kFragmentOverhead = sizeof(layout::Frame) + sizeof(layout::FragmentHeader);
-// Looks for room before a waiting sender sleeps: the consumer is probably at work on this very
-// ring.
-constexpr int kRoomSpins = 200;
 
 // What fragments carry pieces of: a frame with its type name and message, as one record would hold
 // it.
@@ -336,14 +334,16 @@ SendResult Outbound::WaitForRoom(OutLink& link, PeerId to, std::uint64_t bytes,
     if (result == SendResult::kOk) link.producer.Abort();
     return result;
   };
-  for (int i = 0; i < kRoomSpins; ++i) {
+  // The consumer is probably at work on this very ring.
+  const nanoseconds budget = context_.options.spin_budget;
+  Spin spin(std::min(deadline, Clock::now() + budget));
+  do {
     {
       const std::lock_guard lock(link.lock);
       if (const SendResult result = look(); result != SendResult::kFull) return result;
     }
     if (deadline == Clock::time_point::min()) return SendResult::kTimedOut;
-    SpinPause();
-  }
+  } while (budget != nanoseconds(0) && spin.Pause());
   context_.Count(Counter::kRingsFull);
   nanoseconds interval = kFirstPoll;
   for (;;) {

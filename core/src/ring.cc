@@ -109,13 +109,20 @@ Result<Consumer> Consumer::Open(RingView ring) {
   consumer.max_payload_ = layout::MaxPayload(ring.capacity);
   consumer.position_ = acked;
   consumer.released_ = released;
+  consumer.told_ = released;
   consumer.release_step_ = ring.capacity / 8;
   consumer.redelivered_below_ = delivered;
   return consumer;
 }
 
-void Consumer::PublishReleased() noexcept {
+void Consumer::PublishStep() noexcept {
+  if (position_ - told_ >= ring_.capacity / 2) return PublishReleased();
   released_ = position_;
+  ring_.header->released.store(position_, std::memory_order_release);
+}
+
+void Consumer::PublishReleased() noexcept {
+  released_ = told_ = position_;
   // Pairs with the acquire in Producer::ReadReleased.
   ring_.header->released.store(position_, std::memory_order_release);
   // The producer's side of this: space_armed = odd, fence, read `released`. See wake.h.

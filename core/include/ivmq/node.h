@@ -34,7 +34,8 @@ struct NodeOptions {
   // An ephemeral peer is forgotten when it ends. A durable one keeps its slot, and the messages it
   // has not acknowledged, until the name returns or `ivmq forget` drops it.
   bool durable = false;
-  // How long Wait() looks at the rings itself before it sleeps. Adaptive: while sleeps turn out
+  // How long Wait() looks at the rings itself before it sleeps, and a sender at a full ring for
+  // room. Adaptive in Wait(): while sleeps turn out
   // longer than this, it spins for a sixteenth only. 0: sleeps at once. After the first few
   // microseconds, and on a machine with one core, it yields the core between looks.
   std::chrono::nanoseconds spin_budget = std::chrono::microseconds(50);

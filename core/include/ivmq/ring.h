@@ -192,7 +192,7 @@ class Consumer {
   void Release() noexcept {
     position_ += size_;
     ring_.header->acked.store(position_, std::memory_order_relaxed);
-    if (position_ - released_ >= release_step_) PublishReleased();
+    if (position_ - released_ >= release_step_) PublishStep();
   }
 
   // True if the record that Peek() returned had been given to a handler before a restart.
@@ -220,10 +220,12 @@ class Consumer {
     return ring_.CommitWordAt(position_).load(std::memory_order_acquire) != 0;
   }
 
-  // Tells the producer about all released space now. Release() does so for every eighth of the ring
-  // only; call this before sleeping, and when the ring has run empty.
+  // Tells the producer about all released space now, and looks whether it sleeps for want of it.
+  // Release() publishes each eighth of the ring, but looks for a sleeper at each half only: a
+  // doorbell is worth some room. So call this before sleeping, and when the ring has run empty.
   void PublishReleased() noexcept;
-  [[nodiscard]] bool has_unpublished() const noexcept { return position_ != released_; }
+  // Whether PublishReleased() has something to tell.
+  [[nodiscard]] bool has_unpublished() const noexcept { return position_ != told_; }
 
   // True once after a publication that a producer asleep for space must hear of: ring its doorbell.
   [[nodiscard]] bool TakeWakeRequest() noexcept {
@@ -241,6 +243,7 @@ class Consumer {
 
  private:
   PeekResult Damaged() noexcept;
+  void PublishStep() noexcept;
 
   RingView ring_;
   std::uint64_t mask_ = 0;
@@ -248,6 +251,7 @@ class Consumer {
   std::uint64_t position_ = 0;
   std::uint64_t size_ = 0;          // of the record that Peek() returned
   std::uint64_t released_ = 0;      // last published
+  std::uint64_t told_ = 0;          // last published with a look for a sleeping producer
   std::uint64_t release_step_ = 0;  // capacity / 8
   std::uint64_t redelivered_below_ = 0;
   WakeCheck wake_check_;  // of the producer's space_armed

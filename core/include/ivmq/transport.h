@@ -16,9 +16,9 @@ struct TransportInfo {
   std::string address;      // as it was opened, e.g. "unix:/run/ivmq/ivmq.sock"
   std::string description;  // for people, e.g. "ivshmem-doorbell 0000:00:11.0, 8 vectors, polling"
   std::uint16_t ivposition = layout::kNoIvposition;
-  std::uint32_t vector = 0;  // the doorbell vector by which this process is woken
-  bool can_ring = false;     // Ring() reaches somebody
-  bool wakeable = false;     // wake_fd() becomes readable when somebody rings this process
+  std::uint32_t vector = 0;       // the doorbell vector by which this process is woken
+  bool can_ring = false;          // Ring() reaches somebody
+  bool wakeable = false;          // wake_fd() becomes readable when somebody rings this process
   std::uint64_t lock_domain = 0;  // see layout::PeerSlot::lock_domain; 0: LockSlot() cannot
 };
 
