@@ -199,6 +199,10 @@ SendResult Node::Send(PeerId to, const MessageType& type, std::span<const std::b
   return impl_->outbound->Send(to, type, message, options);
 }
 
+std::uint64_t Node::max_message_bytes() const noexcept {
+  return impl_->context.options.max_message_bytes;
+}
+
 SendResult Node::AwaitRoom(PeerId to, std::uint64_t bytes, const SendOptions& options) {
   return impl_->outbound->AwaitRoom(to, bytes, options);
 }

@@ -10,9 +10,6 @@ int main(int argc, char** argv) {
     std::cerr << node.status().ToString() << '\n';
     return 1;
   }
-  const auto print = [](const ivmq::Message& message) {
-    const auto* text = reinterpret_cast<const char*>(message.payload.data());
-    std::cout << std::string_view(text, message.payload.size()) << '\n';
-  };
+  const auto print = [](const ivmq::Message& message) { std::cout << message.text() << '\n'; };
   while ((*node)->Poll(print) == 0) (*node)->Wait(std::chrono::hours(1));
 }

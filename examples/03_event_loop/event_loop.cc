@@ -50,10 +50,7 @@ int main(int argc, char** argv) {
     return 1;
   }
 
-  const auto print = [](const ivmq::Message& message) {
-    const auto* text = reinterpret_cast<const char*>(message.payload.data());
-    std::cout << std::string_view(text, message.payload.size()) << std::endl;
-  };
+  const auto print = [](const ivmq::Message& message) { std::cout << message.text() << std::endl; };
   std::string typed;
   for (;;) {
     // Poll() until there is nothing, then Arm(): only if it agrees may this thread sleep.

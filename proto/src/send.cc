@@ -61,8 +61,10 @@ SendResult SendTyped(Node& node, PeerId to, const MessageType& type,
                      const google::protobuf::Message& message, SendOptions options) {
   assert(message.IsInitialized());
   const std::size_t size = message.ByteSizeLong();
-  if (size > static_cast<std::size_t>(std::numeric_limits<int>::max())) {
-    return SendResult::kTooLarge;  // for protobuf itself
+  // Protobuf's own limit, and the node's: refused before it is serialized.
+  if (size > static_cast<std::size_t>(std::numeric_limits<int>::max()) ||
+      size > node.max_message_bytes()) {
+    return SendResult::kTooLarge;
   }
   std::optional<Clock::time_point> deadline;
   for (;;) {

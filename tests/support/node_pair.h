@@ -50,7 +50,7 @@ bool PollUntil(Node& node, Handler&& handler, const std::function<bool()>& done)
 inline std::vector<std::string> ReceiveTexts(Node& node, std::size_t count) {
   std::vector<std::string> texts;
   EXPECT_TRUE(PollUntil(
-      node, [&](const Message& message) { texts.push_back(AsText(message.payload)); },
+      node, [&](const Message& message) { texts.emplace_back(message.text()); },
       [&] { return texts.size() >= count; }));
   return texts;
 }

@@ -20,9 +20,9 @@
 #include "command.h"
 #include "commands.h"
 #include "exit_code.h"
+#include "opened_region.h"
 #include "output.h"
 #include "peers.h"
-#include "region.h"
 #include "ring_walk.h"
 #include "text.h"
 

@@ -13,8 +13,8 @@
 #include "command.h"
 #include "commands.h"
 #include "exit_code.h"
+#include "opened_region.h"
 #include "output.h"
-#include "region.h"
 #include "text.h"
 
 namespace ivmq::tool {

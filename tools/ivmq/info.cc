@@ -13,9 +13,9 @@
 #include "command.h"
 #include "commands.h"
 #include "exit_code.h"
+#include "opened_region.h"
 #include "output.h"
 #include "peers.h"
-#include "region.h"
 #include "table.h"
 #include "text.h"
 

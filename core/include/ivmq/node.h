@@ -64,6 +64,11 @@ struct Message {
   std::span<const std::byte> payload;
   // The message may have been handled before: its consumer died between `delivered` and `acked`.
   bool redelivered = false;
+
+  // The payload as text.
+  [[nodiscard]] std::string_view text() const noexcept {
+    return {reinterpret_cast<const char*>(payload.data()), payload.size()};
+  }
 };
 
 enum class [[nodiscard]] SendResult : std::uint8_t{
@@ -204,6 +209,9 @@ class Node {
   // of sleeping.
   [[nodiscard]] int Fd() const noexcept;
   [[nodiscard]] bool Arm();
+
+  // NodeOptions::max_message_bytes of this node.
+  [[nodiscard]] std::uint64_t max_message_bytes() const noexcept;
 
   // ---- Figures ----
 

@@ -1,6 +1,6 @@
 // A region as commands that are no peers see it.
-#ifndef IVMQ_TOOLS_IVMQ_REGION_H_
-#define IVMQ_TOOLS_IVMQ_REGION_H_
+#ifndef IVMQ_TOOLS_IVMQ_OPENED_REGION_H_
+#define IVMQ_TOOLS_IVMQ_OPENED_REGION_H_
 
 #include <string>
 #include <string_view>
@@ -27,4 +27,4 @@ Json GeometryJson(const Geometry& geometry);
 
 }  // namespace ivmq::tool
 
-#endif  // IVMQ_TOOLS_IVMQ_REGION_H_
+#endif  // IVMQ_TOOLS_IVMQ_OPENED_REGION_H_

@@ -1,4 +1,4 @@
-#include "region.h"
+#include "opened_region.h"
 
 #include <span>
 #include <utility>
