@@ -2,7 +2,6 @@
 #include "ivmq/region.h"
 
 #include <fcntl.h>
-#include <sched.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -264,10 +263,8 @@ TEST_F(RegionTest, WithoutRoomNothingIsLeftBehind) {
 }
 
 // ---- hugetlbfs
-// ------------------------------------------------------------------------------------
 
-// Reserves huge pages and mounts hugetlbfs in a mount namespace of this process, which is the last
-// test to run in it.
+// Reserves huge pages and mounts a hugetlbfs that stands in no folder: it goes with its descriptor.
 class HugePageTest : public RegionTest {
  protected:
   static constexpr int kPages = 4;
@@ -279,14 +276,18 @@ class HugePageTest : public RegionTest {
     WritePages(before_ + kPages);
     ASSERT_GE(ReadPages(), before_ + kPages)
         << "this machine has no " << kPages << " free huge pages";
-    ASSERT_EQ(unshare(CLONE_NEWNS), 0);
-    ASSERT_EQ(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
-    ASSERT_EQ(mount("none", folder_.path().c_str(), "hugetlbfs", 0, "pagesize=2M"), 0);
-    // The socket cannot be in there.
-    socket_ = sockets_.Path("s");
+    const int context = fsopen("hugetlbfs", FSOPEN_CLOEXEC);
+    ASSERT_GE(context, 0);
+    ASSERT_EQ(fsconfig(context, FSCONFIG_SET_STRING, "pagesize", "2M", 0), 0);
+    ASSERT_EQ(fsconfig(context, FSCONFIG_CMD_CREATE, nullptr, nullptr, 0), 0);
+    mount_ = fsmount(context, FSMOUNT_CLOEXEC, 0);
+    close(context);
+    ASSERT_GE(mount_, 0);
+    file_ = "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(mount_) + "/region";
+    region_ = "file:" + file_;
   }
   void TearDown() override {
-    (void)umount2(folder_.path().c_str(), MNT_DETACH);
+    if (mount_ >= 0) close(mount_);
     if (before_ >= 0) WritePages(before_);
   }
 
@@ -297,7 +298,7 @@ class HugePageTest : public RegionTest {
   }
   static void WritePages(int pages) { std::ofstream("/proc/sys/vm/nr_hugepages") << pages; }
 
-  TemporaryFolder sockets_;
+  int mount_ = -1;
   int before_ = -1;
 };
 
