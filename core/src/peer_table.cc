@@ -122,6 +122,21 @@ Status NameIsHeld(std::string_view name, std::uint32_t slot, const PeerSlot& hol
                  ", ", StateName(life.state), "; take another name or end that peer")};
 }
 
+// What shows that this process lives, to others and to the kernel: taken before the claim, so that
+// no end of the process goes unseen.
+Status Hold(Transport& transport, std::uint32_t slot, const Life& live, const BootId& boot_id) {
+  const bool locks = transport.info().lock_domain != 0;
+  if (Status status = locks ? transport.LockSlot(slot) : Status(); !status.ok()) return status;
+  Status status = transport.RegisterSlot(slot, live.ToWord(), boot_id);
+  if (!status.ok() && locks) transport.UnlockSlot(slot);
+  return status;
+}
+
+void LetGo(Transport& transport, std::uint32_t slot) noexcept {
+  transport.UnregisterSlot(slot);
+  if (transport.info().lock_domain != 0) transport.UnlockSlot(slot);
+}
+
 std::uint64_t NowSinceEpoch() {
   return static_cast<std::uint64_t>(
       std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count());
@@ -205,7 +220,7 @@ Result<ClaimedSlot> PeerTable::Claim(const ClaimRequest& request, Transport& tra
   const std::uint32_t slots = region_.max_peers();
 
   if (info.ivposition != layout::kNoIvposition) {
-    MarkIvpositionDead(info.ivposition, &request.boot_id);
+    MarkIvpositionDead(info.ivposition, info.exclusive ? nullptr : &request.boot_id);
   }
   const Clock::time_point began = Clock::now();
   Life waited_for;
@@ -268,26 +283,25 @@ Result<ClaimedSlot> PeerTable::Claim(const ClaimRequest& request, Transport& tra
     }
 
     PeerSlot& slot = region_.slot(*target);
-    if (info.lock_domain != 0) {
-      if (Status status = transport.LockSlot(*target); status.code() == StatusCode::kAborted) {
-        // Its last owner is about to let go, or another claimer was faster.
-        if (is_resumption && Clock::now() - began > kClaimLimit) {
-          return NameIsHeld(request.name, *target, slot, before);
-        }
-        locked_by_others[*target] = !is_resumption;
-        std::this_thread::sleep_for(kClaimRetry);
-        continue;
-      } else if (!status.ok()) {
-        return status;
-      }
-    }
     const auto flags = static_cast<std::uint8_t>(
         (request.durable ? layout::kPeerDurable : 0) | (info.can_ring ? layout::kPeerCanRing : 0) |
         (info.wakeable ? layout::kPeerWakeable : 0) | (is_resumption ? layout::kPeerResumed : 0));
     const Life claiming{before.incarnation + 1, info.ivposition, flags, PeerState::kClaiming};
-    const auto unlock = [&] {
-      if (info.lock_domain != 0) transport.UnlockSlot(*target);
-    };
+    Life live = claiming;
+    live.state = PeerState::kLive;
+    const auto unlock = [&] { LetGo(transport, *target); };
+    if (Status status = Hold(transport, *target, live, request.boot_id);
+        status.code() == StatusCode::kAborted) {
+      // Its last owner is about to let go, or another claimer was faster.
+      if (is_resumption && Clock::now() - began > kClaimLimit) {
+        return NameIsHeld(request.name, *target, slot, before);
+      }
+      locked_by_others[*target] = !is_resumption;
+      std::this_thread::sleep_for(kClaimRetry);
+      continue;
+    } else if (!status.ok()) {
+      return status;
+    }
     if (!Transition(*target, before.ToWord(), claiming)) {
       unlock();
       continue;
@@ -327,8 +341,6 @@ Result<ClaimedSlot> PeerTable::Claim(const ClaimRequest& request, Transport& tra
     }
 
     if (verdict == Verdict::kWon) {
-      Life live = claiming;
-      live.state = PeerState::kLive;
       if (Transition(*target, claiming.ToWord(), live)) {
         return ClaimedSlot{{*target, live.incarnation}, live.ToWord(), is_resumption};
       }
@@ -351,7 +363,7 @@ void PeerTable::Leave(const ClaimedSlot& claimed, Transport& transport) const {
   Life dead = Life::FromWord(claimed.live_word);
   dead.state = PeerState::kDead;
   (void)Transition(claimed.id.slot, claimed.live_word, dead);
-  if (transport.info().lock_domain != 0) transport.UnlockSlot(claimed.id.slot);
+  LetGo(transport, claimed.id.slot);
   Reclaim();
 }
 

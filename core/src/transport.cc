@@ -6,6 +6,13 @@ Status Transport::LockSlot(std::uint32_t /*slot*/) {
   return {StatusCode::kUnimplemented, info().address + ": this transport has no slot locks"};
 }
 
+Status Transport::RegisterSlot(std::uint32_t /*slot*/, std::uint64_t /*live_word*/,
+                               std::span<const std::uint64_t, 2> /*boot_id*/) {
+  return {};
+}
+
+void Transport::UnregisterSlot(std::uint32_t /*slot*/) noexcept {}
+
 void Transport::UnlockSlot(std::uint32_t /*slot*/) noexcept {}
 
 bool Transport::IsSlotLocked(std::uint32_t /*slot*/) const noexcept { return true; }

@@ -60,6 +60,7 @@ EventfdTransport::EventfdTransport(Hub& hub, std::uint16_t ivposition, Options o
   info_.ivposition = ivposition;
   info_.can_ring = options.can_ring;
   info_.wakeable = options.wakeable;
+  info_.exclusive = options.exclusive;
   if (options.wakeable) wake_fd_ = hub.doorbell(ivposition);
   if (options.locks) {
     // An open file description of its own: its locks conflict with those of every other transport.

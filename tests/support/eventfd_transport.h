@@ -44,6 +44,7 @@ struct EventfdTransportOptions {
   bool wakeable = true;
   bool can_ring = true;
   bool locks = true;  // life by file lock
+  bool exclusive = false;
 };
 
 // Thread-safe, as Transport asks. Make it in the process that uses it.

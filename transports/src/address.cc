@@ -8,18 +8,23 @@
 
 #include "ivmq/region.h"
 
+#include "src/driver_transport.h"
 #include "src/file_transport.h"
+#include "src/guest_device.h"
 #include "src/host_transport.h"
 #include "src/inproc.h"
 #include "src/pci_device.h"
 #include "src/region_file.h"
 #include "src/text.h"
+#include "src/vfio_transport.h"
 
 namespace ivmq {
 namespace {
 
 constexpr std::string_view kUnix = "unix:";
 constexpr std::string_view kPci = "pci:";
+constexpr std::string_view kVfio = "vfio:";
+constexpr std::string_view kDriver = "ivmq:";
 constexpr std::string_view kInproc = "inproc:";
 constexpr std::string_view kAuto = "auto";
 
@@ -27,20 +32,22 @@ constexpr std::string_view kAuto = "auto";
 std::string Resolve(std::string_view address) {
   if (!address.empty() && address != kAuto) return std::string(address);
   const char* const chosen = std::getenv("IVMQ_ADDRESS");
-  if (chosen == nullptr || *chosen == '\0' || chosen == kAuto) return "pci:auto";
+  if (chosen == nullptr || *chosen == '\0') return std::string(kAuto);
   return chosen;
 }
 
 Status UnknownScheme() {
   return {StatusCode::kInvalidArgument,
-          "unknown scheme; known are unix:PATH, shm:/NAME, file:PATH, pci:ADDRESS, pci:auto, "
-          "inproc:NAME and "
-          "auto"};
+          "unknown scheme; known are unix:PATH, shm:/NAME, file:PATH, ivmq:/dev/ivmqN, "
+          "vfio:ADDRESS, pci:ADDRESS, pci:auto, inproc:NAME and auto"};
 }
 
 Result<PciDevice> PciDeviceAt(std::string_view bdf) {
   const std::string devices(kPciDevices);
-  return bdf == kAuto ? FindPciDevice(devices) : InspectPciDevice(devices, bdf);
+  if (bdf != kAuto) return InspectPciDevice(devices, bdf);
+  return FindPciDevice(devices, [](const PciDevice& device) {
+    return OpenPciRegion(device, "", Access::kReadOnly);
+  });
 }
 
 Result<std::unique_ptr<Transport>> OpenAny(std::string_view address) {
@@ -56,6 +63,15 @@ Result<std::unique_ptr<Transport>> OpenAny(std::string_view address) {
     if (!device.ok()) return device.status();
     return OpenPciTransport(*device, address);
   }
+  if (address.starts_with(kVfio)) {
+    const auto device = InspectPciDevice(std::string(kPciDevices), address.substr(kVfio.size()));
+    if (!device.ok()) return device.status();
+    return OpenVfioTransport(*device, address);
+  }
+  if (address.starts_with(kDriver)) {
+    return OpenDriverTransport(std::string(address.substr(kDriver.size())), address);
+  }
+  if (address == kAuto) return OpenGuestTransport(std::string(kPciDevices), address);
   if (address.starts_with(kInproc)) {
     const auto region = FindInprocRegion(address.substr(kInproc.size()));
     if (!region.ok()) return region.status();
@@ -83,6 +99,15 @@ Result<RegionMemory> OpenAnyRegion(std::string_view address, Access access) {
     if (!device.ok()) return device.status();
     return OpenPciRegion(*device, address, access);
   }
+  if (address.starts_with(kVfio)) {
+    const auto device = InspectPciDevice(std::string(kPciDevices), address.substr(kVfio.size()));
+    if (!device.ok()) return device.status();
+    return OpenVfioRegion(*device, address, access);
+  }
+  if (address.starts_with(kDriver)) {
+    return OpenDriverRegion(std::string(address.substr(kDriver.size())), address, access);
+  }
+  if (address == kAuto) return OpenGuestRegion(std::string(kPciDevices), address, access);
   if (address.starts_with(kInproc)) {
     auto region = FindInprocRegion(address.substr(kInproc.size()));
     if (!region.ok()) return region.status();

@@ -23,10 +23,12 @@ class OpenFile {
 
 }  // namespace
 
-bool Mapping::Map(int fd, std::uint64_t size, Access access, int* error) noexcept {
+bool Mapping::Map(int fd, std::uint64_t size, Access access, int* error,
+                  std::uint64_t offset) noexcept {
   try {
-    region_ = ipc::mapped_region(
-        OpenFile(fd), access == Access::kReadOnly ? ipc::read_only : ipc::read_write, 0, size);
+    region_ = ipc::mapped_region(OpenFile(fd),
+                                 access == Access::kReadOnly ? ipc::read_only : ipc::read_write,
+                                 static_cast<ipc::offset_t>(offset), size);
     return true;
   } catch (const ipc::interprocess_exception& failure) {
     *error = failure.get_native_error() != 0 ? failure.get_native_error() : EINVAL;

@@ -17,9 +17,10 @@ namespace ivmq {
 class Mapping {
  public:
   Mapping() = default;
-  // Maps the first `size` bytes of `fd`, which may be closed afterwards. On failure returns false
-  // and sets `error` to the errno: what it means depends on the file.
-  bool Map(int fd, std::uint64_t size, Access access, int* error) noexcept;
+  // Maps `size` bytes of `fd`, which may be closed afterwards. On failure returns false and sets
+  // `error` to the errno: what it means depends on the file.
+  bool Map(int fd, std::uint64_t size, Access access, int* error,
+           std::uint64_t offset = 0) noexcept;
 
   // With Access::kReadOnly a store to these bytes ends the process.
   [[nodiscard]] std::span<std::byte> bytes() const noexcept {

@@ -29,7 +29,6 @@ constexpr std::uint16_t kIvshmemDevice = 0x1110;
 // Configuration space.
 constexpr std::size_t kVendor = 0x00;
 constexpr std::size_t kDevice = 0x02;
-constexpr std::size_t kCommand = 0x04;
 constexpr std::uint16_t kCommandMemory = 0x2;
 constexpr std::size_t kStatus = 0x06;
 constexpr std::uint16_t kStatusCapabilities = 0x10;
@@ -38,10 +37,7 @@ constexpr std::size_t kCapabilities = 0x34;
 constexpr std::uint8_t kCapabilityMsix = 0x11;
 constexpr std::size_t kHeaderEnd = 0x40;
 
-// BAR0.
-constexpr std::uint64_t kIvposition = 8;
-constexpr std::uint64_t kDoorbell = 12;
-constexpr std::uint64_t kRegistersEnd = 16;
+constexpr std::uint64_t kRegistersEnd = 16;  // in BAR0
 
 struct Config {
   std::array<std::uint8_t, 256> bytes{};
@@ -119,11 +115,6 @@ std::optional<std::string> FullBdf(std::string_view text) {
     if (kForm[i] == 'x' ? !digit : c != kForm[i]) return std::nullopt;
   }
   return bdf;
-}
-
-std::string DriverOf(const PciDevice& device) {
-  std::error_code error;
-  return std::filesystem::read_symlink(device.folder + "/driver", error).filename().string();
 }
 
 // Opens resource2 and maps all of it.
@@ -250,13 +241,13 @@ Result<PciDevice> InspectPciDevice(const std::string& devices, std::string_view 
   if (device.bar0_offset > layout::kPage - kRegistersEnd) {
     return Status(StatusCode::kInternal, "its BAR0 crosses a page");
   }
-  if ((config->Word(kCommand) & kCommandMemory) == 0) {
+  if ((config->Word(kPciCommand) & kCommandMemory) == 0) {
     const std::string enable = device.folder + "/enable";
     UniqueFd fd(open(enable.c_str(), O_WRONLY | O_CLOEXEC));
     const bool written = fd.valid() && write(fd.get(), "1", 1) == 1;
     const int error = errno;
     config = ReadConfig(device.folder);
-    if (!config || (config->Word(kCommand) & kCommandMemory) == 0) {
+    if (!config || (config->Word(kPciCommand) & kCommandMemory) == 0) {
       return Status(
           written ? StatusCode::kFailedPrecondition : StatusCode::kPermissionDenied,
           Describe(device) + " is disabled (its memory is not decoded)" +
@@ -266,6 +257,11 @@ Result<PciDevice> InspectPciDevice(const std::string& devices, std::string_view 
     }
   }
   return device;
+}
+
+std::string DriverOf(const PciDevice& device) {
+  std::error_code error;
+  return std::filesystem::read_symlink(device.folder + "/driver", error).filename().string();
 }
 
 std::string Describe(const PciDevice& device) {
@@ -305,12 +301,13 @@ Status PciResourceError(const PciDevice& device, const std::string& resource, in
 }
 
 Result<std::unique_ptr<Transport>> OpenPciTransport(const PciDevice& device,
-                                                    std::string_view address) {
+                                                    std::string_view address,
+                                                    std::string_view reason) {
   auto bar2 = OpenBar2(device, Access::kReadWrite);
   if (!bar2.ok()) return bar2.status();
   TransportInfo info;
   info.address = address;
-  info.description = Describe(device) + ", polling";
+  info.description = Describe(device) + ", polling" + BecauseText(reason);
   Registers registers;
   if (device.doorbell) {
     if (const Status status = registers.Open(device); !status.ok()) return status;
@@ -334,7 +331,8 @@ Result<RegionMemory> OpenPciRegion(const PciDevice& device, std::string_view add
   return RegionMemory{std::string(address), Describe(device), mapping->bytes(), mapping};
 }
 
-Result<PciDevice> FindPciDevice(const std::string& devices) {
+Result<PciDevice> FindPciDevice(const std::string& devices,
+                                const std::function<Result<RegionMemory>(const PciDevice&)>& open) {
   const std::vector<std::string> found = ListIvshmemDevices(devices);
   if (found.empty()) {
     return Status(
@@ -349,7 +347,7 @@ Result<PciDevice> FindPciDevice(const std::string& devices) {
     auto device = InspectPciDevice(devices, bdf);
     Status status = device.status();
     if (device.ok()) {
-      const auto region = OpenPciRegion(*device, "", Access::kReadOnly);
+      const auto region = open(*device);
       status = region.ok() ? Region::Attach(region->memory).status() : region.status();
     }
     if (status.ok()) {

@@ -3,6 +3,7 @@
 #define IVMQ_TRANSPORTS_SRC_PCI_DEVICE_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -16,6 +17,11 @@ namespace ivmq {
 
 // Where sysfs lists the PCI devices, each a folder named by its address.
 inline constexpr std::string_view kPciDevices = "/sys/bus/pci/devices";
+
+// The command word in a configuration space, and the registers of a device in BAR0.
+inline constexpr std::size_t kPciCommand = 4;
+inline constexpr std::uint64_t kIvposition = 8;
+inline constexpr std::uint64_t kDoorbell = 12;
 
 // What a device's configuration space and resource list say.
 struct PciDevice {
@@ -35,12 +41,17 @@ std::vector<std::string> ListIvshmemDevices(const std::string& devices);
 // such device. FAILED_PRECONDITION: revision 0. Errors do not name the address.
 Result<PciDevice> InspectPciDevice(const std::string& devices, std::string_view bdf);
 
+// The kernel driver that owns the device, or "".
+std::string DriverOf(const PciDevice& device);
+
 // "ivshmem-doorbell 0000:00:04.0, 8 vectors".
 std::string Describe(const PciDevice& device);
 
-// The transport over BAR2 of a device; on a doorbell device it rings through BAR0.
+// The transport over BAR2 of a device; on a doorbell device it rings through BAR0. `reason`, for
+// the description: why this way was taken, or "".
 Result<std::unique_ptr<Transport>> OpenPciTransport(const PciDevice& device,
-                                                    std::string_view address);
+                                                    std::string_view address,
+                                                    std::string_view reason = {});
 
 // Why `resource` ("resource0" or "resource2") of a device could not be opened or mapped.
 Status PciResourceError(const PciDevice& device, const std::string& resource, int error);
@@ -49,9 +60,11 @@ Status PciResourceError(const PciDevice& device, const std::string& resource, in
 Result<RegionMemory> OpenPciRegion(const PciDevice& device, std::string_view address,
                                    Access access);
 
-// The one device under `devices` whose region is formatted. NOT_FOUND if there is no device;
-// FAILED_PRECONDITION, with what is wrong with each, if none or several have such a region.
-Result<PciDevice> FindPciDevice(const std::string& devices);
+// The one device under `devices` whose region, opened by `open`, is formatted. NOT_FOUND if there
+// is no device; FAILED_PRECONDITION, with what is wrong with each, if none or several have such a
+// region.
+Result<PciDevice> FindPciDevice(const std::string& devices,
+                                const std::function<Result<RegionMemory>(const PciDevice&)>& open);
 
 }  // namespace ivmq
 

@@ -39,6 +39,10 @@ std::string AccessText(const std::string& path) {
          std::to_string(getegid());
 }
 
+std::string BecauseText(std::string_view reason) {
+  return reason.empty() ? std::string() : " (" + std::string(reason) + ")";
+}
+
 Status At(std::string_view where, const Status& status) {
   return {status.code(), std::string(where) + ": " + status.message()};
 }

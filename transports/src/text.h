@@ -20,6 +20,9 @@ std::string SizeText(std::uint64_t bytes);
 // has uid 1000 and gid 1000".
 std::string AccessText(const std::string& path);
 
+// " (REASON)", or "" for "".
+std::string BecauseText(std::string_view reason);
+
 // `status` with "WHERE: " before its message. REQUIRES: !status.ok()
 Status At(std::string_view where, const Status& status);
 

@@ -19,6 +19,7 @@ struct TransportInfo {
   std::uint32_t vector = 0;       // the doorbell vector by which this process is woken
   bool can_ring = false;          // Ring() reaches somebody
   bool wakeable = false;          // wake_fd() becomes readable when somebody rings this process
+  bool exclusive = false;         // while it is open no other process has this ivposition
   std::uint64_t lock_domain = 0;  // see layout::PeerSlot::lock_domain; 0: LockSlot() cannot
 };
 
@@ -57,6 +58,13 @@ class Transport {
   virtual void UnlockSlot(std::uint32_t slot) noexcept;
   // Whether another process holds the lock. Errors count as held.
   [[nodiscard]] virtual bool IsSlotLocked(std::uint32_t slot) const noexcept;
+
+  // Has the guest's kernel mark the slot dead when this process ends, however it ends: called
+  // before the slot is claimed, with the life word that it will have. Transports without such a
+  // helper do nothing. ABORTED: another process is claiming the slot.
+  virtual Status RegisterSlot(std::uint32_t slot, std::uint64_t live_word,
+                              std::span<const std::uint64_t, 2> boot_id);
+  virtual void UnregisterSlot(std::uint32_t slot) noexcept;
 };
 
 }  // namespace ivmq

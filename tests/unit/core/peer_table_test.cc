@@ -2,7 +2,11 @@
 #include "ivmq/peer_table.h"
 
 #include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -284,6 +288,67 @@ TEST_F(PeerTableTest, ASlotWhoseLockIsBusyIsPassedOver) {
   const Result<ClaimedSlot> claimed = table_.Claim(Request("a"), transport);
   ASSERT_TRUE(claimed.ok()) << claimed.status().ToString();
   EXPECT_NE(claimed->id.slot, 0U);
+}
+
+// A device that only this process can have: what lives under its ivposition is what is left of the
+// last one.
+TEST_F(PeerTableTest, AnExclusiveTransportBuriesItsPredecessors) {
+  ASSERT_TRUE(table_.Claim(Request("a"), transport_).ok());
+  EventfdTransport shared(hub_, 1, {.locks = false});
+  EXPECT_FALSE(table_.Claim(Request("a"), shared).ok());
+  EventfdTransport exclusive(hub_, 1, {.locks = false, .exclusive = true});
+  const Result<ClaimedSlot> second = table_.Claim(Request("a"), exclusive);
+  EXPECT_TRUE(second.ok()) << second.status().ToString();
+}
+
+// As a guest's driver that marks slots dead when their process ends.
+class RegisteringTransport : public EventfdTransport {
+ public:
+  using EventfdTransport::EventfdTransport;
+
+  Status RegisterSlot(std::uint32_t slot, std::uint64_t live_word,
+                      std::span<const std::uint64_t, 2> boot_id) override {
+    if (slot == taken) return {StatusCode::kAborted, "another process is claiming it"};
+    EXPECT_EQ(boot_id[0], kBoot[0]);
+    EXPECT_EQ(boot_id[1], kBoot[1]);
+    EXPECT_FALSE(registered);
+    life_then = memory_life(slot);
+    registered = {slot, live_word};
+    return {};
+  }
+  void UnregisterSlot(std::uint32_t slot) noexcept override {
+    EXPECT_EQ(registered->first, slot);
+    registered.reset();
+  }
+
+  std::optional<std::uint32_t> taken;
+  std::optional<std::pair<std::uint32_t, std::uint64_t>> registered;
+  Life life_then;
+  std::function<Life(std::uint32_t)> memory_life;
+};
+
+TEST_F(PeerTableTest, ASlotIsRegisteredBeforeItIsClaimedAndUntilItIsLeft) {
+  RegisteringTransport transport(hub_, 1);
+  transport.memory_life = [this](std::uint32_t slot) { return LifeOf(slot); };
+  const Result<ClaimedSlot> claimed = table_.Claim(Request("a"), transport);
+  ASSERT_TRUE(claimed.ok());
+  EXPECT_EQ(transport.life_then.state, PeerState::kFree);
+  EXPECT_EQ(transport.registered, std::pair(claimed->id.slot, claimed->live_word));
+  RegisteringTransport loser(hub_, 2);
+  loser.memory_life = transport.memory_life;
+  ASSERT_FALSE(table_.Claim(Request("a"), loser).ok());
+  EXPECT_FALSE(loser.registered) << "a claim that failed leaves nothing behind";
+  table_.Leave(*claimed, transport);
+  EXPECT_FALSE(transport.registered);
+}
+
+TEST_F(PeerTableTest, ASlotThatAnotherProcessRegistersIsPassedOver) {
+  RegisteringTransport transport(hub_, 1);
+  transport.memory_life = [this](std::uint32_t slot) { return LifeOf(slot); };
+  transport.taken = 0;
+  const Result<ClaimedSlot> claimed = table_.Claim(Request("a"), transport);
+  ASSERT_TRUE(claimed.ok()) << claimed.status().ToString();
+  EXPECT_EQ(claimed->id.slot, 1U);
 }
 
 class TwoSlotTableTest : public PeerTableTest {

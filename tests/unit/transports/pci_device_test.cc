@@ -44,6 +44,11 @@ struct Fake {
 
 class PciDeviceTest : public ::testing::Test {
  protected:
+  [[nodiscard]] Result<PciDevice> Find() const {
+    return FindPciDevice(devices(), [](const PciDevice& device) {
+      return OpenPciRegion(device, "", Access::kReadOnly);
+    });
+  }
   void Add(const std::string& bdf, const Fake& fake) {
     const std::string folder = devices() + "/" + bdf;
     std::filesystem::create_directory(folder);
@@ -228,13 +233,13 @@ TEST_F(PciDeviceTest, AutoFindsTheOneFormattedDevice) {
   Add("0000:00:04.0", {.formatted = false});
   Add("0000:00:05.0", {});
   Add("0000:00:06.0", {.revision = 0});
-  const auto device = FindPciDevice(devices());
+  const auto device = Find();
   ASSERT_TRUE(device.ok()) << device.status().ToString();
   EXPECT_EQ(device->bdf, "0000:00:05.0");
 }
 
 TEST_F(PciDeviceTest, AutoWithoutAnyDeviceIsNotFound) {
-  const Status status = FindPciDevice(devices()).status();
+  const Status status = Find().status();
   EXPECT_EQ(status.code(), StatusCode::kNotFound);
   EXPECT_THAT(status.message(), HasSubstr("ivshmem-doorbell"));
 }
@@ -242,7 +247,7 @@ TEST_F(PciDeviceTest, AutoWithoutAnyDeviceIsNotFound) {
 TEST_F(PciDeviceTest, AutoWithNoFormattedDeviceSaysWhatIsWrongWithEach) {
   Add("0000:00:04.0", {.formatted = false});
   Add("0000:00:06.0", {.revision = 0});
-  const Status status = FindPciDevice(devices()).status();
+  const Status status = Find().status();
   EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
   EXPECT_THAT(status.message(), HasSubstr("0000:00:04.0: "));
   EXPECT_THAT(status.message(), HasSubstr("revision 0"));
@@ -251,7 +256,7 @@ TEST_F(PciDeviceTest, AutoWithNoFormattedDeviceSaysWhatIsWrongWithEach) {
 TEST_F(PciDeviceTest, AutoWithSeveralFormattedDevicesListsThem) {
   Add("0000:00:04.0", {});
   Add("0000:00:05.0", {.msix = true});
-  const Status status = FindPciDevice(devices()).status();
+  const Status status = Find().status();
   EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
   EXPECT_THAT(status.message(), HasSubstr("choose one"));
   EXPECT_THAT(status.message(), HasSubstr("0000:00:04.0: an ivmq region"));

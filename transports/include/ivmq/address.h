@@ -3,10 +3,15 @@
 //   unix:PATH          the socket of an ivshmem server, e.g. unix:/run/ivmq/ivmq.sock
 //   shm:/NAME          POSIX shared memory of this host, as shm_open(3) names it
 //   file:PATH          a file of this host: in tmpfs, hugetlbfs or elsewhere
-//   pci:BDF            in a guest: the ivshmem device there, e.g. pci:0000:00:04.0 (domain 0000 may
-//   be left out) pci:auto           in a guest: the one ivshmem device whose region is formatted
+//   ivmq:/dev/ivmqN    in a guest: an ivshmem device through the driver ivmq.ko
+//   vfio:BDF           in a guest: one that vfio-pci owns, for one process, e.g. vfio:0000:00:04.0
+//   pci:BDF            in a guest: one without a driver, e.g. pci:0000:00:04.0 (domain 0000 may be
+//                      left out)
+//   pci:auto           in a guest: the one such device whose region is formatted
 //   inproc:NAME        memory of this process, made by the first opener; inproc:NAME?size=16M
-//   auto               $IVMQ_ADDRESS if it is set, else pci:auto; the empty string means the same
+//   auto               $IVMQ_ADDRESS if it is set; else, in a guest, the one device whose region is
+//                      formatted, by ivmq:, vfio: or pci: as its owner asks; the empty string means
+//                      the same
 //
 // Over shm:, file: and a plain device nobody can be woken: receivers look by themselves. A plain
 // file or shm can be truncated by anyone who may write it, which ends every process that maps it by
