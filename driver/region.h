@@ -35,7 +35,7 @@
 #define IVMQ_STATE_CLAIMING		1
 #define IVMQ_STATE_LIVE			2
 #define IVMQ_STATE_DEAD			3
-#define IVMQ_PEER_FLAGS			0x07
+#define IVMQ_PEER_FLAGS			0x0f
 #define IVMQ_PEER_WAKEABLE		0x04
 
 #endif /* IVMQ_REGION_H */
