@@ -1,0 +1,211 @@
+/* The end of a ring, and a successor of its producer (core/src/outbound.cc, inbound.cc, ring.cc;
+ * docs/wire-format.md "Ending a ring", "After a crash"). carve.pml has how units are taken.
+ *
+ * One unit, which holds the ring of a durable producer P and a consumer C. C may find it damaged
+ * and give it up, P may be killed at any step and its successor goes on with the ring or withdraws
+ * it, C may die while a thread of P waits for room. X wants the unit for a ring of its own and
+ * takes it as soon as P's cell disowns it.
+ *
+ * Properties
+ * - Whoever lets go of a ring writes nothing into its units afterwards: when a store to the ring's
+ *   header reaches memory, the unit is not X's: Reached.
+ * - A consumer that sleeps learns of a ring in which its producer has put something: Watch.
+ *
+ * Mutations, which are what the code does: CLOSES_TWICE (Inbound::GiveUp closes what Peek() closed
+ * already), CLOSES_AGAIN (Inbound::Housekeep stores kRingClosed anew into rings that were given
+ * up), DISARMS_LATE (a sender that waits says that it is awake after Outbound::Housekeep freed the
+ * ring), CARVES_AT_ONCE (Outbound::Open does not wait for the consumer of a ring that a
+ * predecessor withdrew), ADOPTS_IN_SILENCE (Outbound::Open goes on with a ring without telling the
+ * consumer to read its row).
+ */
+#define SENDER 0    /* a thread of P in Outbound::WaitForRoom */
+#define HEARTBEAT 1 /* the one that runs Outbound::Housekeep */
+#define READER 2    /* C */
+#define CPUS 3
+#define DEPTH 2
+#define LIVES 3
+
+#define CELL 0         /* of (C, P) */
+#define RELEASED 1     /* RingHeader::released */
+#define SPACE_ARMED 2  /* RingHeader::space_armed */
+#define WORDS 3
+
+#define LIVE 1
+#define WITHDRAWN 2
+#define DISOWNED 3 /* empty, or of the next generation */
+#define CLOSED 9   /* kRingClosed */
+
+bool taken_by_x;
+
+inline Reached(cpu, where, what)
+{
+  assert(!taken_by_x)
+}
+#include "tso.inc"
+
+bool p_lives;
+bool killed;
+bool c_lives = true;
+bool calm;      /* nobody dies any more */
+byte changes;   /* PeerSlot::inbound_changes */
+bool record;    /* something is committed in the ring */
+bool lock;      /* OutLink::lock */
+bool is_open;   /* OutLink::open */
+bool is_armed;  /* OutLink::space_armed.armed() */
+bool opened;    /* InLink::open */
+bool given_up;  /* InLink::given_up */
+bool works;     /* the heartbeat holds the lock */
+
+#define Unlock(cpu) atomic { FENCED(cpu) -> lock = false }
+
+inline Disown() { atomic { FENCED(SENDER) -> mem[CELL] = DISOWNED; is_open = false } }
+
+proctype Producer()
+{
+  byte lives = LIVES;
+  do
+  :: lives > 0 && !p_lives ->
+     atomic { p_lives = true; lives-- }
+     {
+       if
+       :: lives == LIVES - 1 -> /* Arena::Carve, its last steps; X has not been here yet */
+          mem[CELL] = LIVE;
+          changes++;
+          is_open = true
+       :: lives < LIVES - 1 -> /* Outbound::Open */
+          if
+          :: mem[CELL] == 0 || mem[CELL] == DISOWNED
+          :: mem[CELL] == LIVE && mem[RELEASED] == CLOSED -> Disown()
+          :: mem[CELL] == LIVE && mem[RELEASED] != CLOSED -> /* Adopt */
+#ifndef ADOPTS_IN_SILENCE
+             changes++;
+#endif
+             is_open = true
+          :: mem[CELL] == LIVE && mem[RELEASED] != CLOSED -> /* Withdraw */
+             mem[CELL] = WITHDRAWN;
+             changes++;
+             mem[RELEASED] == CLOSED || !c_lives; /* Producer::ConsumerClosed */
+             Disown()
+          :: mem[CELL] == WITHDRAWN ->
+#ifndef CARVES_AT_ONCE
+             changes++;
+             mem[RELEASED] == CLOSED || !c_lives;
+#endif
+             Disown()
+          fi
+       fi;
+       if
+       :: is_open ->
+          record = true; /* Publish, with its doorbell */
+          /* WaitForRoom */
+          atomic { !lock -> lock = true }
+          if
+          :: is_open -> atomic { is_armed = true; Store(SENDER, SPACE_ARMED, 1) }
+          :: !is_open
+          fi;
+          Unlock(SENDER);
+          /* Sleeper::Sleep ends at any time */
+          atomic { !lock -> lock = true }
+          if
+          :: is_armed -> atomic { is_armed = false; Store(SENDER, SPACE_ARMED, 2) }
+          :: !is_armed
+          fi;
+          /* OpenAndClaimRecord */
+          if
+          :: is_open && mem[RELEASED] == CLOSED -> Disown()
+          :: !is_open || mem[RELEASED] != CLOSED
+          fi;
+          Unlock(SENDER)
+       :: !is_open
+       fi;
+       killed
+     } unless {
+       killed
+     }
+     /* The death is confirmed: all threads have ended, and their stores are in memory. */
+     atomic {
+       FENCED(SENDER) && FENCED(HEARTBEAT) ->
+       p_lives = false;
+       killed = false;
+       lock = false;
+       is_open = false;
+       is_armed = false
+     }
+  :: lives == 0 || p_lives -> break
+  od
+}
+
+/* Outbound::Housekeep, when C is dead */
+proctype Heartbeat()
+{
+  do
+  :: atomic { !c_lives && p_lives && !killed && !lock && is_open -> lock = true; works = true }
+#ifndef DISARMS_LATE
+     if
+     :: is_armed -> atomic { is_armed = false; Store(HEARTBEAT, SPACE_ARMED, 2) }
+     :: !is_armed
+     fi;
+#endif
+     is_open = false;
+     atomic { FENCED(HEARTBEAT) && mem[CELL] == LIVE -> mem[CELL] = DISOWNED } /* Arena::Free */
+     atomic { lock = false; works = false }
+  od
+}
+
+proctype Consumer()
+{
+  byte row_seen;
+  bool publishes = true;
+  {
+    do
+    :: row_seen != changes -> /* Inbound::ReadRow */
+       row_seen = changes;
+       if
+       :: mem[CELL] == LIVE && !opened && !given_up && mem[RELEASED] != CLOSED -> opened = true
+       :: mem[CELL] == WITHDRAWN && !given_up -> goto give_up
+       :: else
+       fi
+    :: atomic { opened && publishes -> publishes = false; Store(READER, RELEASED, 1) }
+    :: opened && record -> /* a record that no correct peer writes */
+give_up:
+       atomic { opened = false; given_up = true; Store(READER, RELEASED, CLOSED) }
+#ifdef CLOSES_TWICE
+       Store(READER, RELEASED, CLOSED)
+#endif
+#ifdef CLOSES_AGAIN
+    :: given_up && publishes -> atomic { publishes = false; Store(READER, RELEASED, CLOSED) }
+#endif
+    od
+  } unless {
+    !c_lives
+  }
+}
+
+proctype X()
+{
+  atomic { mem[CELL] == DISOWNED -> taken_by_x = true }
+}
+
+proctype Machine()
+{
+  do
+  :: Drain(SENDER)
+  :: Drain(HEARTBEAT)
+  :: Drain(READER)
+  :: atomic { p_lives && !killed && !works && !calm -> killed = true }
+  :: atomic { c_lives && FENCED(READER) && !calm -> c_lives = false }
+  :: !calm -> calm = true
+  od
+}
+
+active proctype Watch()
+{
+  atomic {
+    run Machine();
+    run Producer();
+    run Heartbeat();
+    run Consumer();
+    run X()
+  }
+  timeout -> assert(!(p_lives && c_lives && record && mem[CELL] == LIVE) || opened || given_up)
+}
