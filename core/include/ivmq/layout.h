@@ -99,8 +99,7 @@ enum class PeerState : std::uint8_t {
 inline constexpr std::uint8_t kPeerDurable = 1;   // slot and rings outlive the process
 inline constexpr std::uint8_t kPeerCanRing = 2;   // can ring other peers' doorbells
 inline constexpr std::uint8_t kPeerWakeable = 4;  // sleeps on a doorbell; producers look at `armed`
-inline constexpr std::uint8_t kPeerResumed =
-    8;  // took over a durable slot: its name stands already
+inline constexpr std::uint8_t kPeerResumed = 8;   // took over a durable slot and its name
 
 // "This peer has no ivposition": a plain device, a host file. ivmqd never lends this id.
 inline constexpr std::uint16_t kNoIvposition = 0xffff;

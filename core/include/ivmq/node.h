@@ -35,9 +35,9 @@ struct NodeOptions {
   // has not acknowledged, until the name returns or `ivmq forget` drops it.
   bool durable = false;
   // How long Wait() looks at the rings itself before it sleeps, and a sender at a full ring for
-  // room. Adaptive in Wait(): while sleeps turn out
-  // longer than this, it spins for a sixteenth only. 0: sleeps at once. After the first few
-  // microseconds, and on a machine with one core, it yields the core between looks.
+  // room. Adaptive in Wait(): while sleeps turn out longer than this, it spins for a sixteenth
+  // only. 0: sleeps at once. After the first few microseconds, and on a machine with one core, it
+  // yields the core between looks.
   std::chrono::nanoseconds spin_budget = std::chrono::microseconds(50);
   // The longest sleep between two looks where no doorbell can announce a message (this node has
   // none, or a sender cannot ring). Sleeps start at 50 us and double up to this.
