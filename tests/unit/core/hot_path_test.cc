@@ -113,11 +113,12 @@ TEST(HotPathTest, TheCounterCounts) {
 TEST(HotPathTest, SmallMessagesAreSentAndHandledWithoutAllocation) {
   for (const bool trust_peers : {false, true}) {
     WarmPair pair(trust_peers);
+    const std::uint64_t rings = pair.rings();
     const std::uint64_t before = allocations;
     pair.RoundTrips(20000);
     pair.IdlePolls(20000);
     EXPECT_EQ(allocations, before);
-    EXPECT_EQ(pair.rings(), 0U) << "nobody slept";
+    EXPECT_EQ(pair.rings(), rings) << "nobody slept";
   }
 }
 
