@@ -5,12 +5,13 @@
  * Each device is /dev/ivmqN; uapi/ivmq.h describes what programs see.
  *
  * Lifetimes: struct ivmq_device belongs to its embedded struct device, which
- * an open file keeps; the PCI device's resources end with ivmq_remove().
+ * an open file keeps; the PCI device's resources end with ivmq_remove(), after
+ * ivmq_detach() has seen to it that nothing uses them any more.
  *
  * Locks, outer first:
  *   mmap_lock         of a process, in faults and when mappings come and go
  *   device->removal   read: faults and doorbells, while !gone; write:
- *                     ivmq_remove(), to set gone
+ *                     ivmq_detach(), to set gone
  *   device->lock      open files, their vectors, slots and mappings; under it
  *                     the BARs may be touched while !detached
  *   msix->lock        users of a vector; taken by the interrupt
@@ -939,11 +940,11 @@ static ssize_t ivmq_read(struct file *file, char __user *user, size_t count, lof
 	for (;;) {
 		if (READ_ONCE(device->gone))
 			return -ENODEV;
-		if (!READ_ONCE(f->use_count))
-			return -EINVAL;
 		rings = atomic64_xchg(&f->rings, 0);
 		if (rings)
 			break;
+		if (!READ_ONCE(f->use_count))
+			return -EINVAL;	/* it would wait for ever */
 		if (file->f_flags & O_NONBLOCK)
 			return -EAGAIN;
 		ret = wait_event_interruptible(f->wait, atomic64_read(&f->rings) ||
@@ -1058,6 +1059,48 @@ static struct ivmq_device *ivmq_new_device(struct pci_dev *pdev)
 	return device;
 }
 
+static void ivmq_release_bars(struct ivmq_device *device)
+{
+	pci_clear_master(device->pdev);
+	memunmap(device->region);
+	iounmap(device->regs);
+	pci_release_regions(device->pdev);
+	pci_disable_device(device->pdev);
+}
+
+/* Parts open files from the hardware. They stay, and hear that it is gone. */
+static void ivmq_detach(struct ivmq_device *device)
+{
+	struct ivmq_file *f;
+	struct ivmq_use *use;
+
+	down_write(&device->removal);
+	WRITE_ONCE(device->gone, true);
+	up_write(&device->removal);
+
+	mutex_lock(&device->lock);
+	/* From here on nobody maps a page: first the processes lose theirs, then their slots. */
+	list_for_each_entry(f, &device->files, entry)
+		unmap_mapping_range(f->file->f_mapping, 0, 0, 1);
+	list_for_each_entry(f, &device->files, entry)
+		ivmq_end_slots(f);
+	device->detached = true;
+	mutex_unlock(&device->lock);
+
+	ivmq_free_interrupts(device);
+
+	mutex_lock(&device->lock);
+	list_for_each_entry(f, &device->files, entry) {
+		list_for_each_entry(use, &f->uses, of_file) {
+			if (use->eventfd)
+				ivmq_signal(use->eventfd);
+		}
+		wake_up_interruptible_poll(&f->wait, EPOLLHUP | EPOLLERR);
+	}
+	mutex_unlock(&device->lock);
+	wake_up_interruptible_all(&device->wait);
+}
+
 static int ivmq_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 {
 	struct ivmq_device *device;
@@ -1096,8 +1139,11 @@ static int ivmq_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	cdev_init(&device->cdev, &ivmq_fops);
 	device->cdev.owner = THIS_MODULE;
 	ret = cdev_device_add(&device->cdev, &device->dev);
-	if (ret)
-		goto free_interrupts;
+	if (ret) {
+		/* For a moment it could be opened. */
+		ivmq_detach(device);
+		goto unmap_region;
+	}
 	if (device->doorbell)
 		dev_info(&pdev->dev, "%s: %llu KiB, ivposition %u, %u vectors\n",
 			 dev_name(&device->dev), device->region_size >> 10, device->ivposition,
@@ -1107,8 +1153,6 @@ static int ivmq_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 			 device->region_size >> 10);
 	return 0;
 
-free_interrupts:
-	ivmq_free_interrupts(device);
 unmap_region:
 	pci_clear_master(pdev);
 	memunmap(device->region);
@@ -1123,46 +1167,13 @@ put:
 	return ret;
 }
 
-/* Open files stay as they are, without a device. */
 static void ivmq_remove(struct pci_dev *pdev)
 {
 	struct ivmq_device *device = pci_get_drvdata(pdev);
-	struct ivmq_file *f;
-	struct ivmq_use *use;
 
 	cdev_device_del(&device->cdev, &device->dev);
-
-	down_write(&device->removal);
-	WRITE_ONCE(device->gone, true);
-	up_write(&device->removal);
-
-	mutex_lock(&device->lock);
-	/* From here on nobody maps a page: first the processes lose theirs, then their slots. */
-	list_for_each_entry(f, &device->files, entry)
-		unmap_mapping_range(f->file->f_mapping, 0, 0, 1);
-	list_for_each_entry(f, &device->files, entry)
-		ivmq_end_slots(f);
-	device->detached = true;
-	mutex_unlock(&device->lock);
-
-	ivmq_free_interrupts(device);
-
-	mutex_lock(&device->lock);
-	list_for_each_entry(f, &device->files, entry) {
-		list_for_each_entry(use, &f->uses, of_file) {
-			if (use->eventfd)
-				ivmq_signal(use->eventfd);
-		}
-		wake_up_interruptible_poll(&f->wait, EPOLLHUP | EPOLLERR);
-	}
-	mutex_unlock(&device->lock);
-	wake_up_interruptible_all(&device->wait);
-
-	pci_clear_master(pdev);
-	memunmap(device->region);
-	iounmap(device->regs);
-	pci_release_regions(pdev);
-	pci_disable_device(pdev);
+	ivmq_detach(device);
+	ivmq_release_bars(device);
 	put_device(&device->dev);
 }
 

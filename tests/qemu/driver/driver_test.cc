@@ -182,6 +182,9 @@ TEST_P(DriverTest, EveryVectorRingsBothWaysWithOneEightAndSixtyFourOfThem) {
       EXPECT_EQ(guest->Run("driver_guest ring " + device + " 1 " + number).status, 0);
       EXPECT_GE(host.client->AwaitRing(static_cast<std::uint32_t>(vector)), 1U);
     }
+    if (host.vectors != 8) {  // 8: BadInputIsRefusedWithoutAWord
+      EXPECT_EQ(guest->Run("driver_guest check " + device + " doorbell").output, "ok\n");
+    }
   }
   ExpectQuiet(*guest);
 }
@@ -345,35 +348,34 @@ TEST_P(DriverTest, DevicesComeAndGoWhileTheyAreUsed) {
   const Host host(folder_);
   const std::string file =
       "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(host.client->memory());
-  const auto guest = Start("vm", {});
+  const IvshmemDevice plain = IvshmemDevice::Plain(file, kSize);
+  const auto guest = Start("vm", {plain});
   ASSERT_NE(guest, nullptr);
   host.Sleep(0, 6);
-  for (int cycle = 0; cycle < 5; ++cycle) {
-    for (const bool doorbell : {true, false}) {
-      // Two of them: the first stays until both have gone.
-      ASSERT_TRUE(guest->AddDevice(IvshmemDevice::Plain(file, kSize)));
-      ASSERT_TRUE(guest->AddDevice(doorbell ? host.Device() : IvshmemDevice::Plain(file, kSize)));
-      EXPECT_EQ(guest->Run("until [ -c /dev/ivmq1 ]; do usleep 10000; done; ls /dev/ivmq*").output,
-                "/dev/ivmq0\n/dev/ivmq1\n");
-      const auto user = guest->Start("driver_guest unplug /dev/ivmq1");
-      ASSERT_TRUE(guest->WaitForOutput(user, "ready"));
-      const auto owner = guest->Start("exec driver_guest live /dev/ivmq1 4 " +
-                                      std::to_string(10 * cycle + doorbell + 1));
-      ASSERT_TRUE(guest->WaitForOutput(owner, "live\n"));
-      EXPECT_NE(guest->Run("rmmod ivmq").status, 0);  // in use
-      (void)host.client->TakeRings(6);
-      ASSERT_TRUE(guest->RemoveLastDevice());
-      EXPECT_THAT(guest->Wait(user).output, HasSubstr("ok\n"));
-      // Who has lost the memory has lost the slot, though it lives.
-      EXPECT_EQ(host.memory.state(4), PeerState::kDead);
-      EXPECT_EQ(host.client->TakeRings(6) > 0, doorbell);
-      guest->Signal(owner, "KILL");
-      guest->Wait(owner);
-      EXPECT_EQ(guest->Run("driver_guest info /dev/ivmq0").status, 0);
-      ASSERT_TRUE(guest->RemoveLastDevice());
-      EXPECT_EQ(guest->Run("ls /dev/ | grep -c ivmq").output, "0\n");
+  for (std::uint32_t cycle = 0; cycle < 10; ++cycle) {
+    const bool doorbell = cycle % 2 == 0;
+    ASSERT_TRUE(guest->AddDevice(doorbell ? host.Device() : plain));
+    const auto user = guest->Start(
+        "until [ -c /dev/ivmq1 ]; do usleep 10000; done; exec driver_guest unplug /dev/ivmq1");
+    ASSERT_TRUE(guest->WaitForOutput(user, "ready"));
+    const auto owner =
+        guest->Start("exec driver_guest live /dev/ivmq1 4 " + std::to_string(cycle + 1));
+    ASSERT_TRUE(guest->WaitForOutput(owner, "live\n"));
+    (void)host.client->TakeRings(6);
+    if (cycle == 0) {
+      EXPECT_NE(guest->Run("rmmod ivmq").status, 0);
     }
+    ASSERT_TRUE(guest->RemoveLastDevice());
+    EXPECT_THAT(guest->Wait(user).output, HasSubstr("ok\n"));
+    // Who has lost the memory has lost the slot, though it lives.
+    EXPECT_EQ(host.memory.state(4), PeerState::kDead);
+    EXPECT_EQ(host.client->TakeRings(6) > 0, doorbell);
+    guest->Signal(owner, "KILL");
+    guest->Wait(owner);
   }
+  // The other one was there all the time.
+  EXPECT_EQ(guest->Run("ls /dev/ivmq* && driver_guest info /dev/ivmq0").status, 0);
+  ASSERT_TRUE(guest->RemoveLastDevice());
   // Unbound and bound again by hand; and a module that nobody uses can go and come back.
   ASSERT_TRUE(guest->AddDevice(host.Device()));
   EXPECT_EQ(guest

@@ -379,7 +379,7 @@ void CheckVectors(const char* device, const ivmq_info& info) {
   CHECK(read(first, &rings, 8) == 8);
   ring(last);
   CHECK(await(second));
-  CHECK_FAILS(EAGAIN, read(first, &rings, 8));
+  CHECK_FAILS((info.vectors == 1 ? EINVAL : EAGAIN), read(first, &rings, 8));
   const int event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   ivmq_eventfd bind{last, event};
   CHECK(ioctl(second, IVMQ_IOC_SET_EVENTFD, &bind) == 0);
