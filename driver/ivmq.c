@@ -88,7 +88,7 @@ struct ivmq_device {
 	atomic64_t interrupts;
 	wait_queue_head_t wait;		/* for any interrupt */
 
-	struct mutex lock;
+	struct mutex lock;		/* of files and what belongs to them */
 	struct list_head files;		/* struct ivmq_file */
 };
 
@@ -216,6 +216,7 @@ static bool ivmq_is_own(struct ivmq_device *device, const struct ivmq_owned_slot
 
 	if (device->doorbell)
 		return true;
+	/* Pairs with the release by which the owner stores it, after the boot id. */
 	return smp_load_acquire(named) == IVMQ_LIFE_INCARNATION(owned->live_word) &&
 	       ivmq_read64(device, slot + IVMQ_SLOT_BOOT_ID) == owned->boot_id[0] &&
 	       ivmq_read64(device, slot + IVMQ_SLOT_BOOT_ID + 8) == owned->boot_id[1];
@@ -831,8 +832,9 @@ static long ivmq_ioctl_ivpci_wait(struct ivmq_file *f)
 		return -EOPNOTSUPP;
 	if (f->file->f_flags & O_NONBLOCK)
 		return ivmq_take_interrupts(f) ? 0 : -EAGAIN;
-	ret = wait_event_interruptible(device->wait, (taken = ivmq_take_interrupts(f)) ||
-							     READ_ONCE(device->gone));
+	ret = wait_event_interruptible(device->wait,
+				       (taken = ivmq_take_interrupts(f)) ||
+				       READ_ONCE(device->gone));
 	if (ret)
 		return ret;
 	return taken ? 0 : -ENODEV;
@@ -947,8 +949,9 @@ static ssize_t ivmq_read(struct file *file, char __user *user, size_t count, lof
 			return -EINVAL;	/* it would wait for ever */
 		if (file->f_flags & O_NONBLOCK)
 			return -EAGAIN;
-		ret = wait_event_interruptible(f->wait, atomic64_read(&f->rings) ||
-							READ_ONCE(device->gone));
+		ret = wait_event_interruptible(f->wait,
+					       atomic64_read(&f->rings) ||
+					       READ_ONCE(device->gone));
 		if (ret)
 			return ret;
 	}
