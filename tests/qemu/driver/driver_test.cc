@@ -1,5 +1,6 @@
 // The driver in real guests, on both kernels, with ivmqd and a client of it on the host.
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <cstdint>
@@ -385,11 +386,42 @@ TEST_P(DriverTest, DevicesComeAndGoWhileTheyAreUsed) {
                 .status,
             0);
   EXPECT_EQ(guest
+                ->Run("cd /sys/bus/pci/drivers/ivmq && d=$(ls -d 0000:*) && for i in 1 2; do "
+                      "driver_guest stress /dev/ivmq0 $i 20 & done; "
+                      "while pidof driver_guest > /dev/null; do "
+                      "echo $d > unbind; echo $d > bind; usleep 50000; done")
+                .output,
+            "ok\nok\n");
+  EXPECT_EQ(guest
                 ->Run(std::string("for i in 1 2 3; do rmmod ivmq && ") + kLoad +
                       " || exit 1; done; driver_guest info /dev/ivmq0")
                 .status,
             0);
   ExpectQuiet(*guest);
+}
+
+TEST(DriverMemoryTest, EightGibibytesAboveTheFourthAreMappedToTheirEnd) {
+  constexpr std::size_t kHuge = std::size_t{8} << 30;
+  const UniqueFd memory(memfd_create("driver_test", MFD_CLOEXEC));  // sparse
+  ASSERT_EQ(ftruncate(memory.get(), kHuge), 0);
+  const auto guest = Guest::Boot(
+      {.devices = {IvshmemDevice::Plain(
+           "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(memory.get()), kHuge)},
+       .kernel = "6.12"});
+  ASSERT_NE(guest, nullptr);
+  ASSERT_EQ(guest->Run("insmod /lib/ivmq/6.12/ivmq.ko").status, 0);
+  EXPECT_THAT(guest->Run("driver_guest info /dev/ivmq0").output, HasSubstr("size 8589934592 "));
+  for (const std::size_t offset : {std::size_t{0}, (std::size_t{4} << 30) + 8, kHuge - 8}) {
+    const std::uint64_t value = 0xfeed'0000'0000'0000 + offset;
+    EXPECT_EQ(guest
+                  ->Run("driver_guest poke /dev/ivmq0 " + std::to_string(offset) + " " +
+                        std::to_string(value))
+                  .status,
+              0);
+    std::uint64_t seen = 0;
+    EXPECT_EQ(pread(memory.get(), &seen, sizeof seen, static_cast<off_t>(offset)), 8);
+    EXPECT_EQ(seen, value);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Linux, DriverTest, ::testing::Values("6.1", "6.12"),

@@ -10,6 +10,7 @@
 //   live DEV SLOT INCARNATION [claiming] [fork]
 //                                     registers and claims a slot, arms, and waits
 //   registers DEV SLOT INCARNATION    registers a slot, prints the result, and waits
+//   poke DEV OFFSET VALUE             stores a 64-bit word through a mapping of everything
 //   check DEV doorbell|plain          bad input, mappings, vectors of their own
 //   unplug DEV                        what a process sees when the device is removed
 //   stress DEV SLOT COUNT             does everything COUNT times, while the device comes and goes
@@ -155,6 +156,15 @@ int PingPong(const char* device, unsigned peer, unsigned vector, const std::stri
     if (i + 1 < count || !first) Ring(fd, peer, vector);
   }
   std::printf("done\n");
+  return 0;
+}
+
+int Poke(const char* device, const char* offset, const char* value) {
+  const int fd = Open(device);
+  char* base = Map(fd, Info(fd).region_size);
+  if (base == nullptr) Die("mmap");
+  auto* word = reinterpret_cast<std::uint64_t*>(base + std::strtoull(offset, nullptr, 0));
+  std::atomic_ref(*word).store(std::strtoull(value, nullptr, 0));
   return 0;
 }
 
@@ -693,6 +703,7 @@ int main(int argc, char** argv) {
   if (what == "registers" && args.size() == 4) return Register(device, number(2), number(3));
   if (what == "check" && args.size() == 3) return Check(device, args[2] == "doorbell");
   if (what == "unplug" && args.size() >= 2) return Unplug(device);
+  if (what == "poke" && args.size() == 4) return Poke(device, args[2].c_str(), args[3].c_str());
   if (what == "stress" && args.size() == 4) return Stress(device, number(2), number(3));
   std::printf("driver_guest: see the head of driver_guest.cc\n");
   return 2;
