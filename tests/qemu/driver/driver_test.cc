@@ -1,9 +1,11 @@
 // The driver in real guests, on both kernels, with ivmqd and a client of it on the host.
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -105,9 +107,8 @@ class DriverTest : public ::testing::TestWithParam<std::string> {
 
   // The kernel has found nothing wrong.
   static void ExpectQuiet(Guest& guest) {
-    EXPECT_THAT(
-        guest.Run("dmesg | grep -E 'WARNING|BUG|Oops|Call Trace|segfault|protection'").output,
-        IsEmpty());
+    EXPECT_THAT(guest.Run("dmesg | grep -E 'WARNING|BUG|Oops|Call Trace|protection fault'").output,
+                IsEmpty());
   }
 
   static constexpr const char* kLoad =
@@ -169,9 +170,11 @@ TEST_P(DriverTest, EveryVectorRingsBothWaysWithOneEightAndSixtyFourOfThem) {
     EXPECT_EQ(guest->Run("driver_guest info " + device).output,
               "api 1 doorbell 1 size 1048576 ivposition 2 vectors " + count + " unused " + count +
                   " interrupts 0\n");
-    for (int vector = 0; vector < host.vectors; vector += vector < 56 && vector > 1 ? 13 : 1) {
+    for (const int vector : std::set<int>{0, host.vectors / 2, host.vectors - 1}) {
       const std::string number = std::to_string(vector);
-      const std::string how = vector % 3 == 0 ? "eventfd" : vector % 3 == 1 ? "read" : "poll";
+      const std::string how = vector == 0                  ? "eventfd"
+                              : vector == host.vectors - 1 ? "read"
+                                                           : "poll";
       const auto job =
           guest->Start("driver_guest hear " + device + " " + how + " " + number + " 1");
       ASSERT_TRUE(guest->WaitForOutput(job, "vector " + number + " users 1\n"));
@@ -180,11 +183,14 @@ TEST_P(DriverTest, EveryVectorRingsBothWaysWithOneEightAndSixtyFourOfThem) {
       EXPECT_EQ(guest->Run("driver_guest ring " + device + " 1 " + number).status, 0);
       EXPECT_GE(host.client->AwaitRing(static_cast<std::uint32_t>(vector)), 1U);
     }
+    if (host.vectors != 8) {  // 8: BadInputIsRefusedWithoutAWord
+      EXPECT_EQ(guest->Run("driver_guest check " + device + " doorbell").output, "ok\n");
+    }
   }
   ExpectQuiet(*guest);
 }
 
-TEST_P(DriverTest, GuestsOfBothKernelsRingEachOther) {
+TEST_P(DriverTest, GuestsRingEachOtherAndIvpcisProgramCompletesItsDialogue) {
   const Host host(folder_);
   const auto one = Start("one", {host.Device()});
   const auto two = Start("two", {host.Device()}, "6.1");
@@ -194,25 +200,18 @@ TEST_P(DriverTest, GuestsOfBothKernelsRingEachOther) {
   EXPECT_THAT(one->Run("driver_guest pingpong /dev/ivmq0 3 3 5 200 first").output,
               HasSubstr("done"));
   EXPECT_THAT(two->Wait(answer).output, HasSubstr("done"));
-}
 
-TEST_P(DriverTest, IvpcisProgramCompletesItsDialogue) {
-  const Host host(folder_);
-  const auto one = Start("one", {host.Device()});
-  const auto two = Start("two", {host.Device()}, "6.1");
-  ASSERT_TRUE(one != nullptr && two != nullptr);
   EXPECT_EQ(one->Run("ivpci_ioctl /dev/ivmq0 ivposition").output, "IVPOSITION: 2\n");
-  // Its output comes at its end, so asleep in the wait is what the kernel says.
-  const std::string asleep =
-      "until grep -q '^16 0x[0-9a-f]* 0x6602 ' /proc/$(pidof ivpci_ioctl)/syscall; do usleep "
-      "10000; done";
-  for (int vector : {1, 0, 7}) {
+  for (const std::string vector : {"1", "7"}) {
     const auto waiting = one->Start("ivpci_ioctl /dev/ivmq0 wait");
-    EXPECT_EQ(one->Run(asleep).status, 0);
-    const std::string number = std::to_string(vector);
+    // Its output comes at its end, so that it is asleep in the wait is what the kernel says.
+    EXPECT_EQ(one->Run("until grep -q '^16 0x[0-9a-f]* 0x6602 ' /proc/$(pidof ivpci_ioctl)/syscall;"
+                       " do usleep 10000; done")
+                  .status,
+              0);
     EXPECT_EQ(
-        two->Run("ivpci_ioctl /dev/ivmq0 ring 2 " + number).output,
-        "IVPOSITION: 3\nring:\narg: 0x2000" + number + "\nioctl finished, returned value: 0\n");
+        two->Run("ivpci_ioctl /dev/ivmq0 ring 2 " + vector).output,
+        "IVPOSITION: 3\nring:\narg: 0x2000" + vector + "\nioctl finished, returned value: 0\n");
     EXPECT_EQ(one->Wait(waiting).output,
               "IVPOSITION: 2\nwait:\nioctl finished, returned value: 0\n");
   }
@@ -222,6 +221,7 @@ TEST_P(DriverTest, ProcessesOfOneGuestHaveDoorbellsOfTheirOwn) {
   const Host host(folder_);
   const auto guest = Start("vm", {host.Device()});
   ASSERT_NE(guest, nullptr);
+  host.client->ReadUntilKnown({1, 2});
   const auto first = guest->Start("driver_guest hear /dev/ivmq0 eventfd any 1");
   ASSERT_TRUE(guest->WaitForOutput(first, "vector 0 users 1"));
   const auto second = guest->Start("driver_guest hear /dev/ivmq0 read any 2");
@@ -349,35 +349,34 @@ TEST_P(DriverTest, DevicesComeAndGoWhileTheyAreUsed) {
   const Host host(folder_);
   const std::string file =
       "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(host.client->memory());
-  const auto guest = Start("vm", {});
+  const IvshmemDevice plain = IvshmemDevice::Plain(file, kSize);
+  const auto guest = Start("vm", {plain});
   ASSERT_NE(guest, nullptr);
   host.Sleep(0, 6);
-  for (int cycle = 0; cycle < 5; ++cycle) {
-    for (const bool doorbell : {true, false}) {
-      // Two of them: the first stays until both have gone.
-      ASSERT_TRUE(guest->AddDevice(IvshmemDevice::Plain(file, kSize)));
-      ASSERT_TRUE(guest->AddDevice(doorbell ? host.Device() : IvshmemDevice::Plain(file, kSize)));
-      EXPECT_EQ(guest->Run("until [ -c /dev/ivmq1 ]; do usleep 10000; done; ls /dev/ivmq*").output,
-                "/dev/ivmq0\n/dev/ivmq1\n");
-      const auto user = guest->Start("driver_guest unplug /dev/ivmq1");
-      ASSERT_TRUE(guest->WaitForOutput(user, "ready"));
-      const auto owner = guest->Start("exec driver_guest live /dev/ivmq1 4 " +
-                                      std::to_string(10 * cycle + doorbell + 1));
-      ASSERT_TRUE(guest->WaitForOutput(owner, "live\n"));
-      EXPECT_NE(guest->Run("rmmod ivmq").status, 0);  // in use
-      (void)host.client->TakeRings(6);
-      ASSERT_TRUE(guest->RemoveLastDevice());
-      EXPECT_THAT(guest->Wait(user).output, HasSubstr("ok\n"));
-      // Who has lost the memory has lost the slot, though it lives.
-      EXPECT_EQ(host.memory.state(4), PeerState::kDead);
-      EXPECT_EQ(host.client->TakeRings(6) > 0, doorbell);
-      guest->Signal(owner, "KILL");
-      guest->Wait(owner);
-      EXPECT_EQ(guest->Run("driver_guest info /dev/ivmq0").status, 0);
-      ASSERT_TRUE(guest->RemoveLastDevice());
-      EXPECT_EQ(guest->Run("ls /dev/ | grep -c ivmq").output, "0\n");
+  for (std::uint32_t cycle = 0; cycle < 10; ++cycle) {
+    const bool doorbell = cycle % 2 == 0;
+    ASSERT_TRUE(guest->AddDevice(doorbell ? host.Device() : plain));
+    const auto user = guest->Start(
+        "until [ -c /dev/ivmq1 ]; do usleep 10000; done; exec driver_guest unplug /dev/ivmq1");
+    ASSERT_TRUE(guest->WaitForOutput(user, "ready"));
+    const auto owner =
+        guest->Start("exec driver_guest live /dev/ivmq1 4 " + std::to_string(cycle + 1));
+    ASSERT_TRUE(guest->WaitForOutput(owner, "live\n"));
+    (void)host.client->TakeRings(6);
+    if (cycle == 0) {
+      EXPECT_NE(guest->Run("rmmod ivmq").status, 0);
     }
+    ASSERT_TRUE(guest->RemoveLastDevice());
+    EXPECT_THAT(guest->Wait(user).output, HasSubstr("ok\n"));
+    // Who has lost the memory has lost the slot, though it lives.
+    EXPECT_EQ(host.memory.state(4), PeerState::kDead);
+    EXPECT_EQ(host.client->TakeRings(6) > 0, doorbell);
+    guest->Signal(owner, "KILL");
+    guest->Wait(owner);
   }
+  // The other one was there all the time.
+  EXPECT_EQ(guest->Run("ls /dev/ivmq* && driver_guest info /dev/ivmq0").status, 0);
+  ASSERT_TRUE(guest->RemoveLastDevice());
   // Unbound and bound again by hand; and a module that nobody uses can go and come back.
   ASSERT_TRUE(guest->AddDevice(host.Device()));
   EXPECT_EQ(guest
@@ -387,11 +386,42 @@ TEST_P(DriverTest, DevicesComeAndGoWhileTheyAreUsed) {
                 .status,
             0);
   EXPECT_EQ(guest
+                ->Run("cd /sys/bus/pci/drivers/ivmq && d=$(ls -d 0000:*) && for i in 1 2; do "
+                      "driver_guest stress /dev/ivmq0 $i 20 & done; "
+                      "while pidof driver_guest > /dev/null; do "
+                      "echo $d > unbind; echo $d > bind; usleep 50000; done")
+                .output,
+            "ok\nok\n");
+  EXPECT_EQ(guest
                 ->Run(std::string("for i in 1 2 3; do rmmod ivmq && ") + kLoad +
                       " || exit 1; done; driver_guest info /dev/ivmq0")
                 .status,
             0);
   ExpectQuiet(*guest);
+}
+
+TEST(DriverMemoryTest, EightGibibytesAboveTheFourthAreMappedToTheirEnd) {
+  constexpr std::size_t kHuge = std::size_t{8} << 30;
+  const UniqueFd memory(memfd_create("driver_test", MFD_CLOEXEC));  // sparse
+  ASSERT_EQ(ftruncate(memory.get(), kHuge), 0);
+  const auto guest = Guest::Boot(
+      {.devices = {IvshmemDevice::Plain(
+           "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(memory.get()), kHuge)},
+       .kernel = "6.12"});
+  ASSERT_NE(guest, nullptr);
+  ASSERT_EQ(guest->Run("insmod /lib/ivmq/6.12/ivmq.ko").status, 0);
+  EXPECT_THAT(guest->Run("driver_guest info /dev/ivmq0").output, HasSubstr("size 8589934592 "));
+  for (const std::size_t offset : {std::size_t{0}, (std::size_t{4} << 30) + 8, kHuge - 8}) {
+    const std::uint64_t value = 0xfeed'0000'0000'0000 + offset;
+    EXPECT_EQ(guest
+                  ->Run("driver_guest poke /dev/ivmq0 " + std::to_string(offset) + " " +
+                        std::to_string(value))
+                  .status,
+              0);
+    std::uint64_t seen = 0;
+    EXPECT_EQ(pread(memory.get(), &seen, sizeof seen, static_cast<off_t>(offset)), 8);
+    EXPECT_EQ(seen, value);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Linux, DriverTest, ::testing::Values("6.1", "6.12"),

@@ -10,8 +10,10 @@
 //   live DEV SLOT INCARNATION [claiming] [fork]
 //                                     registers and claims a slot, arms, and waits
 //   registers DEV SLOT INCARNATION    registers a slot, prints the result, and waits
+//   poke DEV OFFSET VALUE             stores a 64-bit word through a mapping of everything
 //   check DEV doorbell|plain          bad input, mappings, vectors of their own
-//   unplug DEV [peer SLOT]            what a process sees when the device is removed
+//   unplug DEV                        what a process sees when the device is removed
+//   stress DEV SLOT COUNT             does everything COUNT times, while the device comes and goes
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -154,6 +156,15 @@ int PingPong(const char* device, unsigned peer, unsigned vector, const std::stri
     if (i + 1 < count || !first) Ring(fd, peer, vector);
   }
   std::printf("done\n");
+  return 0;
+}
+
+int Poke(const char* device, const char* offset, const char* value) {
+  const int fd = Open(device);
+  char* base = Map(fd, Info(fd).region_size);
+  if (base == nullptr) Die("mmap");
+  auto* word = reinterpret_cast<std::uint64_t*>(base + std::strtoull(offset, nullptr, 0));
+  std::atomic_ref(*word).store(std::strtoull(value, nullptr, 0));
   return 0;
 }
 
@@ -379,7 +390,7 @@ void CheckVectors(const char* device, const ivmq_info& info) {
   CHECK(read(first, &rings, 8) == 8);
   ring(last);
   CHECK(await(second));
-  CHECK_FAILS(EAGAIN, read(first, &rings, 8));
+  CHECK_FAILS((info.vectors == 1 ? EINVAL : EAGAIN), read(first, &rings, 8));
   const int event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   ivmq_eventfd bind{last, event};
   CHECK(ioctl(second, IVMQ_IOC_SET_EVENTFD, &bind) == 0);
@@ -609,6 +620,57 @@ int Unplug(const char* device) {
   return failures != 0;
 }
 
+// ---- stress ----
+
+// Every call may fail, as the device may go at any time; none may hurt the kernel.
+int Stress(const char* device, unsigned slot, unsigned count) {
+  unsigned complete = 0;
+  for (unsigned i = 0; complete < count; ++i) {
+    const int fd = open(device, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) {
+      usleep(1000);
+      continue;
+    }
+    ivmq_info info{};
+    (void)ioctl(fd, IVMQ_IOC_INFO, &info);
+    const std::size_t size = info.region_size != 0 ? info.region_size : 4096;
+    char* base = Map(fd, size);
+    const int event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    ivmq_vector vector{};
+    vector.eventfd = i % 2 == 0 ? event : -1;
+    (void)Alloc(fd, vector);
+    ivmq_slot args = SlotArgs(info, slot, i);
+    (void)ioctl(fd, IVMQ_IOC_REGISTER_SLOT, &args);
+    if (base != nullptr) (void)Touch(base + i * 4096 % size);
+    const pid_t child = i % 4 == 0 ? fork() : -1;
+    if (child == 0) {
+      for (;;) (void)ioctl(fd, IVPCI_IOC_WAIT);
+    }
+    for (unsigned k = 0; k < 8; ++k) {
+      ivmq_ring ring{info.ivposition, vector.vector};
+      (void)ioctl(fd, IVMQ_IOC_RING, &ring);
+      ivmq_eventfd bind{vector.vector, k % 2 == 0 ? event : -1};
+      (void)ioctl(fd, IVMQ_IOC_SET_EVENTFD, &bind);
+      std::uint64_t rings = 0;
+      (void)!read(fd, &rings, sizeof rings);
+      if (base != nullptr) (void)Touch(base + (i + k) * 8192 % size);
+    }
+    if (child > 0) {
+      kill(child, SIGKILL);
+      waitpid(child, nullptr, 0);
+    }
+    pollfd state{fd, POLLIN, 0};
+    (void)poll(&state, 1, 0);
+    if ((state.revents & POLLHUP) == 0 && base != nullptr) ++complete;
+    if (i % 3 == 0) close(fd);  // then the mapping is the last to go
+    if (base != nullptr) munmap(base, size);
+    if (i % 3 != 0) close(fd);
+    close(event);
+  }
+  std::printf("ok\n");
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -641,6 +703,8 @@ int main(int argc, char** argv) {
   if (what == "registers" && args.size() == 4) return Register(device, number(2), number(3));
   if (what == "check" && args.size() == 3) return Check(device, args[2] == "doorbell");
   if (what == "unplug" && args.size() >= 2) return Unplug(device);
+  if (what == "poke" && args.size() == 4) return Poke(device, args[2].c_str(), args[3].c_str());
+  if (what == "stress" && args.size() == 4) return Stress(device, number(2), number(3));
   std::printf("driver_guest: see the head of driver_guest.cc\n");
   return 2;
 }
