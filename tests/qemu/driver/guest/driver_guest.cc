@@ -480,7 +480,7 @@ void CheckRegistration(const char* device, const ivmq_info& info) {
   args.reserved = 1;
   CHECK_FAILS(EINVAL, refused(args));
   args.reserved = 0;
-  for (const std::uint64_t flip : {1ULL, 0x800ULL, 0x10000ULL}) {  // state, flags, ivposition
+  for (const std::uint64_t flip : {1ULL, 0x1000ULL, 0x10000ULL}) {  // state, flags, ivposition
     ivmq_slot wrong = args;
     wrong.live_word ^= flip;
     CHECK_FAILS(EINVAL, refused(wrong));
