@@ -129,7 +129,7 @@ void Heartbeat::WatchOthers() {
     marked = context_.table.MarkUnlockedDead(*context_.transport, context_.self.id.slot);
   }
   if (any_dead || marked != 0) context_.table.Reclaim();
-  if (marked != 0) context_.table.WakeAll(*context_.transport);
+  if (marked != 0) context_.table.WakeAll(*context_.transport, context_.self.id.slot);
 }
 
 }  // namespace ivmq

@@ -127,9 +127,11 @@ inline std::size_t Inbound::Drain(InLink& link, HandlerFunction handler, void* h
       return handled;
     }
     link.consumer.Release();
+    // At once: a handler may take long.
+    if (link.consumer.has_wake_request()) [[unlikely]]
+      WakeProducer(link);
     if (outcome == Outcome::kHandled) ++handled;
   }
-  WakeProducer(link);
   return handled;
 }
 
@@ -233,7 +235,10 @@ void Inbound::PublishReleased() noexcept {
 }
 
 void Inbound::WakeProducer(InLink& link) noexcept {
-  if (!link.consumer.TakeWakeRequest()) return;
+  if (link.consumer.TakeWakeRequest()) RingProducer(link);
+}
+
+void Inbound::RingProducer(const InLink& link) noexcept {
   const layout::PeerSlot& slot = context_.region.slot(link.from.slot);
   const Life life = Life::FromWord(slot.life.load(std::memory_order_relaxed));
   if (life.state != PeerState::kLive || (life.flags & layout::kPeerWakeable) == 0) return;
@@ -254,12 +259,13 @@ void Inbound::ReadRow() {
     if (const auto ring = context_.region.RingOf(cell);
         ring && cell.state == CellState::kWithdrawn &&
         Describes(*ring, cell, context_.region.CellIndex(context_.self.id.slot, p))) {
+      const bool same_ring = Cell::FromWord(link.cell_word).generation == cell.generation;
+      const bool closed_already = same_ring && (link.open || link.given_up);
       if (link.open) GiveUp(link, "a successor of its producer cannot go on with it");
       link.given_up = true;
       link.cell_word = word;
-      link.ring = *ring;
-      link.ring.header->released.store(layout::kRingClosed, std::memory_order_release);
       UpdateProducer(link, p);
+      if (!closed_already) (void)CloseUnread(link, *ring);
       continue;
     }
     if (cell.state != CellState::kLive) continue;
@@ -286,7 +292,6 @@ void Inbound::OpenRing(std::uint32_t producer, std::uint64_t cell_word) {
   link.stalled = false;
   EndAssembly(link, link.assembly.total != 0);
   link.cell_word = cell_word;
-  link.ring = *ring;
   UpdateProducer(link, producer);
   Result<Consumer> consumer = Consumer::Open(*ring);
   if (!consumer.ok()) {
@@ -295,7 +300,7 @@ void Inbound::OpenRing(std::uint32_t producer, std::uint64_t cell_word) {
       Remove(cold_, link);
     }
     link.given_up = true;
-    if (ring->header->released.exchange(layout::kRingClosed) != layout::kRingClosed) {
+    if (CloseUnread(link, *ring)) {
       context_.Count(Counter::kRingsPoisoned);
       context_.Report(
           Status(StatusCode::kDataLoss, StrCat("the ring from slot ", producer,
@@ -308,6 +313,15 @@ void Inbound::OpenRing(std::uint32_t producer, std::uint64_t cell_word) {
   UpdateAllCanRing();
   link.idle_looks = 0;
   if (!was_open) hot_.push_back(&link);
+}
+
+bool Inbound::CloseUnread(const InLink& link, const RingView& ring) noexcept {
+  // By a predecessor of ours: its producer may have let go of it.
+  if (ring.header->released.load(std::memory_order_relaxed) == layout::kRingClosed) return false;
+  ring.header->released.store(layout::kRingClosed, std::memory_order_release);
+  FullFence();
+  if (WakeCheck().MustRing(ring.header->space_armed)) RingProducer(link);
+  return true;
 }
 
 void Inbound::UpdateProducer(InLink& link, std::uint32_t producer) {
@@ -327,10 +341,9 @@ void Inbound::Housekeep() {
   for (std::uint32_t p = 0; p < links_.size(); ++p) {
     InLink& link = links_[p];
     if (!link.open && !link.given_up) continue;
-    // Words that only this side writes are put right if somebody damaged them.
-    if (link.given_up) {
-      link.ring.header->released.store(layout::kRingClosed, std::memory_order_relaxed);
-    } else {
+    // A word that only this side writes is put right if somebody damaged it. Not in a ring that was
+    // given up: its units may be another's by now.
+    if (link.open) {
       link.consumer.PublishReleased();
       WakeProducer(link);
     }

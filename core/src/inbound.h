@@ -34,7 +34,6 @@ struct InLink {
   std::uint32_t idle_looks = 0;
   std::uint64_t cell_word = 0;
   PeerId from;
-  RingView ring;
   Consumer consumer;
   Assembly assembly;
 };
@@ -101,7 +100,12 @@ class Inbound {
   [[gnu::noinline]] void WarmUp();
   void EndAssembly(InLink& link, bool lost);
   [[gnu::cold]] void GiveUp(InLink& link, const std::string& reason);
+  // Gives up a ring that has no consumer here, and wakes its producer. False: it was given up
+  // before.
+  [[gnu::cold]] [[nodiscard]] bool CloseUnread(const InLink& link, const RingView& ring) noexcept;
+  // Rings the producer's doorbell if it waits for room that there is now.
   void WakeProducer(InLink& link) noexcept;
+  void RingProducer(const InLink& link) noexcept;
 
   NodeContext& context_;
   std::vector<InLink> links_;

@@ -132,7 +132,7 @@ Result<std::unique_ptr<Node>> Node::Open(std::unique_ptr<Transport> transport,
   impl->inbound = std::make_unique<Inbound>(context);
   impl->heartbeat =
       std::make_unique<Heartbeat>(context, *impl->outbound, *impl->inbound, *impl->sleeper);
-  context.table.WakeAll(*context.transport);
+  context.table.WakeAll(*context.transport, context.self.id.slot);
   return std::unique_ptr<Node>(new Node(std::move(impl)));
 }
 
@@ -140,7 +140,7 @@ Node::~Node() {
   impl_->heartbeat.reset();
   impl_->inbound->PublishReleased();
   impl_->context.table.Leave(impl_->context.self, *impl_->context.transport);
-  impl_->context.table.WakeAll(*impl_->context.transport);
+  impl_->context.table.WakeAll(*impl_->context.transport, std::nullopt);
 }
 
 PeerId Node::id() const noexcept { return impl_->context.self.id; }

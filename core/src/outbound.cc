@@ -96,7 +96,7 @@ SendResult Outbound::Open(OutLink& link, PeerId to) {
   }
   link.to = to;
   link.life_word = life_word;
-  link.wakeable = (life.flags & layout::kPeerWakeable) != 0;
+  link.wakeable = (life.flags & layout::kPeerWakeable) != 0 && context_.transport->info().can_ring;
   link.can_ring = (life.flags & layout::kPeerCanRing) != 0;
   link.ivposition = life.ivposition;
   link.vector = slot.vector.load(std::memory_order_relaxed);
@@ -114,6 +114,8 @@ SendResult Outbound::Open(OutLink& link, PeerId to) {
     if (producer.ok() && !producer->ConsumerClosed()) {
       ring->header->producer_incarnation.store(context_.self.id.incarnation,
                                                std::memory_order_relaxed);
+      // The predecessor may have died before it could say that there is a ring.
+      context_.region.slot(to.slot).inbound_changes.fetch_add(1, std::memory_order_seq_cst);
       Adopt(link, to, cell_word, *producer, ring->header->space_armed);
       return SendResult::kOk;
     }
@@ -121,6 +123,10 @@ SendResult Outbound::Open(OutLink& link, PeerId to) {
       link.withdrawn = *ring;
       Withdraw(link, index, cell, producer.status());
     }
+  } else if (ring && cell.state == CellState::kWithdrawn && link.withdrawn.header == nullptr) {
+    // By a predecessor that died before it could carve another one.
+    link.withdrawn = *ring;
+    context_.region.slot(to.slot).inbound_changes.fetch_add(1, std::memory_order_seq_cst);
   }
   if (link.withdrawn.header != nullptr) {
     if (life.state == PeerState::kLive && !Producer(link.withdrawn).ConsumerClosed()) {
@@ -142,11 +148,18 @@ void Outbound::Withdraw(OutLink& link, std::uint32_t cell_index, Cell cell, cons
                                                        "; its messages are lost")));
 }
 
+void Outbound::LetGo(OutLink& link) noexcept {
+  link.open = false;
+  link.space_armed.Disarm();
+  link.space_armed = Armed();
+  if (link.space_waiters != 0) sleeper_.Notify();
+}
+
 SendResult Outbound::CarveFor(OutLink& link, PeerId to) {
+  LetGo(link);
   Result<CarvedRing> carved = context_.arena.Carve(to.slot, context_.self.id.slot,
                                                    context_.self.id.incarnation, to.incarnation);
   if (!carved.ok()) {
-    link.open = false;
     link.error = carved.status();
     return carved.status().code() == StatusCode::kUnavailable ? SendResult::kPeerGone
                                                               : SendResult::kNoRoom;
@@ -351,14 +364,13 @@ SendResult Outbound::WaitForRoom(OutLink& link, PeerId to, std::uint64_t bytes,
     const std::uint64_t ticket = sleeper_.Ticket();
     {
       const std::lock_guard lock(link.lock);
-      if (link.open) {
-        link.space_armed.Arm();
-        ++link.space_waiters;
-      }
+      ++link.space_waiters;
+      if (EnsureOpen(link, to) == SendResult::kOk) link.space_armed.Arm();
       const SendResult result = look();
-      doorbell = link.can_ring && context_.transport->info().wakeable;
+      // Nobody rings for a ring that was withdrawn.
+      doorbell = link.open && link.can_ring && context_.transport->info().wakeable;
       if (result != SendResult::kFull) {
-        if (link.space_waiters != 0 && --link.space_waiters == 0) link.space_armed.Disarm();
+        if (--link.space_waiters == 0) link.space_armed.Disarm();
         return result;
       }
     }
@@ -369,7 +381,7 @@ SendResult Outbound::WaitForRoom(OutLink& link, PeerId to, std::uint64_t bytes,
     }
     {
       const std::lock_guard lock(link.lock);
-      if (link.space_waiters != 0 && --link.space_waiters == 0) link.space_armed.Disarm();
+      if (--link.space_waiters == 0) link.space_armed.Disarm();
       if (const SendResult result = look(); result != SendResult::kFull) return result;
     }
     if (left <= nanoseconds(0)) return SendResult::kTimedOut;
@@ -416,7 +428,7 @@ void Outbound::Housekeep() {
                       (life.state == PeerState::kDead && !TakesMessages(life)) ||
                       (life.state == PeerState::kLive && !same_life);
     if (!gone) continue;
-    link.open = false;
+    LetGo(link);
     context_.arena.Free(index, word);
   }
 }

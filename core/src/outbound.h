@@ -30,7 +30,7 @@ struct alignas(2 * layout::kCacheLine) OutLink {
   bool open = false;             // `producer` writes the ring that `cell_word` describes
   PeerId to;                     // the consumer's life that the ring belongs to
   std::uint64_t life_word = 0;   // of the consumer, when last looked at
-  bool wakeable = false;         // from that word: it sleeps on a doorbell
+  bool wakeable = false;         // it sleeps on a doorbell, which we can ring
   bool can_ring = false;         // from that word: it can ring ours
   std::uint16_t ivposition = 0;  // its doorbell
   std::uint32_t vector = 0;
@@ -41,7 +41,7 @@ struct alignas(2 * layout::kCacheLine) OutLink {
   RingView withdrawn;
   WakeCheck wake_check;
   Armed space_armed;
-  std::uint32_t space_waiters = 0;
+  std::uint32_t space_waiters = 0;  // threads that wait for room
   Status error;  // why sending failed last
 
   // Written under `lock`, read by the heartbeat.
@@ -125,6 +125,9 @@ class Outbound {
   }
   SendResult Open(OutLink& link, PeerId to);
   void Withdraw(OutLink& link, std::uint32_t cell_index, layout::Cell cell, const Status& why);
+  // Before the ring's units may become another's: nothing is written into them any more, and
+  // senders that wait for room in it look again. REQUIRES: link.lock is held.
+  void LetGo(OutLink& link) noexcept;
   SendResult CarveFor(OutLink& link, PeerId to);
   void Adopt(OutLink& link, PeerId to, std::uint64_t cell_word, const Producer& producer,
              layout::Word& space_armed);

@@ -413,34 +413,34 @@ void PeerTable::Reclaim() const {
   const Arena arena(region_);
   const std::uint32_t slots = region_.max_peers();
   for (std::uint32_t dead = 0; dead < slots; ++dead) {
-    const Life life = LoadLife(region_.slot(dead));
+    const PeerSlot& dead_slot = region_.slot(dead);
+    const Life life = LoadLife(dead_slot);
     if (life.state != PeerState::kDead || IsDurable(life)) continue;
     // A ring goes when both its ends are dead. One living end frees it by itself: the producer
     // stops writing first, the consumer takes out what is left. A durable end keeps what it has not
     // read, but needs no ring to somebody who is gone.
     bool in_use = false;
     for (std::uint32_t other = 0; other < slots; ++other) {
-      const Life other_life = LoadLife(region_.slot(other));
-      const bool other_acts =
-          other_life.state == PeerState::kLive || other_life.state == PeerState::kClaiming;
-      const bool other_reads =
-          other_acts || (other_life.state == PeerState::kDead && IsDurable(other_life));
-      struct Use {
-        std::uint32_t index;
-        bool kept;
-        bool producer_acts;
-      };
-      const std::array<Use, 2> uses = {{
-          {region_.CellIndex(dead, other), other_acts, other_acts},
-          {region_.CellIndex(other, dead), other_reads, false},
-      }};
-      for (const auto& [index, kept, producer_acts] : uses) {
+      for (const bool other_produces : {true, false}) {
+        const std::uint32_t index =
+            other_produces ? region_.CellIndex(dead, other) : region_.CellIndex(other, dead);
         const std::uint64_t word = region_.cell(index).load(std::memory_order_acquire);
         const CellState state = Cell::FromWord(word).state;
         if (state == CellState::kEmpty) continue;
+        // The cell first, then the lives: whoever judged before it read could empty the cell of the
+        // slot's next owner.
+        if (!(LoadLife(dead_slot) == life)) {
+          in_use = true;
+          break;
+        }
+        const Life other_life = LoadLife(region_.slot(other));
+        const bool other_acts =
+            other_life.state == PeerState::kLive || other_life.state == PeerState::kClaiming;
+        const bool other_reads =
+            other_acts || (other_life.state == PeerState::kDead && IsDurable(other_life));
         // What a dead producer was still carving nobody will ever read.
-        const bool abandoned = state == CellState::kCarving && !producer_acts;
-        if (kept && !abandoned) {
+        const bool kept = other_produces ? other_acts : other_reads && state != CellState::kCarving;
+        if (kept) {
           in_use = true;
         } else {
           arena.Free(index, word);
@@ -526,12 +526,12 @@ std::optional<PeerInfo> PeerTable::Find(std::string_view name) const {
   return std::nullopt;
 }
 
-void PeerTable::WakeAll(Transport& transport) const {
+void PeerTable::WakeAll(Transport& transport, std::optional<std::uint32_t> own_slot) const {
   for (std::uint32_t s = 0; s < region_.max_peers(); ++s) {
     const PeerSlot& slot = region_.slot(s);
     const Life life = LoadLife(slot);
-    if (life.state != PeerState::kLive || (life.flags & layout::kPeerWakeable) == 0 ||
-        (slot.armed.load(std::memory_order_relaxed) & 1) == 0) {
+    if (own_slot == s || life.state != PeerState::kLive ||
+        (life.flags & layout::kPeerWakeable) == 0) {
       continue;
     }
     transport.Ring(life.ivposition, slot.vector.load(std::memory_order_relaxed));

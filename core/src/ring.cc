@@ -1,6 +1,7 @@
 #include "ivmq/ring.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "src/str_cat.h"
 
@@ -136,6 +137,7 @@ PeekResult Consumer::Damaged() noexcept {
 }
 
 void Consumer::Close() noexcept {
+  if (std::exchange(closed_, true)) return;
   ring_.header->released.store(kRingClosed, std::memory_order_release);
   FullFence();
   wake_request_ |= wake_check_.MustRing(ring_.header->space_armed);

@@ -33,50 +33,59 @@ Status SystemError(const char* what) {
              error == EMFILE ? "; raise the limit of open files (ulimit -n)" : "")};
 }
 
+Status Watch(int epoll, int fd, std::uint32_t events) {
+  epoll_event event{};
+  event.events = events;
+  event.data.fd = fd;
+  if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0) return SystemError("epoll_ctl");
+  return {};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Sleeper>> Sleeper::Create(Transport& transport) {
   std::unique_ptr<Sleeper> sleeper(new Sleeper(transport));
-  sleeper->epoll_ = epoll_create1(EPOLL_CLOEXEC);
-  if (sleeper->epoll_ < 0) return SystemError("epoll_create1");
+  for (int* const epoll : {&sleeper->epoll_, &sleeper->loop_epoll_}) {
+    *epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (*epoll < 0) return SystemError("epoll_create1");
+  }
   sleeper->event_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   if (sleeper->event_ < 0) return SystemError("eventfd");
   sleeper->timer_ = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
   if (sleeper->timer_ < 0) return SystemError("timerfd_create");
   // Edge-triggered: each write is one event, and nobody needs to read the counter back to zero.
-  for (const int fd : {sleeper->event_, sleeper->timer_, transport.wake_fd()}) {
-    if (fd < 0) continue;
-    if (Status status = sleeper->Watch(fd, EPOLLIN | EPOLLET); !status.ok()) return status;
+  constexpr std::uint32_t kEdge = EPOLLIN | EPOLLET;
+  for (const int epoll : {sleeper->epoll_, sleeper->loop_epoll_}) {
+    for (const int fd : {sleeper->event_, transport.wake_fd()}) {
+      if (fd < 0) continue;
+      if (Status status = Watch(epoll, fd, kEdge); !status.ok()) return status;
+    }
+    if (const int fd = transport.control_fd(); fd >= 0) {
+      if (Status status = Watch(epoll, fd, EPOLLIN); !status.ok()) return status;
+    }
   }
-  if (const int fd = transport.control_fd(); fd >= 0) {
-    if (Status status = sleeper->Watch(fd, EPOLLIN); !status.ok()) return status;
+  if (Status status = Watch(sleeper->loop_epoll_, sleeper->timer_, kEdge); !status.ok()) {
+    return status;
   }
   return sleeper;
 }
 
 Sleeper::~Sleeper() {
-  for (const int fd : {timer_, event_, epoll_}) {
+  for (const int fd : {timer_, event_, loop_epoll_, epoll_}) {
     if (fd >= 0) close(fd);
   }
 }
 
-Status Sleeper::Watch(int fd, std::uint32_t events) {
-  epoll_event event{};
-  event.events = events;
-  event.data.fd = fd;
-  if (epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) != 0) return SystemError("epoll_ctl");
-  return {};
-}
-
-bool Sleeper::AwaitEvents(nanoseconds timeout) {
+bool Sleeper::AwaitEvents(int epoll, nanoseconds timeout) {
   std::array<epoll_event, 4> events{};
   const timespec limit = ToTimespec(timeout);
   const int count =
-      epoll_pwait2(epoll_, events.data(), static_cast<int>(events.size()), &limit, nullptr);
+      epoll_pwait2(epoll, events.data(), static_cast<int>(events.size()), &limit, nullptr);
   for (int i = 0; i < count; ++i) {
     const int fd = events[static_cast<std::size_t>(i)].data.fd;
     if (fd == transport_.control_fd() && !transport_.HandleControl()) {
       (void)epoll_ctl(epoll_, EPOLL_CTL_DEL, fd, nullptr);
+      (void)epoll_ctl(loop_epoll_, EPOLL_CTL_DEL, fd, nullptr);
     }
   }
   return count != 0;  // an interrupted wait counts as an event
@@ -97,7 +106,7 @@ bool Sleeper::Sleep(nanoseconds timeout, std::uint64_t ticket) {
     }
     has_leader_ = true;
     lock.unlock();
-    const bool event = AwaitEvents(timeout);
+    const bool event = AwaitEvents(epoll_, timeout);
     lock.lock();
     has_leader_ = false;
     ++ticket_;
@@ -120,13 +129,6 @@ void Sleeper::SetTimer(nanoseconds delay) noexcept {
   (void)timerfd_settime(timer_, 0, &spec, nullptr);
 }
 
-void Sleeper::Drain() {
-  if (!AwaitEvents(nanoseconds(0))) return;
-  {
-    const std::lock_guard lock(mutex_);
-    ++ticket_;
-  }
-  changed_.notify_all();
-}
+void Sleeper::Drain() { (void)AwaitEvents(loop_epoll_, nanoseconds(0)); }
 
 }  // namespace ivmq

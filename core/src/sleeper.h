@@ -1,6 +1,7 @@
-// Where the threads of a node sleep: one epoll set over its doorbell, its server's socket, a timer
-// and an event of its own. Several threads may sleep at once (the poller, and senders that wait for
-// space); one of them waits in the kernel for all.
+// Where the threads of a node sleep: an epoll set over its doorbell, its server's socket and an event
+// of its own. Several threads may sleep at once (the poller, and senders that wait for space); one
+// of them waits in the kernel for all. An event loop of the user's has a second set over the same
+// descriptors: who takes an event out of the one leaves it in the other.
 #ifndef IVMQ_SLEEPER_H_
 #define IVMQ_SLEEPER_H_
 
@@ -39,7 +40,7 @@ class Sleeper {
   void Notify() noexcept;
 
   // Readable when a Sleep() would end. For event loops of the user's.
-  [[nodiscard]] int fd() const noexcept { return epoll_; }
+  [[nodiscard]] int fd() const noexcept { return loop_epoll_; }
   // Makes fd() readable after `delay` at the latest.
   void SetTimer(std::chrono::nanoseconds delay) noexcept;
   // Takes the events that made fd() readable, without blocking.
@@ -47,12 +48,12 @@ class Sleeper {
 
  private:
   explicit Sleeper(Transport& transport) : transport_(transport) {}
-  Status Watch(int fd, std::uint32_t events);
-  // Waits in the kernel. Returns whether there was an event.
-  bool AwaitEvents(std::chrono::nanoseconds timeout);
+  // Waits in the kernel for events of one set. Returns whether there was one.
+  bool AwaitEvents(int epoll, std::chrono::nanoseconds timeout);
 
   Transport& transport_;
-  int epoll_ = -1;
+  int epoll_ = -1;       // for Sleep()
+  int loop_epoll_ = -1;  // for fd() and Drain()
   int event_ = -1;
   int timer_ = -1;
 

@@ -22,8 +22,7 @@
  * are claimed), LATE_HEADER (the header is written when the cell is live), FREE_UNCHECKED (a cell
  * is emptied by a store), FORGETS_GENERATION (an emptied cell begins with generation 0 again),
  * CELL_UNFENCED (the cell is stored without a fence) and CONSUMER_UNCHECKED (the consumer's life
- * is not looked at after that), JUDGES_FIRST (Reclaim reads the lives before the cell, as the code
- * does).
+ * is not looked at after that), JUDGES_FIRST (Reclaim reads the lives before the cell).
  */
 #ifndef LIVES
 #define LIVES 1

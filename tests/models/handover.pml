@@ -11,8 +11,7 @@
  *   header reaches memory, the unit is not X's: Reached.
  * - A consumer that sleeps learns of a ring in which its producer has put something: Watch.
  *
- * Mutations, which are what the code does: CLOSES_TWICE (Inbound::GiveUp closes what Peek() closed
- * already), CLOSES_AGAIN (Inbound::Housekeep stores kRingClosed anew into rings that were given
+ * Mutations: CLOSES_TWICE (Inbound::GiveUp closes what Peek() closed already), CLOSES_AGAIN (Inbound::Housekeep stores kRingClosed anew into rings that were given
  * up), DISARMS_LATE (a sender that waits says that it is awake after Outbound::Housekeep freed the
  * ring), CARVES_AT_ONCE (Outbound::Open does not wait for the consumer of a ring that a
  * predecessor withdrew), ADOPTS_IN_SILENCE (Outbound::Open goes on with a ring without telling the

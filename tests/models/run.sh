@@ -15,9 +15,6 @@ END
 }
 
 # NAME | model | holds, or what a mutation brings about | -D of the model | what was changed
-#
-# A fault that the code has today is a mutation as well: its macro says how the code does it, and
-# docs/models.md what to change.
 table() {
   local race='ONE_DIES COARSE LIVES=2 QUICK=1' mortal='MORTAL ONE_DIES COARSE'
   local room='PRODUCERS=1 MESSAGES=3 ROOM=2 STEP=2' wake='a lost wake-up' stray='a write into units of another ring'
@@ -40,7 +37,7 @@ wake-room-lazy|wake|$wake|$room LAZY|for room, without a look for waiting produc
 sleeper|sleeper|holds||
 sleeper-senders|sleeper|holds|SENDERS=2 MESSAGES=0|
 sleeper-event-loop|sleeper|holds|EVENT_LOOP|
-sleeper-one-epoll|sleeper|$wake|EVENT_LOOP ONE_EPOLL|with one epoll set for Fd() and for threads, as the code does it
+sleeper-one-epoll|sleeper|$wake|EVENT_LOOP ONE_EPOLL|with one epoll set for Fd() and for threads
 sleeper-ticket|sleeper|$wake|LATE_TICKET|with the ticket taken after the look
 sleeper-notify|sleeper|$wake|NO_NOTIFY|without a word to the other threads
 sleeper-disarm|sleeper|$wake|SENDERS=2 MESSAGES=0 FIRST_DISARMS|with a sender that disarms for all
@@ -52,16 +49,16 @@ carve-header|carve|a live ring without a header|ONE_DIES LATE_HEADER|with the he
 carve-successor|carve|holds|$race|
 carve-generation|carve|a live ring reclaimed|$race FORGETS_GENERATION|with generations that begin anew
 carve-free|carve|a live ring reclaimed|$race FREE_UNCHECKED|with cells emptied unchecked
-carve-judges-first|carve|a live ring reclaimed|$race JUDGES_FIRST|with lives judged before the cell is read, as the code does it
+carve-judges-first|carve|a live ring reclaimed|$race JUDGES_FIRST|with lives judged before the cell is read
 carve-consumer|carve|holds|$mortal|
 carve-consumer-fence|carve|a ring to nobody|$mortal CELL_UNFENCED|with the cell stored without a fence
 carve-consumer-look|carve|a ring to nobody|$mortal CONSUMER_UNCHECKED|without the look at the consumer's life
 handover|handover|holds||
-handover-twice|handover|$stray|CLOSES_TWICE|with a ring closed twice, as the code does it
-handover-again|handover|$stray|CLOSES_AGAIN|with a ring closed anew by each housekeeping, as the code does it
-handover-disarm|handover|$stray|DISARMS_LATE|with a sender that disarms a freed ring, as the code does it
-handover-withdrawn|handover|$stray|CARVES_AT_ONCE|with a withdrawn ring replaced at once, as the code does it
-handover-silence|handover|a lost wake-up|ADOPTS_IN_SILENCE|with a ring adopted in silence, as the code does it
+handover-twice|handover|$stray|CLOSES_TWICE|with a ring closed twice
+handover-again|handover|$stray|CLOSES_AGAIN|with a ring closed anew by each housekeeping
+handover-disarm|handover|$stray|DISARMS_LATE|with a sender that disarms a freed ring
+handover-withdrawn|handover|$stray|CARVES_AT_ONCE|with a withdrawn ring replaced at once
+handover-silence|handover|a lost wake-up|ADOPTS_IN_SILENCE|with a ring adopted in silence
 END
 }
 

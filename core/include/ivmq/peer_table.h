@@ -124,8 +124,10 @@ class PeerTable {
     return region_.header().peers_generation.load(std::memory_order_acquire);
   }
 
-  // Rings every peer that is asleep on a doorbell, so that it looks at the table.
-  void WakeAll(Transport& transport) const;
+  // Rings every peer that has a doorbell, but for the one of `own_slot`, so that it looks at the
+  // table: also one that is awake, since another of its threads may wait for room in the ring to a
+  // peer that has died.
+  void WakeAll(Transport& transport, std::optional<std::uint32_t> own_slot) const;
 
  private:
   [[nodiscard]] bool Transition(std::uint32_t slot, std::uint64_t from,

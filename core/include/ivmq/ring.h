@@ -227,6 +227,8 @@ class Consumer {
   // Whether PublishReleased() has something to tell.
   [[nodiscard]] bool has_unpublished() const noexcept { return position_ != told_; }
 
+  // Whether TakeWakeRequest() would say yes.
+  [[nodiscard]] bool has_wake_request() const noexcept { return wake_request_; }
   // True once after a publication that a producer asleep for space must hear of: ring its doorbell.
   [[nodiscard]] bool TakeWakeRequest() noexcept {
     const bool request = wake_request_;
@@ -239,6 +241,7 @@ class Consumer {
 
   // Gives the ring up: the producer will carve another one. Nothing but TakeWakeRequest() and
   // Close() may be called afterwards; the same holds once Peek() has returned kClosed or kCorrupt.
+  // Writes nothing the second time: the memory may belong to another ring by then.
   void Close() noexcept;
 
  private:
@@ -256,6 +259,7 @@ class Consumer {
   std::uint64_t redelivered_below_ = 0;
   WakeCheck wake_check_;  // of the producer's space_armed
   bool wake_request_ = false;
+  bool closed_ = false;
 };
 
 }  // namespace ivmq

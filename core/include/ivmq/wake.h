@@ -25,6 +25,7 @@ namespace ivmq {
 // The sleeper's side of one armed word. Thread-compatible.
 class Armed {
  public:
+  // Of no word: Disarm() does nothing, Arm() may not be called.
   Armed() = default;
   explicit Armed(layout::Word& word) noexcept
       : word_(&word), value_((word.load(std::memory_order_relaxed) | 1) + 1) {

@@ -49,6 +49,16 @@ class NodeTest : public ::testing::Test {
     return OpenNode(hub_, next_ivposition_++, std::move(options), transport);
   }
 
+  // The cell of the ring between two nodes, and the ring.
+  [[nodiscard]] layout::Cell CellOf(PeerId producer, PeerId consumer) const {
+    const Region& region = hub_.region();
+    return layout::Cell::FromWord(
+        region.cell(region.CellIndex(consumer.slot, producer.slot)).load());
+  }
+  [[nodiscard]] RingView RingOf(PeerId producer, PeerId consumer) const {
+    return *hub_.region().RingOf(CellOf(producer, consumer));
+  }
+
   Hub hub_;
   std::uint16_t next_ivposition_ = 1;
 };
@@ -273,6 +283,11 @@ class FullRingTest : public NodeTest {
     while (a_->Send(b_->id(), bytes_) == SendResult::kOk) ++sent_;
   }
 
+  // Until a sender has said in the ring that it waits.
+  static void AwaitArmed(const RingView& ring) {
+    while (ring.header->space_armed.load() % 2 == 0) std::this_thread::yield();
+  }
+
   std::vector<std::byte> bytes_ = testing::Pattern(1000, 1);
   std::unique_ptr<Node> a_;
   std::unique_ptr<Node> b_;
@@ -297,16 +312,47 @@ TEST_F(FullRingTest, EachChoiceGivesItsOwnResult) {
 TEST_F(FullRingTest, AWaitingSenderIsWokenWhenThereIsRoom) {
   std::atomic<SendResult> result{SendResult::kFull};
   std::thread sender([&] { result.store(a_->Send(b_->id(), "last", kWait)); });
-  // Only once the sender has said in the ring that it waits.
-  const layout::Cell cell = layout::Cell::FromWord(
-      hub_.region().cell(hub_.region().CellIndex(b_->id().slot, a_->id().slot)).load());
-  const RingView ring = *hub_.region().RingOf(cell);
-  while (ring.header->space_armed.load() % 2 == 0) std::this_thread::yield();
+  AwaitArmed(RingOf(a_->id(), b_->id()));
   const std::vector<std::string> texts = ReceiveTexts(*b_, sent_ + 1);
   sender.join();
   EXPECT_EQ(result, SendResult::kOk);
   EXPECT_EQ(texts.back(), "last");
   EXPECT_GT(b_->counter(Counter::kDoorbellsRung), 0U) << "nobody rang for the waiting sender";
+}
+
+TEST_F(FullRingTest, AWaitingSenderIsWokenWhenItsReceiverEnds) {
+  const RingView ring = RingOf(a_->id(), b_->id());
+  const PeerId b = b_->id();
+  SendResult result = SendResult::kOk;
+  std::thread sender([&] { result = a_->Send(b, "last", kWait); });
+  AwaitArmed(ring);
+  const std::uint64_t before = hub_.rings();
+  b_.reset();
+  EXPECT_GT(hub_.rings(), before) << "nobody rang for the waiting sender";
+  sender.join();
+  EXPECT_EQ(result, SendResult::kPeerGone);
+  EXPECT_EQ(ring.header->space_armed.load() % 2, 0U);
+}
+
+// The two take events from different sets.
+TEST_F(FullRingTest, AWaitingSenderLeavesTheWakeUpOfAnEventLoop) {
+  auto c = Open("c");
+  const RingView ring = RingOf(a_->id(), b_->id());
+  std::thread sender([&] { EXPECT_EQ(a_->Send(b_->id(), "last", kWait), SendResult::kOk); });
+  AwaitArmed(ring);
+  pollfd wait{.fd = a_->Fd(), .events = POLLIN, .revents = 0};
+  do {
+    while (!a_->Arm()) (void)a_->Poll(kIgnore);
+    if (poll(&wait, 1, 0) == 0) break;
+    (void)a_->Poll(kIgnore);  // takes what woke it before
+  } while (true);
+  const std::uint64_t armed = ring.header->space_armed.load();
+  ASSERT_EQ(c->Send(a_->id(), "wake up"), SendResult::kOk);
+  while (ring.header->space_armed.load() == armed) std::this_thread::yield();
+  EXPECT_EQ(poll(&wait, 1, 0), 1) << "the sender took the doorbell of the loop";
+  EXPECT_THAT(ReceiveTexts(*a_, 1), ElementsAre("wake up"));
+  EXPECT_EQ(ReceiveTexts(*b_, sent_ + 1).back(), "last");
+  sender.join();
 }
 
 TEST_F(FullRingTest, ManySendersMayWaitAtOnce) {
@@ -379,6 +425,61 @@ TEST_F(NodeTest, RingsAndSlotOfAPeerThatLeftAreReclaimed) {
              PeerTable(hub_.region()).Snapshot().peers.size() == 1;
     }));
   }
+}
+
+// ---- Rings that ended ----
+
+TEST_F(NodeTest, ARingThatWasGivenUpIsNotWrittenToAgain) {
+  auto a = Open("a");
+  auto b = Open("b");
+  ASSERT_EQ(a->Send(b->id(), "x"), SendResult::kOk);
+  const RingView ring = RingOf(a->id(), b->id());
+  ring.CommitWordAt(0).store(1);
+  EXPECT_TRUE(PollUntil(*b, kIgnore, [&] { return b->counter(Counter::kRingsPoisoned) == 1; }));
+  EXPECT_EQ(ring.header->released.load(), layout::kRingClosed);
+  ring.header->released.store(64);  // as if the units were another ring's
+  const auto beats = [&] { return hub_.region().slot(b->id().slot).heartbeat.load(); };
+  const std::uint64_t before = beats();
+  EXPECT_TRUE(PollUntil(*b, kIgnore, [&] { return beats() >= before + 2; }));
+  (void)b->Poll(kIgnore);
+  EXPECT_EQ(ring.header->released.load(), 64U);
+}
+
+// Its predecessor may have died before it said so.
+TEST_F(NodeTest, ARingThatASuccessorGoesOnWithIsAnnounced) {
+  auto consumer = Open("consumer");
+  auto durable = Open("durable", {.durable = true});
+  ASSERT_EQ(durable->Send(consumer->id(), "first"), SendResult::kOk);
+  durable.reset();
+  durable = Open("durable", {.durable = true});
+  const auto& changes = hub_.region().slot(consumer->id().slot).inbound_changes;
+  const std::uint64_t before = changes.load();
+  ASSERT_EQ(durable->Send(consumer->id(), "second"), SendResult::kOk);
+  EXPECT_GT(changes.load(), before);
+  EXPECT_THAT(ReceiveTexts(*consumer, 2), ElementsAre("first", "second"));
+}
+
+TEST_F(NodeTest, AWithdrawnRingIsNotReplacedBeforeItsReaderLetsGo) {
+  auto consumer = Open("consumer");
+  auto durable = Open("durable", {.durable = true});
+  ASSERT_EQ(durable->Send(consumer->id(), "lost"), SendResult::kOk);
+  const RingView ring = RingOf(durable->id(), consumer->id());
+  durable.reset();
+  ring.CommitWordAt(0).store(1);
+  const std::uint32_t generation = CellOf({.slot = 1}, consumer->id()).generation;
+  // Neither by the successor that withdraws it nor by the next one.
+  for (int life = 0; life < 2; ++life) {
+    durable = Open("durable", {.durable = true});
+    EXPECT_EQ(durable->Send(consumer->id(), "x"), SendResult::kFull) << life;
+    EXPECT_EQ(CellOf(durable->id(), consumer->id()).state, layout::CellState::kWithdrawn) << life;
+    EXPECT_EQ(CellOf(durable->id(), consumer->id()).generation, generation) << life;
+    if (life == 0) durable.reset();
+  }
+  std::thread sender(
+      [&] { EXPECT_EQ(durable->Send(consumer->id(), "new", kWait), SendResult::kOk); });
+  EXPECT_THAT(ReceiveTexts(*consumer, 1), ElementsAre("new"));
+  sender.join();
+  EXPECT_EQ(ring.header->released.load(), layout::kRingClosed);
 }
 
 TEST(NodeArenaTest, AFullArenaIsNoRoomWithNumbersAndAttachedPairsGoOn) {
@@ -521,6 +622,17 @@ TEST_F(NodeTest, OneDoorbellIsRungForASleepThatManyMessagesEnd) {
   ASSERT_TRUE(b->Arm());
   for (int i = 0; i < 100; ++i) ASSERT_EQ(a->Send(b->id(), "x"), SendResult::kOk);
   EXPECT_EQ(a->counter(Counter::kDoorbellsRung), 1U);
+}
+
+TEST_F(NodeTest, APeerThatCannotRingDoesNotTry) {
+  auto mute = Open("mute", {}, {.can_ring = false});
+  auto b = Open("b");
+  ASSERT_TRUE(b->Arm());
+  const std::uint64_t before = hub_.rings();
+  ASSERT_EQ(mute->Send(b->id(), "x"), SendResult::kOk);
+  EXPECT_EQ(hub_.rings(), before);
+  EXPECT_EQ(mute->counter(Counter::kDoorbellsRung), 0U);
+  EXPECT_THAT(ReceiveTexts(*b, 1), ElementsAre("x"));
 }
 
 TEST_F(NodeTest, PeersWithoutDoorbellsFindTheirMessages) {

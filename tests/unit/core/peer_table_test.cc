@@ -428,7 +428,7 @@ TEST_F(PeerTableTest, ASlotFullOfAnythingIsReadWithoutHarm) {
     (void)table_.Find("vm1");
     (void)table_.MarkUnlockedDead(transport_, std::nullopt);
     (void)table_.MarkIvpositionDead(static_cast<std::uint16_t>(random()), &kBoot);
-    table_.WakeAll(transport_);
+    table_.WakeAll(transport_, std::nullopt);
     table_.Reclaim();
     (void)table_.Forget("vm1");
   }

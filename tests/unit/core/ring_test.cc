@@ -258,6 +258,23 @@ TEST(RingTest, WhatWasCommittedBeforeAClosePrecedesTheEnd) {
   EXPECT_EQ(ring.header().released.load(), layout::kRingClosed);
 }
 
+TEST(RingTest, AConsumerThatGaveARingUpWritesNothingIntoItAnyMore) {
+  for (const bool damaged : {true, false}) {
+    TestRing ring;
+    RingEnds ends(ring.view, kCapacity - 8);
+    if (damaged) {
+      ring.view.CommitWordAt(kCapacity - 8).store(1);
+      EXPECT_EQ(ends.Peek(), PeekResult::kCorrupt);
+    } else {
+      ends.consumer.Close();
+    }
+    EXPECT_EQ(ring.header().released.load(), layout::kRingClosed);
+    ring.header().released.store(64);  // the units are another ring's now
+    ends.consumer.Close();
+    EXPECT_EQ(ring.header().released.load(), 64U);
+  }
+}
+
 TEST(RingTest, AFullRingCanBeClosed) {
   TestRing ring;
   RingEnds ends(ring.view);

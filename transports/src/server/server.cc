@@ -557,7 +557,7 @@ std::uint32_t Server::Impl::MarkDead(std::uint16_t id) {
   const std::uint32_t dead = table_.MarkIvpositionDead(id);
   if (dead != 0) {
     table_.Reclaim();
-    table_.WakeAll(doorbells_);
+    table_.WakeAll(doorbells_, std::nullopt);
   }
   return dead;
 }
