@@ -63,6 +63,11 @@ int MillisecondsUntil(Clock::time_point deadline) {
   return static_cast<int>(std::clamp<decltype(left)>(left, 0, 1000 * 1000));
 }
 
+std::string KernelImage(const std::string& version) {
+  return std::string(IVMQ_GUEST_KERNELS) + "/kernel-" + (version.empty() ? "6.1" : version) +
+         "/vmlinuz";
+}
+
 // Ends a program whose test hangs outside of the limits of Guest, and shows its guests' consoles.
 class Watchdog {
  public:
@@ -146,7 +151,8 @@ std::unique_ptr<Guest> Guest::Restore(const GuestOptions& options) {
 std::string Guest::SavedState(const GuestOptions& options) {
   const std::string initrd = FromEnvironment("IVMQ_GUEST_INITRD", IVMQ_DEFAULT_GUEST_INITRD);
   const std::string accel = FromEnvironment("IVMQ_ACCEL", "tcg");
-  const std::string state = initrd + "." + options.machine + "-" + accel + "-" +
+  const std::string kernel = options.kernel.empty() ? "" : "-" + options.kernel;
+  const std::string state = initrd + "." + options.machine + kernel + "-" + accel + "-" +
                             std::to_string(options.memory_mib) + ".state";
   const int lock = open((state + ".lock").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0666);
   if (lock < 0 || flock(lock, LOCK_EX) != 0) {
@@ -154,7 +160,7 @@ std::string Guest::SavedState(const GuestOptions& options) {
     return "";
   }
   bool fits = fs::exists(state);
-  for (const std::string& source : {initrd, std::string(IVMQ_DEFAULT_GUEST_KERNEL),
+  for (const std::string& source : {initrd, KernelImage(options.kernel),
                                     std::string(IVMQ_GUEST_BOOT), std::string(IVMQ_QEMU)}) {
     std::error_code missing;
     const auto changed = fs::last_write_time(source, missing);
@@ -213,6 +219,9 @@ bool Guest::Launch(const std::string& incoming) {
                                    options_.machine,
                                    "--memory",
                                    std::to_string(options_.memory_mib)};
+  if (!options_.kernel.empty()) {
+    args.insert(args.end(), {"--kernel", KernelImage(options_.kernel)});
+  }
   if (!incoming.empty()) {
     args.insert(args.end(), {"--incoming", incoming});
   } else {
@@ -363,7 +372,25 @@ bool Guest::AddDevice(const IvshmemDevice& device, Duration limit) {
   const Result seen = Run(std::string("until [ $(") + std::string(kCount) + ") -gt " +
                               before.substr(0, before.find('\n')) + " ]; do usleep 10000; done",
                           limit);
+  plugged_.emplace_back(id, device.vectors > 0);
   return seen.status == 0;
+}
+
+bool Guest::RemoveLastDevice(Duration limit) {
+  const TimePoint deadline = Clock::now() + limit;
+  if (plugged_.empty()) {
+    Fail("has no device that was plugged in");
+    return false;
+  }
+  const auto [id, is_doorbell] = plugged_.back();
+  plugged_.pop_back();
+  if (Qmp("device_del", "{\"id\":\"" + id + "\"}", limit).empty() ||
+      ReadQmp("\"DEVICE_DELETED\"", deadline).empty()) {
+    return false;
+  }
+  return !Qmp(is_doorbell ? "chardev-remove" : "object-del",
+              "{\"id\":\"" + id + (is_doorbell ? "c" : "m") + "\"}", limit)
+              .empty();
 }
 
 bool Guest::SystemReset(Duration limit) {

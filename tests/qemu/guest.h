@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace ivmq::testing {
@@ -27,8 +28,9 @@ struct IvshmemDevice {
 
 struct GuestOptions {
   std::string name = "vm";  // host name in the guest, and its name in failures
-  std::vector<IvshmemDevice> devices;
+  std::vector<IvshmemDevice> devices{};
   std::string machine = "pc";  // Restore works with "pc" only
+  std::string kernel{};        // "6.1" or "6.12"; empty: boot.sh's default
   int memory_mib = 192;
   std::chrono::seconds boot_limit{60};
 };
@@ -82,6 +84,8 @@ class Guest {
 
   // Plugs in a device and waits until the guest has found it.
   bool AddDevice(const IvshmemDevice& device, Duration limit = kDefaultLimit);
+  // Unplugs the device that was plugged in last, and waits until the guest has let it go.
+  bool RemoveLastDevice(Duration limit = kDefaultLimit);
 
   // Resets the machine, as its reset button would, and waits until it takes commands again. QEMU,
   // its sockets and its devices stay. Commands that ran are forgotten.
@@ -146,6 +150,7 @@ class Guest {
   std::map<JobId, Job> jobs_;
   JobId next_job_ = 1;
   int next_device_ = 0;
+  std::vector<std::pair<std::string, bool>> plugged_;  // id, and whether it is a doorbell device
 };
 
 }  // namespace ivmq::testing

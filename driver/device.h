@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the parts of the driver share: pci.c (devices come and go), file.c (open
+ * files and their calls), vectors.c (interrupts), slots.c (the peer table) and
+ * mapping.c.
+ *
+ * Lifetimes: struct ivmq_device belongs to its embedded struct device, which
+ * an open file keeps; the PCI device's resources end with ivmq_remove(), after
+ * ivmq_detach() has seen to it that nothing uses them any more.
+ *
+ * Locks, outer first:
+ *   mmap_lock         of a process, in faults and when mappings come and go
+ *   device->removal   read: faults and doorbells, while !gone; write:
+ *                     ivmq_detach(), to set gone
+ *   device->lock      open files, their vectors, slots and mappings; under it
+ *                     the BARs may be touched while !detached
+ *   msix->lock        users of a vector; taken by the interrupt
+ * User memory is never touched under them, as that may need mmap_lock.
+ */
+
+#ifndef IVMQ_DEVICE_H
+#define IVMQ_DEVICE_H
+
+#include <linux/atomic.h>
+#include <linux/cdev.h>
+#include <linux/device.h>
+#include <linux/eventfd.h>
+#include <linux/fs.h>
+#include <linux/io.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/pci.h>
+#include <linux/rwsem.h>
+#include <linux/spinlock.h>
+#include <linux/wait.h>
+
+#define IVMQ_NAME		"ivmq"
+
+/* BAR 0 */
+#define IVMQ_REG_IVPOSITION	8
+#define IVMQ_REG_DOORBELL	12
+#define IVMQ_REG_BYTES		16
+
+/* An MSI-X vector of a device. */
+struct ivmq_msix {
+	struct ivmq_device *device;
+	unsigned int index;
+	int irq;
+	char name[24];
+	spinlock_t lock;		/* of users, and of their eventfds */
+	struct list_head users;		/* struct ivmq_use */
+	unsigned int user_count;	/* under device->lock */
+};
+
+struct ivmq_device {
+	struct device dev;
+	struct cdev cdev;
+	struct pci_dev *pdev;
+	int id;
+
+	struct rw_semaphore removal;
+	bool gone;			/* no more faults, doorbells and new uses */
+	bool detached;			/* the BARs are about to go */
+
+	void __iomem *regs;
+	phys_addr_t region_start;
+	u64 region_size;
+	void *region;			/* all of BAR 2 */
+	bool firmware_uncached;
+
+	bool doorbell;
+	u32 ivposition;			/* the register's value */
+	unsigned int vectors;
+	struct ivmq_msix *msix;
+	atomic64_t interrupts;
+	wait_queue_head_t wait;		/* for any interrupt */
+
+	struct mutex lock;		/* of files and what belongs to them */
+	struct list_head files;		/* struct ivmq_file */
+};
+
+/* An open file. */
+struct ivmq_file {
+	struct ivmq_device *device;
+	struct file *file;
+	struct list_head entry;		/* in device->files */
+	struct list_head uses;		/* struct ivmq_use */
+	unsigned int use_count;
+	atomic64_t rings;		/* that read() has not taken */
+	wait_queue_head_t wait;		/* for rings */
+	atomic64_t waited;		/* device->interrupts when the last wait ended */
+	struct mm_struct *mm;		/* who has mapped the region; NULL if maps is 0 */
+	unsigned int maps;
+	struct list_head slots;		/* struct ivmq_owned_slot */
+	unsigned int slot_count;
+};
+
+/* A vector that an open file has allocated. */
+struct ivmq_use {
+	struct list_head of_msix;
+	struct list_head of_file;
+	struct ivmq_msix *msix;
+	struct ivmq_file *file;
+	struct eventfd_ctx *eventfd;	/* or NULL: count */
+};
+
+/* file.c */
+extern const struct file_operations ivmq_fops;
+
+/* mapping.c */
+int ivmq_mmap(struct file *file, struct vm_area_struct *vma);
+
+/* slots.c */
+void ivmq_end_slots(struct ivmq_file *f);
+long ivmq_ioctl_register_slot(struct ivmq_file *f, const void __user *user);
+long ivmq_ioctl_unregister_slot(struct ivmq_file *f, const void __user *user);
+
+/* vectors.c */
+int ivmq_request_interrupts(struct ivmq_device *device);
+void ivmq_free_interrupts(struct ivmq_device *device);
+void ivmq_signal(struct eventfd_ctx *eventfd);
+void ivmq_end_use(struct ivmq_use *use);
+long ivmq_ioctl_alloc_vector(struct ivmq_file *f, void __user *user);
+long ivmq_ioctl_free_vector(struct ivmq_file *f, const void __user *user);
+long ivmq_ioctl_set_eventfd(struct ivmq_file *f, const void __user *user);
+
+static inline void ivmq_ring_register(struct ivmq_device *device, u32 peer, u32 vector)
+{
+	iowrite32(peer << 16 | vector, device->regs + IVMQ_REG_DOORBELL);
+}
+
+#endif /* IVMQ_DEVICE_H */

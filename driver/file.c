@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Open files: what programs call; see uapi/ivmq.h. */
+
+#include <linux/poll.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "device.h"
+#include "ivmq.h"
+
+static long ivmq_ioctl_info(struct ivmq_file *f, void __user *user)
+{
+	struct ivmq_device *device = f->device;
+	struct ivmq_info info = {
+		.api_version = IVMQ_API_VERSION,
+		.region_size = device->region_size,
+		.ivposition = IVMQ_NO_IVPOSITION,
+		.vectors = device->vectors,
+		.interrupts = atomic64_read(&device->interrupts),
+	};
+	unsigned int i;
+
+	if (device->doorbell) {
+		info.flags |= IVMQ_INFO_DOORBELL;
+		info.ivposition = device->ivposition;
+	}
+	if (device->firmware_uncached)
+		info.flags |= IVMQ_INFO_FIRMWARE_UNCACHED;
+	mutex_lock(&device->lock);
+	for (i = 0; i < device->vectors; i++)
+		info.vectors_unused += !device->msix[i].user_count;
+	mutex_unlock(&device->lock);
+	return copy_to_user(user, &info, sizeof(info)) ? -EFAULT : 0;
+}
+
+static long ivmq_ring(struct ivmq_file *f, u32 peer, u32 vector)
+{
+	struct ivmq_device *device = f->device;
+	long ret = 0;
+
+	if (!(f->file->f_mode & FMODE_WRITE))
+		return -EBADF;
+	if (peer > U16_MAX || vector >= IVMQ_VECTOR_LIMIT)
+		return -EINVAL;
+	if (!device->doorbell)
+		return -EOPNOTSUPP;
+	down_read(&device->removal);
+	if (device->gone)
+		ret = -ENODEV;
+	else
+		ivmq_ring_register(device, peer, vector);
+	up_read(&device->removal);
+	return ret;
+}
+
+static long ivmq_ioctl_ring(struct ivmq_file *f, const void __user *user)
+{
+	struct ivmq_ring args;
+
+	if (copy_from_user(&args, user, sizeof(args)))
+		return -EFAULT;
+	return ivmq_ring(f, args.peer, args.vector);
+}
+
+static long ivmq_ioctl_ivpci_ring(struct ivmq_file *f, const void __user *user)
+{
+	u32 value;
+
+	if (copy_from_user(&value, user, sizeof(value)))
+		return -EFAULT;
+	return ivmq_ring(f, value >> 16, value & U16_MAX);
+}
+
+/* Takes all interrupts since the last call. Returns whether there were any. */
+static bool ivmq_take_interrupts(struct ivmq_file *f)
+{
+	s64 before = atomic64_read(&f->waited);
+	s64 now = atomic64_read(&f->device->interrupts);
+
+	return now != before && atomic64_cmpxchg(&f->waited, before, now) == before;
+}
+
+static long ivmq_ioctl_ivpci_wait(struct ivmq_file *f)
+{
+	struct ivmq_device *device = f->device;
+	bool taken = false;
+	int ret;
+
+	if (!device->doorbell)
+		return -EOPNOTSUPP;
+	if (f->file->f_flags & O_NONBLOCK)
+		return ivmq_take_interrupts(f) ? 0 : -EAGAIN;
+	ret = wait_event_interruptible(device->wait,
+				       (taken = ivmq_take_interrupts(f)) ||
+				       READ_ONCE(device->gone));
+	if (ret)
+		return ret;
+	return taken ? 0 : -ENODEV;
+}
+
+static long ivmq_ioctl_ivpci_ivposition(struct ivmq_file *f, void __user *user)
+{
+	u32 value = f->device->ivposition;
+
+	return copy_to_user(user, &value, sizeof(value)) ? -EFAULT : 0;
+}
+
+static long ivmq_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	struct ivmq_file *f = file->private_data;
+	void __user *user = (void __user *)arg;
+	bool gone = READ_ONCE(f->device->gone);
+
+	switch (cmd) {
+	case IVMQ_IOC_INFO:
+		return gone ? -ENODEV : ivmq_ioctl_info(f, user);
+	case IVMQ_IOC_RING:
+		return gone ? -ENODEV : ivmq_ioctl_ring(f, user);
+	case IVMQ_IOC_ALLOC_VECTOR:
+		return gone ? -ENODEV : ivmq_ioctl_alloc_vector(f, user);
+	case IVMQ_IOC_FREE_VECTOR:
+		return gone ? -ENODEV : ivmq_ioctl_free_vector(f, user);
+	case IVMQ_IOC_SET_EVENTFD:
+		return gone ? -ENODEV : ivmq_ioctl_set_eventfd(f, user);
+	case IVMQ_IOC_REGISTER_SLOT:
+		return gone ? -ENODEV : ivmq_ioctl_register_slot(f, user);
+	case IVMQ_IOC_UNREGISTER_SLOT:
+		return gone ? -ENODEV : ivmq_ioctl_unregister_slot(f, user);
+	case IVPCI_IOC_RING:
+		return gone ? -ENODEV : ivmq_ioctl_ivpci_ring(f, user);
+	case IVPCI_IOC_WAIT:
+		return gone ? -ENODEV : ivmq_ioctl_ivpci_wait(f);
+	case IVPCI_IOC_IVPOSITION:
+		return gone ? -ENODEV : ivmq_ioctl_ivpci_ivposition(f, user);
+	default:
+		return -ENOTTY;
+	}
+}
+
+static int ivmq_open(struct inode *inode, struct file *file)
+{
+	struct ivmq_device *device = container_of(inode->i_cdev, struct ivmq_device, cdev);
+	struct ivmq_file *f;
+	int ret;
+
+	f = kzalloc(sizeof(*f), GFP_KERNEL);
+	if (!f)
+		return -ENOMEM;
+	f->device = device;
+	f->file = file;
+	INIT_LIST_HEAD(&f->uses);
+	INIT_LIST_HEAD(&f->slots);
+	init_waitqueue_head(&f->wait);
+
+	mutex_lock(&device->lock);
+	ret = READ_ONCE(device->gone) ? -ENODEV : 0;
+	if (!ret) {
+		get_device(&device->dev);
+		atomic64_set(&f->waited, atomic64_read(&device->interrupts));
+		file->private_data = f;
+		list_add_tail(&f->entry, &device->files);
+	}
+	mutex_unlock(&device->lock);
+	if (ret) {
+		kfree(f);
+		return ret;
+	}
+	return nonseekable_open(inode, file);
+}
+
+static int ivmq_release(struct inode *inode, struct file *file)
+{
+	struct ivmq_file *f = file->private_data;
+	struct ivmq_device *device = f->device;
+	struct ivmq_use *use, *next;
+
+	mutex_lock(&device->lock);
+	list_del(&f->entry);
+	list_for_each_entry_safe(use, next, &f->uses, of_file)
+		ivmq_end_use(use);
+	/* A mapping keeps its file: the mappings have ended, and the slots with them. */
+	ivmq_end_slots(f);
+	mutex_unlock(&device->lock);
+	kfree(f);
+	put_device(&device->dev);
+	return 0;
+}
+
+static ssize_t ivmq_read(struct file *file, char __user *user, size_t count, loff_t *position)
+{
+	struct ivmq_file *f = file->private_data;
+	struct ivmq_device *device = f->device;
+	u64 rings = 0;
+	int ret;
+
+	if (count < sizeof(rings))
+		return -EINVAL;
+	for (;;) {
+		if (READ_ONCE(device->gone))
+			return -ENODEV;
+		rings = atomic64_xchg(&f->rings, 0);
+		if (rings)
+			break;
+		if (!READ_ONCE(f->use_count))
+			return -EINVAL;	/* it would wait for ever */
+		if (file->f_flags & O_NONBLOCK)
+			return -EAGAIN;
+		ret = wait_event_interruptible(f->wait,
+					       atomic64_read(&f->rings) ||
+					       READ_ONCE(device->gone));
+		if (ret)
+			return ret;
+	}
+	if (copy_to_user(user, &rings, sizeof(rings))) {
+		atomic64_add(rings, &f->rings);
+		return -EFAULT;
+	}
+	return sizeof(rings);
+}
+
+static __poll_t ivmq_poll(struct file *file, poll_table *wait)
+{
+	struct ivmq_file *f = file->private_data;
+
+	poll_wait(file, &f->wait, wait);
+	if (READ_ONCE(f->device->gone))
+		return EPOLLHUP | EPOLLERR;
+	return atomic64_read(&f->rings) ? EPOLLIN | EPOLLRDNORM : 0;
+}
+
+const struct file_operations ivmq_fops = {
+	.owner = THIS_MODULE,
+	.open = ivmq_open,
+	.release = ivmq_release,
+	.read = ivmq_read,
+	.poll = ivmq_poll,
+	.mmap = ivmq_mmap,
+	.unlocked_ioctl = ivmq_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+};

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * ivmq - guest driver for QEMU's ivshmem devices, plain and doorbell
+ *
+ * Each device is /dev/ivmqN; uapi/ivmq.h describes what programs see. This
+ * file: how devices, and the module, come and go.
+ */
+
+#include <linux/idr.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/poll.h>
+#include <linux/slab.h>
+
+#include "device.h"
+
+#define IVMQ_MAX_DEVICES	256
+
+static dev_t ivmq_devt;
+static DEFINE_IDA(ivmq_ida);
+
+static struct class ivmq_class = {
+	.name = IVMQ_NAME,
+};
+
+static void ivmq_device_release(struct device *dev)
+{
+	struct ivmq_device *device = container_of(dev, struct ivmq_device, dev);
+
+	ida_free(&ivmq_ida, device->id);
+	kfree(device->msix);
+	kfree(device);
+}
+
+/* Whether the kernel's own mapping is uncached: the firmware's MTRRs made it so. */
+static bool ivmq_is_uncached(void *address)
+{
+#ifdef CONFIG_X86
+	unsigned int level;
+	pte_t *pte = lookup_address((unsigned long)address, &level);
+
+	return pte && pte_flags(*pte) & (_PAGE_PCD | _PAGE_PWT);
+#else
+	return false;
+#endif
+}
+
+static int ivmq_check(struct pci_dev *pdev)
+{
+	if (pdev->revision == 0) {
+		dev_err(&pdev->dev,
+			"revision 0, which QEMU before 2.6 had, is not supported; use ivshmem-plain or ivshmem-doorbell\n");
+		return -ENODEV;
+	}
+	if (!(pci_resource_flags(pdev, 0) & IORESOURCE_MEM) ||
+	    pci_resource_len(pdev, 0) < IVMQ_REG_BYTES) {
+		dev_err(&pdev->dev, "no registers in BAR 0\n");
+		return -ENODEV;
+	}
+	if (!(pci_resource_flags(pdev, 2) & IORESOURCE_MEM) || !pci_resource_start(pdev, 2) ||
+	    !PAGE_ALIGNED(pci_resource_start(pdev, 2)) || pci_resource_len(pdev, 2) < PAGE_SIZE ||
+	    !PAGE_ALIGNED(pci_resource_len(pdev, 2))) {
+		dev_err(&pdev->dev, "no shared memory in BAR 2, or less than a page: %pR\n",
+			&pdev->resource[2]);
+		return -ENODEV;
+	}
+	return 0;
+}
+
+static struct ivmq_device *ivmq_new_device(struct pci_dev *pdev)
+{
+	struct ivmq_device *device = kzalloc(sizeof(*device), GFP_KERNEL);
+
+	if (!device)
+		return ERR_PTR(-ENOMEM);
+	device->id = ida_alloc_max(&ivmq_ida, IVMQ_MAX_DEVICES - 1, GFP_KERNEL);
+	if (device->id < 0) {
+		int ret = device->id;
+
+		kfree(device);
+		return ERR_PTR(ret);
+	}
+	device->pdev = pdev;
+	init_rwsem(&device->removal);
+	mutex_init(&device->lock);
+	INIT_LIST_HEAD(&device->files);
+	init_waitqueue_head(&device->wait);
+	device->region_start = pci_resource_start(pdev, 2);
+	device->region_size = pci_resource_len(pdev, 2);
+
+	device_initialize(&device->dev);
+	device->dev.class = &ivmq_class;
+	device->dev.parent = &pdev->dev;
+	device->dev.devt = MKDEV(MAJOR(ivmq_devt), device->id);
+	device->dev.release = ivmq_device_release;
+	return device;
+}
+
+static void ivmq_release_bars(struct ivmq_device *device)
+{
+	pci_clear_master(device->pdev);
+	memunmap(device->region);
+	iounmap(device->regs);
+	pci_release_regions(device->pdev);
+	pci_disable_device(device->pdev);
+}
+
+/* Parts open files from the hardware. They stay, and hear that it is gone. */
+static void ivmq_detach(struct ivmq_device *device)
+{
+	struct ivmq_file *f;
+	struct ivmq_use *use;
+
+	down_write(&device->removal);
+	WRITE_ONCE(device->gone, true);
+	up_write(&device->removal);
+
+	mutex_lock(&device->lock);
+	/* From here on nobody maps a page: first the processes lose theirs, then their slots. */
+	list_for_each_entry(f, &device->files, entry)
+		unmap_mapping_range(f->file->f_mapping, 0, 0, 1);
+	list_for_each_entry(f, &device->files, entry)
+		ivmq_end_slots(f);
+	device->detached = true;
+	mutex_unlock(&device->lock);
+
+	ivmq_free_interrupts(device);
+
+	mutex_lock(&device->lock);
+	list_for_each_entry(f, &device->files, entry) {
+		list_for_each_entry(use, &f->uses, of_file) {
+			if (use->eventfd)
+				ivmq_signal(use->eventfd);
+		}
+		wake_up_interruptible_poll(&f->wait, EPOLLHUP | EPOLLERR);
+	}
+	mutex_unlock(&device->lock);
+	wake_up_interruptible_all(&device->wait);
+}
+
+static int ivmq_probe(struct pci_dev *pdev, const struct pci_device_id *id)
+{
+	struct ivmq_device *device;
+	int ret;
+
+	ret = ivmq_check(pdev);
+	if (ret)
+		return ret;
+	device = ivmq_new_device(pdev);
+	if (IS_ERR(device))
+		return PTR_ERR(device);
+	ret = dev_set_name(&device->dev, IVMQ_NAME "%d", device->id);
+	if (ret)
+		goto put;
+	ret = pci_enable_device_mem(pdev);
+	if (ret)
+		goto put;
+	ret = pci_request_regions(pdev, IVMQ_NAME);
+	if (ret)
+		goto disable;
+	ret = -ENOMEM;
+	device->regs = pci_ioremap_bar(pdev, 0);
+	if (!device->regs)
+		goto release_regions;
+	device->region = memremap(device->region_start, device->region_size, MEMREMAP_WB);
+	if (!device->region)
+		goto unmap_registers;
+	device->firmware_uncached = ivmq_is_uncached(device->region);
+	device->ivposition = ioread32(device->regs + IVMQ_REG_IVPOSITION) & U16_MAX;
+	/* Interrupts are memory writes of the device; without this they are dropped. */
+	pci_set_master(pdev);
+	ret = ivmq_request_interrupts(device);
+	if (ret)
+		goto unmap_region;
+	pci_set_drvdata(pdev, device);
+	cdev_init(&device->cdev, &ivmq_fops);
+	device->cdev.owner = THIS_MODULE;
+	ret = cdev_device_add(&device->cdev, &device->dev);
+	if (ret) {
+		/* For a moment it could be opened. */
+		ivmq_detach(device);
+		goto unmap_region;
+	}
+	if (device->doorbell)
+		dev_info(&pdev->dev, "%s: %llu KiB, ivposition %u, %u vectors\n",
+			 dev_name(&device->dev), device->region_size >> 10, device->ivposition,
+			 device->vectors);
+	else
+		dev_info(&pdev->dev, "%s: %llu KiB, plain\n", dev_name(&device->dev),
+			 device->region_size >> 10);
+	return 0;
+
+unmap_region:
+	pci_clear_master(pdev);
+	memunmap(device->region);
+unmap_registers:
+	iounmap(device->regs);
+release_regions:
+	pci_release_regions(pdev);
+disable:
+	pci_disable_device(pdev);
+put:
+	put_device(&device->dev);
+	return ret;
+}
+
+static void ivmq_remove(struct pci_dev *pdev)
+{
+	struct ivmq_device *device = pci_get_drvdata(pdev);
+
+	cdev_device_del(&device->cdev, &device->dev);
+	ivmq_detach(device);
+	ivmq_release_bars(device);
+	put_device(&device->dev);
+}
+
+static const struct pci_device_id ivmq_ids[] = {
+	{ PCI_DEVICE(0x1af4, 0x1110) },
+	{ }
+};
+MODULE_DEVICE_TABLE(pci, ivmq_ids);
+
+static struct pci_driver ivmq_driver = {
+	.name = IVMQ_NAME,
+	.id_table = ivmq_ids,
+	.probe = ivmq_probe,
+	.remove = ivmq_remove,
+};
+
+static int __init ivmq_init(void)
+{
+	int ret;
+
+	ret = alloc_chrdev_region(&ivmq_devt, 0, IVMQ_MAX_DEVICES, IVMQ_NAME);
+	if (ret)
+		return ret;
+	ret = class_register(&ivmq_class);
+	if (ret)
+		goto unregister_region;
+	ret = pci_register_driver(&ivmq_driver);
+	if (ret)
+		goto unregister_class;
+	return 0;
+
+unregister_class:
+	class_unregister(&ivmq_class);
+unregister_region:
+	unregister_chrdev_region(ivmq_devt, IVMQ_MAX_DEVICES);
+	return ret;
+}
+
+static void __exit ivmq_exit(void)
+{
+	pci_unregister_driver(&ivmq_driver);
+	class_unregister(&ivmq_class);
+	unregister_chrdev_region(ivmq_devt, IVMQ_MAX_DEVICES);
+	ida_destroy(&ivmq_ida);
+}
+
+module_init(ivmq_init);
+module_exit(ivmq_exit);
+
+MODULE_DESCRIPTION("Guest driver for ivshmem devices: shared memory and doorbells for ivmq");
+MODULE_AUTHOR("ivmq");
+MODULE_LICENSE("GPL");
+MODULE_VERSION("0.1.0");

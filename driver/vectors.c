@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: GPL-2.0
+/* MSI-X vectors: interrupts, and the open files that they go to. */
+
+#include <linux/interrupt.h>
+#include <linux/poll.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <linux/version.h>
+
+#include "device.h"
+#include "ivmq.h"
+
+#define IVMQ_MAX_USERS		1024	/* of one vector */
+
+void ivmq_signal(struct eventfd_ctx *eventfd)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 8, 0)
+	eventfd_signal(eventfd);
+#else
+	eventfd_signal(eventfd, 1);
+#endif
+}
+
+static irqreturn_t ivmq_interrupt(int irq, void *data)
+{
+	struct ivmq_msix *msix = data;
+	struct ivmq_use *use;
+
+	spin_lock(&msix->lock);
+	list_for_each_entry(use, &msix->users, of_msix) {
+		if (use->eventfd) {
+			ivmq_signal(use->eventfd);
+		} else {
+			atomic64_inc(&use->file->rings);
+			wake_up_interruptible_poll(&use->file->wait, EPOLLIN | EPOLLRDNORM);
+		}
+	}
+	spin_unlock(&msix->lock);
+
+	atomic64_inc(&msix->device->interrupts);
+	wake_up_interruptible(&msix->device->wait);
+	return IRQ_HANDLED;
+}
+
+void ivmq_free_interrupts(struct ivmq_device *device)
+{
+	unsigned int i;
+
+	for (i = 0; i < device->vectors; i++)
+		free_irq(device->msix[i].irq, &device->msix[i]);
+	if (device->vectors)
+		pci_free_irq_vectors(device->pdev);
+}
+
+int ivmq_request_interrupts(struct ivmq_device *device)
+{
+	struct pci_dev *pdev = device->pdev;
+	int wanted, got, ret;
+
+	/* The capability tells doorbell devices from plain ones; ivposition 0 is valid. */
+	wanted = pci_msix_vec_count(pdev);
+	if (wanted <= 0)
+		return 0;
+	got = pci_alloc_irq_vectors(pdev, 1, wanted, PCI_IRQ_MSIX);
+	if (got < 0) {
+		dev_err(&pdev->dev, "no MSI-X vectors: %d\n", got);
+		return got;
+	}
+	if (got < wanted)
+		dev_warn(&pdev->dev, "only %d of %d vectors work\n", got, wanted);
+	device->msix = kcalloc(got, sizeof(*device->msix), GFP_KERNEL);
+	if (!device->msix) {
+		pci_free_irq_vectors(pdev);
+		return -ENOMEM;
+	}
+	for (device->vectors = 0; device->vectors < got; device->vectors++) {
+		struct ivmq_msix *msix = &device->msix[device->vectors];
+
+		msix->device = device;
+		msix->index = device->vectors;
+		msix->irq = pci_irq_vector(pdev, msix->index);
+		spin_lock_init(&msix->lock);
+		INIT_LIST_HEAD(&msix->users);
+		snprintf(msix->name, sizeof(msix->name), IVMQ_NAME "%d-%u", device->id,
+			 msix->index);
+		ret = request_irq(msix->irq, ivmq_interrupt, 0, msix->name, msix);
+		if (ret) {
+			dev_err(&pdev->dev, "vector %u cannot be used: %d\n", msix->index, ret);
+			if (device->vectors)
+				ivmq_free_interrupts(device);
+			else
+				pci_free_irq_vectors(pdev);
+			device->vectors = 0;
+			return ret;
+		}
+	}
+	device->doorbell = true;
+	return 0;
+}
+
+static struct ivmq_use *ivmq_find_use(struct ivmq_file *f, u32 vector)
+{
+	struct ivmq_use *use;
+
+	list_for_each_entry(use, &f->uses, of_file) {
+		if (use->msix->index == vector)
+			return use;
+	}
+	return NULL;
+}
+
+/* NULL if fd is -1. */
+static struct eventfd_ctx *ivmq_get_eventfd(s32 fd)
+{
+	if (fd == -1)
+		return NULL;
+	return eventfd_ctx_fdget(fd);
+}
+
+static void ivmq_put_eventfd(struct eventfd_ctx *eventfd)
+{
+	if (eventfd)
+		eventfd_ctx_put(eventfd);
+}
+
+void ivmq_end_use(struct ivmq_use *use)
+{
+	struct ivmq_msix *msix = use->msix;
+
+	spin_lock_irq(&msix->lock);
+	list_del(&use->of_msix);
+	spin_unlock_irq(&msix->lock);
+	msix->user_count--;
+	list_del(&use->of_file);
+	WRITE_ONCE(use->file->use_count, use->file->use_count - 1);
+	ivmq_put_eventfd(use->eventfd);
+	kfree(use);
+}
+
+static int ivmq_choose_vector(struct ivmq_file *f, const struct ivmq_vector *args)
+{
+	struct ivmq_device *device = f->device;
+	int best = -ENOSPC;
+	unsigned int i;
+
+	if (args->flags & IVMQ_VECTOR_EXACT) {
+		if (args->vector >= device->vectors)
+			return -EINVAL;
+		if (ivmq_find_use(f, args->vector))
+			return -EBUSY;
+		return device->msix[args->vector].user_count < IVMQ_MAX_USERS ? args->vector :
+										-ENOSPC;
+	}
+	for (i = 0; i < device->vectors; i++) {
+		unsigned int count = device->msix[i].user_count;
+
+		if (count < IVMQ_MAX_USERS && !ivmq_find_use(f, i) &&
+		    (best < 0 || count < device->msix[best].user_count))
+			best = i;
+	}
+	return best;
+}
+
+static int ivmq_alloc_vector(struct ivmq_file *f, struct ivmq_vector *args,
+			     struct eventfd_ctx *eventfd)
+{
+	struct ivmq_use *use;
+	int vector;
+
+	use = kzalloc(sizeof(*use), GFP_KERNEL);
+	if (!use)
+		return -ENOMEM;
+	vector = ivmq_choose_vector(f, args);
+	if (vector < 0) {
+		kfree(use);
+		return vector;
+	}
+	use->file = f;
+	use->msix = &f->device->msix[vector];
+	use->eventfd = eventfd;
+	list_add_tail(&use->of_file, &f->uses);
+	WRITE_ONCE(f->use_count, f->use_count + 1);
+	args->vector = vector;
+	args->users = ++use->msix->user_count;
+	spin_lock_irq(&use->msix->lock);
+	list_add_tail(&use->of_msix, &use->msix->users);
+	spin_unlock_irq(&use->msix->lock);
+	return 0;
+}
+
+/* Puts the old eventfd into *@eventfd. */
+static int ivmq_set_eventfd(struct ivmq_file *f, u32 vector, struct eventfd_ctx **eventfd)
+{
+	struct ivmq_use *use = ivmq_find_use(f, vector);
+
+	if (!use)
+		return -EINVAL;
+	spin_lock_irq(&use->msix->lock);
+	swap(use->eventfd, *eventfd);
+	spin_unlock_irq(&use->msix->lock);
+	if (use->eventfd && atomic64_read(&f->rings))
+		ivmq_signal(use->eventfd);
+	return 0;
+}
+
+long ivmq_ioctl_alloc_vector(struct ivmq_file *f, void __user *user)
+{
+	struct ivmq_device *device = f->device;
+	struct eventfd_ctx *eventfd;
+	struct ivmq_vector args;
+	long ret;
+
+	if (copy_from_user(&args, user, sizeof(args)))
+		return -EFAULT;
+	if (args.flags & ~IVMQ_VECTOR_EXACT)
+		return -EINVAL;
+	if (!device->doorbell)
+		return -EOPNOTSUPP;
+	eventfd = ivmq_get_eventfd(args.eventfd);
+	if (IS_ERR(eventfd))
+		return PTR_ERR(eventfd);
+	mutex_lock(&device->lock);
+	ret = READ_ONCE(device->gone) ? -ENODEV : ivmq_alloc_vector(f, &args, eventfd);
+	mutex_unlock(&device->lock);
+	if (ret) {
+		ivmq_put_eventfd(eventfd);
+		return ret;
+	}
+	if (copy_to_user(user, &args, sizeof(args))) {
+		struct ivmq_use *use;
+
+		mutex_lock(&device->lock);
+		use = ivmq_find_use(f, args.vector);
+		if (use)
+			ivmq_end_use(use);
+		mutex_unlock(&device->lock);
+		return -EFAULT;
+	}
+	return 0;
+}
+
+long ivmq_ioctl_free_vector(struct ivmq_file *f, const void __user *user)
+{
+	struct ivmq_use *use;
+	u32 vector;
+
+	if (copy_from_user(&vector, user, sizeof(vector)))
+		return -EFAULT;
+	mutex_lock(&f->device->lock);
+	use = ivmq_find_use(f, vector);
+	if (use)
+		ivmq_end_use(use);
+	mutex_unlock(&f->device->lock);
+	return use ? 0 : -EINVAL;
+}
+
+long ivmq_ioctl_set_eventfd(struct ivmq_file *f, const void __user *user)
+{
+	struct ivmq_device *device = f->device;
+	struct eventfd_ctx *eventfd;
+	struct ivmq_eventfd args;
+	long ret;
+
+	if (copy_from_user(&args, user, sizeof(args)))
+		return -EFAULT;
+	eventfd = ivmq_get_eventfd(args.eventfd);
+	if (IS_ERR(eventfd))
+		return PTR_ERR(eventfd);
+	mutex_lock(&device->lock);
+	ret = READ_ONCE(device->gone) ? -ENODEV : ivmq_set_eventfd(f, args.vector, &eventfd);
+	mutex_unlock(&device->lock);
+	ivmq_put_eventfd(eventfd);
+	return ret;
+}

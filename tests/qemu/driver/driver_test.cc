@@ -1,0 +1,438 @@
+// The driver in real guests, on both kernels, with ivmqd and a client of it on the host.
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "ivmq/layout.h"
+#include "ivmq/region.h"
+
+#include "guest.h"
+#include "raw_client.h"
+#include "region.h"
+#include "server_process.h"
+
+namespace ivmq::testing {
+namespace {
+
+using layout::Header;
+using layout::Life;
+using layout::PeerSlot;
+using layout::PeerState;
+using std::chrono::seconds;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+// driver/region.h repeats what the driver needs of the layout.
+static_assert(IVMQ_REGION_MAGIC == layout::kMagic);
+static_assert(IVMQ_REGION_VERSION_MAJOR == layout::kVersionMajor);
+static_assert(IVMQ_HEADER_BYTES == sizeof(Header) && IVMQ_SLOT_BYTES == sizeof(PeerSlot));
+static_assert(IVMQ_HEADER_MAGIC == offsetof(Header, magic));
+static_assert(IVMQ_HEADER_VERSION == offsetof(Header, version));
+static_assert(IVMQ_HEADER_MAX_PEERS == offsetof(Header, max_peers));
+static_assert(IVMQ_HEADER_PEER_STRIDE == offsetof(Header, peer_stride));
+static_assert(IVMQ_HEADER_PEER_TABLE == offsetof(Header, peer_table_offset));
+static_assert(IVMQ_HEADER_GENERATION == offsetof(Header, peers_generation));
+static_assert(IVMQ_MAX_PEERS == layout::kLimitMaxPeers);
+static_assert(IVMQ_SLOT_LIFE == offsetof(PeerSlot, life));
+static_assert(IVMQ_SLOT_BOOT_ID == offsetof(PeerSlot, boot_id));
+static_assert(IVMQ_SLOT_VECTOR == offsetof(PeerSlot, vector));
+static_assert(IVMQ_SLOT_NAME_INCARNATION == offsetof(PeerSlot, name_incarnation));
+static_assert(IVMQ_SLOT_ARMED == offsetof(PeerSlot, armed));
+static_assert(IVMQ_STATE_CLAIMING == static_cast<int>(PeerState::kClaiming));
+static_assert(IVMQ_STATE_LIVE == static_cast<int>(PeerState::kLive));
+static_assert(IVMQ_STATE_DEAD == static_cast<int>(PeerState::kDead));
+static_assert(IVMQ_PEER_FLAGS ==
+              (layout::kPeerDurable | layout::kPeerCanRing | layout::kPeerWakeable |
+               layout::kPeerResumed));
+static_assert(IVMQ_PEER_WAKEABLE == layout::kPeerWakeable);
+static_assert(Life{0x12345678, 0x9abc, 0xde, PeerState::kDead}.ToWord() ==
+              IVMQ_LIFE_WITH_STATE(0x12345678'9abc'deffULL, IVMQ_STATE_DEAD));
+
+constexpr std::size_t kSize = 1 << 20;
+
+// The region on the host.
+class Memory {
+ public:
+  explicit Memory(int fd)
+      : base_(static_cast<std::byte*>(
+            mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0))) {
+    EXPECT_NE(static_cast<void*>(base_), MAP_FAILED);
+  }
+  ~Memory() { munmap(base_, kSize); }
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
+
+  [[nodiscard]] std::span<std::byte> bytes() const { return {base_, kSize}; }
+  [[nodiscard]] Header& header() const { return *reinterpret_cast<Header*>(base_); }
+  [[nodiscard]] PeerSlot& slot(std::uint32_t index) const {
+    return reinterpret_cast<PeerSlot*>(base_ + header().peer_table_offset)[index];
+  }
+  [[nodiscard]] Life life(std::uint32_t index) const { return Life::FromWord(slot(index).life); }
+  [[nodiscard]] PeerState state(std::uint32_t index) const { return life(index).state; }
+
+  // Waits until somebody changes the state.
+  [[nodiscard]] bool AwaitState(std::uint32_t index, PeerState wanted) const {
+    for (int i = 0; i < 3000 && state(index) != wanted; ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return state(index) == wanted;
+  }
+
+ private:
+  std::byte* base_;
+};
+
+class DriverTest : public ::testing::TestWithParam<std::string> {
+ protected:
+  // A guest with the devices, the driver loaded; null with a failure.
+  static std::unique_ptr<Guest> Start(const std::string& name,
+                                      const std::vector<IvshmemDevice>& devices,
+                                      const std::string& kernel = GetParam()) {
+    auto guest = Guest::Restore({.name = name, .devices = devices, .kernel = kernel});
+    if (guest != nullptr && guest->Run(kLoad).status != 0) {
+      ADD_FAILURE() << guest->Console();
+      return nullptr;
+    }
+    return guest;
+  }
+
+  // The kernel has found nothing wrong.
+  static void ExpectQuiet(Guest& guest) {
+    EXPECT_THAT(guest.Run("dmesg | grep -E 'WARNING|BUG|Oops|Call Trace|protection fault'").output,
+                IsEmpty());
+  }
+
+  static constexpr const char* kLoad =
+      "test \"$(uname -r | cut -d. -f1,2)\" && "
+      "insmod /lib/ivmq/$(uname -r | cut -d. -f1,2)/ivmq.ko";
+
+  TemporaryFolder folder_;
+};
+
+// ivmqd, a client of it on the host, and what they share.
+struct Host {
+  explicit Host(const TemporaryFolder& folder, int count = 8, const std::string& name = "s")
+      : socket(folder.Path(name)),
+        vectors(count),
+        server(socket, {"--size", "1M", "--vectors", std::to_string(count)}),
+        client(Greeted(server, vectors)),
+        memory(client->memory()) {}
+
+  static std::unique_ptr<RawClient> Greeted(ServerProcess& server, int vectors) {
+    server.AwaitReady();
+    auto client = std::make_unique<RawClient>(server.socket());
+    EXPECT_TRUE(client->Greet(static_cast<std::uint32_t>(vectors)));
+    return client;
+  }
+
+  [[nodiscard]] IvshmemDevice Device() const { return IvshmemDevice::Doorbell(socket, vectors); }
+
+  // The client becomes a peer in the slot that sleeps on its vector.
+  void Sleep(std::uint32_t index, std::uint32_t vector) const {
+    PeerSlot& slot = memory.slot(index);
+    slot.vector = vector;
+    slot.armed = 1;
+    slot.life =
+        Life{1, client->id(), layout::kPeerCanRing | layout::kPeerWakeable, PeerState::kLive}
+            .ToWord();
+  }
+
+  std::string socket;
+  int vectors;
+  ServerProcess server;
+  std::unique_ptr<RawClient> client;
+  Memory memory;
+};
+
+TEST_P(DriverTest, EveryVectorRingsBothWaysWithOneEightAndSixtyFourOfThem) {
+  std::vector<std::unique_ptr<Host>> hosts;
+  std::vector<IvshmemDevice> devices;
+  for (const int vectors : {1, 8, 64}) {
+    hosts.push_back(std::make_unique<Host>(folder_, vectors, "s" + std::to_string(vectors)));
+    devices.push_back(hosts.back()->Device());
+  }
+  const auto guest = Start("vm", devices);
+  ASSERT_NE(guest, nullptr);
+  for (std::size_t i = 0; i < hosts.size(); ++i) {
+    Host& host = *hosts[i];
+    const std::string device = "/dev/ivmq" + std::to_string(i);
+    const std::string count = std::to_string(host.vectors);
+    host.client->ReadUntilKnown({1, 2});
+    EXPECT_EQ(guest->Run("driver_guest info " + device).output,
+              "api 1 doorbell 1 size 1048576 ivposition 2 vectors " + count + " unused " + count +
+                  " interrupts 0\n");
+    for (const int vector : std::set<int>{0, host.vectors / 2, host.vectors - 1}) {
+      const std::string number = std::to_string(vector);
+      const std::string how = vector == 0                  ? "eventfd"
+                              : vector == host.vectors - 1 ? "read"
+                                                           : "poll";
+      const auto job =
+          guest->Start("driver_guest hear " + device + " " + how + " " + number + " 1");
+      ASSERT_TRUE(guest->WaitForOutput(job, "vector " + number + " users 1\n"));
+      host.client->Ring(2, static_cast<std::uint32_t>(vector));
+      EXPECT_THAT(guest->Wait(job).output, HasSubstr("heard 1\n")) << how << " " << number;
+      EXPECT_EQ(guest->Run("driver_guest ring " + device + " 1 " + number).status, 0);
+      EXPECT_GE(host.client->AwaitRing(static_cast<std::uint32_t>(vector)), 1U);
+    }
+    if (host.vectors != 8) {  // 8: BadInputIsRefusedWithoutAWord
+      EXPECT_EQ(guest->Run("driver_guest check " + device + " doorbell").output, "ok\n");
+    }
+  }
+  ExpectQuiet(*guest);
+}
+
+TEST_P(DriverTest, GuestsRingEachOtherAndIvpcisProgramCompletesItsDialogue) {
+  const Host host(folder_);
+  const auto one = Start("one", {host.Device()});
+  const auto two = Start("two", {host.Device()}, "6.1");
+  ASSERT_TRUE(one != nullptr && two != nullptr);
+  const auto answer = two->Start("driver_guest pingpong /dev/ivmq0 2 5 3 200");
+  ASSERT_TRUE(two->WaitForOutput(answer, "vector 3"));
+  EXPECT_THAT(one->Run("driver_guest pingpong /dev/ivmq0 3 3 5 200 first").output,
+              HasSubstr("done"));
+  EXPECT_THAT(two->Wait(answer).output, HasSubstr("done"));
+
+  EXPECT_EQ(one->Run("ivpci_ioctl /dev/ivmq0 ivposition").output, "IVPOSITION: 2\n");
+  for (const std::string vector : {"1", "7"}) {
+    const auto waiting = one->Start("ivpci_ioctl /dev/ivmq0 wait");
+    // Its output comes at its end, so that it is asleep in the wait is what the kernel says.
+    EXPECT_EQ(one->Run("until grep -q '^16 0x[0-9a-f]* 0x6602 ' /proc/$(pidof ivpci_ioctl)/syscall;"
+                       " do usleep 10000; done")
+                  .status,
+              0);
+    EXPECT_EQ(
+        two->Run("ivpci_ioctl /dev/ivmq0 ring 2 " + vector).output,
+        "IVPOSITION: 3\nring:\narg: 0x2000" + vector + "\nioctl finished, returned value: 0\n");
+    EXPECT_EQ(one->Wait(waiting).output,
+              "IVPOSITION: 2\nwait:\nioctl finished, returned value: 0\n");
+  }
+}
+
+TEST_P(DriverTest, ProcessesOfOneGuestHaveDoorbellsOfTheirOwn) {
+  const Host host(folder_);
+  const auto guest = Start("vm", {host.Device()});
+  ASSERT_NE(guest, nullptr);
+  host.client->ReadUntilKnown({1, 2});
+  const auto first = guest->Start("driver_guest hear /dev/ivmq0 eventfd any 1");
+  ASSERT_TRUE(guest->WaitForOutput(first, "vector 0 users 1"));
+  const auto second = guest->Start("driver_guest hear /dev/ivmq0 read any 2");
+  ASSERT_TRUE(guest->WaitForOutput(second, "vector 1 users 1"));
+  host.client->Ring(2, 1);
+  ASSERT_TRUE(guest->WaitForOutput(second, "heard 1"));
+  host.client->Ring(2, 0);
+  EXPECT_EQ(guest->Wait(first).output, "vector 0 users 1\nheard 1\n");
+  // A process rings the other one, and its own guest's ivposition is no exception.
+  EXPECT_EQ(guest->Run("driver_guest ring /dev/ivmq0 2 1").status, 0);
+  EXPECT_EQ(guest->Wait(second).output, "vector 1 users 1\nheard 1\nheard 2\n");
+  EXPECT_THAT(guest->Run("driver_guest info /dev/ivmq0").output,
+              HasSubstr("unused 8 interrupts 3"));
+}
+
+TEST_P(DriverTest, EndOfAProcessMarksItsSlotDeadAndRingsTheSleepers) {
+  const Host host(folder_);
+  const auto guest = Start("vm", {host.Device()});
+  ASSERT_NE(guest, nullptr);
+  host.client->ReadUntilKnown({1, 2});
+  host.Sleep(0, 6);
+  const auto witness = guest->Start("driver_guest live /dev/ivmq0 5 1");
+  ASSERT_TRUE(guest->WaitForOutput(witness, "live\n"));
+
+  // However it ends, and how far its claim had got.
+  std::uint32_t incarnation = 3;
+  for (const auto& [how, signal] : std::vector<std::pair<std::string, std::string>>{
+           {"", "KILL"}, {"", "TERM"}, {" claiming", "SEGV"}, {"", "ABRT"}}) {
+    const std::uint64_t generation = host.memory.header().peers_generation;
+    const auto job =
+        guest->Start("exec driver_guest live /dev/ivmq0 4 " + std::to_string(++incarnation) + how);
+    ASSERT_TRUE(guest->WaitForOutput(job, "live\n"));
+    EXPECT_EQ(host.memory.state(4), how.empty() ? PeerState::kLive : PeerState::kClaiming);
+    EXPECT_EQ(host.client->TakeRings(6), 0U);
+    guest->Signal(job, signal);
+    host.client->AwaitRing(6);
+    EXPECT_EQ(
+        host.memory.life(4),
+        (Life{incarnation, 2, layout::kPeerCanRing | layout::kPeerWakeable, PeerState::kDead}));
+    EXPECT_EQ(host.memory.header().peers_generation, generation + 1);
+    guest->Wait(job);
+  }
+  ASSERT_TRUE(guest->WaitForOutput(witness, "rung\n"));
+  EXPECT_EQ(host.memory.state(5), PeerState::kLive);
+
+  // A child that keeps the file open does not keep the slot alive.
+  const auto parent =
+      guest->Start("driver_guest live /dev/ivmq0 4 20 fork & echo $! > /tmp/parent; wait $!");
+  ASSERT_TRUE(guest->WaitForOutput(parent, "child ready\n"));
+  ASSERT_TRUE(guest->WaitForOutput(parent, "live\n"));
+  EXPECT_EQ(host.memory.state(4), PeerState::kLive);
+  EXPECT_EQ(guest->Run("kill -9 $(cat /tmp/parent)").status, 0);
+  host.client->AwaitRing(6);
+  EXPECT_EQ(host.memory.state(4), PeerState::kDead);
+  EXPECT_THAT(guest->Run("pidof driver_guest | wc -w").output, "2\n");  // witness and child
+  guest->Run("kill -9 $(pidof driver_guest)");
+  host.client->AwaitRing(6);
+  EXPECT_EQ(host.memory.state(5), PeerState::kDead);
+
+  // One that is not armed is left alone.
+  host.memory.slot(0).armed = 2;
+  const auto last = guest->Start("exec driver_guest live /dev/ivmq0 4 30");
+  ASSERT_TRUE(guest->WaitForOutput(last, "live\n"));
+  guest->Signal(last, "KILL");
+  EXPECT_TRUE(host.memory.AwaitState(4, PeerState::kDead));
+  guest->Wait(last);
+  EXPECT_EQ(host.client->TakeRings(6), 0U);
+  ExpectQuiet(*guest);
+}
+
+TEST_P(DriverTest, LateEndDoesNotHitTheSlotsNextOwner) {
+  const Host host(folder_);
+  const auto guest = Start("vm", {host.Device()});
+  ASSERT_NE(guest, nullptr);
+  const std::uint8_t flags = layout::kPeerCanRing | layout::kPeerWakeable;
+  for (const Life& other :
+       {Life{8, 2, flags, PeerState::kLive}, Life{7, 9, flags, PeerState::kLive},
+        Life{7, 2, 0, PeerState::kLive}, Life{7, 2, flags, PeerState::kFree}}) {
+    const auto job = guest->Start("exec driver_guest registers /dev/ivmq0 4 7");
+    ASSERT_TRUE(guest->WaitForOutput(job, "registered"));
+    host.memory.slot(4).life = other.ToWord();
+    const std::uint64_t generation = host.memory.header().peers_generation;
+    guest->Signal(job, "KILL");
+    guest->Wait(job);
+    EXPECT_EQ(guest->Run("lsmod | grep -c '^ivmq .* 0 '").output, "1\n");  // it is closed
+    EXPECT_EQ(host.memory.life(4), other);
+    EXPECT_EQ(host.memory.header().peers_generation, generation);
+  }
+}
+
+TEST_P(DriverTest, BadInputIsRefusedWithoutAWord) {
+  const Host host(folder_);
+  const auto guest = Start("vm", {host.Device()});
+  ASSERT_NE(guest, nullptr);
+  const std::string lines = guest->Run("dmesg | wc -l").output;
+  EXPECT_EQ(guest->Run("driver_guest check /dev/ivmq0 doorbell").output, "ok\n");
+  EXPECT_EQ(guest->Run("dmesg | wc -l").output, lines);
+  EXPECT_EQ(guest->Run("lsmod | grep -c '^ivmq .* 0 '").output, "1\n");
+}
+
+TEST_P(DriverTest, PlainDeviceGivesMemoryAndMarksTheDead) {
+  const Host host(folder_);  // for its formatted region: a plain device over the same memory
+  const std::string file =
+      "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(host.client->memory());
+  const auto guest = Start("vm", {IvshmemDevice::Plain(file, kSize)});
+  ASSERT_NE(guest, nullptr);
+  EXPECT_EQ(guest->Run("driver_guest info /dev/ivmq0").output,
+            "api 1 doorbell 0 size 1048576 ivposition 65535 vectors 0 unused 0 interrupts 0\n");
+  EXPECT_EQ(guest->Run("ivpci_ioctl /dev/ivmq0 ivposition").output, "IVPOSITION: 0\n");
+  for (const bool foreign : {false, true}) {
+    const auto job = guest->Start("exec driver_guest live /dev/ivmq0 4 7");
+    ASSERT_TRUE(guest->WaitForOutput(job, "live\n"));
+    // The same word, but another guest's: its boot id says so.
+    if (foreign) host.memory.slot(4).boot_id[1] += 1;
+    guest->Signal(job, "KILL");
+    guest->Wait(job);
+    EXPECT_EQ(guest->Run("lsmod | grep -c '^ivmq .* 0 '").output, "1\n");
+    EXPECT_EQ(host.memory.state(4), foreign ? PeerState::kLive : PeerState::kDead);
+  }
+  EXPECT_EQ(guest->Run("driver_guest check /dev/ivmq0 plain").output, "ok\n");
+  ExpectQuiet(*guest);
+}
+
+TEST_P(DriverTest, DevicesComeAndGoWhileTheyAreUsed) {
+  const Host host(folder_);
+  const std::string file =
+      "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(host.client->memory());
+  const IvshmemDevice plain = IvshmemDevice::Plain(file, kSize);
+  const auto guest = Start("vm", {plain});
+  ASSERT_NE(guest, nullptr);
+  host.Sleep(0, 6);
+  for (std::uint32_t cycle = 0; cycle < 10; ++cycle) {
+    const bool doorbell = cycle % 2 == 0;
+    ASSERT_TRUE(guest->AddDevice(doorbell ? host.Device() : plain));
+    const auto user = guest->Start(
+        "until [ -c /dev/ivmq1 ]; do usleep 10000; done; exec driver_guest unplug /dev/ivmq1");
+    ASSERT_TRUE(guest->WaitForOutput(user, "ready"));
+    const auto owner =
+        guest->Start("exec driver_guest live /dev/ivmq1 4 " + std::to_string(cycle + 1));
+    ASSERT_TRUE(guest->WaitForOutput(owner, "live\n"));
+    (void)host.client->TakeRings(6);
+    if (cycle == 0) {
+      EXPECT_NE(guest->Run("rmmod ivmq").status, 0);
+    }
+    ASSERT_TRUE(guest->RemoveLastDevice());
+    EXPECT_THAT(guest->Wait(user).output, HasSubstr("ok\n"));
+    // Who has lost the memory has lost the slot, though it lives.
+    EXPECT_EQ(host.memory.state(4), PeerState::kDead);
+    EXPECT_EQ(host.client->TakeRings(6) > 0, doorbell);
+    guest->Signal(owner, "KILL");
+    guest->Wait(owner);
+  }
+  // The other one was there all the time.
+  EXPECT_EQ(guest->Run("ls /dev/ivmq* && driver_guest info /dev/ivmq0").status, 0);
+  ASSERT_TRUE(guest->RemoveLastDevice());
+  // Unbound and bound again by hand; and a module that nobody uses can go and come back.
+  ASSERT_TRUE(guest->AddDevice(host.Device()));
+  EXPECT_EQ(guest
+                ->Run("cd /sys/bus/pci/drivers/ivmq && d=$(ls -d 0000:*) && for i in 1 2 3; do "
+                      "echo $d > unbind && [ ! -e /dev/ivmq0 ] && echo $d > bind || exit 1; done; "
+                      "driver_guest info /dev/ivmq0")
+                .status,
+            0);
+  EXPECT_EQ(guest
+                ->Run("cd /sys/bus/pci/drivers/ivmq && d=$(ls -d 0000:*) && for i in 1 2; do "
+                      "driver_guest stress /dev/ivmq0 $i 20 & done; "
+                      "while pidof driver_guest > /dev/null; do "
+                      "echo $d > unbind; echo $d > bind; usleep 50000; done")
+                .output,
+            "ok\nok\n");
+  EXPECT_EQ(guest
+                ->Run(std::string("for i in 1 2 3; do rmmod ivmq && ") + kLoad +
+                      " || exit 1; done; driver_guest info /dev/ivmq0")
+                .status,
+            0);
+  ExpectQuiet(*guest);
+}
+
+TEST(DriverMemoryTest, EightGibibytesAboveTheFourthAreMappedToTheirEnd) {
+  constexpr std::size_t kHuge = std::size_t{8} << 30;
+  const UniqueFd memory(memfd_create("driver_test", MFD_CLOEXEC));  // sparse
+  ASSERT_EQ(ftruncate(memory.get(), kHuge), 0);
+  const auto guest = Guest::Boot(
+      {.devices = {IvshmemDevice::Plain(
+           "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(memory.get()), kHuge)},
+       .kernel = "6.12"});
+  ASSERT_NE(guest, nullptr);
+  ASSERT_EQ(guest->Run("insmod /lib/ivmq/6.12/ivmq.ko").status, 0);
+  EXPECT_THAT(guest->Run("driver_guest info /dev/ivmq0").output, HasSubstr("size 8589934592 "));
+  for (const std::size_t offset : {std::size_t{0}, (std::size_t{4} << 30) + 8, kHuge - 8}) {
+    const std::uint64_t value = 0xfeed'0000'0000'0000 + offset;
+    EXPECT_EQ(guest
+                  ->Run("driver_guest poke /dev/ivmq0 " + std::to_string(offset) + " " +
+                        std::to_string(value))
+                  .status,
+              0);
+    std::uint64_t seen = 0;
+    EXPECT_EQ(pread(memory.get(), &seen, sizeof seen, static_cast<off_t>(offset)), 8);
+    EXPECT_EQ(seen, value);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Linux, DriverTest, ::testing::Values("6.1", "6.12"),
+                         [](const ::testing::TestParamInfo<std::string>& test) {
+                           std::string name = test.param;
+                           for (char& c : name) {
+                             if (c == '.') c = '_';
+                           }
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace ivmq::testing
