@@ -25,6 +25,7 @@ struct Options {
   std::string name;
   std::vector<std::string> with;
   std::uint32_t count = 300;
+  std::uint32_t spin_us = 20;
   int limit_seconds = 60;
 };
 
@@ -91,6 +92,8 @@ int Main(int argc, char** argv) {
   app.add_option("--with", options.with, "Names of the others, e.g. vm1,vm2")->delimiter(',');
   app.add_option("--count", options.count, "Small messages in each direction")
       ->capture_default_str();
+  app.add_option("--spin", options.spin_us, "Microseconds to look before sleeping")
+      ->capture_default_str();
   app.add_option("--limit", options.limit_seconds, "Seconds to wait for anything")
       ->capture_default_str();
   CLI11_PARSE(app, argc, argv);
@@ -98,7 +101,7 @@ int Main(int argc, char** argv) {
   ivmq::NodeOptions node_options;
   node_options.name = options.name;
   // Emulated guests share few cores: rather sleep than spin.
-  node_options.spin_budget = std::chrono::microseconds(20);
+  node_options.spin_budget = std::chrono::microseconds(options.spin_us);
   node_options.on_report = [&options](const ivmq::Status& status) {
     (void)Fail(options.name, status);
   };
@@ -115,6 +118,7 @@ int Main(int argc, char** argv) {
     return good ? 0 : 1;
   }
   const auto status = peer.ServeUntilGoodbye(std::chrono::seconds(options.limit_seconds));
+  ivmq::demo::PrintWakeups(peer.node());
   return status.ok() ? 0 : Fail(options.name, status);
 }
 

@@ -158,8 +158,9 @@ Status Peer::Run(const std::function<bool()>& done, const std::vector<std::strin
                  seconds limit) {
   Clock::time_point last = Clock::now();  // that something came
   Clock::time_point looked = last;        // at the others
+  const Clock::duration longest = needed.empty() ? Clock::duration(limit) : kLookEvery;
   while (!done()) {
-    const bool busy = node_->Poll(dispatcher_) != 0 || node_->Wait(kLookEvery);
+    const bool busy = node_->Poll(dispatcher_) != 0 || node_->Wait(longest);
     const Clock::time_point now = Clock::now();
     if (busy) last = now;
     if (now - looked >= kLookEvery) {

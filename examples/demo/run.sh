@@ -9,15 +9,17 @@ usage() {
   cat <<'EOT'
 usage: run.sh [--host] [--count N] [--keep]
 
-Boots three guests under QEMU: vm1 and vm2 on an ivshmem-doorbell device served by ivmqd, vm3 on an
-ivshmem-plain device. Peers in them and on this host send each other messages and check every byte.
+Boots three guests under QEMU: vm1 and vm2 on an ivshmem-doorbell device served by ivmqd, with the
+driver ivmq.ko, vm3 on an ivshmem-plain device. Peers in them and on this host send each other
+messages and check every byte.
 
   --host     instead, three processes of this host: no QEMU, some seconds
   --count N  small messages in each direction (default 300)
   --keep     keeps the folder with the logs
 
 Environment: IVMQ_BUILD_DIR, where ivmq was built; IVMQ_ACCEL=tcg|kvm; IVMQ_DEMO_LIMIT, seconds to
-wait for a guest to boot or for a message (default 90).
+wait for a guest to boot or for a message (default 90); IVMQ_GUEST_KERNEL, an image of your own,
+which has no driver: then the guests look by themselves.
 Ends with 0 if every message arrived whole, in every direction.
 EOT
 }
@@ -161,19 +163,24 @@ peer_on_host() { # peer_on_host NAME ADDRESS
   peers[$1]=$pid
 }
 
-peer_in_guest() { # peer_in_guest VM
-  start "$work/peer-$1.log" "$guest/run-in.sh" --timeout $((limit * 20)) "$work/$1" \
-    "demo_peer --name $1 --address pci:auto --limit $limit"
-  peers[$1]=$pid
+peer_in_guest() { # peer_in_guest VM OPTION...
+  local vm=$1
+  shift
+  start "$work/peer-$vm.log" "$guest/run-in.sh" --timeout $((limit * 20)) "$work/$vm" \
+    "demo_peer --name $vm --limit $limit $*"
+  peers[$vm]=$pid
 }
 
-# talk ADDRESS NAME...: starts a peer on the host that has all of them talk; the others were started
-# before. All must end with 0.
-talk() {
-  local address=$1 names name end=$((SECONDS + limit))
-  shift
+load_driver() { # load_driver VM
+  start "$work/$1/driver.log" "$guest/run-in.sh" --timeout "$limit" "$work/$1" \
+    "insmod /lib/ivmq.ko && ls /dev/ivmq0"
+  wait "$pid" || fail "the driver does not load in $1:" "$(cat "$work/$1/driver.log")"
+}
+
+await_peers() { # await_peers NAME...: until each has said how it reaches the region
+  local name end=$((SECONDS + limit))
   say ""
-  for name in "$@"; do # its first line says how it reached the region
+  for name in "$@"; do
     until [ -s "$work/peer-$name.log" ]; do
       running "${peers[$name]}" || fail "the peer $name has ended at once"
       [ $SECONDS -lt $end ] || fail "the peer $name says nothing for $limit s"
@@ -181,6 +188,30 @@ talk() {
     done
     sed 's/^/    /' "$work/peer-$name.log"
   done
+}
+
+# show_idle VM...: what the waiting peers cost their guests.
+show_idle() {
+  local vm seconds=3 nanoseconds permille
+  # The time that all threads of the process have had on a processor.
+  local spent="cat /proc/\$(pidof demo_peer)/task/*/schedstat | { s=0; while read -r t _; do s=\$((s + t)); done; echo \$s; }"
+  say ""
+  for vm in "$@"; do
+    start "$work/$vm/idle.log" "$guest/run-in.sh" --timeout "$limit" "$work/$vm" \
+      "a=\$($spent); sleep $seconds; b=\$($spent); echo \$((b - a))"
+    wait "$pid" || fail "the peer's time in $vm cannot be measured:" "$(cat "$work/$vm/idle.log")"
+    nanoseconds=$(cat "$work/$vm/idle.log")
+    permille=$((nanoseconds / seconds / 1000000))
+    printf '    %s waits for messages: %d.%d %% of its processor over %d s\n' "$vm" \
+      $((permille / 10)) $((permille % 10)) "$seconds"
+  done
+}
+
+# talk ADDRESS NAME...: starts a peer on the host that has all of them talk; the others were started
+# before. All must end with 0.
+talk() {
+  local address=$1 names name
+  shift
   names=$(IFS=, && echo "$*")
   setpriv --pdeathsig TERM "$demo_peer" --name host --address "$address" --with "$names" \
     --count "$count" --limit "$limit" </dev/null 2>&1 &
@@ -201,6 +232,7 @@ if [ $mode = host ]; then
   say "==> Three processes of this host talk through it"
   peer_on_host app1 "unix:$work/ivmq.sock"
   peer_on_host app2 "unix:$work/ivmq.sock"
+  await_peers app1 app2
   talk "unix:$work/ivmq.sock" app1 app2
   say ""
   say "Every message arrived whole, in every direction. With virtual machines: ./dev demo"
@@ -212,7 +244,13 @@ case $accel in
   *) machine="with $accel" ;;
 esac
 kernel=$("$guest/fetch-kernel.sh")
-"$guest/make-initrd.sh" "$work/initrd.cpio" "$demo_peer"
+driver='' files=()
+if [ -z "${IVMQ_GUEST_KERNEL:-}" ]; then
+  driver=$("$guest/build-driver.sh" 2>"$work/driver.log") ||
+    fail "the driver does not build:" "$(tail -n 20 "$work/driver.log")"
+  files=(--file "$driver:/lib/ivmq.ko")
+fi
+"$guest/make-initrd.sh" "${files[@]}" "$work/initrd.cpio" "$demo_peer"
 # A region without a server: a file that the host maps, and that QEMU shows to vm3 as a device.
 plain=/dev/shm/$(basename "$work")
 mkdir -m 700 "$plain"
@@ -227,14 +265,20 @@ boot vm2 --doorbell "$work/ivmq.sock,8"
 boot vm3 --plain "$plain/region,16M"
 for vm in "${vms[@]}"; do await_boot "$vm" "$begin"; done
 
-say "==> host, vm1 and vm2 talk through ivshmem-doorbell"
-peer_in_guest vm1
-peer_in_guest vm2
+say "==> host, vm1 and vm2 talk through ivshmem-doorbell${driver:+, each asleep until an interrupt wakes it}"
+for vm in vm1 vm2; do
+  [ -z "$driver" ] || load_driver "$vm"
+  peer_in_guest "$vm" --spin 0
+done
+await_peers vm1 vm2
+[ -z "$driver" ] || show_idle vm1 vm2
 talk "unix:$work/ivmq.sock" vm1 vm2
+for vm in vm1 vm2; do tail -n 1 "$work/peer-$vm.log"; done
 
 say ""
 say "==> host and vm3 talk through ivshmem-plain"
 peer_in_guest vm3
+await_peers vm3
 talk "file:$plain/region" vm3
 
 say ""
