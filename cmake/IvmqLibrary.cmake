@@ -35,10 +35,12 @@ function(ivmq_layer name)
   set_property(GLOBAL APPEND PROPERTY IVMQ_LAYERS ${name})
 endfunction()
 
-# ivmq_program(NAME SOURCES file... [LIBS lib...] [INSTALL])
-# A program with the project's warnings; with INSTALL it goes to bin/.
+# ivmq_program(NAME SOURCES file... [LIBS lib...] [INSTALL] [MEASURES])
+# A program with the project's warnings; with INSTALL it goes to bin/. What a program adds to the
+# layers is quickly done and takes long to optimise (CLI11: minutes), so it hardly is, unless the
+# program MEASURES.
 function(ivmq_program name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "INSTALL" "" "SOURCES;LIBS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "INSTALL;MEASURES" "" "SOURCES;LIBS")
   if(arg_UNPARSED_ARGUMENTS OR NOT arg_SOURCES)
     message(FATAL_ERROR "ivmq_program(${name}): no SOURCES, or unknown: ${arg_UNPARSED_ARGUMENTS}")
   endif()
@@ -46,8 +48,9 @@ function(ivmq_program name)
   target_include_directories(${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE ${arg_LIBS} ivmq_options)
   if(IVMQ_SANITIZE)
-    # What a program adds to the libraries is quickly done; CLI11 takes minutes to optimise.
     target_compile_options(${name} PRIVATE -O0)
+  elseif(NOT arg_MEASURES)
+    target_compile_options(${name} PRIVATE -O1)
   endif()
   if(arg_INSTALL)
     install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})

@@ -33,7 +33,10 @@ function(ivmq_test name)
   target_include_directories(${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE ${arg_LIBS} GTest::gmock GTest::gtest_main Threads::Threads
     ivmq_options)
-  if(IVMQ_SANITIZE AND arg_LABEL STREQUAL "process")
+  # The layers are what is to be fast; tests take longer to optimise than to run.
+  if(NOT IVMQ_SANITIZE)
+    target_compile_options(${name} PRIVATE -O1)
+  elseif(arg_LABEL STREQUAL "process")
     target_compile_options(${name} PRIVATE -O0)  # as the programs are, see ivmq_program
   endif()
   gtest_discover_tests(${name}
