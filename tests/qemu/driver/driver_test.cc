@@ -51,9 +51,8 @@ static_assert(IVMQ_SLOT_ARMED == offsetof(PeerSlot, armed));
 static_assert(IVMQ_STATE_CLAIMING == static_cast<int>(PeerState::kClaiming));
 static_assert(IVMQ_STATE_LIVE == static_cast<int>(PeerState::kLive));
 static_assert(IVMQ_STATE_DEAD == static_cast<int>(PeerState::kDead));
-static_assert(IVMQ_PEER_FLAGS ==
-              (layout::kPeerDurable | layout::kPeerCanRing | layout::kPeerWakeable |
-               layout::kPeerResumed));
+static_assert(IVMQ_PEER_FLAGS == (layout::kPeerDurable | layout::kPeerCanRing |
+                                  layout::kPeerWakeable | layout::kPeerResumed));
 static_assert(IVMQ_PEER_WAKEABLE == layout::kPeerWakeable);
 static_assert(Life{0x12345678, 0x9abc, 0xde, PeerState::kDead}.ToWord() ==
               IVMQ_LIFE_WITH_STATE(0x12345678'9abc'deffULL, IVMQ_STATE_DEAD));
