@@ -107,7 +107,7 @@ Result<RegionMemory> OpenAnyRegion(std::string_view address, Access access) {
   if (address.starts_with(kDriver)) {
     return OpenDriverRegion(std::string(address.substr(kDriver.size())), address, access);
   }
-  if (address == kAuto) return OpenGuestRegion(std::string(kPciDevices), address, access);
+  if (address == kAuto) return FindGuestRegion(std::string(kPciDevices), address, access);
   if (address.starts_with(kInproc)) {
     auto region = FindInprocRegion(address.substr(kInproc.size()));
     if (!region.ok()) return region.status();

@@ -27,7 +27,8 @@ std::string VectorsText(const ivmq_info& info) {
   return std::to_string(info.vectors) + (info.vectors == 1 ? " vector" : " vectors");
 }
 
-Result<Opened> Open(const std::string& path, Access access) {
+// Opens the node and asks what it is.
+Result<Opened> OpenNode(const std::string& path, Access access) {
   Opened opened;
   const int mode = access == Access::kReadOnly ? O_RDONLY : O_RDWR;
   opened.fd.reset(open(path.c_str(), mode | O_CLOEXEC));
@@ -59,13 +60,19 @@ Result<Opened> Open(const std::string& path, Access access) {
                       std::to_string(opened.info.api_version) + ", this library needs " +
                       std::to_string(IVMQ_API_VERSION) + "; load a newer ivmq.ko");
   }
-  const std::uint64_t size = opened.info.region_size;
+  return opened;
+}
+
+Result<Opened> Open(const std::string& path, Access access) {
+  auto opened = OpenNode(path, access);
+  if (!opened.ok()) return opened;
+  const std::uint64_t size = opened->info.region_size;
   if (!std::has_single_bit(size) || size < layout::kPage) {
     return Status(StatusCode::kFailedPrecondition,
                   "its memory of " + SizeText(size) + " can hold no region");
   }
   int error = 0;
-  if (!opened.memory.Map(opened.fd.get(), size, access, &error)) {
+  if (!opened->memory.Map(opened->fd.get(), size, access, &error)) {
     return Status(StatusCode::kInternal, path + " cannot be mapped: " + ErrnoText(error));
   }
   return opened;
@@ -154,6 +161,17 @@ Result<RegionMemory> OpenDriverRegion(const std::string& path, std::string_view 
   auto held = std::make_shared<Opened>(*std::move(device));
   return RegionMemory{std::string(address), "driver " + path + ", " + VectorsText(held->info),
                       held->memory.bytes(), held};
+}
+
+Result<DriverNode> AskDriver(const std::string& path) {
+  const auto opened = OpenNode(path, Access::kReadOnly);
+  if (!opened.ok()) return opened.status();
+  const ivmq_info& info = opened->info;
+  return DriverNode{.ivposition = info.ivposition,
+                    .vectors = info.vectors,
+                    .vectors_unused = info.vectors_unused,
+                    .interrupts = info.interrupts,
+                    .firmware_uncached = (info.flags & IVMQ_INFO_FIRMWARE_UNCACHED) != 0};
 }
 
 }  // namespace ivmq

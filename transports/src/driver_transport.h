@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "ivmq/address.h"
+#include "ivmq/guest_device.h"
 #include "ivmq/status.h"
 #include "ivmq/transport.h"
 

@@ -1,5 +1,6 @@
 #include "src/guest_device.h"
 
+#include <array>
 #include <filesystem>
 #include <system_error>
 #include <utility>
@@ -11,48 +12,84 @@
 namespace ivmq {
 namespace {
 
-constexpr const char* kDriverName = "ivmq";
-constexpr const char* kVfioName = "vfio-pci";
-
 // The node of a device that the driver ivmq owns.
-std::string NodeOf(const PciDevice& device) {
+std::string DriverNodeOf(const PciDevice& device) {
   std::error_code error;
-  const std::filesystem::directory_iterator nodes(device.folder + "/" + kDriverName, error);
+  const std::filesystem::directory_iterator nodes(device.folder + "/ivmq", error);
   if (error || nodes == std::filesystem::directory_iterator()) return "/dev/ivmq?";
   return "/dev/" + nodes->path().filename().string();
 }
 
-Result<RegionMemory> OpenByOwner(const PciDevice& device, std::string_view address, Access access) {
+struct Way {
+  std::string_view owner;  // "": whoever it is, if anybody
+  std::string_view reason;
+  GuestWay (*describe)(const PciDevice& device);
+  Result<std::unique_ptr<Transport>> (*open)(const PciDevice& device, std::string_view address,
+                                             std::string_view reason);
+  Result<RegionMemory> (*open_region)(const PciDevice& device, std::string_view address,
+                                      Access access);
+};
+
+constexpr std::array<Way, 3> kWays = {{
+    {"ivmq", "the driver ivmq has the device",
+     [](const PciDevice& device) {
+       const std::string node = DriverNodeOf(device);
+       return GuestWay{"ivmq:" + node, node};
+     },
+     [](const PciDevice& device, std::string_view address, std::string_view reason) {
+       return OpenDriverTransport(DriverNodeOf(device), address, reason);
+     },
+     [](const PciDevice& device, std::string_view address, Access access) {
+       return OpenDriverRegion(DriverNodeOf(device), address, access);
+     }},
+    {"vfio-pci", "vfio-pci has the device",
+     [](const PciDevice& device) {
+       return GuestWay{"vfio:" + device.bdf, "/dev/vfio/" + IommuGroupOf(device)};
+     },
+     OpenVfioTransport, OpenVfioRegion},
+    {"", "no driver has the device",
+     [](const PciDevice& device) {
+       return GuestWay{"pci:" + device.bdf, device.folder + "/resource2"};
+     },
+     OpenPciTransport, OpenPciRegion},
+}};
+
+const Way& WayOf(const PciDevice& device) {
   const std::string owner = DriverOf(device);
-  if (owner == kDriverName) return OpenDriverRegion(NodeOf(device), address, access);
-  if (owner == kVfioName) return OpenVfioRegion(device, address, access);
-  return OpenPciRegion(device, address, access);
+  for (const Way& way : kWays) {
+    if (way.owner == owner) return way;
+  }
+  return kWays.back();
 }
 
 Result<PciDevice> Find(const std::string& devices) {
-  return FindPciDevice(
-      devices, [](const PciDevice& device) { return OpenByOwner(device, "", Access::kReadOnly); });
+  return FindPciDevice(devices, [](const PciDevice& device) {
+    return OpenGuestRegion(device, "", Access::kReadOnly);
+  });
 }
 
 }  // namespace
+
+GuestWay WayTo(const PciDevice& device) { return WayOf(device).describe(device); }
+
+Result<RegionMemory> OpenGuestRegion(const PciDevice& device, std::string_view address,
+                                     Access access) {
+  return WayOf(device).open_region(device, address, access);
+}
 
 Result<std::unique_ptr<Transport>> OpenGuestTransport(const std::string& devices,
                                                       std::string_view address) {
   const auto device = Find(devices);
   if (!device.ok()) return device.status();
-  const std::string owner = DriverOf(*device);
-  if (owner == kDriverName) {
-    return OpenDriverTransport(NodeOf(*device), address, "the driver ivmq has the device");
-  }
-  if (owner == kVfioName) return OpenVfioTransport(*device, address, "vfio-pci has the device");
-  return OpenPciTransport(*device, address, "no driver has the device");
+  const Way& way = WayOf(*device);
+  return way.open(*device, address, way.reason);
 }
 
-Result<RegionMemory> OpenGuestRegion(const std::string& devices, std::string_view address,
+Result<RegionMemory> FindGuestRegion(const std::string& devices, std::string_view address,
                                      Access access) {
   const auto device = Find(devices);
   if (!device.ok()) return device.status();
-  return OpenByOwner(*device, address, access);
+  return OpenGuestRegion(*device, address, access);
 }
 
 }  // namespace ivmq

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "ivmq/address.h"
+#include "ivmq/guest_device.h"
 #include "ivmq/status.h"
 #include "ivmq/transport.h"
 
@@ -17,7 +18,7 @@ namespace ivmq {
 // it is reached as it is. Errors as FindPciDevice() and those of the way taken.
 Result<std::unique_ptr<Transport>> OpenGuestTransport(const std::string& devices,
                                                       std::string_view address);
-Result<RegionMemory> OpenGuestRegion(const std::string& devices, std::string_view address,
+Result<RegionMemory> FindGuestRegion(const std::string& devices, std::string_view address,
                                      Access access);
 
 }  // namespace ivmq

@@ -30,6 +30,7 @@ constexpr std::uint16_t kIvshmemDevice = 0x1110;
 constexpr std::size_t kVendor = 0x00;
 constexpr std::size_t kDevice = 0x02;
 constexpr std::uint16_t kCommandMemory = 0x2;
+constexpr std::uint16_t kCommandBusMaster = 0x4;
 constexpr std::size_t kStatus = 0x06;
 constexpr std::uint16_t kStatusCapabilities = 0x10;
 constexpr std::size_t kRevision = 0x08;
@@ -223,7 +224,8 @@ Result<PciDevice> InspectPciDevice(const std::string& devices, std::string_view 
                   "is device " + std::string(ids.data()) + ", not ivshmem (1af4:1110)" +
                       (vendor == 0x110a ? "; Jailhouse's ivshmem is another device" : ""));
   }
-  if (config->bytes[kRevision] == 0) {
+  device.revision = config->bytes[kRevision];
+  if (device.revision == 0) {
     return Status(
         StatusCode::kFailedPrecondition,
         "is an ivshmem device of revision 0, from before QEMU 2.6, whose registers differ; use "
@@ -237,7 +239,10 @@ Result<PciDevice> InspectPciDevice(const std::string& devices, std::string_view 
   const auto vectors = MsixVectors(*config);
   device.doorbell = vectors ? *vectors != 0 : (*bars)[1].end != 0;
   device.vectors = vectors.value_or(0);
+  device.bus_master = (config->Word(kPciCommand) & kCommandBusMaster) != 0;
   device.bar0_offset = (*bars)[0].start % layout::kPage;
+  const Bar& bar2 = (*bars)[2];
+  device.bar2_size = bar2.end > bar2.start ? bar2.end - bar2.start + 1 : 0;
   if (device.bar0_offset > layout::kPage - kRegistersEnd) {
     return Status(StatusCode::kInternal, "its BAR0 crosses a page");
   }
@@ -262,6 +267,11 @@ Result<PciDevice> InspectPciDevice(const std::string& devices, std::string_view 
 std::string DriverOf(const PciDevice& device) {
   std::error_code error;
   return std::filesystem::read_symlink(device.folder + "/driver", error).filename().string();
+}
+
+std::string IommuGroupOf(const PciDevice& device) {
+  std::error_code error;
+  return std::filesystem::read_symlink(device.folder + "/iommu_group", error).filename().string();
 }
 
 std::string Describe(const PciDevice& device) {

@@ -10,8 +10,6 @@
 #include <bit>
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
-#include <system_error>
 #include <utility>
 
 #include "src/mapping.h"
@@ -94,9 +92,7 @@ Status VfioDevice::Open(const PciDevice& device) {
                 "; give it to vfio-pci: modprobe vfio-pci; echo vfio-pci > " + device.folder +
                 "/driver_override; echo " + device.bdf + " > /sys/bus/pci/drivers_probe"};
   }
-  std::error_code error;
-  const std::string group =
-      std::filesystem::read_symlink(device.folder + "/iommu_group", error).filename().string();
+  const std::string group = IommuGroupOf(device);
   if (group.empty()) {
     return {StatusCode::kFailedPrecondition,
             what_ +
