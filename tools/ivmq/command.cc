@@ -16,7 +16,8 @@
 namespace ivmq::tool {
 namespace {
 
-constexpr std::array<std::string_view, 4> kSchemes = {"unix:", "shm:", "file:", "pci:"};
+constexpr std::array<std::string_view, 6> kSchemes = {
+    "unix:", "shm:", "file:", "ivmq:", "vfio:", "pci:"};
 constexpr const char* kAuto = "auto";
 
 // CLI11's help with the usage line and the words as this tool writes them.
@@ -45,8 +46,9 @@ std::string NoAddress(const std::string& word) {
     hint = fmt::format("; a server's socket is unix:{0}, a file is file:{0}", word);
   }
   return fmt::format(
-      "'{}' is no address: those begin with unix:, shm:, file: or pci:, or are 'auto'{}", word,
-      hint);
+      "'{}' is no address: those begin with unix:, shm:, file:, ivmq:, vfio: or pci:, or are "
+      "'auto'{}",
+      word, hint);
 }
 
 // Takes the address off the front of `words`.

@@ -17,6 +17,7 @@ void AddRecv(CLI::App& app, int* exit_code);
 void AddRing(CLI::App& app, int* exit_code);
 void AddWait(CLI::App& app, int* exit_code);
 void AddForget(CLI::App& app, int* exit_code);
+void AddDoctor(CLI::App& app, int* exit_code);
 
 }  // namespace ivmq::tool
 

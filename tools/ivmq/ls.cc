@@ -1,11 +1,8 @@
 // ivmq ls: the peers of a region, or the clients of an ivshmem server.
 #include <algorithm>
-#include <chrono>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -27,7 +24,6 @@ namespace ivmq::tool {
 namespace {
 
 using layout::Counter;
-using Clock = std::chrono::steady_clock;
 
 constexpr const char* kLsFooter =
     R"(Only reads: takes no id and no slot. States: live; claiming (its name is being
@@ -41,30 +37,6 @@ memory holds. That needs a connection, and so an id, for a moment.
 Example:
   ivmq ls shm:/demo
   ivmq ls unix:/run/ivmq/ivmq.sock --vectors)";
-
-// The live peers whose heartbeat does not move.
-class StillPeers {
- public:
-  // Returns when all have moved, or after two seconds.
-  StillPeers(const PeerTable& table, const std::vector<PeerInfo>& peers) {
-    for (const PeerInfo& peer : peers) {
-      if (peer.state == layout::PeerState::kLive) still_[peer.id.slot] = peer.heartbeat;
-    }
-    const auto deadline = Clock::now() + std::chrono::seconds(2);
-    for (;;) {
-      std::erase_if(still_, [&](const auto& entry) {
-        const auto now = table.Read(entry.first);
-        return !now || now->heartbeat != entry.second;
-      });
-      if (still_.empty() || Clock::now() >= deadline) return;
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    }
-  }
-  [[nodiscard]] bool Contains(const PeerInfo& peer) const { return still_.contains(peer.id.slot); }
-
- private:
-  std::map<std::uint32_t, std::uint64_t> still_;  // slot, heartbeat
-};
 
 const char* HeartbeatText(const PeerInfo& peer, const StillPeers& still) {
   if (peer.state != layout::PeerState::kLive) return "-";

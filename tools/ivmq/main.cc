@@ -13,14 +13,17 @@ namespace {
 using ivmq::tool::Complain;
 
 constexpr const char* kDescription =
-    R"(Looks into ivmq regions, sends and receives messages, rings ivshmem doorbells.)";
+    R"(Looks into ivmq regions, sends and receives messages, rings ivshmem doorbells.
+`ivmq doctor` says what is missing where nothing works.)";
 
 constexpr const char* kAddresses = R"(Addresses (ADDR):
   unix:PATH   socket of an ivshmem server such as ivmqd
   shm:/NAME   POSIX shared memory of this host
   file:PATH   a file of this host, e.g. in hugetlbfs
-  pci:BDF     in a guest: the ivshmem device at a PCI address; pci:auto finds it
-  auto        $IVMQ_ADDRESS, or pci:auto if that is not set
+  ivmq:NODE   in a guest: an ivshmem device through its driver, e.g. ivmq:/dev/ivmq0
+  vfio:BDF    in a guest: one that vfio-pci owns, for one process
+  pci:BDF     in a guest: one without a driver; pci:auto finds it
+  auto        $IVMQ_ADDRESS if that is set, or the guest's device as its owner asks
 A first argument that looks like one of these is the address. Without it
 --address counts, then $IVMQ_ADDRESS, then auto.
 )";
@@ -46,7 +49,7 @@ int Main(int argc, char** argv) {
   for (const auto add :
        {ivmq::tool::AddFormat, ivmq::tool::AddInfo, ivmq::tool::AddLs, ivmq::tool::AddDump,
         ivmq::tool::AddPing, ivmq::tool::AddSend, ivmq::tool::AddRecv, ivmq::tool::AddRing,
-        ivmq::tool::AddWait, ivmq::tool::AddForget}) {
+        ivmq::tool::AddWait, ivmq::tool::AddForget, ivmq::tool::AddDoctor}) {
     add(app, &exit_code);
   }
   try {

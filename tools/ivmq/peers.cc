@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <thread>
 
 #include <fmt/format.h>
 
@@ -35,6 +36,22 @@ std::string_view CounterName(Counter counter) {
       "fragments_received", "assemblies_lost", "unhandled",         "unparsable"};
   static_assert(!kNames.back().empty(), "a counter has no name");
   return kNames[static_cast<std::size_t>(counter)];
+}
+
+StillPeers::StillPeers(const PeerTable& table, const std::vector<PeerInfo>& peers) {
+  for (const PeerInfo& peer : peers) {
+    if (peer.state == PeerState::kLive) still_[peer.id.slot] = peer.heartbeat;
+  }
+  using Clock = std::chrono::steady_clock;
+  const auto deadline = Clock::now() + std::chrono::seconds(2);
+  for (;;) {
+    std::erase_if(still_, [&](const auto& entry) {
+      const auto now = table.Read(entry.first);
+      return !now || now->heartbeat != entry.second;
+    });
+    if (still_.empty() || Clock::now() >= deadline) return;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
 }
 
 Json PeerJson(const PeerInfo& peer) {

@@ -3,9 +3,12 @@
 #define IVMQ_TOOLS_IVMQ_PEERS_H_
 
 #include <chrono>
+#include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "ivmq/node.h"
 #include "ivmq/peer_table.h"
@@ -24,6 +27,17 @@ std::string_view CounterName(layout::Counter counter);
 [[nodiscard]] inline std::uint64_t CounterOf(const PeerInfo& peer, layout::Counter counter) {
   return peer.counters[static_cast<std::size_t>(counter)];
 }
+
+// The live peers whose heartbeat does not move: a living one's moves four times a second.
+class StillPeers {
+ public:
+  // Returns when all have moved, or after two seconds.
+  StillPeers(const PeerTable& table, const std::vector<PeerInfo>& peers);
+  [[nodiscard]] bool Contains(const PeerInfo& peer) const { return still_.contains(peer.id.slot); }
+
+ private:
+  std::map<std::uint32_t, std::uint64_t> still_;  // slot, heartbeat
+};
 
 // Everything a slot says, but its heartbeat.
 Json PeerJson(const PeerInfo& peer);

@@ -39,7 +39,8 @@ nlohmann::json Outcome::Json() const {
   return json.is_discarded() ? nlohmann::json() : json;
 }
 
-Tool::Tool(std::vector<std::string> arguments, std::string_view address) {
+Tool::Tool(std::vector<std::string> arguments, std::string_view address,
+           const std::function<void()>& before) {
   // A program that ends early must not end the test.
   (void)std::signal(SIGPIPE, SIG_IGN);
   arguments.insert(arguments.begin(), IVMQ_PATH);
@@ -64,7 +65,11 @@ Tool::Tool(std::vector<std::string> arguments, std::string_view address) {
     } else {
       setenv("IVMQ_ADDRESS", variable.c_str(), 1);
     }
-    execv(argv[0], argv.data());
+    // Opened first: the user that `before` changes to may not see the folder.
+    const int program = open(argv[0], O_PATH | O_CLOEXEC);
+    if (before) before();
+    prctl(PR_SET_PDEATHSIG, SIGKILL);  // a change of user clears it
+    (void)fexecve(program, argv.data(), environ);
     std::perror(argv[0]);
     _exit(127);
   }

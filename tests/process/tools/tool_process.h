@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <array>
+#include <functional>
 #include <initializer_list>
 #include <string>
 #include <string_view>
@@ -29,8 +30,10 @@ struct Outcome {
 // A running ivmq. Thread-compatible; killed at the end of its life.
 class Tool {
  public:
-  // `address`: the value of $IVMQ_ADDRESS; it is unset if that is empty.
-  explicit Tool(std::vector<std::string> arguments, std::string_view address = {});
+  // `address`: the value of $IVMQ_ADDRESS; it is unset if that is empty. `before` runs in the
+  // process before the program.
+  explicit Tool(std::vector<std::string> arguments, std::string_view address = {},
+                const std::function<void()>& before = {});
   ~Tool();
   Tool(const Tool&) = delete;
   Tool& operator=(const Tool&) = delete;

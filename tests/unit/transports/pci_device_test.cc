@@ -1,13 +1,7 @@
 #include "src/pci_device.h"
 
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <array>
 #include <cerrno>
 #include <cstdint>
-#include <cstdio>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -17,30 +11,15 @@
 
 #include "ivmq/region.h"
 
-#include "temp_folder.h"
+#include "fake_pci_devices.h"
 
 namespace ivmq {
 namespace {
 
 using ::testing::ElementsAre;
+using testing::FakePciDevice;
+using testing::FakePciDevices;
 using ::testing::HasSubstr;
-using testing::TempFolder;
-
-constexpr std::uint64_t kBarSize = 1 << 20;
-
-// What a device of the folder that stands for sysfs looks like.
-struct Fake {
-  std::uint16_t vendor = 0x1af4;
-  std::uint16_t device = 0x1110;
-  std::uint8_t revision = 1;
-  bool decodes = true;
-  bool msix = false;
-  bool whole_config = true;  // false: as a process without CAP_SYS_ADMIN sees it
-  std::uint32_t bar0_start = 0xfebf1300;
-  bool bar2 = true;
-  bool formatted = true;
-  std::uint32_t ivposition = 7;
-};
 
 class PciDeviceTest : public ::testing::Test {
  protected:
@@ -49,44 +28,7 @@ class PciDeviceTest : public ::testing::Test {
       return OpenPciRegion(device, "", Access::kReadOnly);
     });
   }
-  void Add(const std::string& bdf, const Fake& fake) {
-    const std::string folder = devices() + "/" + bdf;
-    std::filesystem::create_directory(folder);
-    std::array<char, 256> config{};
-    const auto put = [&](std::size_t at, auto value) {
-      std::memcpy(config.data() + at, &value, sizeof(value));
-    };
-    put(0, fake.vendor);
-    put(2, fake.device);
-    put(4, static_cast<std::uint16_t>(fake.decodes ? 2 : 0));
-    put(8, fake.revision);
-    if (fake.msix) {
-      put(6, std::uint16_t{0x10});
-      put(0x34, std::uint8_t{0x40});
-      put(0x40, std::uint16_t{0x5001});  // power management; the next one is at 0x50
-      put(0x50, std::uint16_t{0x0011});
-      put(0x52, std::uint16_t{7});  // 8 vectors
-    }
-    folder_.Write(bdf + "/config", {config.data(), fake.whole_config ? 256U : 64U});
-    std::array<char, 512> resource{};
-    std::snprintf(resource.data(), resource.size(),
-                  "0x%016x 0x%016x 0x0000000000040200\n0x%016x 0x%016x 0x0000000000040200\n"
-                  "0x00000000fe000000 0x00000000fe0fffff 0x000000000014220c\n",
-                  fake.bar0_start, fake.bar0_start + 255, fake.msix ? 0xfebf2000U : 0U,
-                  fake.msix ? 0xfebf2fffU : 0U);
-    folder_.Write(bdf + "/resource", resource.data());
-    folder_.Write(bdf + "/enable", "0");
-    std::string registers(4096, '\0');
-    std::memcpy(registers.data() + fake.bar0_start % 4096 + 8, &fake.ivposition, 4);
-    folder_.Write(bdf + "/resource0", registers);
-    if (!fake.bar2) return;
-    const std::string bar2 = "file:" + folder + "/resource2";
-    if (fake.formatted) {
-      ASSERT_TRUE(CreateRegionFile(bar2, kBarSize, {.format = {.max_peers = 4}}).ok());
-    } else {
-      folder_.Write(bdf + "/resource2", std::string(kBarSize, '\0'));
-    }
-  }
+  void Add(const std::string& bdf, const FakePciDevice& device) { folder_.Add(bdf, device); }
   [[nodiscard]] const std::string& devices() const { return folder_.path(); }
   [[nodiscard]] Status InspectError(std::string_view bdf) const {
     return InspectPciDevice(devices(), bdf).status();
@@ -99,7 +41,7 @@ class PciDeviceTest : public ::testing::Test {
     return value;
   }
 
-  TempFolder folder_;
+  FakePciDevices folder_;
 };
 
 TEST_F(PciDeviceTest, PlainDeviceHasNoIvpositionAndCannotRing) {

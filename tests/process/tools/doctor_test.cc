@@ -1,0 +1,267 @@
+// ivmq doctor: what it finds, and the command it names for each thing that is wrong.
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstddef>
+#include <filesystem>
+#include <string>
+
+#include <gmock/gmock.h>
+
+#include "ivmq/layout.h"
+
+#include "fake_pci_devices.h"
+#include "scratch.h"
+#include "server_process.h"
+#include "tool_process.h"
+
+namespace ivmq::testing {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class DoctorTest : public ToolTest {
+ protected:
+  static void ExpectUsable(const Outcome& found) {
+    EXPECT_EQ(found.exit_code, 0) << found.out << found.err;
+    EXPECT_THAT(found.out, Not(HasSubstr("problem")));
+  }
+  // A problem in these words, with this remedy in a line of its own below.
+  static void ExpectProblem(const Outcome& found, const std::string& words,
+                            const std::string& remedy) {
+    EXPECT_EQ(found.exit_code, 1) << found.out << found.err;
+    const std::size_t problem = found.out.find("problem  ");
+    ASSERT_NE(problem, std::string::npos) << found.out;
+    const std::size_t end = found.out.find('\n', problem);
+    EXPECT_THAT(found.out.substr(problem, end - problem), HasSubstr(words));
+    EXPECT_THAT(found.out.substr(end), HasSubstr("\n           " + remedy));
+  }
+  [[nodiscard]] Outcome LookAtDevices(const std::string& address) const {
+    return RunTool({"doctor", address, "--pci-devices", devices_.path()});
+  }
+  // Makes `driver` the owner of a device.
+  void Bind(const std::string& bdf, const std::string& driver) const {
+    std::filesystem::create_directory_symlink("../drivers/" + driver,
+                                              devices_.path() + "/" + bdf + "/driver");
+  }
+
+  FakePciDevices devices_;
+};
+
+constexpr const char* kBdf = "0000:00:04.0";
+
+TEST_F(DoctorTest, AGoodRegionIsUsable) {
+  MakeRegion();
+  Tool receiver({"recv", address_, "--name", "bob"});
+  receiver.AwaitError("ready");
+  const Outcome found = RunTool({"doctor", address_});
+  ExpectUsable(found);
+  EXPECT_THAT(found.out, AllOf(HasSubstr("a region of 1 MiB, format 1."),
+                               HasSubstr("1 peer live: bob; room for 8"), HasSubstr("times that")));
+}
+
+TEST_F(DoctorTest, LookingChangesNothing) {
+  MakeRegion();
+  const std::string before = ReadWholeFile("/dev/shm" + name_);
+  ExpectUsable(RunTool({"doctor", address_}));
+  EXPECT_TRUE(ReadWholeFile("/dev/shm" + name_) == before);
+}
+
+TEST_F(DoctorTest, AMissingFileIsFormatted) {
+  ExpectProblem(RunTool({"doctor", address_}), "there is no such file",
+                "ivmq format " + address_ + " --size 64M");
+}
+
+TEST_F(DoctorTest, AnUnformattedRegionIsFormatted) {
+  const std::string path = WriteFile("zeros", std::string(1 << 20, '\0'));
+  ExpectProblem(RunTool({"doctor", "file:" + path}), "1 MiB that nobody has formatted",
+                "ivmq format file:" + path);
+}
+
+TEST_F(DoctorTest, ARegionOfAnotherVersionNamesBoth) {
+  MakeRegion();
+  Overwrite(offsetof(layout::Header, version), std::string("\x03\x00\x07\x00", 4));
+  ExpectProblem(RunTool({"doctor", address_}), "format version 7.3, and this program",
+                "ivmq --version");
+}
+
+TEST_F(DoctorTest, AForeignFileIsNoRegion) {
+  const std::string path = WriteFile("photo", std::string(1 << 16, 'x'));
+  ExpectProblem(RunTool({"doctor", "file:" + path}), "not an ivmq region",
+                "ivmq format file:" + path);
+}
+
+TEST_F(DoctorTest, AFileThatThisUserMayNotUseSaysWhoseItIs) {
+  MakeRegion();
+  ASSERT_EQ(chmod(("/dev/shm" + name_).c_str(), 0), 0);
+  Tool tool({"doctor", address_}, "", [] {
+    constexpr unsigned kNobody = 65534;
+    if (geteuid() == 0 &&
+        (setresgid(kNobody, kNobody, kNobody) != 0 || setresuid(kNobody, kNobody, kNobody) != 0)) {
+      _exit(1);
+    }
+  });
+  ExpectProblem(tool.Wait(), "with mode 0000; the user ", "chgrp ");
+}
+
+TEST_F(DoctorTest, AFileForEverybodyIsNoted) {
+  MakeRegion();
+  ASSERT_EQ(chmod(("/dev/shm" + name_).c_str(), 0666), 0);
+  const Outcome found = RunTool({"doctor", address_});
+  ExpectUsable(found);
+  EXPECT_THAT(found.out, AllOf(HasSubstr("everybody on this machine"), HasSubstr("chmod o= ")));
+}
+
+TEST_F(DoctorTest, AStoppedPeerIsSuspected) {
+  MakeRegion();
+  Tool receiver({"recv", address_, "--name", "bob"});
+  receiver.AwaitError("ready");
+  receiver.Freeze();
+  const Outcome found = RunTool({"doctor", address_});
+  ExpectUsable(found);
+  EXPECT_THAT(found.out, HasSubstr("peer bob (slot 0, pid " + std::to_string(receiver.pid()) +
+                                   ") is suspected"));
+}
+
+TEST_F(DoctorTest, AnAwayPeerCanBeForgottenWhateverItsName) {
+  MakeRegion();
+  {
+    Tool receiver({"recv", address_, "--name", "bob;$(date)", "--durable"});
+    receiver.AwaitError("ready");
+    receiver.Signal(SIGTERM);
+    EXPECT_EQ(receiver.Wait().exit_code, 0);
+  }
+  const Outcome found = RunTool({"doctor", address_});
+  ExpectUsable(found);
+  EXPECT_THAT(found.out, HasSubstr("ivmq forget " + address_ + " 'bob;$(date)'"));
+}
+
+TEST_F(DoctorTest, AMissingSocketStartsTheServer) {
+  const std::string socket = folder_.Path("socket");
+  ExpectProblem(RunTool({"doctor", "unix:" + socket}), "no server has made this socket",
+                "ivmqd --socket " + socket);
+}
+
+TEST_F(DoctorTest, ASocketOfADeadServerStartsItAgain) {
+  ServerProcess server(folder_.Path("socket"), {"--size", "1M"});
+  server.AwaitReady();
+  server.Kill();
+  ExpectProblem(RunTool({"doctor", "unix:" + server.socket()}), "nobody listens",
+                "ivmqd --socket " + server.socket());
+}
+
+TEST_F(DoctorTest, AServerAnswersWithoutGivingAnIdAway) {
+  ServerProcess server(folder_.Path("socket"), {"--size", "1M"});
+  server.AwaitReady();
+  const Outcome found = RunTool({"doctor", "unix:" + server.socket()});
+  ExpectUsable(found);
+  EXPECT_THAT(found.out, AllOf(HasSubstr("the server answers, with protocol version 0"),
+                               HasSubstr("ivmqd serves it: pid " + std::to_string(server.pid()))));
+  server.AwaitLog("looks at the region");
+  EXPECT_THAT(server.Log(), Not(::testing::ContainsRegex("id [0-9]+ to ")));
+}
+
+TEST_F(DoctorTest, ARegionWhoseServerWasKilledIsNoted) {
+  ServerProcess server(folder_.Path("socket"), {"--size", "1M", "--region", "shm:" + name_});
+  server.AwaitReady();
+  server.Kill();
+  const Outcome found = RunTool({"doctor", address_});
+  ExpectUsable(found);
+  EXPECT_THAT(found.out, HasSubstr("has ended: who is attached goes on"));
+}
+
+TEST_F(DoctorTest, APlainDeviceWithoutADriverPollsOnly) {
+  devices_.Add(kBdf, {});
+  const Outcome found = LookAtDevices("pci:auto");
+  ExpectUsable(found);
+  EXPECT_THAT(found.out,
+              AllOf(HasSubstr("ivshmem-plain, revision 1, BAR2 of 1 MiB"),
+                    HasSubstr("polling only: a plain device"), HasSubstr("a region of 1 MiB")));
+}
+
+TEST_F(DoctorTest, ADoorbellDeviceWithoutADriverAsksForIt) {
+  devices_.Add(kBdf, {.msix = true});
+  const Outcome found = LookAtDevices("pci:" + std::string(kBdf));
+  ExpectUsable(found);
+  EXPECT_THAT(found.out, AllOf(HasSubstr("8 vectors, bus master off"),
+                               HasSubstr("no driver: polling only"), HasSubstr("ivmq.ko")));
+}
+
+TEST_F(DoctorTest, ADeviceOfAnUnformattedRegionSaysWhatToDoOnTheHost) {
+  devices_.Add(kBdf, {.formatted = false});
+  ExpectProblem(LookAtDevices("pci:auto"), "that nobody has formatted",
+                "ivmq format FILE   # on the host");
+}
+
+TEST_F(DoctorTest, ADeviceWithoutAddressesNeedsALargerWindow) {
+  devices_.Add(kBdf, {.bar2 = false});
+  ExpectProblem(LookAtDevices("pci:auto"), "gave its memory, BAR2, no addresses",
+                "-device pcie-root-port");
+}
+
+TEST_F(DoctorTest, ADeviceOfAnotherDriverIsTakenFromIt) {
+  devices_.Add(kBdf, {});
+  Bind(kBdf, "uio_pci_generic");
+  ExpectProblem(LookAtDevices("pci:auto"), "belongs to the driver uio_pci_generic",
+                "echo 0000:00:04.0 > " + devices_.path());
+}
+
+TEST_F(DoctorTest, ADeviceThatVfioHasNeedsAnIommu) {
+  devices_.Add(kBdf, {.msix = true});
+  Bind(kBdf, "vfio-pci");
+  ExpectProblem(LookAtDevices("pci:auto"), "in no IOMMU group", "-machine q35 -device intel-iommu");
+}
+
+TEST_F(DoctorTest, ADeviceThatTheDriverHasNeedsItsNode) {
+  devices_.Add(kBdf, {.msix = true});
+  Bind(kBdf, "ivmq");
+  std::filesystem::create_directories(devices_.path() + "/" + kBdf + "/ivmq/ivmq-none");
+  ExpectProblem(LookAtDevices("pci:auto"), "there is no /dev/ivmq-none", "udevadm trigger");
+}
+
+TEST_F(DoctorTest, AnAddressOfTheWrongWayNamesTheRightOne) {
+  devices_.Add(kBdf, {.msix = true});
+  ExpectProblem(LookAtDevices("vfio:" + std::string(kBdf)), "no driver has the device",
+                "echo vfio-pci > " + devices_.path() + "/" + kBdf + "/driver_override");
+  Bind(kBdf, "vfio-pci");
+  ExpectProblem(LookAtDevices("pci:" + std::string(kBdf)),
+                "the driver vfio-pci has the device; so it is vfio:0000:00:04.0",
+                "ivmq doctor vfio:0000:00:04.0");
+}
+
+TEST_F(DoctorTest, ANodeThatIsNotThereAsksForTheDriver) {
+  devices_.Add(kBdf, {.msix = true});
+  ExpectProblem(LookAtDevices("ivmq:/dev/ivmq-none"), "no ivshmem device has this node", "m");
+}
+
+TEST_F(DoctorTest, AMachineWithoutADeviceNeedsOne) {
+  ExpectProblem(LookAtDevices("pci:auto"), "has no ivshmem device", "-chardev socket,path=");
+}
+
+TEST_F(DoctorTest, ADeviceOfRevisionZeroIsAProblem) {
+  devices_.Add(kBdf, {.revision = 0});
+  const Outcome found = LookAtDevices("pci:auto");
+  EXPECT_EQ(found.exit_code, 1);
+  EXPECT_THAT(found.out, HasSubstr("revision 0"));
+}
+
+TEST_F(DoctorTest, JsonHasTheSame) {
+  devices_.Add(kBdf, {.formatted = false});
+  const Outcome found = RunTool({"doctor", "pci:auto", "--pci-devices", devices_.path(), "--json"});
+  EXPECT_EQ(found.exit_code, 1);
+  const auto json = found.Json();
+  EXPECT_EQ(json["usable"], false);
+  EXPECT_EQ(json["findings"][0]["level"], "ok");
+  EXPECT_EQ(json["findings"][0]["subject"], "machine");
+}
+
+TEST_F(DoctorTest, AnAddressWithinOneProcessIsWrongUsage) {
+  EXPECT_EQ(RunTool({"doctor", "inproc:x"}).exit_code, 2);
+  EXPECT_EQ(RunTool({"doctor"}, "", "inproc:x").exit_code, 2);
+}
+
+}  // namespace
+}  // namespace ivmq::testing

@@ -1,0 +1,70 @@
+#include "access_check.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <system_error>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace ivmq::tool {
+namespace {
+
+std::string UserName(uid_t uid) {
+  const passwd* const user = getpwuid(uid);
+  return user == nullptr ? fmt::to_string(uid) : user->pw_name;
+}
+
+std::string GroupName(gid_t gid) {
+  const group* const found = getgrgid(gid);
+  return found == nullptr ? fmt::to_string(gid) : found->gr_name;
+}
+
+}  // namespace
+
+bool Exists(const std::string& path) {
+  struct stat file {};
+  return stat(path.c_str(), &file) == 0;
+}
+
+bool CheckAccess(const std::string& subject, const std::string& path, Findings* findings,
+                 Findings::Remedies no_group) {
+  struct stat file {};
+  if (stat(path.c_str(), &file) != 0) {
+    findings->Problem(subject, fmt::format("{}: {}", path, std::generic_category().message(errno)));
+    return false;
+  }
+  const std::string owner = UserName(file.st_uid);
+  const std::string group = GroupName(file.st_gid);
+  const std::string belongs =
+      fmt::format("belongs to {}:{} with mode {:04o}", owner, group, file.st_mode & 07777U);
+  if (faccessat(AT_FDCWD, path.c_str(), R_OK | W_OK, AT_EACCESS) == 0) {
+    if ((file.st_mode & S_IWOTH) != 0) {
+      findings->Note(
+          subject,
+          fmt::format("{} {}: everybody on this machine may write to the region", path, belongs),
+          {fmt::format("chmod o= {}", ShellWord(path))});
+    }
+    return true;
+  }
+  const std::string user = UserName(geteuid());
+  Findings::Remedies remedies = std::move(no_group);
+  constexpr mode_t kGroupMay = S_IRGRP | S_IWGRP;
+  if (file.st_gid != 0 && (file.st_mode & kGroupMay) == kGroupMay) {
+    remedies = {fmt::format("usermod -aG {} {}   # as root; then log in anew", ShellWord(group),
+                            ShellWord(user))};
+  } else if (remedies.empty()) {
+    remedies = {fmt::format("chgrp {1} {0} && chmod 0660 {0}   # as root, or as {2}",
+                            ShellWord(path), ShellWord(GroupName(getegid())), owner)};
+  }
+  findings->Problem(subject, fmt::format("{} {}; the user {} may not use it", path, belongs, user),
+                    std::move(remedies));
+  return false;
+}
+
+}  // namespace ivmq::tool

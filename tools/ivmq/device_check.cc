@@ -1,0 +1,301 @@
+#include "device_check.h"
+
+#include <sys/utsname.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string_view>
+#include <system_error>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "ivmq/guest_device.h"
+
+#include "access_check.h"
+#include "region_check.h"
+#include "text.h"
+
+namespace ivmq::tool {
+namespace {
+
+constexpr std::string_view kPciScheme = "pci:";
+constexpr std::string_view kPciAuto = "pci:auto";
+constexpr std::string_view kVfioScheme = "vfio:";
+constexpr std::string_view kDriverScheme = "ivmq:";
+
+// Whether modprobe would find the driver.
+bool DriverIsInstalled() {
+  utsname kernel{};
+  if (uname(&kernel) != 0) return false;
+  std::ifstream modules(fmt::format("/lib/modules/{}/modules.dep", kernel.release));
+  for (std::string line; std::getline(modules, line);) {
+    const std::string file = line.substr(0, line.find(':'));
+    if (file.substr(file.rfind('/') + 1).starts_with("ivmq.ko")) return true;
+  }
+  return false;
+}
+
+// How the driver gets hold of a device that it does not have.
+Findings::Remedies DriverRemedies(const PciDevice& device, const std::string& owner) {
+  Findings::Remedies remedies;
+  if (!owner.empty()) {
+    remedies.push_back(fmt::format("echo {} > {}/driver/unbind", device.bdf, device.folder));
+  }
+  std::string override;
+  std::ifstream(device.folder + "/driver_override") >> override;
+  if (!override.empty() && override != "(null)" && override != "ivmq") {
+    remedies.push_back(fmt::format("echo > {}/driver_override", device.folder));
+  }
+  if (Exists("/sys/module/ivmq")) {
+    remedies.push_back(fmt::format("echo {} > /sys/bus/pci/drivers/ivmq/bind", device.bdf));
+  } else if (DriverIsInstalled()) {
+    remedies.emplace_back("modprobe ivmq");
+  } else {
+    remedies.emplace_back(
+        "make -C driver && insmod driver/ivmq.ko   # is not installed; for good: driver/README.md");
+  }
+  return remedies;
+}
+
+std::string FormatCommand(const PciDevice& device) {
+  return device.doorbell
+             ? fmt::format(
+                   "ivmqd --socket PATH --size {}M   # on the host, in place of the server behind "
+                   "QEMU's chardev",
+                   device.bar2_size >> 20)
+             : "ivmq format FILE   # on the host; FILE is mem-path= of QEMU's memory-backend-file";
+}
+
+void LookInside(const PciDevice& device, const std::string& address, const RegionHome& home,
+                Findings* findings) {
+  const auto memory = OpenGuestRegion(device, address, Access::kReadOnly);
+  if (memory.ok()) {
+    CheckRegion(*memory, home, findings);
+  } else {
+    findings->Problem(home.subject, memory.status().message());
+  }
+}
+
+void NotePlain(const std::string& subject, Findings* findings) {
+  findings->Note(
+      subject, "polling only: a plain device has no interrupts; receivers look by themselves",
+      {"-device ivshmem-doorbell,chardev=...   # of QEMU, with ivmqd behind the chardev"});
+}
+
+void CheckUnowned(const PciDevice& device, Findings* findings) {
+  const Findings::Remedies driver = DriverRemedies(device, "");
+  if (device.doorbell) {
+    findings->Note(device.bdf,
+                   "no driver: polling only; processes here ring others, and are not woken",
+                   driver);
+  } else {
+    NotePlain(device.bdf, findings);
+  }
+  const std::string memory = device.folder + "/resource2";
+  if (!Exists(memory)) {
+    findings->Problem(device.bdf,
+                      "the kernel gave its memory, BAR2, no addresses: no space in the bridge's "
+                      "window",
+                      {"-device pcie-root-port,...,pref64-reserve=SIZE   # of QEMU"});
+    return;
+  }
+  Findings::Remedies rights = driver;
+  rights.emplace_back("sudo ivmq doctor   # sysfs is for root; the driver's node is for a group");
+  if (!CheckAccess(device.bdf, memory, findings, rights)) return;
+  LookInside(device, "pci:" + device.bdf,
+             {.subject = device.bdf,
+              .format = FormatCommand(device),
+              .uncached = driver,
+              .on_host = false,
+              .served = device.doorbell},
+             findings);
+}
+
+void CheckDriver(const PciDevice& device, Findings* findings) {
+  const GuestWay way = WayTo(device);
+  if (!Exists(way.file)) {
+    findings->Problem(device.bdf,
+                      fmt::format("the driver ivmq has it, and there is no {}", way.file),
+                      {"udevadm trigger -s ivmq   # or mount devtmpfs on /dev"});
+    return;
+  }
+  if (!CheckAccess(way.address, way.file, findings,
+                   {"groupadd --system ivmq",
+                    "cp driver/99-ivmq.rules /etc/udev/rules.d/ && udevadm control --reload",
+                    "udevadm trigger -s ivmq", "usermod -aG ivmq USER   # then log in anew"})) {
+    return;
+  }
+  const auto node = AskDriver(way.file);
+  if (!node.ok()) {
+    findings->Problem(way.address, node.status().message());
+    return;
+  }
+  if (!device.doorbell) {
+    NotePlain(way.address, findings);
+  } else if (node->vectors == 0) {
+    findings->Problem(way.address, "none of its vectors works; the kernel's log says why",
+                      {"dmesg | grep ivmq"});
+  } else {
+    findings->Ok(
+        way.address,
+        fmt::format("woken by interrupts: ivposition {}, {} vectors, {} of them unused, "
+                    "{} interrupts so far",
+                    node->ivposition, node->vectors, node->vectors_unused, node->interrupts));
+    if (node->vectors_unused == 0) {
+      findings->Note(
+          way.address, "all vectors are taken: further processes share one and wake together",
+          {"-device ivshmem-doorbell,...,vectors=64   # of QEMU, and ivmqd --vectors 64"});
+    }
+    if (!device.bus_master) {
+      findings->Problem(way.address, "bus mastering is off, so that no interrupt leaves the device",
+                        {fmt::format("setpci -s {} COMMAND=4:4", device.bdf)});
+    }
+  }
+  Findings::Remedies uncached = {"grep model.name /proc/cpuinfo   # does the host run KVM?"};
+  if (node->firmware_uncached) {
+    uncached = {"cat /proc/mtrr   # the entry that covers BAR2; see lspci -v",
+                "-machine pc   # of QEMU, without OVMF: SeaBIOS sets no such MTRR"};
+    findings->Note(way.address,
+                   "the firmware marks BAR2 uncached (MTRR); hosts that obey it make it slow",
+                   uncached);
+  }
+  LookInside(device, way.address,
+             {.subject = way.address,
+              .format = FormatCommand(device),
+              .uncached = uncached,
+              .on_host = false,
+              .served = device.doorbell},
+             findings);
+}
+
+void CheckVfioScheme(const PciDevice& device, bool asked, Findings* findings) {
+  const GuestWay way = WayTo(device);
+  if (IommuGroupOf(device).empty()) {
+    findings->Problem(way.address,
+                      "vfio-pci has it, and it is in no IOMMU group, so that no process can get it",
+                      {"-machine q35 -device intel-iommu   # of QEMU, and intel_iommu=on for the "
+                       "guest's kernel"});
+    return;
+  }
+  for (const std::string& file : {std::string("/dev/vfio/vfio"), way.file}) {
+    if (!Exists(file)) {
+      findings->Problem(way.address, fmt::format("there is no {}", file),
+                        {"modprobe vfio-pci vfio_iommu_type1"});
+      return;
+    }
+    if (!CheckAccess(way.address, file, findings)) return;
+  }
+  findings->Ok(way.address,
+               fmt::format("vfio-pci has it, in IOMMU group {}: {}, for one process",
+                           IommuGroupOf(device), device.doorbell ? "interrupts" : "polling only"));
+  if (!asked) {
+    findings->Note(way.address,
+                   "not looked into, since that would keep other processes from it meanwhile",
+                   {fmt::format("ivmq doctor {}", way.address)});
+    return;
+  }
+  LookInside(device, way.address,
+             {.subject = way.address,
+              .format = FormatCommand(device),
+              .uncached = DriverRemedies(device, "vfio-pci"),
+              .on_host = false,
+              .served = device.doorbell},
+             findings);
+}
+
+// `asked`: the address by which it was asked for, or "" for whatever its owner offers.
+void CheckDevice(const PciDevice& device, const std::string& asked, Findings* findings) {
+  findings->Ok(device.bdf,
+               fmt::format("{}, revision {}, BAR2 of {}{}, bus master {}",
+                           device.doorbell ? "ivshmem-doorbell" : "ivshmem-plain", device.revision,
+                           SizeText(device.bar2_size),
+                           device.vectors == 0 ? "" : fmt::format(", {} vectors", device.vectors),
+                           device.bus_master ? "on" : "off"));
+  const std::string owner = DriverOf(device);
+  const std::string offered = WayTo(device).address;
+  const bool other_way =
+      !asked.empty() && asked.substr(0, asked.find(':')) != offered.substr(0, offered.find(':'));
+  if (owner == "ivmq" || owner == "vfio-pci" || owner.empty()) {
+    if (other_way) {
+      Findings::Remedies remedies = {fmt::format("ivmq doctor {}", offered)};
+      if (asked.starts_with(kVfioScheme)) {
+        remedies = {
+            fmt::format("echo vfio-pci > {}/driver_override", device.folder), "modprobe vfio-pci",
+            fmt::format("echo {} > /sys/bus/pci/drivers_probe   # or use {}", device.bdf, offered)};
+        if (!owner.empty()) {
+          remedies.insert(remedies.begin() + 1,
+                          fmt::format("echo {} > {}/driver/unbind", device.bdf, device.folder));
+        }
+      }
+      findings->Problem(
+          asked,
+          owner.empty() ? "no driver has the device; so it is " + offered
+                        : fmt::format("the driver {} has the device; so it is {}", owner, offered),
+          remedies);
+      return;
+    }
+    if (owner.empty()) return CheckUnowned(device, findings);
+    if (owner == "ivmq") return CheckDriver(device, findings);
+    return CheckVfioScheme(device, !asked.empty(), findings);
+  }
+  findings->Problem(device.bdf, fmt::format("belongs to the driver {}", owner),
+                    DriverRemedies(device, owner));
+}
+
+void Inspect(const std::string& devices, const std::string& bdf, const std::string& asked,
+             Findings* findings) {
+  const auto device = InspectPciDevice(devices, bdf);
+  if (device.ok()) {
+    CheckDevice(*device, asked, findings);
+  } else {
+    findings->Problem(bdf, device.status().message());
+  }
+}
+
+// ivmq:/dev/ivmqN: the device with that node.
+void CheckNode(const std::string& devices, const std::string& address, Findings* findings) {
+  Findings::Remedies remedies;
+  for (const std::string& bdf : ListIvshmemDevices(devices)) {
+    const auto device = InspectPciDevice(devices, bdf);
+    if (!device.ok()) continue;
+    if (WayTo(*device).address == address) return CheckDevice(*device, address, findings);
+    if (DriverOf(*device).empty() && remedies.empty()) remedies = DriverRemedies(*device, "");
+  }
+  findings->Problem(address, "no ivshmem device has this node",
+                    remedies.empty() ? Findings::Remedies{"ivmq doctor"} : remedies);
+}
+
+}  // namespace
+
+bool IsDeviceAddress(const std::string& address) {
+  return address.starts_with(kPciScheme) || address.starts_with(kVfioScheme) ||
+         address.starts_with(kDriverScheme);
+}
+
+std::size_t CheckDevices(const std::string& devices, Findings* findings) {
+  const std::vector<std::string> found = ListIvshmemDevices(devices);
+  for (const std::string& bdf : found) Inspect(devices, bdf, "", findings);
+  return found.size();
+}
+
+void CheckDeviceAt(const std::string& devices, const std::string& address, Findings* findings) {
+  if (address == kPciAuto) {
+    if (CheckDevices(devices, findings) == 0) {
+      findings->Problem(address, "this machine has no ivshmem device (PCI 1af4:1110)",
+                        NoDeviceRemedies());
+    }
+  } else if (address.starts_with(kDriverScheme)) {
+    CheckNode(devices, address, findings);
+  } else {
+    Inspect(devices, address.substr(address.find(':') + 1), address, findings);
+  }
+}
+
+Findings::Remedies NoDeviceRemedies() {
+  return {
+      "-chardev socket,path=/run/ivmq/ivmq.sock,id=iv -device ivshmem-doorbell,chardev=iv,vectors=8"
+      "   # of QEMU, for a guest"};
+}
+
+}  // namespace ivmq::tool

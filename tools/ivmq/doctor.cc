@@ -1,0 +1,97 @@
+// ivmq doctor: what is there, what is wrong with it, and the commands that mend it.
+#include <sys/utsname.h>
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "ivmq/guest_device.h"
+
+#include "command.h"
+#include "commands.h"
+#include "device_check.h"
+#include "exit_code.h"
+#include "findings.h"
+#include "load_timing.h"
+#include "output.h"
+#include "server_check.h"
+
+namespace ivmq::tool {
+namespace {
+
+constexpr const char* kDoctorFooter =
+    R"(Without ADDR it looks at all ivshmem devices, the socket /run/ivmq/ivmq.sock and
+those of the ivmqd that run here. It takes no slot, no id of ivmqd and no vector.
+Each finding is a line: ok; note, which may stay; or problem, which must be
+mended. The lines below one are commands that mend it. The exit status is 1 if
+there is a problem.
+
+Example:
+  ivmq doctor
+  ivmq doctor unix:/run/ivmq/ivmq.sock)";
+
+void CheckMachine(Findings* findings) {
+  utsname kernel{};
+  if (uname(&kernel) != 0) return;
+  findings->Ok("machine",
+               fmt::format("ivmq {}, {} {}, {}{}", IVMQ_VERSION, kernel.sysname, kernel.release,
+                           kernel.machine, CpuIsEmulated() ? ", emulated processor (TCG)" : ""));
+}
+
+void CheckEverything(const std::string& devices, Findings* findings) {
+  const std::size_t found = CheckDevices(devices, findings);
+  const std::vector<std::string> sockets = ListServerSockets();
+  for (const std::string& socket : sockets) CheckServerAt("unix:" + socket, findings);
+  if (found != 0 || !sockets.empty()) return;
+  Findings::Remedies remedies = NoDeviceRemedies();
+  remedies.emplace_back("ivmqd --socket /run/ivmq/ivmq.sock --size 64M   # on a host");
+  findings->Problem(
+      "machine", "neither an ivshmem device (PCI 1af4:1110) nor a server was found here", remedies);
+}
+
+int RunDoctor(const std::string& address, const std::string& devices, bool json) {
+  Findings findings;
+  CheckMachine(&findings);
+  if (address == "auto") {
+    CheckEverything(devices, &findings);
+  } else if (IsDeviceAddress(address)) {
+    CheckDeviceAt(devices, address, &findings);
+  } else if (address.starts_with("unix:")) {
+    CheckServerAt(address, &findings);
+  } else if (IsAddress(address)) {
+    CheckFileAt(address, &findings);
+  } else {
+    WrongUsage(fmt::format("'{}' reaches no other process", address));
+  }
+  Print(json ? JsonText(findings.ToJson()) : findings.Text());
+  return findings.usable() ? kExitOk : kExitFailed;
+}
+
+}  // namespace
+
+void AddDoctor(CLI::App& app, int* exit_code) {
+  struct Options {
+    std::string devices{kPciDevices};
+    bool json = false;
+  };
+  const auto options = std::make_shared<Options>();
+  CLI::App* const command =
+      AddCommand(app, exit_code,
+                 {.name = "doctor",
+                  .summary = "Say what is there, what is wrong, and how to mend it",
+                  .words = "",
+                  .footer = kDoctorFooter},
+                 [options](const std::string& address, const std::vector<std::string>& /*words*/) {
+                   return RunDoctor(address, options->devices, options->json);
+                 });
+  command
+      ->add_option("--pci-devices", options->devices,
+                   fmt::format("Where PCI devices are listed ({})", kPciDevices))
+      ->type_name("FOLDER");
+  command->add_flag("--json", options->json, "Print JSON");
+}
+
+}  // namespace ivmq::tool

@@ -1,0 +1,227 @@
+#include "region_check.h"
+
+#include <cstdint>
+#include <fstream>
+#include <sstream>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "ivmq/layout.h"
+#include "ivmq/peer_table.h"
+#include "ivmq/region.h"
+
+#include "load_timing.h"
+#include "peers.h"
+#include "text.h"
+
+namespace ivmq::tool {
+namespace {
+
+using layout::Counter;
+
+// From here on address translation with pages of 4 KiB shows.
+constexpr std::uint64_t kHugePagesPay = std::uint64_t{256} << 20;
+
+// Says what the memory holds in place of a region.
+void CheckUnformatted(const RegionMemory& memory, const RegionHome& home, const Status& status,
+                      Findings* findings) {
+  if (memory.memory.size() >= sizeof(layout::Header)) {
+    const auto& header = *reinterpret_cast<const layout::Header*>(memory.memory.data());
+    if (header.magic.load(std::memory_order_acquire) == 0) {
+      findings->Problem(home.subject,
+                        fmt::format("{} that nobody has formatted", SizeText(memory.memory.size())),
+                        {home.format});
+      return;
+    }
+    const std::uint32_t version = header.version.load(std::memory_order_relaxed);
+    if (header.magic.load(std::memory_order_relaxed) == layout::kMagic &&
+        version >> 16 != layout::kVersionMajor) {
+      findings->Problem(
+          home.subject,
+          fmt::format("the region has format version {}.{}, and this program, ivmq {}, knows {}.{}",
+                      version >> 16, version & 0xffff, IVMQ_VERSION, layout::kVersionMajor,
+                      layout::kVersionMinor),
+          {"ivmq --version   # on every machine that uses the region: install the same release"});
+      return;
+    }
+  }
+  findings->Problem(home.subject, status.message(), {home.format});
+}
+
+// True if `pid` is an ivmqd on this machine.
+bool IsServer(std::uint32_t pid) {
+  std::ifstream file(fmt::format("/proc/{}/comm", pid));
+  std::string name;
+  std::getline(file, name);
+  return name == "ivmqd";
+}
+
+void CheckServer(const layout::Header& header, const RegionHome& home, Findings* findings) {
+  const std::uint64_t epoch = header.server_epoch.load(std::memory_order_relaxed);
+  const std::uint32_t pid = header.server_pid.load(std::memory_order_relaxed);
+  const std::uint32_t vectors = header.server_vectors.load(std::memory_order_relaxed);
+  if (epoch == 0) {
+    if (!home.served) return;
+    findings->Note(home.subject,
+                   "its server is not ivmqd: nobody confirms the death of peers, so that their "
+                   "slots and names stay taken",
+                   {"ivmqd --socket PATH --size SIZE   # in place of that server"});
+    return;
+  }
+  if (pid == 0 || (home.on_host && !IsServer(pid))) {
+    findings->Note(home.subject,
+                   fmt::format("its server ivmqd{} has ended: who is attached goes on, and nobody "
+                               "new gets in through it",
+                               pid == 0 ? "" : fmt::format(", pid {},", pid)),
+                   {home.on_host ? "ivmqd --socket PATH --region ...   # as it was started before"
+                                 : "ivmqd --socket PATH ...   # on the host, as before"});
+    return;
+  }
+  findings->Ok(home.subject, fmt::format("ivmqd serves it: pid {}{}, {} vectors, epoch {}", pid,
+                                         home.on_host ? "" : " of the host", vectors, epoch));
+}
+
+std::string FirstNames(const std::vector<PeerInfo>& peers) {
+  constexpr std::size_t kMost = 8;
+  std::string names;
+  for (std::size_t i = 0; i < peers.size() && i < kMost; ++i) {
+    names += (i == 0 ? "" : ", ") + PrintableName(peers[i].name);
+  }
+  return peers.size() > kMost ? names + ", ..." : names;
+}
+
+void CheckPeer(const PeerInfo& peer, bool still, const RegionMemory& memory, const RegionHome& home,
+               Findings* findings) {
+  std::string who =
+      fmt::format("peer {} (slot {}, pid {}", PrintableName(peer.name), peer.id.slot, peer.pid);
+  if (peer.ivposition != layout::kNoIvposition) {
+    who += fmt::format(", ivposition {}", peer.ivposition);
+  }
+  who += ")";
+  const auto note = [&](const std::string& text, Findings::Remedies remedies = {}) {
+    findings->Note(home.subject, who + " " + text, std::move(remedies));
+  };
+  if (peer.state == layout::PeerState::kDead) {
+    if (!peer.durable) return note("is dead; its slot is being reclaimed");
+    return note("is durable and away: its slot and its messages wait for it",
+                {fmt::format("ivmq forget {} {}   # if it will not return",
+                             ShellWord(memory.address), ShellWord(peer.name))});
+  }
+  if (still) {
+    note("is suspected: its heartbeat stands still, so that it is stopped, or its machine is",
+         {fmt::format("ps -o pid,stat,args -p {}   # on its machine; T is stopped", peer.pid)});
+  }
+  if (const auto finds = CounterOf(peer, Counter::kNetFinds); finds != 0) {
+    note(fmt::format("found {} messages for which no interrupt had come: doorbells to it get lost",
+                     finds));
+  }
+  if (const auto poisoned = CounterOf(peer, Counter::kRingsPoisoned); poisoned != 0) {
+    note(fmt::format("dropped {} damaged rings: somebody writes where he should not", poisoned));
+  }
+}
+
+void CheckPeers(const Region& region, const RegionMemory& memory, const RegionHome& home,
+                Findings* findings) {
+  const PeerTable table(region);
+  const StillPeers still(table, table.Snapshot().peers);
+  const std::vector<PeerInfo> peers = table.Snapshot().peers;
+  std::vector<PeerInfo> live;
+  for (const PeerInfo& peer : peers) {
+    if (peer.state != layout::PeerState::kDead) live.push_back(peer);
+  }
+  if (peers.size() >= region.max_peers()) {
+    findings->Problem(home.subject, fmt::format("all of its {} slots are taken", peers.size()),
+                      {fmt::format("ivmq ls {}   # which peers can end or be forgotten?",
+                                   ShellWord(memory.address))});
+  } else {
+    findings->Ok(home.subject,
+                 live.empty() ? fmt::format("no peers; room for {}", region.max_peers())
+                              : fmt::format("{} live: {}; room for {}",
+                                            live.size() == 1 ? "1 peer"
+                                                             : fmt::format("{} peers", live.size()),
+                                            FirstNames(live), region.max_peers()));
+  }
+  for (const PeerInfo& peer : peers) {
+    CheckPeer(peer, still.Contains(peer), memory, home, findings);
+  }
+}
+
+void CheckMapping(const RegionMemory& memory, const RegionHome& home, Findings* findings) {
+  const LoadTiming timing = TimeLoads(memory.memory);
+  const std::string measured =
+      fmt::format("a load takes {:.2f} ns, one of ordinary memory {:.2f} ns, {:.1f} times that",
+                  timing.region_ns, timing.ordinary_ns, timing.ratio());
+  if (CpuIsEmulated()) {
+    findings->Note(home.subject,
+                   fmt::format("mapping: {}; this processor is emulated (TCG) and ignores cache "
+                               "types, so that this says nothing of others",
+                               measured));
+  } else if (timing.cached()) {
+    findings->Ok(home.subject, fmt::format("mapping: cached: {}", measured));
+  } else {
+    findings->Problem(home.subject, fmt::format("mapping: uncached: {}", measured), home.uncached);
+  }
+}
+
+// Bytes of a page of the mapping at `memory`; 0 if the kernel does not say.
+std::uint64_t PageBytes(const std::byte* memory) {
+  std::ifstream maps("/proc/self/smaps");
+  const auto address = reinterpret_cast<std::uintptr_t>(memory);
+  bool inside = false;
+  for (std::string line; std::getline(maps, line);) {
+    std::istringstream words(line);
+    std::string word;
+    words >> word;
+    if (inside && word == "KernelPageSize:") {
+      std::uint64_t kib = 0;
+      words >> kib;
+      return kib << 10;
+    }
+    if (const std::size_t dash = word.find('-');
+        dash != std::string::npos && !word.ends_with(':')) {
+      const auto begin = std::stoull(word.substr(0, dash), nullptr, 16);
+      const auto end = std::stoull(word.substr(dash + 1), nullptr, 16);
+      inside = begin <= address && address < end;
+    }
+  }
+  return 0;
+}
+
+void CheckPages(const RegionMemory& memory, const RegionHome& home, Findings* findings) {
+  const std::uint64_t page = PageBytes(memory.memory.data());
+  if (page > layout::kPage) {
+    findings->Ok(home.subject, fmt::format("pages of {}", SizeText(page)));
+  } else if (memory.memory.size() >= kHugePagesPay) {
+    const std::uint64_t count = memory.memory.size() >> 21;
+    findings->Note(
+        home.subject,
+        fmt::format("{} in pages of 4 KiB; huge pages make large regions faster",
+                    SizeText(memory.memory.size())),
+        {fmt::format("sysctl vm.nr_hugepages={}", count),
+         home.served ? "ivmqd --region file:/dev/hugepages/ivmq ...   # in place of memfd or shm"
+                     : fmt::format("ivmq format /dev/hugepages/ivmq --size {}M",
+                                   memory.memory.size() >> 20)});
+  }
+}
+
+}  // namespace
+
+void CheckRegion(const RegionMemory& memory, const RegionHome& home, Findings* findings) {
+  const auto region = Region::Attach(memory.memory);
+  if (!region.ok()) {
+    CheckUnformatted(memory, home, region.status(), findings);
+  } else {
+    const Geometry& geometry = region->geometry();
+    findings->Ok(home.subject,
+                 fmt::format("a region of {}, format {}.{}, made {}",
+                             SizeText(geometry.region_size), layout::kVersionMajor,
+                             geometry.version_minor, TimeText(geometry.formatted_at)));
+    CheckServer(region->header(), home, findings);
+    CheckPeers(*region, memory, home, findings);
+  }
+  CheckMapping(memory, home, findings);
+  if (home.on_host) CheckPages(memory, home, findings);
+}
+
+}  // namespace ivmq::tool

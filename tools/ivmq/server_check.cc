@@ -1,0 +1,118 @@
+#include "server_check.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <set>
+#include <string_view>
+#include <system_error>
+
+#include <fmt/format.h>
+
+#include "ivmq/address.h"
+
+#include "access_check.h"
+#include "region_check.h"
+#include "text.h"
+
+namespace ivmq::tool {
+namespace {
+
+constexpr std::string_view kSocketScheme = "unix:";
+constexpr std::string_view kShmScheme = "shm:";
+constexpr const char* kUsualSocket = "/run/ivmq/ivmq.sock";
+
+// The value of --socket on the command line of process `folder`, if that is an ivmqd; else "".
+std::string SocketOf(const std::filesystem::path& folder) {
+  std::string name;
+  std::ifstream comm(folder / "comm");
+  std::getline(comm, name);
+  if (name != "ivmqd") return "";
+  std::ifstream file(folder / "cmdline", std::ios::binary);
+  constexpr std::string_view kOption = "--socket";
+  bool next = false;
+  std::string socket;
+  for (std::string word; std::getline(file, word, '\0');) {
+    if (next) socket = word;
+    next = word == kOption;
+    if (word.starts_with(kOption) && word.size() > kOption.size() && word[kOption.size()] == '=') {
+      socket = word.substr(kOption.size() + 1);
+    }
+  }
+  if (socket.empty() || socket.starts_with('/')) return socket;
+  std::error_code error;
+  const auto start = std::filesystem::read_symlink(folder / "cwd", error);
+  return error ? socket : (start / socket).string();
+}
+
+}  // namespace
+
+std::vector<std::string> ListServerSockets() {
+  std::set<std::string> sockets;
+  if (Exists(kUsualSocket)) sockets.insert(kUsualSocket);
+  std::error_code error;
+  for (std::filesystem::directory_iterator process("/proc", error), end; !error && process != end;
+       process.increment(error)) {
+    const std::string name = process->path().filename().string();
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    if (const std::string socket = SocketOf(process->path()); !socket.empty()) {
+      sockets.insert(socket);
+    }
+  }
+  return {sockets.begin(), sockets.end()};
+}
+
+void CheckServerAt(const std::string& address, Findings* findings) {
+  const std::string path = address.substr(kSocketScheme.size());
+  const std::string start =
+      fmt::format("ivmqd --socket {} --size 64M   # with --region and so on as before, if it ran",
+                  ShellWord(path));
+  std::error_code error;
+  const auto kind = std::filesystem::status(path, error).type();
+  if (kind == std::filesystem::file_type::not_found) {
+    findings->Problem(address, "no server has made this socket", {start});
+    return;
+  }
+  if (kind == std::filesystem::file_type::socket && !CheckAccess(address, path, findings)) return;
+  const auto memory = OpenRegion(address);
+  if (memory.ok()) {
+    findings->Ok(address,
+                 fmt::format("the server answers, with protocol version 0 and {} of memory",
+                             SizeText(memory->memory.size())));
+    CheckRegion(*memory, {.subject = address, .format = start, .served = true}, findings);
+    return;
+  }
+  const Status& status = memory.status();
+  switch (status.code()) {
+    case StatusCode::kUnavailable:
+      findings->Problem(address, "its server has ended: nobody listens at this socket", {start});
+      break;
+    case StatusCode::kDeadlineExceeded:
+      findings->Problem(address, "its server does not answer: it hangs or is stopped",
+                        {"ps -C ivmqd -o pid,stat,args   # T is stopped: kill -CONT PID"});
+      break;
+    default:
+      findings->Problem(address, status.message());
+  }
+}
+
+void CheckFileAt(const std::string& address, Findings* findings) {
+  const std::string rest = address.substr(address.find(':') + 1);
+  const std::string path = address.starts_with(kShmScheme) ? "/dev/shm" + rest : rest;
+  const std::string format = fmt::format("ivmq format {}", ShellWord(address));
+  if (!Exists(path)) {
+    findings->Problem(address, "there is no such file", {format + " --size 64M"});
+    return;
+  }
+  if (!CheckAccess(address, path, findings)) return;
+  const auto memory = OpenRegion(address);
+  if (memory.ok()) {
+    findings->Ok(address, memory->description);
+    CheckRegion(*memory, {.subject = address, .format = format}, findings);
+  } else {
+    findings->Problem(address, memory.status().message());
+  }
+}
+
+}  // namespace ivmq::tool
