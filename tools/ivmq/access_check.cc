@@ -43,15 +43,7 @@ bool CheckAccess(const std::string& subject, const std::string& path, Findings* 
   const std::string group = GroupName(file.st_gid);
   const std::string belongs =
       fmt::format("belongs to {}:{} with mode {:04o}", owner, group, file.st_mode & 07777U);
-  if (faccessat(AT_FDCWD, path.c_str(), R_OK | W_OK, AT_EACCESS) == 0) {
-    if ((file.st_mode & S_IWOTH) != 0) {
-      findings->Note(
-          subject,
-          fmt::format("{} {}: everybody on this machine may write to the region", path, belongs),
-          {fmt::format("chmod o= {}", ShellWord(path))});
-    }
-    return true;
-  }
+  if (faccessat(AT_FDCWD, path.c_str(), R_OK | W_OK, AT_EACCESS) == 0) return true;
   const std::string user = UserName(geteuid());
   Findings::Remedies remedies = std::move(no_group);
   constexpr mode_t kGroupMay = S_IRGRP | S_IWGRP;
@@ -65,6 +57,16 @@ bool CheckAccess(const std::string& subject, const std::string& path, Findings* 
   findings->Problem(subject, fmt::format("{} {}; the user {} may not use it", path, belongs, user),
                     std::move(remedies));
   return false;
+}
+
+void CheckPublic(const std::string& subject, const std::string& path, Findings* findings) {
+  struct stat file {};
+  if (stat(path.c_str(), &file) != 0 || (file.st_mode & S_IWOTH) == 0) return;
+  findings->Note(
+      subject,
+      fmt::format("{} has mode {:04o}: everybody on this machine may write to the region", path,
+                  file.st_mode & 07777U),
+      {fmt::format("chmod o= {}", ShellWord(path))});
 }
 
 }  // namespace ivmq::tool

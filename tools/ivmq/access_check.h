@@ -15,6 +15,9 @@ bool Exists(const std::string& path);
 bool CheckAccess(const std::string& subject, const std::string& path, Findings* findings,
                  Findings::Remedies no_group = {});
 
+// Notes that everybody may write to `path`, if so.
+void CheckPublic(const std::string& subject, const std::string& path, Findings* findings);
+
 }  // namespace ivmq::tool
 
 #endif  // IVMQ_TOOLS_IVMQ_ACCESS_CHECK_H_

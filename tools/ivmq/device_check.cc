@@ -1,5 +1,6 @@
 #include "device_check.h"
 
+#include <sys/stat.h>
 #include <sys/utsname.h>
 
 #include <filesystem>
@@ -56,6 +57,12 @@ Findings::Remedies DriverRemedies(const PciDevice& device, const std::string& ow
         "make -C driver && insmod driver/ivmq.ko   # is not installed; for good: driver/README.md");
   }
   return remedies;
+}
+
+bool OnlyRootMay(const std::string& path) {
+  struct stat file {};
+  return stat(path.c_str(), &file) == 0 && file.st_uid == 0 &&
+         ((file.st_mode & S_IRWXG) == 0 || file.st_gid == 0) && (file.st_mode & S_IRWXO) == 0;
 }
 
 std::string FormatCommand(const PciDevice& device) {
@@ -120,12 +127,13 @@ void CheckDriver(const PciDevice& device, Findings* findings) {
                       {"udevadm trigger -s ivmq   # or mount devtmpfs on /dev"});
     return;
   }
-  if (!CheckAccess(way.address, way.file, findings,
-                   {"groupadd --system ivmq",
-                    "cp driver/99-ivmq.rules /etc/udev/rules.d/ && udevadm control --reload",
-                    "udevadm trigger -s ivmq", "usermod -aG ivmq USER   # then log in anew"})) {
-    return;
-  }
+  const Findings::Remedies rule = {
+      "groupadd --system ivmq",
+      "cp driver/99-ivmq.rules /etc/udev/rules.d/ && udevadm control --reload",
+      "udevadm trigger -s ivmq", "usermod -aG ivmq USER   # then log in anew"};
+  if (!CheckAccess(way.address, way.file, findings, rule)) return;
+  CheckPublic(way.address, way.file, findings);
+  if (OnlyRootMay(way.file)) findings->Note(way.address, "only root may use it", rule);
   const auto node = AskDriver(way.file);
   if (!node.ok()) {
     findings->Problem(way.address, node.status().message());
@@ -152,18 +160,19 @@ void CheckDriver(const PciDevice& device, Findings* findings) {
                         {fmt::format("setpci -s {} COMMAND=4:4", device.bdf)});
     }
   }
-  Findings::Remedies uncached = {"grep model.name /proc/cpuinfo   # does the host run KVM?"};
+  Findings::Remedies above_4g;
   if (node->firmware_uncached) {
-    uncached = {"cat /proc/mtrr   # the entry that covers BAR2; see lspci -v",
-                "-machine pc   # of QEMU, without OVMF: SeaBIOS sets no such MTRR"};
+    above_4g = {
+        "-machine q35 -device pcie-root-port,id=rp0,chassis=1,slot=1,pref64-reserve=4G   # of QEMU",
+        "-device ivshmem-...,bus=rp0   # likewise: BAR2 then lies above 4 GiB, cached"};
     findings->Note(way.address,
                    "the firmware marks BAR2 uncached (MTRR); hosts that obey it make it slow",
-                   uncached);
+                   above_4g);
   }
   LookInside(device, way.address,
              {.subject = way.address,
               .format = FormatCommand(device),
-              .uncached = uncached,
+              .uncached = above_4g,
               .on_host = false,
               .served = device.doorbell},
              findings);

@@ -150,12 +150,12 @@ void CheckPeers(const Region& region, const RegionMemory& memory, const RegionHo
 void CheckMapping(const RegionMemory& memory, const RegionHome& home, Findings* findings) {
   const LoadTiming timing = TimeLoads(memory.memory);
   const std::string measured =
-      fmt::format("a load takes {:.2f} ns, one of ordinary memory {:.2f} ns, {:.1f} times that",
+      fmt::format("a load takes {:.1f} ns, one of ordinary memory {:.1f} ns: {:.1f} times as long",
                   timing.region_ns, timing.ordinary_ns, timing.ratio());
   if (CpuIsEmulated()) {
     findings->Note(home.subject,
-                   fmt::format("mapping: {}; this processor is emulated (TCG) and ignores cache "
-                               "types, so that this says nothing of others",
+                   fmt::format("mapping: {}; whether it is cached cannot be told, since this "
+                               "processor is emulated (TCG)",
                                measured));
   } else if (timing.cached()) {
     findings->Ok(home.subject, fmt::format("mapping: cached: {}", measured));

@@ -74,7 +74,10 @@ void CheckServerAt(const std::string& address, Findings* findings) {
     findings->Problem(address, "no server has made this socket", {start});
     return;
   }
-  if (kind == std::filesystem::file_type::socket && !CheckAccess(address, path, findings)) return;
+  if (kind == std::filesystem::file_type::socket) {
+    if (!CheckAccess(address, path, findings)) return;
+    CheckPublic(address, path, findings);
+  }
   const auto memory = OpenRegion(address);
   if (memory.ok()) {
     findings->Ok(address,
@@ -106,6 +109,7 @@ void CheckFileAt(const std::string& address, Findings* findings) {
     return;
   }
   if (!CheckAccess(address, path, findings)) return;
+  CheckPublic(address, path, findings);
   const auto memory = OpenRegion(address);
   if (memory.ok()) {
     findings->Ok(address, memory->description);

@@ -59,8 +59,9 @@ TEST_F(DoctorTest, AGoodRegionIsUsable) {
   receiver.AwaitError("ready");
   const Outcome found = RunTool({"doctor", address_});
   ExpectUsable(found);
-  EXPECT_THAT(found.out, AllOf(HasSubstr("a region of 1 MiB, format 1."),
-                               HasSubstr("1 peer live: bob; room for 8"), HasSubstr("times that")));
+  EXPECT_THAT(found.out,
+              AllOf(HasSubstr("a region of 1 MiB, format 1."),
+                    HasSubstr("1 peer live: bob; room for 8"), HasSubstr("times as long")));
 }
 
 TEST_F(DoctorTest, LookingChangesNothing) {
