@@ -42,7 +42,7 @@ struct alignas(2 * layout::kCacheLine) OutLink {
   WakeCheck wake_check;
   Armed space_armed;
   std::uint32_t space_waiters = 0;  // threads that wait for room
-  Status error;  // why sending failed last
+  Status error;                     // why sending failed last
 
   // Written under `lock`, read by the heartbeat.
   std::atomic<std::uint64_t> messages{0};

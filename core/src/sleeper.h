@@ -1,7 +1,7 @@
-// Where the threads of a node sleep: an epoll set over its doorbell, its server's socket and an event
-// of its own. Several threads may sleep at once (the poller, and senders that wait for space); one
-// of them waits in the kernel for all. An event loop of the user's has a second set over the same
-// descriptors: who takes an event out of the one leaves it in the other.
+// Where the threads of a node sleep: an epoll set over its doorbell, its server's socket and an
+// event of its own. Several threads may sleep at once (the poller, and senders that wait for
+// space); one of them waits in the kernel for all. An event loop of the user's has a second set
+// over the same descriptors: who takes an event out of the one leaves it in the other.
 #ifndef IVMQ_SLEEPER_H_
 #define IVMQ_SLEEPER_H_
 

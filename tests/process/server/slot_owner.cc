@@ -35,14 +35,14 @@ Region Attach(std::span<std::byte> memory) {
   return *region;
 }
 
-// Only says which ivposition and vector the peer has.
+// Only says which ivposition and vector the peer has, and whether it can be woken.
 class NameTag final : public Transport {
  public:
-  NameTag(std::uint16_t ivposition, std::uint32_t vector) {
+  NameTag(std::uint16_t ivposition, std::uint32_t vector, bool wakeable) {
     info_.ivposition = ivposition;
     info_.vector = vector;
     info_.can_ring = true;
-    info_.wakeable = true;
+    info_.wakeable = wakeable;
   }
   [[nodiscard]] std::span<std::byte> memory() const noexcept override { return {}; }
   [[nodiscard]] const TransportInfo& info() const noexcept override { return info_; }
@@ -53,8 +53,8 @@ class NameTag final : public Transport {
 };
 
 ClaimedSlot Claim(const Region& region, const std::string& name, std::uint16_t ivposition,
-                  std::uint32_t vector) {
-  NameTag transport(ivposition, vector);
+                  std::uint32_t vector, bool wakeable) {
+  NameTag transport(ivposition, vector, wakeable);
   ClaimRequest request;
   request.name = name;
   request.pid = static_cast<std::uint32_t>(getpid());
@@ -74,7 +74,7 @@ MappedRegion::MappedRegion(const std::string& path)
 MappedRegion::~MappedRegion() { munmap(memory_.data(), memory_.size()); }
 
 SlotOwner::SlotOwner(const Region& region, const std::string& name, std::uint16_t ivposition,
-                     std::uint32_t vector)
-    : region_(region), claimed_(Claim(region, name, ivposition, vector)) {}
+                     std::uint32_t vector, bool wakeable)
+    : region_(region), claimed_(Claim(region, name, ivposition, vector, wakeable)) {}
 
 }  // namespace ivmq::testing

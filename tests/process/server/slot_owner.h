@@ -35,7 +35,7 @@ class MappedRegion {
 class SlotOwner {
  public:
   SlotOwner(const Region& region, const std::string& name, std::uint16_t ivposition,
-            std::uint32_t vector = 0);
+            std::uint32_t vector = 0, bool wakeable = true);
 
   [[nodiscard]] layout::PeerSlot& slot() const noexcept { return region_.slot(claimed_.id.slot); }
   [[nodiscard]] bool IsLive() const noexcept { return slot().life.load() == claimed_.live_word; }
