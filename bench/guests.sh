@@ -66,7 +66,7 @@ run_in() { "$guest/run-in.sh" --timeout "$limit" "$work/$1" "$2"; }
 kernel=$("$guest/fetch-kernel.sh")
 driver=$("$guest/build-driver.sh" 2>"$work/driver.log") || fail "the driver does not build."
 # In the order in which they load.
-modules=(drivers/virtio/virtio virtio/virtio_ring virtio/virtio_pci_modern_dev virtio/virtio_pci_legacy_dev
+modules=(virtio/virtio_ring virtio/virtio virtio/virtio_pci_modern_dev virtio/virtio_pci_legacy_dev
   virtio/virtio_pci net/core/failover drivers/net/net_failover drivers/net/virtio_net)
 files=(--file "$driver:/lib/bench/ivmq.ko") load='insmod /lib/bench/ivmq.ko'
 for module in "${modules[@]}"; do
