@@ -105,54 +105,67 @@ void SendOne(C& candidate, Message message) {
 
 }  // namespace internal
 
-// The time from before a message is sent until its answer has been checked, both of slot.bytes
-// bytes, one at a time. The server answers while it handles the message.
+// The two ends of a round trip, once both sides have opened the candidate: the time from before a
+// message is sent until its answer has been checked, both of slot.bytes bytes, one at a time. The
+// server answers while it handles the message.
+template <typename C>
+std::vector<Ticks> RoundTripClient(C& candidate, const Slot& slot) {
+  std::vector<Ticks> samples;
+  samples.reserve(1 << 20);
+  Source source(slot.bytes, Side::kClient);
+  const Checker checker(slot.bytes, Side::kServer);
+  const Ticks duration = ToTicks(slot.duration);
+  const Ticks warm = Now() + duration / 4;
+  const Ticks end = warm + duration;
+  bool last = false;
+  for (std::uint64_t sequence = 0; !last; ++sequence) {
+    internal::Dither(sequence);
+    const Ticks begun = Now();
+    last = begun >= end && samples.size() >= internal::kFewestSamples;
+    internal::SendOne(candidate, source.Make(last ? sequence | kLast : sequence));
+    Ticks answered = 0;
+    const auto handle = [&](Message message) {
+      internal::CheckOne<C>(checker, message, sequence);
+      answered = Now();
+    };
+    while (candidate.Receive(handle) == 0) candidate.Wait();
+    if (begun >= warm) samples.push_back(answered - begun);
+  }
+  return samples;
+}
+
+template <typename C>
+void RoundTripServer(C& candidate, const Slot& slot) {
+  Source source(slot.bytes, Side::kServer);
+  const Checker checker(slot.bytes, Side::kClient);
+  bool last = false;
+  std::uint64_t sequence = 0;
+  const auto handle = [&](Message message) {
+    const std::uint64_t word = internal::CheckOne<C>(checker, message, sequence);
+    internal::SendOne(candidate, source.Make(sequence));
+    last = (word & kLast) != 0;
+    ++sequence;
+  };
+  while (!last) {
+    if (candidate.Receive(handle) == 0) candidate.Wait();
+  }
+}
+
+// Both in two processes of this machine.
 template <typename C>
 Latency RoundTrip(const Slot& slot) {
   C candidate(slot);
   const internal::StartLine start_line;
   std::vector<Ticks> samples;
-  samples.reserve(1 << 20);
-  const Ticks duration = ToTicks(slot.duration);
-
   const auto client = [&] {
     candidate.Open(Side::kClient);
-    Source source(slot.bytes, Side::kClient);
-    const Checker checker(slot.bytes, Side::kServer);
     start_line.Cross();
-    const Ticks warm = Now() + duration / 4;
-    const Ticks end = warm + duration;
-    bool last = false;
-    for (std::uint64_t sequence = 0; !last; ++sequence) {
-      internal::Dither(sequence);
-      const Ticks begun = Now();
-      last = begun >= end && samples.size() >= internal::kFewestSamples;
-      internal::SendOne(candidate, source.Make(last ? sequence | kLast : sequence));
-      Ticks answered = 0;
-      const auto handle = [&](Message message) {
-        internal::CheckOne<C>(checker, message, sequence);
-        answered = Now();
-      };
-      while (candidate.Receive(handle) == 0) candidate.Wait();
-      if (begun >= warm) samples.push_back(answered - begun);
-    }
+    samples = RoundTripClient(candidate, slot);
   };
   const auto server = [&] {
     candidate.Open(Side::kServer);
-    Source source(slot.bytes, Side::kServer);
-    const Checker checker(slot.bytes, Side::kClient);
     start_line.Cross();
-    bool last = false;
-    std::uint64_t sequence = 0;
-    const auto handle = [&](Message message) {
-      const std::uint64_t word = internal::CheckOne<C>(checker, message, sequence);
-      internal::SendOne(candidate, source.Make(sequence));
-      last = (word & kLast) != 0;
-      ++sequence;
-    };
-    while (!last) {
-      if (candidate.Receive(handle) == 0) candidate.Wait();
-    }
+    RoundTripServer(candidate, slot);
   };
   RunPair(slot.what, client, server);
   return Percentiles(samples);

@@ -21,24 +21,25 @@ enum class RingUse : std::uint8_t {
              // its armed word
 };
 
+// One side of a pair of rings, and what a candidate does with it.
 template <RingUse kUse>
-class IvmqRing {
+class RingEnd {
  public:
-  static constexpr bool kBare = false;
-
-  explicit IvmqRing(const Slot& slot)
-      : capacity_(slot.ring_bytes),
-        stride_(RingView::Footprint(capacity_) + layout::kPage),
-        memory_(2 * stride_) {
-    for (const Side side : {Side::kClient, Side::kServer}) Ring(side).Initialize();
+  // Bytes that a pair takes whose rings have `capacity` each.
+  static constexpr std::size_t PairBytes(std::size_t capacity) { return 2 * Stride(capacity); }
+  // Makes both rings empty. Nobody uses them yet. REQUIRES: page-aligned
+  static void Initialize(std::byte* memory, std::size_t capacity) {
+    for (const Side side : {Side::kClient, Side::kServer}) {
+      Ring(memory, capacity, side).Initialize();
+    }
   }
-
-  void Open(Side side) {
-    out_ = Producer(Ring(side));
-    Result<Consumer> in = Consumer::Open(Ring(Other(side)));
+  void Open(Side side, std::byte* memory, std::size_t capacity) {
+    capacity_ = capacity;
+    out_ = Producer(Ring(memory, capacity, side));
+    Result<Consumer> in = Consumer::Open(Ring(memory, capacity, Other(side)));
     if (!in.ok()) Fail(in.status().ToString());
     in_ = *in;
-    armed_ = ArmedWord(Other(side));
+    armed_ = reinterpret_cast<const layout::Word*>(Base(memory, capacity, Other(side)));
   }
   bool TrySend(Message message) {
     std::span<std::byte> payload;
@@ -82,19 +83,18 @@ class IvmqRing {
   // The ring has run empty, as ivmq::Node sees it.
   static constexpr int kPublishAfter = 64;
 
-  [[nodiscard]] std::byte* Base(Side side) const {
-    return memory_.data() + static_cast<std::size_t>(side) * stride_;
+  // The first page of each side holds its armed word.
+  static constexpr std::size_t Stride(std::size_t capacity) {
+    return RingView::Footprint(capacity) + layout::kPage;
   }
-  [[nodiscard]] RingView Ring(Side side) const {
-    return RingView::At(Base(side) + layout::kPage, capacity_);
+  static std::byte* Base(std::byte* memory, std::size_t capacity, Side side) {
+    return memory + static_cast<std::size_t>(side) * Stride(capacity);
   }
-  [[nodiscard]] const layout::Word* ArmedWord(Side side) const {
-    return reinterpret_cast<const layout::Word*>(Base(side));
+  static RingView Ring(std::byte* memory, std::size_t capacity, Side side) {
+    return RingView::At(Base(memory, capacity, side) + layout::kPage, capacity);
   }
 
-  std::size_t capacity_;
-  std::size_t stride_;
-  SharedMemory memory_;
+  std::size_t capacity_ = 0;
   alignas(64) Producer out_;
   std::size_t claimed_ = 0;
   std::size_t claimed_bytes_ = 0;
@@ -102,6 +102,30 @@ class IvmqRing {
   WakeCheck wake_check_;
   alignas(64) Consumer in_;
   int empty_looks_ = 0;
+};
+
+template <RingUse kUse>
+class IvmqRing {
+ public:
+  static constexpr bool kBare = false;
+
+  explicit IvmqRing(const Slot& slot)
+      : capacity_(slot.ring_bytes), memory_(RingEnd<kUse>::PairBytes(capacity_)) {
+    RingEnd<kUse>::Initialize(memory_.data(), capacity_);
+  }
+  void Open(Side side) { end_.Open(side, memory_.data(), capacity_); }
+  bool TrySend(Message message) { return end_.TrySend(message); }
+  void Flush() { end_.Flush(); }
+  template <typename Use>
+  std::size_t Receive(Use&& use) {
+    return end_.Receive(use);
+  }
+  void Wait() { end_.Wait(); }
+
+ private:
+  std::size_t capacity_;
+  SharedMemory memory_;
+  RingEnd<kUse> end_;
 };
 
 }  // namespace ivmq::bench
