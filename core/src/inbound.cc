@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "src/copy.h"
 #include "src/str_cat.h"
 
 namespace ivmq {
@@ -48,7 +49,10 @@ void Remove(std::vector<InLink*>& links, const InLink& link) { std::erase(links,
 
 }  // namespace
 
-Inbound::Inbound(NodeContext& context) : context_(context), links_(context.region.max_peers()) {
+Inbound::Inbound(NodeContext& context)
+    : context_(context),
+      row_changes_(context.slot().inbound_changes),
+      links_(context.region.max_peers()) {
   for (std::uint32_t s = 0; s < links_.size(); ++s) links_[s].slot = s;
   hot_.reserve(links_.size());
   cold_.reserve(links_.size());
@@ -72,17 +76,17 @@ inline Inbound::Outcome Inbound::Deliver(InLink& link, const Frame& frame,
     // From here on nobody can change it.
     if (copy_.size() < rest.size()) [[unlikely]]
       copy_.resize(rest.size());
-    if (!rest.empty()) std::memcpy(copy_.data(), rest.data(), rest.size());
+    CopyMessage(copy_.data(), rest.data(), rest.size());
     rest = std::span(copy_).first(rest.size());
     is_private = true;
   }
   std::array<char, kMaxTypeName> name;
-  Message message;
-  message.from = link.from;
-  message.kind = frame.kind;
-  message.type = frame.type;
-  message.payload = rest.subspan(frame.name_bytes);
-  message.redelivered = link.consumer.redelivered();
+  Message message{.from = link.from,
+                  .kind = frame.kind,
+                  .type = frame.type,
+                  .type_name = {},
+                  .payload = rest.subspan(frame.name_bytes),
+                  .redelivered = link.consumer.redelivered()};
   if (frame.name_bytes != 0) {
     const auto* text = reinterpret_cast<const char*>(rest.data());
     if (!is_private) {
@@ -98,8 +102,9 @@ inline Inbound::Outcome Inbound::Deliver(InLink& link, const Frame& frame,
   return Outcome::kHandled;
 }
 
-inline std::size_t Inbound::Drain(InLink& link, HandlerFunction handler, void* handler_context,
-                                  std::size_t limit) {
+std::size_t Inbound::Drain(InLink& link, HandlerFunction handler, void* handler_context,
+                           std::size_t limit) {
+  polling_ = true;
   std::size_t handled = 0;
   std::span<const std::byte> record;
   for (std::size_t records = 0; records < limit; ++records) {
@@ -108,7 +113,7 @@ inline std::size_t Inbound::Drain(InLink& link, HandlerFunction handler, void* h
       if (peek == PeekResult::kEmpty) break;
       GiveUp(link, peek == PeekResult::kClosed ? "its producer gave it up"
                                                : "it holds a word that no correct peer writes");
-      return handled;
+      break;
     }
     Outcome outcome = Outcome::kMalformed;
     if (Frame frame; record.size() >= sizeof(frame)) {
@@ -124,7 +129,7 @@ inline std::size_t Inbound::Drain(InLink& link, HandlerFunction handler, void* h
     }
     if (outcome == Outcome::kMalformed) [[unlikely]] {
       GiveUp(link, "it holds a frame that no correct peer sends");
-      return handled;
+      break;
     }
     link.consumer.Release();
     // At once: a handler may take long.
@@ -132,38 +137,51 @@ inline std::size_t Inbound::Drain(InLink& link, HandlerFunction handler, void* h
       WakeProducer(link);
     if (outcome == Outcome::kHandled) ++handled;
   }
+  polling_ = false;
   return handled;
 }
 
 std::size_t Inbound::Poll(HandlerFunction handler, void* handler_context, std::size_t limit) {
-  if (polling_ || limit == 0) return 0;  // called by a handler
-  polling_ = true;
-  if (housekeeping_due_.load(std::memory_order_relaxed)) [[unlikely]] {
+  if (housekeeping_due_.load(std::memory_order_relaxed) || RowChanged() || !cold_.empty())
+      [[unlikely]] {
+    return AttendAndPoll(handler, handler_context, limit);
+  }
+  return PollHot(handler, handler_context, limit);
+}
+
+std::size_t Inbound::AttendAndPoll(HandlerFunction handler, void* handler_context,
+                                   std::size_t limit) {
+  if (polling_) return 0;
+  if (housekeeping_due_.load(std::memory_order_relaxed)) {
     housekeeping_due_.store(false, std::memory_order_relaxed);
     Housekeep();
   }
-  if (RowChanged()) [[unlikely]]
-    ReadRow();
+  if (RowChanged()) ReadRow();
+  WarmUp();
+  return PollHot(handler, handler_context, limit);
+}
 
-  if (!cold_.empty()) WarmUp();
-
+inline std::size_t Inbound::PollHot(HandlerFunction handler, void* handler_context,
+                                    std::size_t limit) {
+  if (polling_) [[unlikely]]
+    return 0;  // called by a handler
   std::size_t count = 0;
   // Each poll begins with another ring, so that none is starved by a busy one. A ring that leaves
   // the list ends the looks; the others come first next time.
   const std::size_t hot = hot_.size();
-  std::size_t looks = 0;
-  for (; looks < hot && count < limit && hot_.size() == hot; ++looks) {
+  for (std::size_t looks = 0; looks < hot; ++looks) {
     if (next_hot_ >= hot) next_hot_ = 0;
     InLink& link = *hot_[next_hot_++];
     if (link.consumer.HasRecord()) {
       link.idle_looks = 0;
       count += Drain(link, handler, handler_context, limit - count);
+      if (count >= limit || hot_.size() != hot) return count;
     } else if (++link.idle_looks % kCoolingStep == 0) [[unlikely]] {
       CoolDown(link);
+      if (hot_.size() != hot) return count;
     }
   }
-  if (looks == hot) ++next_hot_;
-  polling_ = false;
+  ++next_hot_;
   return count;
 }
 

@@ -70,7 +70,7 @@ class Inbound {
   };
 
   [[nodiscard]] bool RowChanged() const noexcept {
-    return context_.slot().inbound_changes.load(std::memory_order_relaxed) != row_seen_;
+    return row_changes_.load(std::memory_order_relaxed) != row_seen_;
   }
   // Opens the rings that have appeared in this node's row of the directory.
   [[gnu::cold]] void ReadRow();
@@ -79,12 +79,17 @@ class Inbound {
   void UpdateProducer(InLink& link, std::uint32_t producer);
   void UpdateAllCanRing();
 
-  // Handles up to `limit` records of one ring; returns how many messages that were. With Deliver()
-  // a part of Poll(): a call of each would cost as much as the work.
-  [[gnu::always_inline]] inline std::size_t Drain(InLink& link, HandlerFunction handler,
-                                                  void* handler_context, std::size_t limit);
+  // A look at every recently active ring.
+  [[gnu::always_inline]] inline std::size_t PollHot(HandlerFunction handler, void* handler_context,
+                                                    std::size_t limit);
+  // The same after what is rarely to be done.
+  [[gnu::noinline]] std::size_t AttendAndPoll(HandlerFunction handler, void* handler_context,
+                                              std::size_t limit);
+  // Handles up to `limit` records of one ring; returns how many messages that were.
+  [[gnu::noinline]] std::size_t Drain(InLink& link, HandlerFunction handler, void* handler_context,
+                                      std::size_t limit);
   // A whole message: its frame and what follows it. `is_private`: those bytes cannot change any
-  // more.
+  // more. A part of Drain(): a call would cost as much as the work.
   [[gnu::always_inline]] inline Outcome Deliver(InLink& link, const layout::Frame& frame,
                                                 std::span<const std::byte> rest, bool is_private,
                                                 HandlerFunction handler, void* handler_context);
@@ -108,6 +113,7 @@ class Inbound {
   void RingProducer(const InLink& link) noexcept;
 
   NodeContext& context_;
+  const layout::Word& row_changes_;  // grows when a cell of this node's row does
   std::vector<InLink> links_;
   std::vector<InLink*> hot_;   // whose rings were active lately
   std::vector<InLink*> cold_;  // the other open ones

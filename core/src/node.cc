@@ -68,7 +68,7 @@ struct Node::Impl {
   }
   // Whether Poll() has something to do; looks at everything.
   [[nodiscard]] bool HasWork() noexcept { return inbound->LookAll() || PeersChanged(); }
-  [[gnu::noinline]] void EndArmed();
+  void EndArmed();
   [[nodiscard]] bool SpinUntil(Clock::time_point until) noexcept;
   [[nodiscard]] bool SleepUntil(Clock::time_point deadline);
   // How long this node may sleep without looking.
@@ -254,10 +254,16 @@ void Batch::Commit() {
 
 std::size_t Node::PollWith(HandlerFunction handler, void* context, std::size_t limit) {
   Impl& impl = *impl_;
-  if (impl.armed.armed()) [[unlikely]]
-    impl.EndArmed();
-  if (impl.PeersChanged()) [[unlikely]]
-    TellWatcher();
+  if (impl.armed.armed() || impl.PeersChanged()) [[unlikely]] {
+    return AttendAndPoll(handler, context, limit);
+  }
+  return impl.inbound->Poll(handler, context, limit);
+}
+
+std::size_t Node::AttendAndPoll(HandlerFunction handler, void* context, std::size_t limit) {
+  Impl& impl = *impl_;
+  if (impl.armed.armed()) impl.EndArmed();
+  if (impl.PeersChanged()) TellWatcher();
   return impl.inbound->Poll(handler, context, limit);
 }
 

@@ -15,6 +15,7 @@
 #include "ivmq/ring.h"
 #include "ivmq/wake.h"
 
+#include "src/copy.h"
 #include "src/node_context.h"
 #include "src/sleeper.h"
 #include "src/spin_lock.h"
@@ -146,13 +147,13 @@ class Outbound {
   SendResult SendSlowly(OutLink& link, PeerId to, const MessageType& type,
                         std::span<const std::byte> message, const SendOptions& options,
                         SendResult first_result);
-  SendResult TrySend(OutLink& link, PeerId to, const MessageType& type,
-                     std::span<const std::byte> message) {
+  [[gnu::always_inline]] SendResult TrySend(OutLink& link, PeerId to, const MessageType& type,
+                                            std::span<const std::byte> message) {
     const std::lock_guard lock(link.lock);
     std::span<std::byte> room;
     const SendResult result = Claim(link, to, type, message.size(), &room);
     if (result == SendResult::kOk) [[likely]] {
-      if (!message.empty()) std::memcpy(room.data(), message.data(), message.size());
+      CopyMessage(room.data(), message.data(), message.size());
       Publish(link, 1, message.size());
     }
     return result;

@@ -19,10 +19,7 @@ void RingView::Initialize() const noexcept {
 }
 
 Producer::Producer(RingView ring) noexcept
-    : ring_(ring),
-      mask_(ring.capacity - 1),
-      max_payload_(layout::MaxPayload(ring.capacity)),
-      limit_(ring.capacity) {}
+    : ring_(ring), max_payload_(layout::MaxPayload(ring.capacity)), limit_(ring.capacity) {}
 
 Result<Producer> Producer::Recover(RingView ring) {
   Producer producer(ring);
@@ -43,7 +40,7 @@ Result<Producer> Producer::Recover(RingView ring) {
     const RecordKind kind = layout::CommitKind(word);
     const std::uint64_t length = layout::CommitLength(word);
     const std::uint64_t size = layout::RecordSize(length);
-    const std::uint64_t room = ring.capacity - (position & producer.mask_);
+    const std::uint64_t room = ring.RoomAt(position);
     const bool tag_matches = layout::CommitTagMatches(word, position);
     if (tag_matches && kind == RecordKind::kEnd) {
       is_open = false;
@@ -106,7 +103,6 @@ Result<Consumer> Consumer::Open(RingView ring) {
   }
   Consumer consumer;
   consumer.ring_ = ring;
-  consumer.mask_ = ring.capacity - 1;
   consumer.max_payload_ = layout::MaxPayload(ring.capacity);
   consumer.position_ = acked;
   consumer.released_ = released;
@@ -131,9 +127,21 @@ void Consumer::PublishReleased() noexcept {
   wake_request_ |= wake_check_.MustRing(ring_.header->space_armed);
 }
 
-PeekResult Consumer::Damaged() noexcept {
+PeekResult Consumer::PassMark(std::uint64_t word) noexcept {
+  const std::uint64_t room = ring_.RoomAt(position_);
+  const std::uint64_t size = layout::RecordSize(layout::CommitLength(word));
+  const RecordKind kind = layout::CommitKind(word);
+  const bool tag_matches = layout::CommitTagMatches(word, position_);
+  // A pad is shorter than the record that did not fit, so two never follow each other.
+  if (tag_matches && kind == RecordKind::kPad && size == room && size < ring_.capacity / 2) {
+    position_ += size;
+    // What is released must have been acknowledged.
+    if (!redelivered()) ring_.header->delivered.store(position_, std::memory_order_relaxed);
+    ring_.header->acked.store(position_, std::memory_order_relaxed);
+    return PeekResult::kEmpty;
+  }
   Close();
-  return PeekResult::kCorrupt;
+  return tag_matches && kind == RecordKind::kEnd ? PeekResult::kClosed : PeekResult::kCorrupt;
 }
 
 void Consumer::Close() noexcept {

@@ -227,7 +227,10 @@ class Node {
 
   explicit Node(std::unique_ptr<Impl> impl);
   std::size_t PollWith(HandlerFunction handler, void* context, std::size_t limit);
-  [[gnu::noinline]] void TellWatcher();
+  // The same after what is rarely to be done.
+  [[gnu::noinline]] std::size_t AttendAndPoll(HandlerFunction handler, void* context,
+                                              std::size_t limit);
+  void TellWatcher();
 
   std::unique_ptr<Impl> impl_;
 };

@@ -25,6 +25,7 @@ struct RingView {
   layout::RingHeader* header = nullptr;
   std::byte* data = nullptr;
   std::uint64_t capacity = 0;  // a power of two, kMinRingCapacity..kMaxRingCapacity
+  std::uint64_t mask = 0;      // capacity - 1
 
   // Bytes that a ring of `capacity` takes in the region.
   static constexpr std::uint64_t Footprint(std::uint64_t capacity) noexcept {
@@ -33,13 +34,21 @@ struct RingView {
   // REQUIRES: `memory` is kPage-aligned and has Footprint(capacity) bytes.
   static RingView At(std::byte* memory, std::uint64_t capacity) noexcept {
     return {reinterpret_cast<layout::RingHeader*>(memory), memory + sizeof(layout::RingHeader),
-            capacity};
+            capacity, capacity - 1};
   }
   // Makes it an empty ring at position 0. Nobody else may use it yet.
   void Initialize() const noexcept;
 
+  // Where a position lies.
+  [[nodiscard]] std::byte* DataAt(std::uint64_t position) const noexcept {
+    return data + (position & mask);
+  }
+  // Bytes from it to the ring's end.
+  [[nodiscard]] std::uint64_t RoomAt(std::uint64_t position) const noexcept {
+    return capacity - (position & mask);
+  }
   [[nodiscard]] layout::Word& CommitWordAt(std::uint64_t position) const noexcept {
-    return *reinterpret_cast<layout::Word*>(data + (position & (capacity - 1)));
+    return *reinterpret_cast<layout::Word*>(DataAt(position));
   }
 };
 
@@ -68,7 +77,7 @@ class Producer {
   ClaimResult TryClaim(std::uint64_t size, std::span<std::byte>* payload) noexcept {
     if (size > max_payload_) return ClaimResult::kTooLarge;
     const std::uint64_t need = layout::RecordSize(size);
-    const std::uint64_t room = ring_.capacity - (tail_ & mask_);
+    const std::uint64_t room = ring_.RoomAt(tail_);
     const std::uint64_t pad = need > room ? room : 0;
     // The next record's commit word is cleared at commit, so it must be free as well.
     const std::uint64_t end = tail_ + pad + need;
@@ -84,19 +93,22 @@ class Producer {
       tail_ += pad;
     }
     Stage(layout::CommitWord(tail_, layout::RecordKind::kData, static_cast<std::uint32_t>(size)));
-    *payload = {ring_.data + (tail_ & mask_) + layout::kRecordHeader, size};
+    *payload = {ring_.DataAt(tail_) + layout::kRecordHeader, size};
     tail_ = end;
     return ClaimResult::kOk;
   }
 
   // Publishes all claimed records with one store. Nothing claimed: does nothing.
   void Commit() noexcept {
-    if (tail_ == first_) return;
-    ring_.CommitWordAt(tail_).store(0, std::memory_order_relaxed);
+    const std::uint64_t first = first_;
+    const std::uint64_t tail = tail_;
+    if (tail == first) return;
+    first_ = tail;
+    layout::Word& published = ring_.CommitWordAt(first);
+    ring_.CommitWordAt(tail).store(0, std::memory_order_relaxed);
     // Pairs with the acquire in Consumer::Peek: payloads, inner commit words and the cleared next
     // one are visible before this word is.
-    ring_.CommitWordAt(first_).store(first_word_, std::memory_order_release);
-    first_ = tail_;
+    published.store(first_word_, std::memory_order_release);
   }
 
   // Drops all claimed records.
@@ -129,7 +141,6 @@ class Producer {
   ClaimResult ReadReleased(std::uint64_t needed_limit) noexcept;
 
   RingView ring_;
-  std::uint64_t mask_ = 0;
   std::uint64_t max_payload_ = 0;
   std::uint64_t tail_ = 0;        // end of the last claimed record
   std::uint64_t first_ = 0;       // start of the open batch = end of the last committed record
@@ -152,47 +163,35 @@ class Consumer {
 
   // Looks at the next record without giving it up; the same one until Release(). The payload lies
   // in shared memory: its bytes may change while they are read.
-  PeekResult Peek(std::span<const std::byte>* payload) noexcept {
+  [[gnu::always_inline]] PeekResult Peek(std::span<const std::byte>* payload) noexcept {
     for (;;) {
+      const std::uint64_t position = position_;
+      std::byte* const record = ring_.DataAt(position);
       // Pairs with the release in Producer::Commit.
-      const std::uint64_t word = ring_.CommitWordAt(position_).load(std::memory_order_acquire);
+      const std::uint64_t word =
+          reinterpret_cast<const layout::Word*>(record)->load(std::memory_order_acquire);
       if (word == 0) return PeekResult::kEmpty;
-      const std::uint64_t room = ring_.capacity - (position_ & mask_);
       const std::uint64_t length = layout::CommitLength(word);
       const std::uint64_t size = layout::RecordSize(length);
-      const layout::RecordKind kind = layout::CommitKind(word);
-      if (!layout::CommitTagMatches(word, position_) || size > room) [[unlikely]] {
-        return Damaged();
-      }
-      if (kind == layout::RecordKind::kData && length <= max_payload_) [[likely]] {
+      if (layout::CommitTagMatches(word, position) &&
+          layout::CommitKind(word) == layout::RecordKind::kData && length <= max_payload_ &&
+          size <= ring_.RoomAt(position)) [[likely]] {
         size_ = size;
-        ring_.header->delivered.store(position_ + size, std::memory_order_relaxed);
-        *payload = {ring_.data + (position_ & mask_) + layout::kRecordHeader, length};
+        *payload = {record + layout::kRecordHeader, length};
+        ring_.header->delivered.store(position + size, std::memory_order_relaxed);
         return PeekResult::kRecord;
       }
-      // A pad is shorter than the record that did not fit, so two never follow each other.
-      if (kind == layout::RecordKind::kPad && size == room && size < ring_.capacity / 2) {
-        position_ += size;
-        // What is released must have been acknowledged.
-        if (!redelivered()) {
-          ring_.header->delivered.store(position_, std::memory_order_relaxed);
-        }
-        ring_.header->acked.store(position_, std::memory_order_relaxed);
-        continue;
-      }
-      if (kind == layout::RecordKind::kEnd) {
-        Close();
-        return PeekResult::kClosed;
-      }
-      return Damaged();
+      if (const PeekResult result = PassMark(word); result != PeekResult::kEmpty) return result;
     }
   }
 
   // Gives up the record that Peek() returned. REQUIRES: the last Peek() returned kRecord.
   void Release() noexcept {
-    position_ += size_;
-    ring_.header->acked.store(position_, std::memory_order_relaxed);
-    if (position_ - released_ >= release_step_) PublishStep();
+    const std::uint64_t position = position_ + size_;
+    position_ = position;
+    ring_.header->acked.store(position, std::memory_order_relaxed);
+    if (position - released_ >= release_step_) [[unlikely]]
+      PublishStep();
   }
 
   // True if the record that Peek() returned had been given to a handler before a restart.
@@ -245,11 +244,11 @@ class Consumer {
   void Close() noexcept;
 
  private:
-  PeekResult Damaged() noexcept;
+  // A commit word that is no record's. kEmpty: it was a pad, and the position is behind it.
+  [[gnu::cold]] PeekResult PassMark(std::uint64_t word) noexcept;
   void PublishStep() noexcept;
 
   RingView ring_;
-  std::uint64_t mask_ = 0;
   std::uint64_t max_payload_ = 0;
   std::uint64_t position_ = 0;
   std::uint64_t size_ = 0;          // of the record that Peek() returned
