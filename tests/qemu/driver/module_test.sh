@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# The module as packagers and guests get it; see usage. Status 0: all is as it should be.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
+
+usage() {
+  cat <<'END'
+usage: module_test.sh dkms 6.1|6.12
+  dkms    the driver's folder builds, and cleans up, by the commands of dkms.conf
+END
+}
+
+[ $# = 2 ] || {
+  usage >&2
+  exit 2
+}
+what=$1 version=$2
+headers=$("$root/tools/guest/fetch-kernel.sh" --version "$version" --headers)
+
+fail() {
+  echo "module_test $what: $*" >&2
+  exit 1
+}
+
+dkms() {
+  local folder release build
+  folder=$(mktemp -d)
+  # shellcheck disable=SC2064 # as it is now
+  trap "rm -rf '$folder'" EXIT
+  cp -rp "$root/driver/." "$folder"
+  release=$(sed -n "s/.*UTS_RELEASE \"\(.*\)\"/\1/p" "$headers/include/generated/utsrelease.h")
+  # shellcheck disable=SC2034 # for dkms.conf
+  kernel_source_dir=$headers
+  # shellcheck source=/dev/null
+  . "$folder/dkms.conf"
+  cd "$folder"
+  unset MAKEFLAGS
+  build="${MAKE[0]/#make/make -j2 KERNELRELEASE=$release}" # as dkms changes it
+  eval "$build" >build.log 2>&1 || {
+    tail -n 20 build.log >&2
+    fail "'$build' fails."
+  }
+  modinfo=$(strings -a "${BUILT_MODULE_NAME[0]}.ko" | grep '^vermagic=') || fail "no module is built."
+  [[ $modinfo == "vermagic=$release "* ]] || fail "the module is for '$modinfo', not for $release."
+  eval "$CLEAN" >/dev/null || fail "'$CLEAN' fails."
+  [ ! -e "${BUILT_MODULE_NAME[0]}.ko" ] || fail "'$CLEAN' leaves the module behind."
+}
+
+case $what in
+  dkms) dkms ;;
+  *)
+    usage >&2
+    exit 2
+    ;;
+esac
