@@ -1,5 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Slots of the peer table that end with the process that registered them. */
+/*
+ * Slots of the peer table that end with the process that registered them.
+ *
+ * Other guests and the host have the region, too. So an atomic operation on it
+ * is one that keeps its lock prefix, and a barrier one that stays, where this
+ * kernel has only one CPU.
+ */
 
 #include <linux/sched.h>
 #include <linux/slab.h>
@@ -24,19 +30,27 @@ struct ivmq_owned_slot {
 	u64 boot_id[2];
 };
 
-static u32 ivmq_read32(struct ivmq_device *device, u64 offset)
-{
-	return READ_ONCE(*(u32 *)(device->region + offset));
-}
-
 static u64 *ivmq_word(struct ivmq_device *device, u64 offset)
 {
 	return device->region + offset;
 }
 
+static u32 ivmq_read32(struct ivmq_device *device, u64 offset)
+{
+	/* What is read afterwards is as new, at least. Costs nothing on x86. */
+	return virt_load_acquire((u32 *)ivmq_word(device, offset));
+}
+
 static u64 ivmq_read64(struct ivmq_device *device, u64 offset)
 {
-	return READ_ONCE(*ivmq_word(device, offset));
+	/* As in ivmq_read32(). */
+	return virt_load_acquire(ivmq_word(device, offset));
+}
+
+/* One instruction: others could keep a loop of compare-and-swaps busy for ever. */
+static void ivmq_increment(u64 *word)
+{
+	asm volatile("lock; incq %0" : "+m" (*word) : : "memory", "cc");
 }
 
 /* Reads where the peer table is. Everyone can write there, so nothing is believed. */
@@ -74,7 +88,7 @@ static void ivmq_wake_sleepers(struct ivmq_device *device, const struct ivmq_tab
 	if (!device->doorbell)
 		return;
 	/* Pairs with a sleeper's fence between arming and its last look. */
-	smp_mb();
+	virt_mb();
 	for (i = 0; i < table->max_peers; i++) {
 		u64 slot = table->offset + (u64)i * IVMQ_SLOT_BYTES;
 		u64 life = ivmq_read64(device, slot + IVMQ_SLOT_LIFE);
@@ -97,12 +111,11 @@ static void ivmq_wake_sleepers(struct ivmq_device *device, const struct ivmq_tab
  */
 static bool ivmq_is_own(struct ivmq_device *device, const struct ivmq_owned_slot *owned, u64 slot)
 {
-	u32 *named = (u32 *)ivmq_word(device, slot + IVMQ_SLOT_NAME_INCARNATION);
-
 	if (device->doorbell)
 		return true;
-	/* Pairs with the release by which the owner stores it, after the boot id. */
-	return smp_load_acquire(named) == IVMQ_LIFE_INCARNATION(owned->live_word) &&
+	/* The owner stores its incarnation, with release, after the boot id. */
+	return ivmq_read32(device, slot + IVMQ_SLOT_NAME_INCARNATION) ==
+		       IVMQ_LIFE_INCARNATION(owned->live_word) &&
 	       ivmq_read64(device, slot + IVMQ_SLOT_BOOT_ID) == owned->boot_id[0] &&
 	       ivmq_read64(device, slot + IVMQ_SLOT_BOOT_ID + 8) == owned->boot_id[1];
 }
@@ -119,9 +132,10 @@ static bool ivmq_end_slot(struct ivmq_device *device, const struct ivmq_owned_sl
 	if (!ivmq_is_own(device, owned, slot))
 		return false;
 	/* A claim becomes live but never the other way round: in this order none slips through. */
-	if (cmpxchg(life, claiming, dead) != claiming && cmpxchg(life, live, dead) != live)
+	if (sync_cmpxchg(life, claiming, dead) != claiming &&
+	    sync_cmpxchg(life, live, dead) != live)
 		return false;
-	atomic64_inc((atomic64_t *)ivmq_word(device, IVMQ_HEADER_GENERATION));
+	ivmq_increment(ivmq_word(device, IVMQ_HEADER_GENERATION));
 	return true;
 }
 

@@ -5,8 +5,9 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
 
 usage() {
   cat <<'END'
-usage: module_test.sh dkms 6.1|6.12
+usage: module_test.sh dkms|locks 6.1|6.12
   dkms    the driver's folder builds, and cleans up, by the commands of dkms.conf
+  locks   no lock prefix of slots.c goes where the kernel has one CPU: other guests share its memory
 END
 }
 
@@ -46,8 +47,18 @@ dkms() {
   [ ! -e "${BUILT_MODULE_NAME[0]}.ko" ] || fail "'$CLEAN' leaves the module behind."
 }
 
+locks() {
+  local object
+  object=$(dirname "$("$root/tools/guest/build-driver.sh" --version "$version")")/slots.o
+  if readelf -SW "$object" | grep -q '\.smp_locks'; then
+    objdump -dr "$object" | grep -n 'lock ' >&2
+    fail "$object has lock prefixes that a kernel with one CPU removes."
+  fi
+}
+
 case $what in
   dkms) dkms ;;
+  locks) locks ;;
   *)
     usage >&2
     exit 2
