@@ -251,14 +251,19 @@ long ivmq_ioctl_register_slot(struct ivmq_file *f, const void __user *user)
 long ivmq_ioctl_unregister_slot(struct ivmq_file *f, const void __user *user)
 {
 	struct ivmq_owned_slot *owned;
+	long ret = 0;
 	u32 slot;
 
 	if (copy_from_user(&slot, user, sizeof(slot)))
 		return -EFAULT;
 	mutex_lock(&f->device->lock);
 	owned = ivmq_find_slot(f, slot);
-	if (owned)
+	if (!owned)
+		ret = -EINVAL;
+	else if (f->mm != current->mm)
+		ret = -EPERM;	/* a child that has inherited the file */
+	else
 		ivmq_forget_slot(f, owned);
 	mutex_unlock(&f->device->lock);
-	return owned ? 0 : -EINVAL;
+	return ret;
 }

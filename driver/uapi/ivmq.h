@@ -189,7 +189,11 @@ struct ivmq_slot {
  */
 #define IVMQ_IOC_REGISTER_SLOT	_IOW(IVMQ_IOC_MAGIC, 0x05, struct ivmq_slot)
 
-/** IVMQ_IOC_UNREGISTER_SLOT - takes a registration back; EINVAL: there is none */
+/**
+ * IVMQ_IOC_UNREGISTER_SLOT - takes a registration back
+ *
+ * EINVAL: there is none. EPERM: it is another process's.
+ */
 #define IVMQ_IOC_UNREGISTER_SLOT _IOW(IVMQ_IOC_MAGIC, 0x06, __u32)
 
 /*

@@ -228,6 +228,7 @@ int LiveIn(const char* device, unsigned slot, unsigned incarnation, bool claimin
     CHECK_FAILS(ENOMEM, mincore(base, 4096, resident.data()));
     CHECK_FAILS(EPERM, (errno = 0, Map(fd, 4096) == nullptr ? -1 : 0));
     CHECK_FAILS(EPERM, ioctl(fd, IVMQ_IOC_REGISTER_SLOT, &args));
+    CHECK_FAILS(EPERM, ioctl(fd, IVMQ_IOC_UNREGISTER_SLOT, &args.slot));
     setsid();
     std::printf(failures == 0 ? "child ready\n" : "child wrong\n");
     for (;;) pause();
