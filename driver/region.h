@@ -24,7 +24,6 @@
 #define IVMQ_SLOT_BOOT_ID		8
 #define IVMQ_SLOT_VECTOR		36
 #define IVMQ_SLOT_NAME_INCARNATION	48
-#define IVMQ_SLOT_ARMED			256
 
 /* Life word: incarnation << 32 | ivposition << 16 | flags << 8 | state */
 #define IVMQ_LIFE_STATE(word)		((word) & 0xff)

@@ -78,17 +78,17 @@ static int ivmq_read_table(struct ivmq_device *device, struct ivmq_table *table)
 }
 
 /*
- * Rings every live peer that sleeps on its doorbell. What it reads decides
- * only which doorbells it rings, at most one for each slot.
+ * Rings every live peer that can be woken: it may sleep as a receiver, or as a
+ * sender until some ring has space. What is read decides only which doorbells
+ * are rung, at most one for each slot.
  */
-static void ivmq_wake_sleepers(struct ivmq_device *device, const struct ivmq_table *table)
+static void ivmq_wake_peers(struct ivmq_device *device, const struct ivmq_table *table)
 {
 	u32 i;
 
 	if (!device->doorbell)
 		return;
-	/* Pairs with a sleeper's fence between arming and its last look. */
-	virt_mb();
+	/* The atomic change before is a full barrier: who becomes live later sees it. */
 	for (i = 0; i < table->max_peers; i++) {
 		u64 slot = table->offset + (u64)i * IVMQ_SLOT_BYTES;
 		u64 life = ivmq_read64(device, slot + IVMQ_SLOT_LIFE);
@@ -96,7 +96,6 @@ static void ivmq_wake_sleepers(struct ivmq_device *device, const struct ivmq_tab
 
 		if (IVMQ_LIFE_STATE(life) != IVMQ_STATE_LIVE ||
 		    !(IVMQ_LIFE_FLAGS(life) & IVMQ_PEER_WAKEABLE) ||
-		    !(ivmq_read64(device, slot + IVMQ_SLOT_ARMED) & 1) ||
 		    IVMQ_LIFE_IVPOSITION(life) == IVMQ_NO_IVPOSITION ||
 		    vector >= IVMQ_VECTOR_LIMIT)
 			continue;
@@ -164,7 +163,7 @@ void ivmq_end_slots(struct ivmq_file *f)
 		ivmq_forget_slot(f, owned);
 	}
 	if (ended)
-		ivmq_wake_sleepers(f->device, &table);
+		ivmq_wake_peers(f->device, &table);
 }
 
 static struct ivmq_owned_slot *ivmq_find_slot(struct ivmq_file *f, u32 slot)

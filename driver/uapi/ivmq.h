@@ -175,7 +175,7 @@ struct ivmq_slot {
  * is released, or when the device is removed, the driver changes the slot's
  * life word from @live_word, or the same word in the state "claiming", to the
  * state "dead" by one compare-and-swap; adds one to peers_generation; and rings
- * every peer that sleeps. If the word is any other one nothing happens, so a
+ * every live peer that can be woken. If the word is any other one nothing happens, so a
  * claim that failed or has ended needs no care. A child of fork() does not
  * keep the slot alive.
  *

@@ -47,7 +47,6 @@ static_assert(IVMQ_SLOT_LIFE == offsetof(PeerSlot, life));
 static_assert(IVMQ_SLOT_BOOT_ID == offsetof(PeerSlot, boot_id));
 static_assert(IVMQ_SLOT_VECTOR == offsetof(PeerSlot, vector));
 static_assert(IVMQ_SLOT_NAME_INCARNATION == offsetof(PeerSlot, name_incarnation));
-static_assert(IVMQ_SLOT_ARMED == offsetof(PeerSlot, armed));
 static_assert(IVMQ_STATE_CLAIMING == static_cast<int>(PeerState::kClaiming));
 static_assert(IVMQ_STATE_LIVE == static_cast<int>(PeerState::kLive));
 static_assert(IVMQ_STATE_DEAD == static_cast<int>(PeerState::kDead));
@@ -237,7 +236,7 @@ TEST_P(DriverTest, ProcessesOfOneGuestHaveDoorbellsOfTheirOwn) {
               HasSubstr("unused 8 interrupts 3"));
 }
 
-TEST_P(DriverTest, EndOfAProcessMarksItsSlotDeadAndRingsTheSleepers) {
+TEST_P(DriverTest, EndOfAProcessMarksItsSlotDeadAndRingsWhoCanBeWoken) {
   const Host host(folder_);
   const auto guest = Start("vm", {host.Device()});
   ASSERT_NE(guest, nullptr);
@@ -281,14 +280,19 @@ TEST_P(DriverTest, EndOfAProcessMarksItsSlotDeadAndRingsTheSleepers) {
   host.client->AwaitRing(6);
   EXPECT_EQ(host.memory.state(5), PeerState::kDead);
 
-  // One that is not armed is left alone.
+  // One whose slot is not armed may sleep all the same, until a ring has space. One that cannot be
+  // woken is left alone.
   host.memory.slot(0).armed = 2;
-  const auto last = guest->Start("exec driver_guest live /dev/ivmq0 4 30");
-  ASSERT_TRUE(guest->WaitForOutput(last, "live\n"));
-  guest->Signal(last, "KILL");
-  EXPECT_TRUE(host.memory.AwaitState(4, PeerState::kDead));
-  guest->Wait(last);
-  EXPECT_EQ(host.client->TakeRings(6), 0U);
+  for (const bool wakeable : {true, false}) {
+    if (!wakeable) host.memory.slot(0).life = Life{2, 1, 0, PeerState::kLive}.ToWord();
+    const auto last =
+        guest->Start(std::string("exec driver_guest live /dev/ivmq0 4 3") + (wakeable ? "0" : "1"));
+    ASSERT_TRUE(guest->WaitForOutput(last, "live\n"));
+    guest->Signal(last, "KILL");
+    EXPECT_TRUE(host.memory.AwaitState(4, PeerState::kDead));
+    guest->Wait(last);
+    EXPECT_EQ(host.client->TakeRings(6), wakeable ? 1U : 0U);
+  }
   ExpectQuiet(*guest);
 }
 
