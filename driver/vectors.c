@@ -263,6 +263,8 @@ long ivmq_ioctl_set_eventfd(struct ivmq_file *f, const void __user *user)
 
 	if (copy_from_user(&args, user, sizeof(args)))
 		return -EFAULT;
+	if (!device->doorbell)
+		return -EOPNOTSUPP;
 	eventfd = ivmq_get_eventfd(args.eventfd);
 	if (IS_ERR(eventfd))
 		return PTR_ERR(eventfd);

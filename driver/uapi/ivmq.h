@@ -163,7 +163,9 @@ struct ivmq_slot {
  * IVMQ_IOC_SET_EVENTFD - changes where the rings of an own vector go
  *
  * The eventfd is signalled at once if there are rings that read() has not
- * taken, so that none gets lost on the way. Errors as IVMQ_IOC_ALLOC_VECTOR.
+ * taken, so that none gets lost on the way. EOPNOTSUPP: a plain device. EINVAL:
+ * this file has not got the vector, or @eventfd is none. EBADF: @eventfd is not
+ * open. EBUSY: another file has bound @eventfd to the vector.
  */
 #define IVMQ_IOC_SET_EVENTFD	_IOW(IVMQ_IOC_MAGIC, 0x04, struct ivmq_eventfd)
 

@@ -316,6 +316,8 @@ void CheckIoctls(int fd, const ivmq_info& info) {
     CHECK_FAILS(EOPNOTSUPP, ioctl(fd, IVPCI_IOC_RING, &word));
     CHECK_FAILS(EOPNOTSUPP, ioctl(fd, IVPCI_IOC_WAIT));
     CHECK_FAILS(EOPNOTSUPP, Alloc(fd, vector));
+    ivmq_eventfd change{0, -1};
+    CHECK_FAILS(EOPNOTSUPP, ioctl(fd, IVMQ_IOC_SET_EVENTFD, &change));
     CHECK(ioctl(fd, IVPCI_IOC_IVPOSITION, &word) == 0 && word == 0);
     CHECK(info.ivposition == IVMQ_NO_IVPOSITION && info.vectors == 0);
     return;
