@@ -85,7 +85,7 @@ struct ivmq_file {
 	struct file *file;
 	struct list_head entry;		/* in device->files */
 	struct list_head uses;		/* struct ivmq_use */
-	unsigned int use_count;
+	unsigned int counted_uses;	/* uses without an eventfd */
 	atomic64_t rings;		/* that read() has not taken */
 	wait_queue_head_t wait;		/* for rings */
 	atomic64_t waited;		/* device->interrupts when the last wait ended */

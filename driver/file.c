@@ -201,12 +201,13 @@ static ssize_t ivmq_read(struct file *file, char __user *user, size_t count, lof
 		rings = atomic64_xchg(&f->rings, 0);
 		if (rings)
 			break;
-		if (!READ_ONCE(f->use_count))
+		if (!READ_ONCE(f->counted_uses))
 			return -EINVAL;	/* it would wait for ever */
 		if (file->f_flags & O_NONBLOCK)
 			return -EAGAIN;
 		ret = wait_event_interruptible(f->wait,
 					       atomic64_read(&f->rings) ||
+					       !READ_ONCE(f->counted_uses) ||
 					       READ_ONCE(device->gone));
 		if (ret)
 			return ret;

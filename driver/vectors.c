@@ -123,6 +123,14 @@ static void ivmq_put_eventfd(struct eventfd_ctx *eventfd)
 		eventfd_ctx_put(eventfd);
 }
 
+/* Under device->lock, when a use begins or ends to be counted for read(). */
+static void ivmq_count_use(struct ivmq_file *f, int change)
+{
+	WRITE_ONCE(f->counted_uses, f->counted_uses + change);
+	if (!f->counted_uses)
+		wake_up_interruptible(&f->wait);
+}
+
 void ivmq_end_use(struct ivmq_use *use)
 {
 	struct ivmq_msix *msix = use->msix;
@@ -132,7 +140,8 @@ void ivmq_end_use(struct ivmq_use *use)
 	spin_unlock_irq(&msix->lock);
 	msix->user_count--;
 	list_del(&use->of_file);
-	WRITE_ONCE(use->file->use_count, use->file->use_count - 1);
+	if (!use->eventfd)
+		ivmq_count_use(use->file, -1);
 	ivmq_put_eventfd(use->eventfd);
 	kfree(use);
 }
@@ -179,7 +188,8 @@ static int ivmq_alloc_vector(struct ivmq_file *f, struct ivmq_vector *args,
 	use->msix = &f->device->msix[vector];
 	use->eventfd = eventfd;
 	list_add_tail(&use->of_file, &f->uses);
-	WRITE_ONCE(f->use_count, f->use_count + 1);
+	if (!eventfd)
+		ivmq_count_use(f, 1);
 	args->vector = vector;
 	args->users = ++use->msix->user_count;
 	spin_lock_irq(&use->msix->lock);
@@ -198,6 +208,8 @@ static int ivmq_set_eventfd(struct ivmq_file *f, u32 vector, struct eventfd_ctx 
 	spin_lock_irq(&use->msix->lock);
 	swap(use->eventfd, *eventfd);
 	spin_unlock_irq(&use->msix->lock);
+	if (!use->eventfd != !*eventfd)
+		ivmq_count_use(f, use->eventfd ? -1 : 1);
 	if (use->eventfd && atomic64_read(&f->rings))
 		ivmq_signal(use->eventfd);
 	return 0;

@@ -9,11 +9,12 @@
  *
  * read() of 8 bytes or more gives the number of interrupts since the last
  * read() as a __u64, like an eventfd, and blocks while that is 0 unless the
- * file is O_NONBLOCK (EAGAIN), or has no vector (EINVAL). Several rings may
+ * file is O_NONBLOCK (EAGAIN), or has no vector whose rings are counted
+ * (EINVAL, also when the last such one goes meanwhile). Several rings may
  * become one interrupt. A ring that came before the vector was allocated is not
  * seen: look at the memory once after IVMQ_IOC_ALLOC_VECTOR.
  *
- * poll() reports POLLIN while read() would not block, and POLLHUP | POLLERR
+ * poll() reports POLLIN while there are interrupts to read, and POLLHUP | POLLERR
  * once the device is gone. Then every bound eventfd has been signalled once,
  * reads and ioctls give ENODEV, and touching the mapping raises SIGBUS.
  *
