@@ -10,8 +10,6 @@
 #include "device.h"
 #include "ivmq.h"
 
-#define IVMQ_MAX_USERS		1024	/* of one vector */
-
 void ivmq_signal(struct eventfd_ctx *eventfd)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 8, 0)
@@ -21,6 +19,7 @@ void ivmq_signal(struct eventfd_ctx *eventfd)
 #endif
 }
 
+/* What it costs others is bounded: IVMQ_USER_LIMIT users, each with an eventfd of its own. */
 static irqreturn_t ivmq_interrupt(int irq, void *data)
 {
 	struct ivmq_msix *msix = data;
@@ -146,7 +145,23 @@ void ivmq_end_use(struct ivmq_use *use)
 	kfree(use);
 }
 
-static int ivmq_choose_vector(struct ivmq_file *f, const struct ivmq_vector *args)
+/* Whether another user of the vector than `self` has the eventfd. */
+static bool ivmq_is_bound(struct ivmq_msix *msix, const struct ivmq_use *self,
+			  const struct eventfd_ctx *eventfd)
+{
+	struct ivmq_use *use;
+
+	if (!eventfd)
+		return false;
+	list_for_each_entry(use, &msix->users, of_msix) {
+		if (use != self && use->eventfd == eventfd)
+			return true;
+	}
+	return false;
+}
+
+static int ivmq_choose_vector(struct ivmq_file *f, const struct ivmq_vector *args,
+			      const struct eventfd_ctx *eventfd)
 {
 	struct ivmq_device *device = f->device;
 	int best = -ENOSPC;
@@ -155,15 +170,17 @@ static int ivmq_choose_vector(struct ivmq_file *f, const struct ivmq_vector *arg
 	if (args->flags & IVMQ_VECTOR_EXACT) {
 		if (args->vector >= device->vectors)
 			return -EINVAL;
-		if (ivmq_find_use(f, args->vector))
+		if (ivmq_find_use(f, args->vector) ||
+		    ivmq_is_bound(&device->msix[args->vector], NULL, eventfd))
 			return -EBUSY;
-		return device->msix[args->vector].user_count < IVMQ_MAX_USERS ? args->vector :
-										-ENOSPC;
+		return device->msix[args->vector].user_count < IVMQ_USER_LIMIT ? args->vector :
+										 -ENOSPC;
 	}
 	for (i = 0; i < device->vectors; i++) {
 		unsigned int count = device->msix[i].user_count;
 
-		if (count < IVMQ_MAX_USERS && !ivmq_find_use(f, i) &&
+		if (count < IVMQ_USER_LIMIT && !ivmq_find_use(f, i) &&
+		    !ivmq_is_bound(&device->msix[i], NULL, eventfd) &&
 		    (best < 0 || count < device->msix[best].user_count))
 			best = i;
 	}
@@ -179,7 +196,7 @@ static int ivmq_alloc_vector(struct ivmq_file *f, struct ivmq_vector *args,
 	use = kzalloc(sizeof(*use), GFP_KERNEL);
 	if (!use)
 		return -ENOMEM;
-	vector = ivmq_choose_vector(f, args);
+	vector = ivmq_choose_vector(f, args, eventfd);
 	if (vector < 0) {
 		kfree(use);
 		return vector;
@@ -205,6 +222,8 @@ static int ivmq_set_eventfd(struct ivmq_file *f, u32 vector, struct eventfd_ctx 
 
 	if (!use)
 		return -EINVAL;
+	if (ivmq_is_bound(use->msix, use, *eventfd))
+		return -EBUSY;
 	spin_lock_irq(&use->msix->lock);
 	swap(use->eventfd, *eventfd);
 	spin_unlock_irq(&use->msix->lock);

@@ -33,6 +33,9 @@
 /** IVMQ_VECTOR_LIMIT - doorbells exist for vectors 0..255; QEMU looks at 8 bits */
 #define IVMQ_VECTOR_LIMIT	256
 
+/** IVMQ_USER_LIMIT - most open files that have a vector at the same time */
+#define IVMQ_USER_LIMIT		64
+
 /** IVMQ_SLOT_LIMIT - most slots that one open file registers */
 #define IVMQ_SLOT_LIMIT		16
 
@@ -152,8 +155,8 @@ struct ivmq_slot {
  * Without IVMQ_VECTOR_EXACT the vector with the fewest users that this file
  * does not have yet. EOPNOTSUPP: a plain device. EINVAL: unknown flags, no
  * such vector, or @eventfd is none. EBADF: @eventfd is not open. EBUSY: this
- * file has the vector. ENOSPC: this file has all vectors, or the vector has
- * too many users.
+ * file has the vector, or another one has bound @eventfd to it. ENOSPC: this
+ * file has all vectors, or the vector has IVMQ_USER_LIMIT users.
  */
 #define IVMQ_IOC_ALLOC_VECTOR	_IOWR(IVMQ_IOC_MAGIC, 0x02, struct ivmq_vector)
 

@@ -413,7 +413,7 @@ void CheckVectors(const char* device, const ivmq_info& info) {
   CHECK(Alloc(second, vector) == 0 && vector.vector == last && vector.users == 2);
 
   // Both hear it, each in its own count, and a wait of the old kind as well.
-  const auto ring = [&](unsigned which) { Ring(first, info.ivposition, which); };
+  const auto ring = [&](unsigned which) { Ring(second, info.ivposition, which); };
   const auto await = [](int fd) {
     pollfd readable{fd, POLLIN, 0};
     return poll(&readable, 1, 10'000) == 1 && readable.revents == POLLIN;
@@ -451,6 +451,21 @@ void CheckVectors(const char* device, const ivmq_info& info) {
   ring(last);
   CHECK(await(event) && read(event, &rings, 8) == 8 && rings == 1);
   CHECK_FAILS(EINVAL, read(second, &rings, 8));  // nothing of it is counted any more
+  // An eventfd hears a vector once, whichever files it is bound through.
+  CHECK(ioctl(second, IVMQ_IOC_SET_EVENTFD, &bind) == 0);
+  const int third = Open(device, O_RDWR | O_NONBLOCK);
+  vector = {IVMQ_VECTOR_EXACT, last, event, 0};
+  CHECK_FAILS(EBUSY, Alloc(third, vector));
+  vector = {IVMQ_VECTOR_EXACT, last, -1, 0};
+  CHECK(Alloc(third, vector) == 0);
+  CHECK_FAILS(EBUSY, ioctl(third, IVMQ_IOC_SET_EVENTFD, &bind));
+  for (unsigned i = 1; i < info.vectors; ++i) {
+    vector = {0, 0, event, 0};
+    CHECK(Alloc(third, vector) == 0 && vector.vector != last);
+  }
+  vector = {0, 0, event, 0};
+  CHECK_FAILS(ENOSPC, Alloc(third, vector));
+  close(third);
   bind.eventfd = -1;
   CHECK(ioctl(second, IVMQ_IOC_SET_EVENTFD, &bind) == 0);
   ring(last);
@@ -459,6 +474,19 @@ void CheckVectors(const char* device, const ivmq_info& info) {
   close(event);
   close(first);
   CHECK(Info(second).vectors_unused == info.vectors - 1);
+  // One vector takes a bounded number of files: its interrupt tells them all.
+  std::vector<int> files;
+  for (unsigned users = 2; users <= IVMQ_USER_LIMIT; ++users) {
+    files.push_back(Open(device));
+    vector = {IVMQ_VECTOR_EXACT, last, -1, 0};
+    CHECK(Alloc(files.back(), vector) == 0 && vector.users == users);
+  }
+  files.push_back(Open(device));
+  vector = {IVMQ_VECTOR_EXACT, last, -1, 0};
+  CHECK_FAILS(ENOSPC, Alloc(files.back(), vector));
+  ring(last);
+  CHECK(await(files.front()) && await(files[IVMQ_USER_LIMIT - 2]));
+  for (const int fd : files) close(fd);
   close(second);
 }
 
