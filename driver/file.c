@@ -143,7 +143,7 @@ static int ivmq_open(struct inode *inode, struct file *file)
 	struct ivmq_file *f;
 	int ret;
 
-	f = kzalloc(sizeof(*f), GFP_KERNEL);
+	f = kzalloc(sizeof(*f), GFP_KERNEL_ACCOUNT);
 	if (!f)
 		return -ENOMEM;
 	f->device = device;

@@ -236,7 +236,7 @@ long ivmq_ioctl_register_slot(struct ivmq_file *f, const void __user *user)
 	    IVMQ_LIFE_IVPOSITION(args.live_word) !=
 		    (device->doorbell ? device->ivposition : IVMQ_NO_IVPOSITION))
 		return -EINVAL;
-	owned = kzalloc(sizeof(*owned), GFP_KERNEL);
+	owned = kzalloc(sizeof(*owned), GFP_KERNEL_ACCOUNT);
 	if (!owned)
 		return -ENOMEM;
 	mutex_lock(&device->lock);

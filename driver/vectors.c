@@ -188,19 +188,12 @@ static int ivmq_choose_vector(struct ivmq_file *f, const struct ivmq_vector *arg
 }
 
 static int ivmq_alloc_vector(struct ivmq_file *f, struct ivmq_vector *args,
-			     struct eventfd_ctx *eventfd)
+			     struct eventfd_ctx *eventfd, struct ivmq_use *use)
 {
-	struct ivmq_use *use;
-	int vector;
+	int vector = ivmq_choose_vector(f, args, eventfd);
 
-	use = kzalloc(sizeof(*use), GFP_KERNEL);
-	if (!use)
-		return -ENOMEM;
-	vector = ivmq_choose_vector(f, args, eventfd);
-	if (vector < 0) {
-		kfree(use);
+	if (vector < 0)
 		return vector;
-	}
 	use->file = f;
 	use->msix = &f->device->msix[vector];
 	use->eventfd = eventfd;
@@ -239,6 +232,7 @@ long ivmq_ioctl_alloc_vector(struct ivmq_file *f, void __user *user)
 	struct ivmq_device *device = f->device;
 	struct eventfd_ctx *eventfd;
 	struct ivmq_vector args;
+	struct ivmq_use *use;
 	long ret;
 
 	if (copy_from_user(&args, user, sizeof(args)))
@@ -250,16 +244,20 @@ long ivmq_ioctl_alloc_vector(struct ivmq_file *f, void __user *user)
 	eventfd = ivmq_get_eventfd(args.eventfd);
 	if (IS_ERR(eventfd))
 		return PTR_ERR(eventfd);
+	use = kzalloc(sizeof(*use), GFP_KERNEL_ACCOUNT);
+	if (!use) {
+		ivmq_put_eventfd(eventfd);
+		return -ENOMEM;
+	}
 	mutex_lock(&device->lock);
-	ret = READ_ONCE(device->gone) ? -ENODEV : ivmq_alloc_vector(f, &args, eventfd);
+	ret = READ_ONCE(device->gone) ? -ENODEV : ivmq_alloc_vector(f, &args, eventfd, use);
 	mutex_unlock(&device->lock);
 	if (ret) {
 		ivmq_put_eventfd(eventfd);
+		kfree(use);
 		return ret;
 	}
 	if (copy_to_user(user, &args, sizeof(args))) {
-		struct ivmq_use *use;
-
 		mutex_lock(&device->lock);
 		use = ivmq_find_use(f, args.vector);
 		if (use)
