@@ -13,6 +13,7 @@
 #include <linux/slab.h>
 
 #include "device.h"
+#include "ivmq.h"
 
 #define IVMQ_MAX_DEVICES	256
 
@@ -166,12 +167,19 @@ static int ivmq_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	if (!device->region)
 		goto unmap_registers;
 	device->firmware_uncached = ivmq_is_uncached(device->region);
-	device->ivposition = ioread32(device->regs + IVMQ_REG_IVPOSITION) & U16_MAX;
+	device->ivposition = ioread32(device->regs + IVMQ_REG_IVPOSITION);
 	/* Interrupts are memory writes of the device; without this they are dropped. */
 	pci_set_master(pdev);
 	ret = ivmq_request_interrupts(device);
 	if (ret)
 		goto unmap_region;
+	if (device->doorbell && device->ivposition >= IVMQ_NO_IVPOSITION) {
+		dev_err(&pdev->dev, "its id %d is none; the server must give it one below %u\n",
+			(s32)device->ivposition, IVMQ_NO_IVPOSITION);
+		ivmq_free_interrupts(device);
+		ret = -ENODEV;
+		goto unmap_region;
+	}
 	pci_set_drvdata(pdev, device);
 	cdev_init(&device->cdev, &ivmq_fops);
 	device->cdev.owner = THIS_MODULE;

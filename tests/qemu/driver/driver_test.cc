@@ -16,7 +16,9 @@
 #include "ivmq/layout.h"
 #include "ivmq/region.h"
 
+#include "fake_ivshmem_server.h"
 #include "guest.h"
+#include "ivmq.h"
 #include "raw_client.h"
 #include "region.h"
 #include "server_process.h"
@@ -402,6 +404,19 @@ TEST_P(DriverTest, DevicesComeAndGoWhileTheyAreUsed) {
                 .status,
             0);
   ExpectQuiet(*guest);
+}
+
+// A server may hand out this id, which stands for "none" in the region.
+TEST_P(DriverTest, DeviceWithAnIdThatStandsForNoneIsRefused) {
+  const UniqueFd memory = MakeMemory(kSize);
+  const UniqueFd event = MakeEventfd();
+  FakeIvshmemServer server([&](const Conversation& qemu) {
+    qemu.Greet(IVMQ_NO_IVPOSITION, memory.get(), {event.get()});
+  });
+  const auto guest = Start("vm", {IvshmemDevice::Doorbell(server.path(), 1)});
+  ASSERT_NE(guest, nullptr);
+  EXPECT_THAT(guest->Run("dmesg | grep ivmq").output, HasSubstr("id 65535"));
+  EXPECT_NE(guest->Run("ls /dev/ivmq0").status, 0);
 }
 
 TEST(DriverMemoryTest, EightGibibytesAboveTheFourthAreMappedToTheirEnd) {
