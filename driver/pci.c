@@ -222,6 +222,17 @@ static void ivmq_remove(struct pci_dev *pdev)
 	put_device(&device->dev);
 }
 
+/* The image would wake up in another QEMU, with another region and ivposition. */
+static int ivmq_freeze(struct device *dev)
+{
+	dev_err(dev, "does not survive hibernation: unbind it from ivmq first\n");
+	return -EBUSY;
+}
+
+static const struct dev_pm_ops ivmq_pm_ops = {
+	.freeze = ivmq_freeze,
+};
+
 static const struct pci_device_id ivmq_ids[] = {
 	{ PCI_DEVICE(0x1af4, 0x1110) },
 	{ }
@@ -233,6 +244,7 @@ static struct pci_driver ivmq_driver = {
 	.id_table = ivmq_ids,
 	.probe = ivmq_probe,
 	.remove = ivmq_remove,
+	.driver.pm = pm_sleep_ptr(&ivmq_pm_ops),
 };
 
 static int __init ivmq_init(void)

@@ -318,6 +318,18 @@ TEST_P(DriverTest, LateEndDoesNotHitTheSlotsNextOwner) {
   }
 }
 
+// It would wake up in another QEMU, with another region and id.
+TEST_P(DriverTest, MachineWithADeviceDoesNotHibernate) {
+  const Host host(folder_);
+  const auto guest = Start("vm", {host.Device()});
+  ASSERT_NE(guest, nullptr);
+  const auto hibernated = guest->Run("echo disk > /sys/power/state");
+  EXPECT_THAT(hibernated.output, HasSubstr("Device or resource busy"));
+  EXPECT_THAT(guest->Run("dmesg | grep ivmq").output, HasSubstr("unbind it from ivmq first"));
+  EXPECT_EQ(guest->Run("driver_guest info /dev/ivmq0").status, 0);
+  ExpectQuiet(*guest);
+}
+
 TEST_P(DriverTest, BadInputIsRefusedWithoutAWord) {
   const Host host(folder_);
   const auto guest = Start("vm", {host.Device()});
