@@ -109,6 +109,7 @@ static void ivmq_release_bars(struct ivmq_device *device)
 /* Parts open files from the hardware. They stay, and hear that it is gone. */
 static void ivmq_detach(struct ivmq_device *device)
 {
+	struct address_space *unmapped = NULL;
 	struct ivmq_file *f;
 	struct ivmq_use *use;
 
@@ -118,8 +119,13 @@ static void ivmq_detach(struct ivmq_device *device)
 
 	mutex_lock(&device->lock);
 	/* From here on nobody maps a page: first the processes lose theirs, then their slots. */
-	list_for_each_entry(f, &device->files, entry)
-		unmap_mapping_range(f->file->f_mapping, 0, 0, 1);
+	list_for_each_entry(f, &device->files, entry) {
+		/* All files of a node share it: once for each would be quadratic. */
+		if (f->file->f_mapping == unmapped)
+			continue;
+		unmapped = f->file->f_mapping;
+		unmap_mapping_range(unmapped, 0, 0, 1);
+	}
 	list_for_each_entry(f, &device->files, entry)
 		ivmq_end_slots(f);
 	device->detached = true;
