@@ -178,8 +178,7 @@ static int ivmq_release(struct inode *inode, struct file *file)
 	list_del(&f->entry);
 	list_for_each_entry_safe(use, next, &f->uses, of_file)
 		ivmq_end_use(use);
-	/* A mapping keeps its file: the mappings have ended, and the slots with them. */
-	ivmq_end_slots(f);
+	/* Slots have ended with the last mapping, which kept the file. */
 	mutex_unlock(&device->lock);
 	kfree(f);
 	put_device(&device->dev);

@@ -177,8 +177,8 @@ struct ivmq_slot {
  * IVMQ_IOC_REGISTER_SLOT - has the slot marked dead when the process ends
  *
  * To be called before the slot is claimed. When the last mapping that the
- * process has of this file ends (exit, a signal, exec, munmap), when the file
- * is released, or when the device is removed, the driver changes the slot's
+ * process has of this file ends (exit, a signal, exec, munmap), or when the
+ * device is removed, the driver changes the slot's
  * life word from @live_word, or the same word in the state "claiming", to the
  * state "dead" by one compare-and-swap; adds one to peers_generation; and rings
  * every live peer that can be woken. If the word is any other one nothing happens, so a
