@@ -249,10 +249,13 @@ Result<ClaimedSlot> PeerTable::Claim(const ClaimRequest& request, Transport& tra
     std::optional<std::uint32_t> claimed_by_other;
     bool is_resumption = false;
     bool must_wait = false;
+    std::uint32_t held_by_others = 0;
     for (std::uint32_t s = 0; s < slots && !must_wait && !is_resumption; ++s) {
       const PeerSlot& slot = region_.slot(s);
       const Life life = LoadLife(slot);
-      if (life.state == PeerState::kFree && !target && !locked_by_others[s]) {
+      if (life.state == PeerState::kFree && locked_by_others[s]) {
+        ++held_by_others;
+      } else if (life.state == PeerState::kFree && !target) {
         target = s;
         before = life;
       }
@@ -274,6 +277,13 @@ Result<ClaimedSlot> PeerTable::Claim(const ClaimRequest& request, Transport& tra
     if (must_wait || (!target && claimed_by_other)) {
       await_claim(*claimed_by_other, LoadLife(region_.slot(*claimed_by_other)));
       continue;
+    }
+    if (!target && held_by_others > 0) {
+      return Status(StatusCode::kResourceExhausted,
+                    StrCat("all ", slots, " peer slots are taken, though ", held_by_others,
+                           " of them are free: other processes keep them locked or registered, "
+                           "which begin, end, or are children of ended ones; try again, or end "
+                           "those"));
     }
     if (!target) {
       return Status(StatusCode::kResourceExhausted,

@@ -356,6 +356,17 @@ class TwoSlotTableTest : public PeerTableTest {
   TwoSlotTableTest() : PeerTableTest(2) {}
 };
 
+TEST_F(TwoSlotTableTest, AFullTableSaysWhichSlotsOnlyTheirLocksTake) {
+  EventfdTransport squatter(hub_, 1);
+  EventfdTransport holder(hub_, 2);
+  EventfdTransport late(hub_, 3);
+  ASSERT_TRUE(squatter.LockSlot(0).ok());
+  ASSERT_TRUE(table_.Claim(Request("a"), holder).ok());
+  const Status full = table_.Claim(Request("b"), late).status();
+  EXPECT_EQ(full.code(), StatusCode::kResourceExhausted);
+  EXPECT_THAT(full.message(), HasSubstr("1 of them are free"));
+}
+
 // Killed between the first and the last store of its claim. Nobody holds a lock, no server saw it.
 TEST_F(TwoSlotTableTest, AClaimerKilledBeforeItWroteItsNameGivesItsSlotBack) {
   const Life corpse{7, layout::kNoIvposition, 0, PeerState::kClaiming};
