@@ -9,6 +9,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <span>
 
 #include "src/str_cat.h"
 
@@ -33,6 +34,11 @@ Status SystemError(const char* what) {
              error == EMFILE ? "; raise the limit of open files (ulimit -n)" : "")};
 }
 
+int Await(int epoll, std::span<epoll_event> events, nanoseconds timeout) {
+  const timespec limit = ToTimespec(timeout);
+  return epoll_pwait2(epoll, events.data(), static_cast<int>(events.size()), &limit, nullptr);
+}
+
 Status Watch(int epoll, int fd, std::uint32_t events) {
   epoll_event event{};
   event.events = events;
@@ -48,6 +54,12 @@ Result<std::unique_ptr<Sleeper>> Sleeper::Create(Transport& transport) {
   for (int* const epoll : {&sleeper->epoll_, &sleeper->loop_epoll_}) {
     *epoll = epoll_create1(EPOLL_CLOEXEC);
     if (*epoll < 0) return SystemError("epoll_create1");
+  }
+  // Asked here, as every wait that fails would count as an event.
+  if (epoll_event none{}; Await(sleeper->epoll_, {&none, 1}, nanoseconds(0)) < 0) {
+    const Status status = SystemError("epoll_pwait2");
+    return Status(StatusCode::kFailedPrecondition,
+                  StrCat(status.message(), "; it needs Linux 5.11, and a sandbox that allows it"));
   }
   sleeper->event_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   if (sleeper->event_ < 0) return SystemError("eventfd");
@@ -78,9 +90,7 @@ Sleeper::~Sleeper() {
 
 bool Sleeper::AwaitEvents(int epoll, nanoseconds timeout) {
   std::array<epoll_event, 4> events{};
-  const timespec limit = ToTimespec(timeout);
-  const int count =
-      epoll_pwait2(epoll, events.data(), static_cast<int>(events.size()), &limit, nullptr);
+  const int count = Await(epoll, events, timeout);
   for (int i = 0; i < count; ++i) {
     const int fd = events[static_cast<std::size_t>(i)].data.fd;
     if (fd == transport_.control_fd() && !transport_.HandleControl()) {
