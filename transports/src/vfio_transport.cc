@@ -86,11 +86,14 @@ Status VfioDevice::OpenGroup(const std::string& path) {
 Status VfioDevice::Open(const PciDevice& device) {
   what_ = Describe(device);
   if (const std::string driver = DriverOf(device); driver != "vfio-pci") {
-    return {StatusCode::kFailedPrecondition,
-            what_ +
-                (driver.empty() ? " has no driver" : " belongs to the driver '" + driver + "'") +
-                "; give it to vfio-pci: modprobe vfio-pci; echo vfio-pci > " + device.folder +
-                "/driver_override; echo " + device.bdf + " > /sys/bus/pci/drivers_probe"};
+    return {
+        StatusCode::kFailedPrecondition,
+        what_ + (driver.empty() ? " has no driver" : " belongs to the driver '" + driver + "'") +
+            "; give it to vfio-pci: modprobe vfio-pci; echo vfio-pci > " + device.folder +
+            "/driver_override; " +
+            (driver.empty() ? ""
+                            : "echo " + device.bdf + " > " + device.folder + "/driver/unbind; ") +
+            "echo " + device.bdf + " > /sys/bus/pci/drivers_probe"};
   }
   const std::string group = IommuGroupOf(device);
   if (group.empty()) {

@@ -18,6 +18,7 @@ namespace ivmq {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 using testing::TempFolder;
 
 Status OpenError(const std::string& address) { return OpenTransport(address).status(); }
@@ -60,12 +61,19 @@ TEST_F(GuestDeviceTest, VfioOverADeviceOfNobodySaysHowToBindIt) {
   EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
   EXPECT_THAT(status.message(), HasSubstr("has no driver"));
   EXPECT_THAT(status.message(), HasSubstr("driver_override"));
+  EXPECT_THAT(status.message(), Not(HasSubstr("unbind")));
 }
 
 TEST_F(GuestDeviceTest, VfioOverADeviceOfAnotherDriverNamesIt) {
   const Status status = OpenVfioTransport(Device("ivmq"), "vfio:00:04.0").status();
   EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
   EXPECT_THAT(status.message(), HasSubstr("belongs to the driver 'ivmq'"));
+  // In the order in which they work: drivers_probe leaves a device that has a driver alone.
+  const std::string folder = folder_ / "0000:00:04.0";
+  EXPECT_THAT(status.message(),
+              HasSubstr("modprobe vfio-pci; echo vfio-pci > " + folder +
+                        "/driver_override; echo 0000:00:04.0 > " + folder +
+                        "/driver/unbind; echo 0000:00:04.0 > /sys/bus/pci/drivers_probe"));
 }
 
 TEST_F(GuestDeviceTest, VfioWithoutAnIommuSaysWhatIsMissing) {
