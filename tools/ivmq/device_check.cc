@@ -183,8 +183,8 @@ void CheckVfioScheme(const PciDevice& device, bool asked, Findings* findings) {
   if (IommuGroupOf(device).empty()) {
     findings->Problem(way.address,
                       "vfio-pci has it, and it is in no IOMMU group, so that no process can get it",
-                      {"-machine q35 -device intel-iommu   # of QEMU, and intel_iommu=on for the "
-                       "guest's kernel"});
+                      {"-machine q35,kernel-irqchip=split -device intel-iommu,intremap=on   # of "
+                       "QEMU, and intel_iommu=on for the guest's kernel"});
     return;
   }
   for (const std::string& file : {std::string("/dev/vfio/vfio"), way.file}) {

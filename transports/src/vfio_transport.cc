@@ -21,6 +21,9 @@ namespace {
 
 constexpr const char* kContainer = "/dev/vfio/vfio";
 
+// Of QEMU. With the interrupt controller of KVM alone its IOMMU remaps no interrupts.
+constexpr const char* kIommu = "-machine q35,kernel-irqchip=split -device intel-iommu,intremap=on";
+
 constexpr std::uint16_t kMemoryAndBusMaster = 0x2 | 0x4;
 
 // The device as vfio gives it: its regions are ranges of one descriptor.
@@ -76,9 +79,16 @@ Status VfioDevice::OpenGroup(const std::string& path) {
                 "vfio-pci as well, or give the device a port of its own"};
   }
   int container = container_.get();
-  if (ioctl(group_.get(), VFIO_GROUP_SET_CONTAINER, &container) != 0 ||
-      ioctl(container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU) != 0) {
-    return {StatusCode::kInternal, path + ": cannot be used: " + ErrnoText(errno)};
+  const bool joined = ioctl(group_.get(), VFIO_GROUP_SET_CONTAINER, &container) == 0;
+  if (!joined || ioctl(container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU) != 0) {
+    const int error = errno;
+    if (joined && error == EPERM) {
+      return {StatusCode::kFailedPrecondition,
+              path + ": the IOMMU does not remap interrupts; give QEMU " + kIommu +
+                  ", or let the device raise any interrupt: echo 1 > "
+                  "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts"};
+    }
+    return {StatusCode::kInternal, path + ": cannot be used: " + ErrnoText(error)};
   }
   return {};
 }
@@ -98,9 +108,8 @@ Status VfioDevice::Open(const PciDevice& device) {
   const std::string group = IommuGroupOf(device);
   if (group.empty()) {
     return {StatusCode::kFailedPrecondition,
-            what_ +
-                " is in no IOMMU group; vfio needs an IOMMU: -device intel-iommu, and "
-                "intel_iommu=on on the guest's command line"};
+            what_ + " is in no IOMMU group; vfio needs an IOMMU: " + kIommu +
+                ", and intel_iommu=on on the guest's command line"};
   }
   if (Status status = OpenGroup("/dev/vfio/" + group); !status.ok()) return At(what_, status);
   device_.reset(ioctl(group_.get(), VFIO_GROUP_GET_DEVICE_FD, device.bdf.c_str()));

@@ -213,7 +213,8 @@ TEST_F(DoctorTest, ADeviceOfAnotherDriverIsTakenFromIt) {
 TEST_F(DoctorTest, ADeviceThatVfioHasNeedsAnIommu) {
   devices_.Add(kBdf, {.msix = true});
   Bind(kBdf, "vfio-pci");
-  ExpectProblem(LookAtDevices("pci:auto"), "in no IOMMU group", "-machine q35 -device intel-iommu");
+  ExpectProblem(LookAtDevices("pci:auto"), "in no IOMMU group",
+                "-machine q35,kernel-irqchip=split -device intel-iommu,intremap=on");
 }
 
 TEST_F(DoctorTest, ADeviceThatTheDriverHasNeedsItsNode) {

@@ -79,6 +79,8 @@ TEST_F(GuestDeviceTest, VfioOverADeviceOfAnotherDriverNamesIt) {
 TEST_F(GuestDeviceTest, VfioWithoutAnIommuSaysWhatIsMissing) {
   const Status status = OpenVfioTransport(Device("vfio-pci"), "vfio:00:04.0").status();
   EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
+  EXPECT_THAT(status.message(), HasSubstr("kernel-irqchip=split"));
+  EXPECT_THAT(status.message(), HasSubstr("-device intel-iommu,intremap=on"));
   EXPECT_THAT(status.message(), HasSubstr("intel_iommu=on"));
 }
 
