@@ -26,6 +26,13 @@ constexpr const char* kIommu = "-machine q35,kernel-irqchip=split -device intel-
 
 constexpr std::uint16_t kMemoryAndBusMaster = 0x2 | 0x4;
 
+// What a node of vfio's that does not open says, with `remedy` where rights are not the reason.
+Status OpenError(const std::string& path, int error, const std::string& remedy = "") {
+  const bool refused = error == EACCES || error == EPERM;
+  return {refused ? StatusCode::kPermissionDenied : StatusCode::kFailedPrecondition,
+          path + ": " + ErrnoText(error) + (refused ? ": " + AccessText(path) : remedy)};
+}
+
 // The device as vfio gives it: its regions are ranges of one descriptor.
 class VfioDevice {
  public:
@@ -47,11 +54,7 @@ class VfioDevice {
 
 Status VfioDevice::OpenGroup(const std::string& path) {
   container_.reset(open(kContainer, O_RDWR | O_CLOEXEC));
-  if (!container_.valid()) {
-    const int error = errno;
-    return {error == EACCES ? StatusCode::kPermissionDenied : StatusCode::kFailedPrecondition,
-            std::string(kContainer) + ": " + ErrnoText(error) + "; load vfio-pci"};
-  }
+  if (!container_.valid()) return OpenError(kContainer, errno, "; load vfio-pci");
   if (ioctl(container_.get(), VFIO_GET_API_VERSION) != VFIO_API_VERSION ||
       ioctl(container_.get(), VFIO_CHECK_EXTENSION, VFIO_TYPE1v2_IOMMU) != 1) {
     return {StatusCode::kFailedPrecondition,
@@ -65,9 +68,7 @@ Status VfioDevice::OpenGroup(const std::string& path) {
               "another process has it: over vfio a device belongs to one process; end that, or use "
               "the driver ivmq"};
     }
-    return {error == EACCES || error == EPERM ? StatusCode::kPermissionDenied
-                                              : StatusCode::kFailedPrecondition,
-            path + ": " + ErrnoText(error) + ": " + AccessText(path)};
+    return OpenError(path, error);
   }
   vfio_group_status status{};
   status.argsz = sizeof(status);
