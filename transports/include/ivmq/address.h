@@ -4,7 +4,8 @@
 //   shm:/NAME          POSIX shared memory of this host, as shm_open(3) names it
 //   file:PATH          a file of this host: in tmpfs, hugetlbfs or elsewhere
 //   ivmq:/dev/ivmqN    in a guest: an ivshmem device through the driver ivmq.ko
-//   vfio:BDF           in a guest: one that vfio-pci owns, for one process, e.g. vfio:0000:00:04.0
+//   vfio:BDF           in a guest: one that vfio-pci owns, for one process, e.g. vfio:0000:00:04.0;
+//                      while that has it open, unplugging and unbinding the device wait
 //   pci:BDF            in a guest: one without a driver, e.g. pci:0000:00:04.0 (domain 0000 may be
 //                      left out)
 //   pci:auto           in a guest: the one such device whose region is formatted
