@@ -2,12 +2,12 @@
 // one process before it forks, so that whatever its two sides share is mapped in both:
 //
 //   explicit C(const Slot& slot)
-//   void Open(Side side)              once in each process
-//   bool TrySend(Message message)     false: full now. The message may be used only during the
-//   call. void Flush()                      what was sent so far becomes visible size_t
-//   Receive(use)               use(Message) for some waiting messages; 0: none waits void Wait()
-//   after Receive() found nothing: spins once, or sleeps static constexpr bool kBare       it moves
-//   a message's first word only
+//   void Open(Side side)            once in each process
+//   bool TrySend(Message message)   false: full now. `message` may be used only during the call.
+//   void Flush()                    what was sent so far becomes visible
+//   size_t Receive(use)             use(Message) for some waiting messages; 0: none waits
+//   void Wait()                     after Receive() found nothing: spins once, or sleeps
+//   static constexpr bool kBare     it moves a message's first word only
 #ifndef IVMQ_BENCH_DRIVE_H_
 #define IVMQ_BENCH_DRIVE_H_
 

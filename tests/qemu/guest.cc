@@ -233,6 +233,11 @@ bool Guest::Launch(const std::string& incoming) {
       }
     }
   }
+  if (!options_.append.empty()) args.insert(args.end(), {"--append", options_.append});
+  if (!options_.arguments.empty()) {
+    args.emplace_back("--");
+    args.insert(args.end(), options_.arguments.begin(), options_.arguments.end());
+  }
   std::vector<char*> argv;
   argv.reserve(args.size() + 1);
   for (std::string& arg : args) argv.push_back(arg.data());

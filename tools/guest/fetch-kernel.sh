@@ -161,6 +161,7 @@ fetch_headers() {
 }
 
 [ -s "$out/vmlinuz" ] || fetch_image
+ln -sfn "lib/modules/$(release)/kernel" "$out/modules" # a path without the release, for who copies some
 if [ -z "$headers" ]; then
   echo "$out/vmlinuz"
   exit 0

@@ -20,6 +20,11 @@ struct flock Range(short type, std::uint64_t start, std::uint64_t length) noexce
   return range;
 }
 
+LockResult TrySet(int fd, struct flock range) noexcept {
+  if (fcntl(fd, F_OFD_SETLK, &range) == 0) return LockResult::kLocked;
+  return errno == EAGAIN || errno == EACCES ? LockResult::kHeld : LockResult::kError;
+}
+
 // The finalizer of SplitMix64: every bit of the input changes half of the output's.
 std::uint64_t Mix(std::uint64_t value) noexcept {
   value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9;
@@ -30,9 +35,11 @@ std::uint64_t Mix(std::uint64_t value) noexcept {
 }  // namespace
 
 LockResult TryLockFile(int fd, std::uint64_t start, std::uint64_t length) noexcept {
-  struct flock range = Range(F_WRLCK, start, length);
-  if (fcntl(fd, F_OFD_SETLK, &range) == 0) return LockResult::kLocked;
-  return errno == EAGAIN || errno == EACCES ? LockResult::kHeld : LockResult::kError;
+  return TrySet(fd, Range(F_WRLCK, start, length));
+}
+
+LockResult TryShareFile(int fd, std::uint64_t start, std::uint64_t length) noexcept {
+  return TrySet(fd, Range(F_RDLCK, start, length));
 }
 
 void UnlockFile(int fd, std::uint64_t start, std::uint64_t length) noexcept {

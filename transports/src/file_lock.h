@@ -5,6 +5,8 @@
 //
 //   bytes 0..1023       byte n: the process that owns peer slot n
 //   byte kServerLock    the server that serves this file
+//   byte kIdLocks + n   shared: whoever has the region as client n of a server, also after the
+//                       server's end
 //   the whole file      whoever formats it; excludes all of the above
 #ifndef IVMQ_TRANSPORTS_SRC_FILE_LOCK_H_
 #define IVMQ_TRANSPORTS_SRC_FILE_LOCK_H_
@@ -14,6 +16,7 @@
 namespace ivmq {
 
 inline constexpr std::uint64_t kServerLock = std::uint64_t{1} << 62;
+inline constexpr std::uint64_t kIdLocks = std::uint64_t{1} << 61;
 
 enum class [[nodiscard]] LockResult : std::uint8_t{
     kLocked,
@@ -24,6 +27,8 @@ enum class [[nodiscard]] LockResult : std::uint8_t{
 // Thread-safe; none of these blocks. `fd` must be open for writing. `length` 0: up to any end of
 // file.
 LockResult TryLockFile(int fd, std::uint64_t start, std::uint64_t length) noexcept;
+// Excludes TryLockFile() only. `fd` must be open for reading.
+LockResult TryShareFile(int fd, std::uint64_t start, std::uint64_t length) noexcept;
 inline LockResult TryLockWholeFile(int fd) noexcept { return TryLockFile(fd, 0, 0); }
 void UnlockFile(int fd, std::uint64_t start, std::uint64_t length) noexcept;
 // Whether another open file description holds a lock in that range. An error counts as held.

@@ -7,6 +7,7 @@
 
 #include "src/driver_transport.h"
 #include "src/pci_device.h"
+#include "src/text.h"
 #include "src/vfio_transport.h"
 
 namespace ivmq {
@@ -89,7 +90,9 @@ Result<RegionMemory> FindGuestRegion(const std::string& devices, std::string_vie
                                      Access access) {
   const auto device = Find(devices);
   if (!device.ok()) return device.status();
-  return OpenGuestRegion(*device, address, access);
+  auto region = OpenGuestRegion(*device, address, access);
+  if (region.ok()) region->description += BecauseText(WayOf(*device).reason);
+  return region;
 }
 
 }  // namespace ivmq

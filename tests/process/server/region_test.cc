@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <csignal>
 #include <cstdint>
 #include <filesystem>
@@ -27,6 +28,7 @@
 #include "raw_client.h"
 #include "server_process.h"
 #include "slot_owner.h"
+#include "support/child.h"
 
 namespace ivmq::testing {
 namespace {
@@ -158,8 +160,7 @@ TEST_F(RegionTest, AKilledServersFileIsTakenOverWhileItsClientsGoOn) {
   EXPECT_EQ(mapped.region().header().server_epoch.load(), 3U);
 }
 
-// Without a slot at the takeover it is invisible; as soon as it has one, its id is not given away.
-TEST_F(RegionTest, AnIdThatAFormerServersClientUsesLaterIsNotGivenToANewOne) {
+TEST_F(RegionTest, AFormerServersClientWithoutASlotKeepsItsIdAndTheRegion) {
   std::optional<ServerProcess> server;
   server.emplace(socket_, Arguments());
   server->AwaitReady();
@@ -168,15 +169,70 @@ TEST_F(RegionTest, AnIdThatAFormerServersClientUsesLaterIsNotGivenToANewOne) {
   EXPECT_EQ(former.id(), 1);
   const MappedRegion mapped(former.memory());
   server->Kill();
+  CreateOptions create;
+  create.replace = true;
+  EXPECT_EQ(CreateRegionFile(region_, kSize, create).code(), StatusCode::kFailedPrecondition);
   server.emplace(socket_, Arguments());
   server->AwaitReady();
-  SlotOwner late(mapped.region(), "late", former.id());
   RawClient next(socket_);
   ASSERT_TRUE(next.Greet(1));
   EXPECT_EQ(next.id(), 2);
+  const SlotOwner late(mapped.region(), "late", former.id());
   next.Close();
   server->AwaitLog("id 2 has gone");
   EXPECT_TRUE(late.IsLive());
+}
+
+// A process that is a client of the server and has a slot.
+Child StartPeer(const std::string& socket, const std::string& name) {
+  std::array<int, 2> attached{};
+  EXPECT_EQ(pipe(attached.data()), 0);
+  Child child = Child::Fork([&] {
+    RawClient client(socket);
+    EXPECT_TRUE(client.Greet(1));
+    const MappedRegion mapped(client.memory());
+    const SlotOwner slot(mapped.region(), name, client.id());
+    EXPECT_EQ(write(attached[1], "x", 1), 1);
+    pause();
+  });
+  char byte = 0;
+  EXPECT_EQ(read(attached[0], &byte, 1), 1);
+  close(attached[0]);
+  close(attached[1]);
+  return child;
+}
+
+TEST_F(RegionTest, TheEndOfAFormerServersClientIsSeenByTheNextServerWheneverItComes) {
+  std::optional<ServerProcess> server;
+  server.emplace(socket_, Arguments());
+  server->AwaitReady();
+  RawClient survivor(socket_);
+  ASSERT_TRUE(survivor.Greet(1));
+  const MappedRegion mapped(survivor.memory());
+  const SlotOwner peer(mapped.region(), "survivor", survivor.id());
+  Child third = StartPeer(socket_, "third");
+  Child between = StartPeer(socket_, "between");
+  Child after = StartPeer(socket_, "after");
+  server->Kill();
+  const PeerTable table(mapped.region());
+  between.Kill();
+  EXPECT_TRUE(table.Find("between"));
+  server.emplace(socket_, Arguments());
+  server->AwaitLog("id 3 of a former server has gone; 1 peers that had not left are dead");
+  EXPECT_FALSE(table.Find("between"));
+  EXPECT_TRUE(table.Find("after"));
+  after.Kill();
+  server->AwaitLog("id 4 of a former server has gone; 1 peers that had not left are dead");
+  EXPECT_FALSE(table.Find("after"));
+  // The second server after its own knows it still.
+  server->Kill();
+  server.emplace(socket_, Arguments());
+  server->AwaitReady();
+  EXPECT_TRUE(table.Find("third"));
+  third.Kill();
+  server->AwaitLog("id 2 of a former server has gone; 1 peers that had not left are dead");
+  EXPECT_FALSE(table.Find("third"));
+  EXPECT_TRUE(peer.IsLive());
 }
 
 TEST_F(RegionTest, UniqueIdsStartAboveThoseInATakenOverRegion) {

@@ -10,6 +10,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <cstddef>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -156,6 +158,17 @@ Result<Region> Attach(std::span<std::byte> memory, const Options& options) {
   return region;
 }
 
+// Those of the `count` ids from `first` on whose byte is locked; few of them are.
+void AddLockedIds(int fd, std::size_t first, std::size_t count, std::set<std::uint16_t>& ids) {
+  if (!IsFileLocked(fd, kIdLocks + first, count)) return;
+  if (count == 1) {
+    ids.insert(static_cast<std::uint16_t>(first));
+    return;
+  }
+  AddLockedIds(fd, first, count / 2, ids);
+  AddLockedIds(fd, first + count / 2, count - count / 2, ids);
+}
+
 }  // namespace
 
 RegionOwner::RegionOwner(UniqueFd fd, UniqueFd lock, Mapping mapping, const Region& region)
@@ -200,6 +213,30 @@ Result<RegionOwner> RegionOwner::Open(const Options& options, const CheckedOptio
   header.server_epoch.store(header.server_epoch.load(std::memory_order_relaxed) + 1,
                             std::memory_order_release);
   return owner;
+}
+
+Result<UniqueFd> RegionOwner::OpenForClient(std::uint16_t id) const {
+  // Not by its path, where another file may be by now.
+  UniqueFd fd(open(fmt::format("/proc/self/fd/{}", fd_.get()).c_str(), O_RDWR | O_CLOEXEC));
+  if (!fd.valid()) return SystemError(errno, "opening the region once more");
+  if (TryShareFile(fd.get(), kIdLocks + id, 1) != LockResult::kLocked) {
+    return SystemError(errno, "locking the region");
+  }
+  return fd;
+}
+
+bool RegionOwner::IsClientAlive(std::uint16_t id) const {
+  return IsFileLocked(lock_.get(), kIdLocks + id, 1);
+}
+
+std::set<std::uint16_t> RegionOwner::FormerIds() const {
+  std::set<std::uint16_t> ids;
+  AddLockedIds(lock_.get(), 0, IdSet().size(), ids);
+  const IdSet held = HeldIds();
+  for (std::uint32_t id = 0; id < layout::kNoIvposition; ++id) {
+    if (held[id]) ids.insert(static_cast<std::uint16_t>(id));
+  }
+  return ids;
 }
 
 IdSet RegionOwner::HeldIds() const {

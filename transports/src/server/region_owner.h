@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <set>
 #include <span>
 
 #include "ivmq/region.h"
@@ -32,8 +33,11 @@ class RegionOwner {
   // Says in the header that the server left in order.
   ~RegionOwner();
 
-  // What clients get.
+  // What who only looks gets.
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
+  // What the client with this id gets: a lock of its own hangs on it, which shows the next server
+  // whether the client lives.
+  [[nodiscard]] Result<UniqueFd> OpenForClient(std::uint16_t id) const;
   [[nodiscard]] std::span<std::byte> memory() const noexcept { return mapping_.bytes(); }
   [[nodiscard]] const Region& region() const noexcept { return region_; }
 
@@ -43,6 +47,12 @@ class RegionOwner {
 
   // The ids that living peers say they have.
   [[nodiscard]] IdSet HeldIds() const;
+  // The ids that living peers or clients of former servers have.
+  // REQUIRES: taken_over(), and nobody is a client yet
+  [[nodiscard]] std::set<std::uint16_t> FormerIds() const;
+  // Whether a client with that id lives, as the locks say. REQUIRES: as FormerIds(), or the id is
+  // one of those that it gave
+  [[nodiscard]] bool IsClientAlive(std::uint16_t id) const;
   // The highest id that a peer of the table has or had, 0 if none.
   [[nodiscard]] std::uint16_t HighestId() const;
 

@@ -47,14 +47,20 @@ constexpr int kSendBuffer = 32 << 10;
 constexpr int kAcceptsPerEvent = 16;
 // When to try again what no event announces.
 constexpr long kRetryNanoseconds = 100'000'000;
+// How often to look whether clients of former servers live.
+constexpr long kFormerNanoseconds = 250'000'000;
 
 constexpr std::uint32_t kAlways = EPOLLRDHUP;
 
 struct Client {
-  Client(UniqueFd socket_fd, ClientProcess connected, ClientBacklog greeting)
-      : socket(std::move(socket_fd)), process(std::move(connected)), backlog(std::move(greeting)) {}
+  Client(UniqueFd socket_fd, UniqueFd memory_fd, ClientProcess connected, ClientBacklog greeting)
+      : socket(std::move(socket_fd)),
+        memory(std::move(memory_fd)),
+        process(std::move(connected)),
+        backlog(std::move(greeting)) {}
 
   UniqueFd socket;
+  UniqueFd memory;  // until it is sent: it must live as long as the client, and no longer
   ClientProcess process;
   ClientBacklog backlog;
   Watch watch = 0;
@@ -88,8 +94,9 @@ class Doorbells final : public Transport {
   TransportInfo info_;
 };
 
-std::uint16_t FirstId(const RegionOwner& region) {
-  const std::uint32_t after = std::uint32_t{region.HighestId()} + 1;
+std::uint16_t FirstId(const RegionOwner& region, const std::set<std::uint16_t>& former) {
+  std::uint32_t after = std::uint32_t{region.HighestId()} + 1;
+  if (!former.empty()) after = std::max(after, std::uint32_t{*former.rbegin()} + 1);
   return after <= kLastId ? static_cast<std::uint16_t>(after) : kFirstId;
 }
 
@@ -102,7 +109,8 @@ class Server::Impl {
         loop_(std::move(loop)),
         region_(std::move(region)),
         listener_(std::move(listener)),
-        ids_(options_.vectors, options_.id_policy, FirstId(region_)),
+        former_(region_.taken_over() ? region_.FormerIds() : std::set<std::uint16_t>()),
+        ids_(options_.vectors, options_.id_policy, FirstId(region_, former_)),
         doorbells_(region_.memory(), ids_),
         table_(region_.region()) {}
   ~Impl() { RefuseWaiting(); }
@@ -122,6 +130,7 @@ class Server::Impl {
   }
 
   Status WatchSignals();
+  Status WatchFormer();
 
   // New clients.
   void OnConnection();
@@ -145,6 +154,7 @@ class Server::Impl {
   void End(std::uint16_t id);
   void Park(std::uint16_t id, ClientProcess process);
   void OnHolderGone(std::uint16_t id);
+  void EndFormer();
   std::uint32_t MarkDead(std::uint16_t id);
 
   void RetryLater();
@@ -154,6 +164,7 @@ class Server::Impl {
   EventLoop loop_;
   RegionOwner region_;
   Listener listener_;
+  std::set<std::uint16_t> former_;  // ids of former servers' clients that were not seen to end
   IdPool ids_;
   Doorbells doorbells_;
   PeerTable table_;
@@ -161,6 +172,7 @@ class Server::Impl {
   UniqueFd stop_;
   UniqueFd signals_;
   UniqueFd retry_timer_;
+  UniqueFd former_timer_;
   Watch listener_watch_ = 0;
   bool stopping_ = false;
   bool accepting_ = true;
@@ -198,6 +210,29 @@ Status Server::Impl::WatchSignals() {
       .status();
 }
 
+// No socket tells of the end of a former server's client.
+Status Server::Impl::WatchFormer() {
+  if (former_.empty()) return {};
+  former_timer_.reset(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
+  if (!former_timer_.valid()) return SystemError(errno, "timerfd_create");
+  itimerspec period{};
+  period.it_value.tv_nsec = kFormerNanoseconds;
+  period.it_interval.tv_nsec = kFormerNanoseconds;
+  if (timerfd_settime(former_timer_.get(), 0, &period, nullptr) != 0) {
+    return SystemError(errno, "timerfd_settime");
+  }
+  return loop_
+      .Add(former_timer_.get(), EPOLLIN,
+           [this](std::uint32_t) {
+             std::uint64_t expirations = 0;
+             (void)!read(former_timer_.get(), &expirations, sizeof(expirations));
+             EndFormer();
+             const itimerspec never{};
+             if (former_.empty()) (void)timerfd_settime(former_timer_.get(), 0, &never, nullptr);
+           })
+      .status();
+}
+
 Status Server::Impl::Start() {
   stop_.reset(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   if (!stop_.valid()) return SystemError(errno, "eventfd");
@@ -228,6 +263,8 @@ Status Server::Impl::Start() {
     Log(LogLevel::kWarning, "mode {:04o}: every user of this machine may connect", options_.mode);
   }
   if (region_.taken_over()) {
+    EndFormer();
+    if (Status status = WatchFormer(); !status.ok()) return status;
     const IdSet held = region_.HeldIds();
     std::string ids;
     for (std::uint32_t id = kFirstId; id <= kLastId; ++id) {
@@ -398,7 +435,8 @@ void Server::Impl::Admit(UniqueFd socket) {
            fmt::format("its process cannot be watched: {}", ErrnoText(process.pidfd_error())));
     return;
   }
-  const IdSet held = region_.HeldIds();
+  IdSet held = region_.HeldIds();
+  for (const std::uint16_t former : former_) held.set(former);
   if (Status status = CheckDescriptors(held, process); !status.ok()) {
     Refuse(socket, process, status.message());
     return;
@@ -414,24 +452,32 @@ void Server::Impl::Admit(UniqueFd socket) {
     return;
   }
   const std::uint16_t id = *taken;
+  const auto give_back = [this, id] {  // nobody has heard of it
+    if (options_.id_policy == IdPolicy::kLend) {
+      ids_.HolderGone(id);
+    } else {
+      ids_.Retire(id);
+    }
+  };
+  Result<UniqueFd> memory = region_.OpenForClient(id);
+  if (!memory.ok()) {
+    Refuse(socket, process, memory.status().message());
+    give_back();
+    return;
+  }
   (void)setsockopt(socket.get(), SOL_SOCKET, SO_SNDBUF, &kSendBuffer, sizeof(kSendBuffer));
 
   std::set<std::uint16_t> present;
   for (const auto& [other, client] : clients_) present.insert(other);
   const auto [entry, inserted] =
-      clients_.try_emplace(id, std::move(socket), std::move(process),
+      clients_.try_emplace(id, std::move(socket), *std::move(memory), std::move(process),
                            ClientBacklog(id, options_.vectors, std::move(present)));
   Client& client = entry->second;
   auto watch = loop_.Add(client.socket.get(), EPOLLIN | kAlways,
                          [this, id](std::uint32_t events) { OnClient(id, events); });
   if (!watch.ok()) {
     Refuse(client.socket, client.process, watch.status().message());
-    if (options_.id_policy == IdPolicy::kLend) {
-      // Nobody has heard of the id.
-      ids_.HolderGone(id);
-    } else {
-      ids_.Retire(id);
-    }
+    give_back();
     clients_.erase(entry);
     return;
   }
@@ -475,7 +521,7 @@ ivshmem::SendResult Server::Impl::Send(const Client& client,
     case ClientBacklog::Kind::kGone:
       return ivshmem::SendMessage(socket, message.id);
     case ClientBacklog::Kind::kSharedMemory:
-      return ivshmem::SendMessage(socket, ivshmem::kSharedMemory, region_.fd());
+      return ivshmem::SendMessage(socket, ivshmem::kSharedMemory, client.memory.get());
     case ClientBacklog::Kind::kVector:
       break;
   }
@@ -491,6 +537,7 @@ void Server::Impl::Flush(std::uint16_t id, Client& client) {
     const ivshmem::SendResult result = Send(client, *message);
     if (result == ivshmem::SendResult::kSent) {
       client.backlog.Sent();
+      if (message->kind == ClientBacklog::Kind::kSharedMemory) client.memory.reset();
       continue;
     }
     wants_space = result == ivshmem::SendResult::kWouldBlock;
@@ -610,6 +657,20 @@ void Server::Impl::OnHolderGone(std::uint16_t id) {
   (void)MarkDead(id);
   ids_.HolderGone(id);
   Log(LogLevel::kDebug, "id {} can be lent", id);
+}
+
+void Server::Impl::EndFormer() {
+  for (auto former = former_.begin(); former != former_.end();) {
+    const std::uint16_t id = *former;
+    if (region_.IsClientAlive(id)) {
+      ++former;
+      continue;
+    }
+    former = former_.erase(former);
+    const std::uint32_t dead = MarkDead(id);
+    Log(LogLevel::kInfo, "id {} of a former server has gone{}", id,
+        dead == 0 ? std::string() : fmt::format("; {} peers that had not left are dead", dead));
+  }
 }
 
 // ---- Server
