@@ -81,6 +81,10 @@ void Heartbeat::ShowLife() {
   }
   if (context_.ended.load(std::memory_order_relaxed)) return;
   context_.table.WriteIdentity(self.id, context_.identity, *context_.transport);
+  {
+    const std::lock_guard lock(context_.services_mutex);
+    (void)context_.table.WriteServices(self.id, context_.services);
+  }
   slot.heartbeat.store(++beats_, std::memory_order_relaxed);
   for (std::size_t i = 0; i < layout::kCounterWords; ++i) {
     const auto counter = static_cast<layout::Counter>(i);
@@ -99,7 +103,6 @@ void Heartbeat::WatchOthers() {
     const layout::PeerSlot& slot = context_.region.slot(s);
     const std::uint64_t life_word = slot.life.load(std::memory_order_acquire);
     const Life life = Life::FromWord(life_word);
-    lives = lives * 31 + life_word;
     any_dead |= life.state == PeerState::kDead;
     std::uint32_t still = 0;
     if (life.state == PeerState::kLive || life.state == PeerState::kClaiming) {
@@ -112,12 +115,14 @@ void Heartbeat::WatchOthers() {
     life_[s] = life_word;
     still_[s].store(still, std::memory_order_relaxed);
     any_still |= still >= 2;
+    const bool suspected = life.state == PeerState::kLive && still >= kSuspectAfter;
+    lives = lives * 31 + life_word + (suspected ? 1 : 0);
     // A claim takes microseconds; one that stands still has nothing to lose but itself.
     if (still >= kSuspectAfter && life.state == PeerState::kClaiming) {
       context_.table.EndClaim(s, life);
     }
   }
-  // A process that was killed between changing its life word and saying so.
+  // A process that was killed between changing its life word and saying so, or is suspected now.
   const std::uint64_t generation = context_.table.generation();
   if (lives != lives_seen_ && generation == generation_seen_) {
     context_.region.header().peers_generation.fetch_add(1, std::memory_order_release);

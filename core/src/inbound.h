@@ -52,6 +52,9 @@ class Inbound {
   [[nodiscard]] bool LookSome() noexcept;
   [[nodiscard]] bool LookAll() noexcept;
 
+  // Whether nothing waits in the ring from that slot.
+  [[nodiscard]] bool HasDrained(std::uint32_t slot) const noexcept;
+
   // Tells all producers about all released space. Before sleeping.
   void PublishReleased() noexcept;
 

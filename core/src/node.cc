@@ -10,12 +10,13 @@
 #include <thread>
 #include <utility>
 
+#include "ivmq/spin.h"
+
 #include "src/heartbeat.h"
 #include "src/inbound.h"
 #include "src/node_context.h"
 #include "src/outbound.h"
 #include "src/sleeper.h"
-#include "src/spin.h"
 #include "src/str_cat.h"
 
 namespace ivmq {
@@ -186,6 +187,39 @@ Result<PeerInfo> Node::Await(std::string_view name, nanoseconds timeout) const {
   }
 }
 
+bool Node::IsLive(PeerId peer) const noexcept {
+  const Region& region = impl_->context.region;
+  if (peer.slot >= region.max_peers()) return false;
+  const auto life =
+      layout::Life::FromWord(region.slot(peer.slot).life.load(std::memory_order_acquire));
+  return life.incarnation == peer.incarnation && life.state == layout::PeerState::kLive;
+}
+
+bool Node::IsSuspected(PeerId peer) const noexcept {
+  return peer.slot < impl_->context.region.max_peers() && impl_->heartbeat->IsSuspected(peer.slot);
+}
+
+bool Node::HasDrained(PeerId peer) const noexcept { return impl_->inbound->HasDrained(peer.slot); }
+
+std::uint64_t Node::peers_generation() const noexcept { return impl_->context.table.generation(); }
+
+Status Node::SetServices(std::vector<std::string> services) {
+  NodeContext& context = impl_->context;
+  if (Status status = CheckServices(services); !status.ok()) return status;
+  if (context.ended.load(std::memory_order_relaxed)) {
+    return {StatusCode::kFailedPrecondition,
+            StrCat("this node, '", name(), "', was declared dead: it offers nothing any more")};
+  }
+  {
+    const std::lock_guard lock(context.services_mutex);
+    context.services = std::move(services);
+    if (!context.table.WriteServices(context.self.id, context.services)) return {};
+  }
+  context.table.WakeAll(*context.transport, context.self.id.slot);
+  Wake();
+  return {};
+}
+
 void Node::SetPeerWatcher(std::function<void(const PeerSnapshot&)> watcher) {
   impl_->watcher = std::move(watcher);
   impl_->generation_seen = impl_->context.table.generation() - 1;
@@ -198,6 +232,8 @@ SendResult Node::Send(PeerId to, const MessageType& type, std::span<const std::b
                       const SendOptions& options) {
   return impl_->outbound->Send(to, type, message, options);
 }
+
+nanoseconds Node::spin_budget() const noexcept { return impl_->context.options.spin_budget; }
 
 std::uint64_t Node::max_message_bytes() const noexcept {
   return impl_->context.options.max_message_bytes;
@@ -343,7 +379,7 @@ void Node::Wake() noexcept {
 
 int Node::Fd() const noexcept { return impl_->sleeper->fd(); }
 
-bool Node::Arm() {
+bool Node::Arm(nanoseconds look_again) {
   Impl& impl = *impl_;
   impl.inbound->PublishReleased();
   impl.armed.Arm();
@@ -352,7 +388,7 @@ bool Node::Arm() {
     impl.poll_interval = kFirstPoll;
     return false;
   }
-  impl.sleeper->SetTimer(impl.HasDoorbell() ? kNet : impl.poll_interval);
+  impl.sleeper->SetTimer(std::min(look_again, impl.HasDoorbell() ? kNet : impl.poll_interval));
   impl.poll_interval = std::min(impl.poll_interval * 2, impl.context.options.max_poll_interval);
   return true;
 }

@@ -6,6 +6,8 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <string>
+#include <vector>
 
 #include "ivmq/arena.h"
 #include "ivmq/node.h"
@@ -32,6 +34,8 @@ struct NodeContext {
   NodeOptions options;
   ClaimRequest identity;
   ClaimedSlot self;
+  std::mutex services_mutex;
+  std::vector<std::string> services;  // guarded by services_mutex; what this peer offers
   // Set once somebody declared this life dead: nothing is sent any more.
   std::atomic<bool> ended{false};
   std::array<std::atomic<std::uint64_t>, layout::kCounterWords> counters{};

@@ -6,7 +6,8 @@
 #include <thread>
 #include <utility>
 
-#include "src/spin.h"
+#include "ivmq/spin.h"
+
 #include "src/str_cat.h"
 
 namespace ivmq {

@@ -18,7 +18,7 @@
 #include "src/copy.h"
 #include "src/node_context.h"
 #include "src/sleeper.h"
-#include "src/spin_lock.h"
+#include "ivmq/spin_lock.h"
 
 namespace ivmq {
 

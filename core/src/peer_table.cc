@@ -14,6 +14,7 @@
 #include "ivmq/arena.h"
 #include "ivmq/fence.h"
 
+#include "src/services.h"
 #include "src/str_cat.h"
 
 namespace ivmq {
@@ -198,6 +199,14 @@ void PeerTable::WriteIdentity(PeerId self, const ClaimRequest& request,
     slot.name[i].store(name[i], std::memory_order_relaxed);
   }
   slot.name_incarnation.store(self.incarnation, std::memory_order_release);
+}
+
+bool PeerTable::WriteServices(PeerId self, const std::vector<std::string>& services) const {
+  PeerSlot& slot = region_.slot(self.slot);
+  if (HasServices(slot, self.incarnation, services)) return false;
+  StoreServices(slot, self.incarnation, services);
+  region_.header().peers_generation.fetch_add(1, std::memory_order_release);
+  return true;
 }
 
 void PeerTable::EndClaim(std::uint32_t slot, const layout::Life& life) const {
@@ -508,6 +517,7 @@ std::optional<PeerInfo> PeerTable::Read(std::uint32_t s) const {
     for (std::size_t i = 0; i < info.counters.size(); ++i) {
       info.counters[i] = slot.counters[i].load(std::memory_order_relaxed);
     }
+    if (life.state == PeerState::kLive) info.services = LoadServices(slot, life.incarnation);
     std::atomic_signal_fence(std::memory_order_acquire);
     if (LoadLife(slot) == life) return info;
   }

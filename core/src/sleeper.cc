@@ -134,6 +134,10 @@ void Sleeper::Notify() noexcept {
 }
 
 void Sleeper::SetTimer(nanoseconds delay) noexcept {
+  // One that is set and comes before is as good, and costs no system call.
+  const auto now = std::chrono::steady_clock::now();
+  if (now < timer_due_ && timer_due_ <= now + delay) return;
+  timer_due_ = now + delay;
   itimerspec spec{};
   spec.it_value = ToTimespec(std::max(delay, nanoseconds(1)));
   (void)timerfd_settime(timer_, 0, &spec, nullptr);

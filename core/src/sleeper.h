@@ -41,7 +41,7 @@ class Sleeper {
 
   // Readable when a Sleep() would end. For event loops of the user's.
   [[nodiscard]] int fd() const noexcept { return loop_epoll_; }
-  // Makes fd() readable after `delay` at the latest.
+  // Makes fd() readable after `delay` at the latest. For one thread at a time.
   void SetTimer(std::chrono::nanoseconds delay) noexcept;
   // Takes the events that made fd() readable, without blocking.
   void Drain();
@@ -56,6 +56,7 @@ class Sleeper {
   int loop_epoll_ = -1;  // for fd() and Drain()
   int event_ = -1;
   int timer_ = -1;
+  std::chrono::steady_clock::time_point timer_due_{};
 
   std::mutex mutex_;
   std::condition_variable changed_;

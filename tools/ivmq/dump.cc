@@ -85,27 +85,6 @@ Json HeaderJson(const layout::Header& header) {
   return json;
 }
 
-// The service names of a slot; empty while their owner changes them.
-std::vector<std::string> Services(const layout::PeerSlot& slot) {
-  const std::uint64_t sequence = slot.services_sequence.load(std::memory_order_acquire);
-  const std::size_t bytes =
-      std::min<std::size_t>(Load(slot.services_bytes), layout::kServiceTextBytes);
-  std::string text;
-  for (std::size_t i = 0; i < bytes; ++i) {
-    text.push_back(static_cast<char>(Load(slot.services_text[i / 8]) >> (i % 8 * 8)));
-  }
-  std::atomic_thread_fence(std::memory_order_acquire);
-  if ((sequence & 1) != 0 || sequence != Load(slot.services_sequence)) return {};
-  std::vector<std::string> services;
-  std::string_view rest = text;
-  while (!rest.empty()) {
-    const std::size_t end = std::min(rest.find('\0'), rest.size());
-    if (end != 0) services.emplace_back(rest.substr(0, end));
-    rest.remove_prefix(std::min(end + 1, rest.size()));
-  }
-  return services;
-}
-
 Json SlotJson(const Region& region, std::uint32_t index, const std::optional<PeerInfo>& peer) {
   const layout::PeerSlot& slot = region.slot(index);
   const std::uint64_t life = Load(slot.life);
@@ -124,7 +103,6 @@ Json SlotJson(const Region& region, std::uint32_t index, const std::optional<Pee
   json["armed"] = Load(slot.armed);
   json["inbound_changes"] = Load(slot.inbound_changes);
   json["services_sequence"] = Load(slot.services_sequence);
-  json["services"] = Services(slot);
   return json;
 }
 
@@ -166,8 +144,12 @@ std::string FrameKindText(layout::FrameKind kind) {
       return "typed by name";
     case layout::FrameKind::kFragment:
       return "fragment";
+    case layout::FrameKind::kFirstRpc:
+    case layout::FrameKind::kLastRpc:
+      break;
   }
-  return fmt::format("kind {}", static_cast<unsigned>(kind));
+  const bool rpc = kind >= layout::FrameKind::kFirstRpc && kind <= layout::FrameKind::kLastRpc;
+  return fmt::format("{} {}", rpc ? "rpc" : "kind", static_cast<unsigned>(kind));
 }
 
 Json RecordJson(const WalkedRecord& record) {

@@ -70,6 +70,7 @@ Json PeerJson(const PeerInfo& peer) {
   json["boot_id"] = fmt::format("{:016x}{:016x}", peer.boot_id[0], peer.boot_id[1]);
   json["claimed_at"] = TimeText(peer.claimed_at);
   json["asleep"] = (peer.armed & 1) != 0;
+  json["services"] = peer.services;
   Json counters = Json::object();
   for (std::size_t i = 0; i < static_cast<std::size_t>(Counter::kCount); ++i) {
     counters[std::string(CounterName(static_cast<Counter>(i)))] = peer.counters[i];

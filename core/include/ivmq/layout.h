@@ -173,9 +173,10 @@ struct PeerSlot {
   std::array<Word, kCounterWords> counters;  // 512 owner: indexed by Counter
 
   // Services offered: a seqlock over NUL-terminated full service names.
-  Word services_sequence;                                 // 768 owner: odd while the text changes
-  Word32 services_bytes;                                  // 776 owner
-  Word32 services_count;                                  // 780 owner
+  Word services_sequence;  // 768 owner: incarnation << 32 | changes, odd while the text changes;
+                           //     of another incarnation: this one offers none
+  Word32 services_bytes;   // 776 owner
+  Word32 services_count;   // 780 owner
   std::array<Word, kServiceTextBytes / 8> services_text;  // 784 owner
 };
 static_assert(sizeof(PeerSlot) == 2048);
@@ -319,7 +320,8 @@ enum class FrameKind : std::uint8_t {
   kTypedById = 2,    // a protobuf message; `type` is its registered id
   kTypedByName = 3,  // a protobuf message; its full type name stands before it
   kFragment = 4,     // `type` numbers the large messages of this ring
-  // 16..31 are kept for RPC.
+  kFirstRpc = 16,    // 16..31 are the RPC layer's: docs/rpc-format.md
+  kLastRpc = 31,
 };
 
 struct Frame {

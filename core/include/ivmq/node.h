@@ -19,6 +19,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <vector>
 
 #include "ivmq/arena.h"
 #include "ivmq/layout.h"
@@ -58,8 +59,8 @@ struct NodeOptions {
 // What a handler gets. References live until it returns.
 struct Message {
   PeerId from;
-  layout::FrameKind kind = layout::FrameKind::kBytes;  // kBytes, kTypedById or kTypedByName
-  std::uint32_t type = 0;      // the sender's choice, or the registered id of a protobuf type
+  layout::FrameKind kind = layout::FrameKind::kBytes;  // any but kFragment
+  std::uint32_t type = 0;  // the sender's choice, the registered id of a protobuf type, or a call
   std::string_view type_name;  // kTypedByName only
   std::span<const std::byte> payload;
   // The message may have been handled before: its consumer died between `delivered` and `acked`.
@@ -159,7 +160,21 @@ class Node {
   Result<PeerInfo> Lookup(std::string_view name) const;
   // Waits until somebody live has that name: DEADLINE_EXCEEDED after `timeout`.
   Result<PeerInfo> Await(std::string_view name, std::chrono::nanoseconds timeout) const;
-  // Poll() calls `watcher` when the peers have changed since its last call; once at first.
+  // Whether that life of the peer goes on, as far as is known. One load; thread-safe.
+  [[nodiscard]] bool IsLive(PeerId peer) const noexcept;
+  // Whether the peer has shown no sign of life for two seconds: it is stopped, or dead and nobody
+  // has confirmed it. One load; thread-safe. A peer watcher hears of changes.
+  [[nodiscard]] bool IsSuspected(PeerId peer) const noexcept;
+  // Whether nothing waits in the ring from the peer's slot. For the poller.
+  [[nodiscard]] bool HasDrained(PeerId peer) const noexcept;
+  // Changes whenever the peers, or what they offer, have changed. One load; thread-safe.
+  [[nodiscard]] std::uint64_t peers_generation() const noexcept;
+  // What this peer offers, by the full names of the services, instead of what it offered before;
+  // the other peers' watchers hear it. INVALID_ARGUMENT, RESOURCE_EXHAUSTED: see CheckServices;
+  // FAILED_PRECONDITION: this life was declared dead.
+  Status SetServices(std::vector<std::string> services);
+  // Poll() calls `watcher` when the peers, or what they offer, have changed since its last call;
+  // once at first.
   void SetPeerWatcher(std::function<void(const PeerSnapshot&)> watcher);
 
   // ---- Sending ----
@@ -206,10 +221,12 @@ class Node {
 
   // For an event loop of your own: Fd() becomes readable when Poll() may have something to do.
   // Before sleeping on it, call Arm(): false means that something waits already, so Poll() instead
-  // of sleeping.
+  // of sleeping. `look_again`: it becomes readable after that time in any case.
   [[nodiscard]] int Fd() const noexcept;
-  [[nodiscard]] bool Arm();
+  [[nodiscard]] bool Arm(std::chrono::nanoseconds look_again = std::chrono::hours(1));
 
+  // NodeOptions::spin_budget of this node.
+  [[nodiscard]] std::chrono::nanoseconds spin_budget() const noexcept;
   // NodeOptions::max_message_bytes of this node.
   [[nodiscard]] std::uint64_t max_message_bytes() const noexcept;
 

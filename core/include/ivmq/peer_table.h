@@ -45,10 +45,11 @@ struct PeerInfo {
   bool suspected =
       false;  // its heartbeat stood still for eight of the observer's samples; a Node fills it in
   std::array<std::uint64_t, layout::kCounterWords> counters{};
+  std::vector<std::string> services;  // full names of what it offers; none unless it is live
 };
 
-// What Peers() returns. `generation` changes whenever a peer comes, goes or changes state, so that
-// an observer that compares it loses no event, however many coalesced.
+// What Peers() returns. `generation` changes whenever a peer comes, goes, changes state or what it
+// offers, so that an observer that compares it loses no event, however many coalesced.
 struct PeerSnapshot {
   std::uint64_t generation = 0;
   std::vector<PeerInfo> peers;  // every slot that is not free, by slot
@@ -74,6 +75,10 @@ BootId ReadBootId();
 // INVALID_ARGUMENT unless 1..63 bytes, no control characters, valid as a name.
 Status CheckName(std::string_view name);
 
+// INVALID_ARGUMENT unless they are full names of services, each once; RESOURCE_EXHAUSTED if they do
+// not fit a slot.
+Status CheckServices(const std::vector<std::string>& services);
+
 class PeerTable {
  public:
   explicit PeerTable(const Region& region) : region_(region) {}
@@ -88,6 +93,10 @@ class PeerTable {
   // Writes what `request` and `transport` say about the owner of the slot. Only its owner may call
   // it: at the claim, and again whenever somebody may have damaged it.
   void WriteIdentity(PeerId self, const ClaimRequest& request, const Transport& transport) const;
+
+  // Has the slot say so, and peers that watch it look. Only its owner may call it, one thread at a
+  // time. False: it said so already. REQUIRES: CheckServices(services).ok()
+  bool WriteServices(PeerId self, const std::vector<std::string>& services) const;
 
   // Ends the claim `life` that stands still: its owner died, or loses nothing but the claim.
   void EndClaim(std::uint32_t slot, const layout::Life& life) const;

@@ -304,6 +304,48 @@ TEST_F(NodeTest, AWaitingWatcherIsWokenByAPeerThatComes) {
   later.join();
 }
 
+TEST_F(NodeTest, AWaitingWatcherHearsWhatPeersOffer) {
+  auto a = Open("a");
+  auto b = Open("b");
+  std::vector<std::string> services{"not called yet"};
+  a->SetPeerWatcher([&](const PeerSnapshot& snapshot) {
+    for (const PeerInfo& peer : snapshot.peers) {
+      if (peer.name == "b") services = peer.services;
+    }
+  });
+  (void)a->Poll(kIgnore);
+  EXPECT_TRUE(services.empty());
+  const std::vector<std::string> offered{"pkg.Echo", "pkg.Other"};
+  std::thread later([&] { EXPECT_TRUE(b->SetServices(offered).ok()); });
+  EXPECT_TRUE(PollUntil(*a, kIgnore, [&] { return services == offered; }));
+  later.join();
+  later = std::thread([&] { EXPECT_TRUE(b->SetServices({}).ok()); });
+  EXPECT_TRUE(PollUntil(*a, kIgnore, [&] { return services.empty(); }));
+  later.join();
+}
+
+TEST_F(NodeTest, ServicesThatAreRefusedLeaveThoseOfBefore) {
+  auto a = Open("a");
+  ASSERT_TRUE(a->SetServices({"pkg.Echo"}).ok());
+  EXPECT_EQ(a->SetServices({"no name"}).code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(a->SetServices({std::string(layout::kServiceTextBytes, 'x')}).code(),
+            StatusCode::kResourceExhausted);
+  EXPECT_EQ(a->Lookup("a")->services, std::vector<std::string>{"pkg.Echo"});
+}
+
+TEST_F(NodeTest, DamageToServicesDoesNotLast) {
+  auto a = Open("a");
+  auto b = Open("b");
+  ASSERT_TRUE(b->SetServices({"pkg.Echo"}).ok());
+  std::vector<std::string> services;
+  a->SetPeerWatcher([&](const PeerSnapshot&) { services = a->Lookup("b")->services; });
+  layout::PeerSlot& slot = hub_.region().slot(b->id().slot);
+  slot.services_text[0].store(0);
+  slot.services_sequence.fetch_add(1);
+  EXPECT_TRUE(
+      PollUntil(*a, kIgnore, [&] { return services == std::vector<std::string>{"pkg.Echo"}; }));
+}
+
 // ---- Full rings ----
 
 class FullRingTest : public NodeTest {

@@ -1,11 +1,13 @@
 // Names and slots, one process; the races are in tests/process/core.
 #include "ivmq/peer_table.h"
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <optional>
 #include <span>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -24,9 +26,13 @@ namespace {
 
 using layout::Life;
 using layout::PeerState;
+using ::testing::AllOf;
+using ::testing::AnyOf;
+using ::testing::ElementsAre;
 using testing::EventfdTransport;
 using ::testing::HasSubstr;
 using testing::Hub;
+using ::testing::IsEmpty;
 using testing::kMiB;
 
 constexpr BootId kBoot = {0x1111, 0x2222};
@@ -416,6 +422,92 @@ TEST_F(TwoSlotTableTest, AResumerKilledBeforeItWroteAnythingLosesNoNameAndNoRing
   EXPECT_EQ(LifeOf(first->id.slot).state, PeerState::kFree);
 }
 
+// ---- Services ----
+
+TEST_F(PeerTableTest, WhatAPeerOffersIsReadUntilItSaysOtherwiseOrEnds) {
+  const Result<ClaimedSlot> claimed = table_.Claim(Request("vm1", true), transport_);
+  ASSERT_TRUE(claimed.ok());
+  EXPECT_THAT(table_.Find("vm1")->services, IsEmpty());
+  const std::uint64_t before = table_.generation();
+  EXPECT_TRUE(table_.WriteServices(claimed->id, {"pkg.Echo", "Plain"}));
+  EXPECT_NE(table_.generation(), before);
+  EXPECT_THAT(table_.Find("vm1")->services, ElementsAre("pkg.Echo", "Plain"));
+
+  const std::uint64_t written = table_.generation();
+  EXPECT_FALSE(table_.WriteServices(claimed->id, {"pkg.Echo", "Plain"}));
+  EXPECT_EQ(table_.generation(), written) << "nobody is told of what stayed";
+  EXPECT_TRUE(table_.WriteServices(claimed->id, {"Plain"}));
+  EXPECT_THAT(table_.Find("vm1")->services, ElementsAre("Plain"));
+  table_.Leave(*claimed, transport_);
+  EXPECT_THAT(table_.Find("vm1")->services, IsEmpty()) << "who is away offers nothing";
+}
+
+TEST_F(PeerTableTest, ASlotsNextOwnerDoesNotInheritServices) {
+  for (const bool durable : {false, true}) {
+    const std::string name = durable ? "durable" : "ephemeral";
+    const Result<ClaimedSlot> first = table_.Claim(Request(name, durable), transport_);
+    ASSERT_TRUE(first.ok());
+    (void)table_.WriteServices(first->id, {"pkg.Echo"});
+    table_.Leave(*first, transport_);
+    const Result<ClaimedSlot> next = table_.Claim(Request(name, durable), transport_);
+    ASSERT_TRUE(next.ok());
+    ASSERT_EQ(next->id.slot, first->id.slot);
+    EXPECT_THAT(table_.Find(name)->services, IsEmpty());
+    // A former owner that did not hear of its end.
+    (void)table_.WriteServices(first->id, {"pkg.Late"});
+    EXPECT_THAT(table_.Find(name)->services, IsEmpty());
+    (void)table_.WriteServices(next->id, {"pkg.New"});
+    EXPECT_THAT(table_.Find(name)->services, ElementsAre("pkg.New"));
+  }
+}
+
+TEST(CheckServicesTest, RefusesWhatIsNoServicesName) {
+  for (const char* const name :
+       {"", ".", "a.", ".a", "a..b", "9a", "a.9", "a b", "a/b", "a\n", "\xc3\xa4"}) {
+    EXPECT_EQ(CheckServices({name}).code(), StatusCode::kInvalidArgument) << name;
+  }
+  EXPECT_EQ(CheckServices({"a", "b", "a"}).code(), StatusCode::kInvalidArgument);
+  EXPECT_TRUE(CheckServices({"_", "a9._b.C_1", "A"}).ok());
+}
+
+TEST(CheckServicesTest, RefusesMoreThanASlotHoldsWithTheNumbers) {
+  std::vector<std::string> services{std::string(layout::kServiceTextBytes - 3, 'a'), "b"};
+  EXPECT_TRUE(CheckServices(services).ok());
+  services[1] = "bb";
+  const Status status = CheckServices(services);
+  EXPECT_EQ(status.code(), StatusCode::kResourceExhausted);
+  EXPECT_THAT(status.message(), AllOf(HasSubstr("2 services take 1265 bytes"), HasSubstr("1264")));
+}
+
+TEST_F(PeerTableTest, ServicesThatChangeMeanwhileAreReadWholeOrNotAtAll) {
+  const Result<ClaimedSlot> claimed = table_.Claim(Request("vm1"), transport_);
+  ASSERT_TRUE(claimed.ok());
+  const std::vector<std::string> odd(1, std::string(400, 'o'));
+  const std::vector<std::string> even{std::string(500, 'e'), "Even"};
+  std::atomic<bool> stop{false};
+  std::thread owner([&] {
+    while (!stop) {
+      (void)table_.WriteServices(claimed->id, odd);
+      (void)table_.WriteServices(claimed->id, even);
+    }
+  });
+  for (int i = 0; i < 20000; ++i) {
+    const std::optional<PeerInfo> peer = table_.Read(claimed->id.slot);
+    ASSERT_TRUE(peer);
+    ASSERT_THAT(peer->services, AnyOf(IsEmpty(), odd, even));
+  }
+  stop = true;
+  owner.join();
+}
+
+TEST_F(PeerTableTest, ServicesWhoseOwnerDiedWhileItChangedThemAreNone) {
+  const Result<ClaimedSlot> claimed = table_.Claim(Request("vm1"), transport_);
+  ASSERT_TRUE(claimed.ok());
+  (void)table_.WriteServices(claimed->id, {"pkg.Echo"});
+  hub_.region().slot(claimed->id.slot).services_sequence.fetch_add(1);
+  EXPECT_THAT(table_.Find("vm1")->services, IsEmpty());
+}
+
 // ---- Hostile bytes ----
 
 TEST_F(PeerTableTest, ASlotFullOfAnythingIsReadWithoutHarm) {
@@ -430,11 +522,17 @@ TEST_F(PeerTableTest, ASlotFullOfAnythingIsReadWithoutHarm) {
         life.state = static_cast<PeerState>(testing::Below(random, 5));
         hub_.region().slot(s).life.store(life.ToWord());
         hub_.region().slot(s).name_incarnation.store(life.incarnation);
+        hub_.region().slot(s).services_sequence.store(std::uint64_t{life.incarnation} << 32 |
+                                                      testing::Below(random, 2));
+        hub_.region().slot(s).services_text[0].store(0x0041'00'42'2e41ULL);  // "A.B", "A"
       }
     }
     for (const PeerInfo& peer : table_.Snapshot().peers) {
       EXPECT_LT(peer.name.size(), layout::kNameBytes);
       for (const char c : peer.name) EXPECT_GE(static_cast<unsigned char>(c), 0x20U);
+      for (const std::string& service : peer.services) {
+        EXPECT_TRUE(CheckServices({service}).ok()) << service;
+      }
     }
     (void)table_.Find("vm1");
     (void)table_.MarkUnlockedDead(transport_, std::nullopt);
