@@ -2,7 +2,7 @@
 # found them. Beside each, what Debian 12 calls it; `./dev` installs them.
 find_package(Threads REQUIRED)
 find_package(Boost 1.74 REQUIRED)          # libboost-dev: Boost::headers
-find_package(Protobuf REQUIRED)            # libprotobuf-dev protobuf-compiler
+find_package(Protobuf REQUIRED)            # libprotobuf-dev libprotoc-dev protobuf-compiler
 if(IVMQ_SANITIZE MATCHES "thread" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # With this macro its headers give map fields two more members, which the library itself, built
   # without the sanitizer, does not have.

@@ -98,7 +98,8 @@ function(ivmq_install_package)
     INSTALL_DESTINATION ${folder})
   write_basic_package_version_file("${PROJECT_BINARY_DIR}/ivmqConfigVersion.cmake"
     COMPATIBILITY SameMinorVersion)
-  install(FILES "${PROJECT_BINARY_DIR}/ivmqConfig.cmake"
+  install(FILES "${PROJECT_SOURCE_DIR}/cmake/IvmqGenerate.cmake"
+                "${PROJECT_BINARY_DIR}/ivmqConfig.cmake"
                 "${PROJECT_BINARY_DIR}/ivmqConfigVersion.cmake"
     DESTINATION ${folder})
 endfunction()

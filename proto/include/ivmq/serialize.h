@@ -1,0 +1,24 @@
+// Serializing a protobuf message straight into a ring, behind bytes that say what it is.
+#ifndef IVMQ_SERIALIZE_H_
+#define IVMQ_SERIALIZE_H_
+
+#include <cstddef>
+#include <span>
+
+#include <google/protobuf/message.h>
+
+#include "ivmq/node.h"
+
+namespace ivmq {
+
+// Sends `head` and, behind it, `message`, if there is one. What does not fit one record is put into
+// a buffer that the calling thread keeps for the next time.
+// REQUIRES: message->IsInitialized().
+// Thread-safe. The results are those of ivmq::Send.
+SendResult SendWithHead(Node& node, PeerId to, const MessageType& type,
+                        std::span<const std::byte> head, const google::protobuf::Message* message,
+                        SendOptions options);
+
+}  // namespace ivmq
+
+#endif  // IVMQ_SERIALIZE_H_

@@ -1,0 +1,94 @@
+// Streams of a client that end their steps in callbacks; names are gRPC's.
+//
+// Derive from one of these, give it to stub->async()->Method(), then call StartCall(). The On...
+// members are called on the thread that polls, one at a time, and must not block. OnDone() is the
+// last one: the reactor may delete itself there.
+#ifndef IVMQ_RPC_CLIENT_CALLBACK_H_
+#define IVMQ_RPC_CLIENT_CALLBACK_H_
+
+#include <google/protobuf/message.h>
+
+#include "ivmq/rpc/channel.h"
+#include "ivmq/rpc/client_context.h"
+#include "ivmq/rpc/status.h"
+
+namespace ivmq::rpc {
+
+namespace internal {
+
+class ClientStream;
+
+class ClientReactor {
+ public:
+  ClientReactor() = default;
+  ClientReactor(const ClientReactor&) = delete;
+  ClientReactor& operator=(const ClientReactor&) = delete;
+  virtual ~ClientReactor();
+
+  // Begins the call. Reads and writes may be started before.
+  void StartCall();
+  // While there are holds, OnDone() does not come: for steps that are started from outside of the
+  // callbacks. Thread-safe.
+  void AddHold();
+  void RemoveHold();
+
+  // The call has ended, and so has every step that was started.
+  virtual void OnDone(const Status& /*status*/) {}
+
+  // ---- For generated code ----
+  // `request` is sent at once, if there is one; `response` is for a method with one response.
+  void Bind(Channel& channel, const MethodName& method, ClientContext* context,
+            const google::protobuf::Message* request, google::protobuf::Message* response);
+
+ protected:
+  friend class ClientStream;
+  virtual void OnReadDone(bool /*ok*/) {}
+  virtual void OnWriteDone(bool /*ok*/) {}
+  virtual void OnWritesDoneDone(bool /*ok*/) {}
+
+  void StartReadMessage(google::protobuf::Message* message);
+  void StartWriteMessage(const google::protobuf::Message* message);
+  void StartHalfClose();
+
+ private:
+  ClientStream* stream_ = nullptr;
+  // Until the call begins.
+  const MethodName* method_ = nullptr;
+  const google::protobuf::Message* request_ = nullptr;
+};
+
+}  // namespace internal
+
+// One read and one write at a time; what is passed must live until its On...Done().
+template <typename Response>
+class ClientReadReactor : public internal::ClientReactor {
+ public:
+  void StartRead(Response* response) { StartReadMessage(response); }
+  // False: there is no message any more.
+  void OnReadDone(bool /*ok*/) override {}
+};
+
+template <typename Request>
+class ClientWriteReactor : public internal::ClientReactor {
+ public:
+  void StartWrite(const Request* request) { StartWriteMessage(request); }
+  void StartWritesDone() { StartHalfClose(); }
+  // False: the call has ended.
+  void OnWriteDone(bool /*ok*/) override {}
+  void OnWritesDoneDone(bool /*ok*/) override {}
+};
+
+template <typename Request, typename Response>
+class ClientBidiReactor : public internal::ClientReactor {
+ public:
+  void StartRead(Response* response) { StartReadMessage(response); }
+  void StartWrite(const Request* request) { StartWriteMessage(request); }
+  void StartWritesDone() { StartHalfClose(); }
+  void OnReadDone(bool /*ok*/) override {}
+  void OnWriteDone(bool /*ok*/) override {}
+  void OnWritesDoneDone(bool /*ok*/) override {}
+};
+
+}  // namespace ivmq::rpc
+
+#endif  // IVMQ_RPC_CLIENT_CALLBACK_H_

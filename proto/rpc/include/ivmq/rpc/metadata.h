@@ -1,0 +1,52 @@
+// Metadata: pairs of key and value that go with a call beside its messages.
+#ifndef IVMQ_RPC_METADATA_H_
+#define IVMQ_RPC_METADATA_H_
+
+#include <map>
+#include <string>
+#include <string_view>
+
+namespace ivmq::rpc {
+
+// What gRPC calls grpc::string_ref.
+using string_ref = std::string_view;  // NOLINT(readability-identifier-naming): gRPC's name
+using Metadata = std::multimap<string_ref, string_ref>;
+
+namespace internal {
+
+// Whether gRPC takes the pair: keys of a-z 0-9 - _ . and values of printable ASCII, or of any bytes
+// where the key ends with "-bin".
+bool IsValidMetadata(std::string_view key, std::string_view value);
+
+// The application's metadata of one direction, in the form in which it is sent.
+class MetadataBytes {
+ public:
+  // False: the pair is not valid, or all together would be more than 64 KiB.
+  bool Add(std::string_view key, std::string_view value);
+  [[nodiscard]] const std::string& bytes() const noexcept { return bytes_; }
+  void clear() noexcept { bytes_.clear(); }
+
+ private:
+  std::string bytes_;
+};
+
+// Received metadata, kept in one piece.
+class ReceivedMetadata {
+ public:
+  void Set(std::string_view key, std::string_view value);
+  [[nodiscard]] const Metadata& map() const { return map_; }
+  void clear() noexcept {
+    if (map_.empty()) return;
+    map_.clear();
+    pairs_.clear();
+  }
+
+ private:
+  std::multimap<std::string, std::string> pairs_;
+  Metadata map_;  // views into the pairs
+};
+
+}  // namespace internal
+}  // namespace ivmq::rpc
+
+#endif  // IVMQ_RPC_METADATA_H_

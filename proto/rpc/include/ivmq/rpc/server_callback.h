@@ -1,0 +1,146 @@
+// Handlers that return at once and end their call later; names are gRPC's.
+//
+// A method of a CallbackService makes a reactor and returns it. Its members may be started and
+// finished from any thread, also before it is returned. The On... members are called on the thread
+// that polls, one at a time, and must not block. OnDone() is the last one: there a reactor that was
+// made with new deletes itself.
+#ifndef IVMQ_RPC_SERVER_CALLBACK_H_
+#define IVMQ_RPC_SERVER_CALLBACK_H_
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include <google/protobuf/message.h>
+
+#include "ivmq/rpc/server_context.h"
+#include "ivmq/rpc/service.h"
+#include "ivmq/rpc/status.h"
+
+namespace ivmq::rpc {
+
+namespace internal {
+
+class CallbackCall;
+
+class ServerReactor {
+ public:
+  ServerReactor() = default;
+  ServerReactor(const ServerReactor&) = delete;
+  ServerReactor& operator=(const ServerReactor&) = delete;
+  virtual ~ServerReactor();
+
+  // Ends the call. Once; a write that is under way goes first.
+  void Finish(Status status);
+  // Sends what was added to the context before the first message does.
+  void StartSendInitialMetadata();
+
+  // The call has ended, and so has every step that was started.
+  virtual void OnDone() = 0;
+  // The client does not want the answer any more. Finish() is still to be called.
+  virtual void OnCancel() {}
+  virtual void OnSendInitialMetadataDone(bool /*ok*/) {}
+
+ protected:
+  friend class CallbackCall;
+  virtual void OnReadDone(bool /*ok*/) {}
+  virtual void OnWriteDone(bool /*ok*/) {}
+
+  void StartReadMessage(google::protobuf::Message* message);
+  // `last`: ends the call with that afterwards, without OnWriteDone().
+  void StartWriteMessage(const google::protobuf::Message* message, std::optional<Status> last = {});
+
+ private:
+  // The call, or nullptr: then `keep()` was called under the lock.
+  template <typename Keep>
+  CallbackCall* CallOr(Keep keep);
+
+  // What was started before the runtime had the reactor waits here.
+  std::mutex mutex_;
+  CallbackCall* call_ = nullptr;                      // guarded by mutex_
+  bool initial_ = false;                              // guarded by mutex_
+  google::protobuf::Message* read_ = nullptr;         // guarded by mutex_
+  const google::protobuf::Message* write_ = nullptr;  // guarded by mutex_
+  std::optional<Status> last_;                        // guarded by mutex_
+  std::optional<Status> finish_;                      // guarded by mutex_
+};
+
+}  // namespace internal
+
+class ServerUnaryReactor : public internal::ServerReactor {};
+
+// One read and one write at a time; what is passed must live until its On...Done().
+template <typename Request>
+class ServerReadReactor : public internal::ServerReactor {
+ public:
+  void StartRead(Request* request) { StartReadMessage(request); }
+  // False: the client has said all, or does not want the answer any more.
+  void OnReadDone(bool /*ok*/) override {}
+};
+
+template <typename Response>
+class ServerWriteReactor : public internal::ServerReactor {
+ public:
+  void StartWrite(const Response* response) { StartWriteMessage(response); }
+  // Without OnWriteDone().
+  void StartWriteAndFinish(const Response* response, Status status) {
+    StartWriteMessage(response, std::move(status));
+  }
+  // False: the client does not want the answer any more.
+  void OnWriteDone(bool /*ok*/) override {}
+};
+
+template <typename Request, typename Response>
+class ServerBidiReactor : public internal::ServerReactor {
+ public:
+  void StartRead(Request* request) { StartReadMessage(request); }
+  void StartWrite(const Response* response) { StartWriteMessage(response); }
+  // Without OnWriteDone().
+  void StartWriteAndFinish(const Response* response, Status status) {
+    StartWriteMessage(response, std::move(status));
+  }
+  void OnReadDone(bool /*ok*/) override {}
+  void OnWriteDone(bool /*ok*/) override {}
+};
+
+// ---- For generated code ----
+
+namespace internal {
+
+// Of a method whose handler gives a reactor.
+template <typename Service, typename Request, typename Response, typename Reactor,
+          typename... Arguments>
+class CallbackHandler final : public MethodHandler {
+ public:
+  using Function = Reactor* (Service::*)(CallbackServerContext*, Arguments...);
+
+  CallbackHandler(Service* service, Function function) : service_(service), function_(function) {}
+
+  [[nodiscard]] std::unique_ptr<Messages> NewMessages() const override {
+    return std::make_unique<TypedMessages<Request, Response>>();
+  }
+  [[nodiscard]] bool has_reactor() const noexcept override { return true; }
+  [[nodiscard]] ServerReactor* Begin(ServerContext& context, Messages& messages) const override {
+    auto& typed = static_cast<TypedMessages<Request, Response>&>(messages);
+    if constexpr (std::is_same_v<Reactor, ServerUnaryReactor>) {
+      return (service_->*function_)(&context, &typed.request(), &typed.response());
+    } else if constexpr (std::is_same_v<Reactor, ServerReadReactor<Request>>) {
+      return (service_->*function_)(&context, &typed.response());
+    } else if constexpr (std::is_same_v<Reactor, ServerWriteReactor<Response>>) {
+      return (service_->*function_)(&context, &typed.request());
+    } else {
+      return (service_->*function_)(&context);
+    }
+  }
+
+ private:
+  Service* service_;
+  Function function_;
+};
+
+}  // namespace internal
+}  // namespace ivmq::rpc
+
+#endif  // IVMQ_RPC_SERVER_CALLBACK_H_

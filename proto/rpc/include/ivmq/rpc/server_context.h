@@ -1,0 +1,61 @@
+// What a server hears about one call, and says beside the response.
+#ifndef IVMQ_RPC_SERVER_CONTEXT_H_
+#define IVMQ_RPC_SERVER_CONTEXT_H_
+
+#include <atomic>
+#include <chrono>
+#include <string>
+
+#include "ivmq/node.h"
+#include "ivmq/rpc/metadata.h"
+
+namespace ivmq::rpc {
+
+namespace internal {
+struct CallAccess;
+}  // namespace internal
+
+// For one call, while its handler runs.
+// IsCancelled may be called from any thread; everything else is thread-compatible.
+class ServerContext {
+ public:
+  ServerContext() = default;
+  ~ServerContext() = default;
+  ServerContext(const ServerContext&) = delete;
+  ServerContext& operator=(const ServerContext&) = delete;
+
+  [[nodiscard]] std::chrono::system_clock::time_point deadline() const;
+  // The client does not want the answer any more: it cancelled, it is dead, or its deadline has
+  // passed.
+  [[nodiscard]] bool IsCancelled() const;
+
+  [[nodiscard]] const Metadata& client_metadata() const { return received_.map(); }
+  // As ClientContext::AddMetadata; a pair that is not valid ends the call with INTERNAL.
+  void AddInitialMetadata(const std::string& key, const std::string& value) {
+    valid_ = initial_.Add(key, value) && valid_;
+  }
+  void AddTrailingMetadata(const std::string& key, const std::string& value) {
+    valid_ = trailing_.Add(key, value) && valid_;
+  }
+
+  // The name of the caller; not an identity, see docs/guarantees.md.
+  [[nodiscard]] std::string peer() const;
+
+ private:
+  friend struct internal::CallAccess;
+
+  std::chrono::steady_clock::time_point deadline_ = std::chrono::steady_clock::time_point::max();
+  std::atomic<bool> cancelled_{false};
+  bool valid_ = true;
+  internal::ReceivedMetadata received_;
+  internal::MetadataBytes initial_;
+  internal::MetadataBytes trailing_;
+  const Node* node_ = nullptr;
+  PeerId from_;
+};
+
+using CallbackServerContext = ServerContext;
+
+}  // namespace ivmq::rpc
+
+#endif  // IVMQ_RPC_SERVER_CONTEXT_H_

@@ -1,0 +1,62 @@
+// The result of a call. Names and codes are gRPC's.
+#ifndef IVMQ_RPC_STATUS_H_
+#define IVMQ_RPC_STATUS_H_
+
+#include <string>
+#include <utility>
+
+namespace ivmq::rpc {
+
+// The values are those of google.rpc.Code (google/rpc/code.proto).
+// NOLINTBEGIN(readability-identifier-naming): gRPC's names
+enum StatusCode {
+  OK = 0,
+  CANCELLED = 1,
+  UNKNOWN = 2,
+  INVALID_ARGUMENT = 3,
+  DEADLINE_EXCEEDED = 4,
+  NOT_FOUND = 5,
+  ALREADY_EXISTS = 6,
+  PERMISSION_DENIED = 7,
+  RESOURCE_EXHAUSTED = 8,
+  FAILED_PRECONDITION = 9,
+  ABORTED = 10,
+  OUT_OF_RANGE = 11,
+  UNIMPLEMENTED = 12,
+  INTERNAL = 13,
+  UNAVAILABLE = 14,
+  DATA_LOSS = 15,
+  UNAUTHENTICATED = 16,
+  DO_NOT_USE = -1,
+};
+// NOLINTEND(readability-identifier-naming)
+
+// Thread-compatible value type. OK costs no allocation.
+class [[nodiscard]] Status {
+ public:
+  static const Status& OK;         // NOLINT(readability-identifier-naming): gRPC's name
+  static const Status& CANCELLED;  // NOLINT(readability-identifier-naming): gRPC's name
+
+  Status() = default;  // OK
+  Status(StatusCode code, std::string message, std::string details = {})
+      : code_(code), message_(std::move(message)), details_(std::move(details)) {}
+
+  [[nodiscard]] bool ok() const noexcept { return code_ == StatusCode::OK; }
+  [[nodiscard]] StatusCode error_code() const noexcept { return code_; }
+  [[nodiscard]] const std::string& error_message() const noexcept { return message_; }
+  // Bytes that the application gives a meaning, by convention a serialized google.rpc.Status.
+  [[nodiscard]] const std::string& error_details() const noexcept { return details_; }
+  void IgnoreError() const noexcept {}
+
+ private:
+  StatusCode code_ = StatusCode::OK;
+  std::string message_;
+  std::string details_;
+};
+
+// "NOT_FOUND", also for codes that nobody has named: "CODE_42".
+std::string StatusCodeName(StatusCode code);
+
+}  // namespace ivmq::rpc
+
+#endif  // IVMQ_RPC_STATUS_H_

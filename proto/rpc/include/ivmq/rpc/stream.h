@@ -1,0 +1,250 @@
+// Streams as synchronous code uses them; names are gRPC's. Each object is for one reading and one
+// writing thread.
+#ifndef IVMQ_RPC_STREAM_H_
+#define IVMQ_RPC_STREAM_H_
+
+#include <memory>
+#include <utility>
+
+#include <google/protobuf/message.h>
+
+#include "ivmq/rpc/channel.h"
+#include "ivmq/rpc/client_context.h"
+#include "ivmq/rpc/server_context.h"
+#include "ivmq/rpc/service.h"
+#include "ivmq/rpc/status.h"
+
+namespace ivmq::rpc {
+
+namespace internal {
+
+class ClientStream;
+class ServerStream;
+
+// Thread-safe as the classes below need it.
+class ClientStreamHandle {
+ public:
+  // `request` is sent at once, if there is one; `response` is for a method with one response.
+  ClientStreamHandle(Channel& channel, const MethodName& method, ClientContext* context,
+                     const google::protobuf::Message* request, google::protobuf::Message* response);
+  ~ClientStreamHandle();
+  ClientStreamHandle(const ClientStreamHandle&) = delete;
+  ClientStreamHandle& operator=(const ClientStreamHandle&) = delete;
+
+  bool Read(google::protobuf::Message* message);
+  bool Write(const google::protobuf::Message& message);
+  bool WritesDone();
+  void WaitForInitialMetadata();
+  Status Finish();
+
+ private:
+  ClientStream* const stream_;
+};
+
+class ServerStreamHandle {
+ public:
+  explicit ServerStreamHandle(ServerStream& stream) : stream_(stream) {}
+
+  bool Read(google::protobuf::Message* message);
+  bool Write(const google::protobuf::Message& message);
+  void SendInitialMetadata();
+
+ private:
+  ServerStream& stream_;
+};
+
+}  // namespace internal
+
+// ---- For clients ----
+
+template <typename Response>
+class ClientReaderInterface {
+ public:
+  virtual ~ClientReaderInterface() = default;
+  // Waits for the next message. False: there is none any more; Finish() says why.
+  virtual bool Read(Response* message) = 0;
+  virtual void WaitForInitialMetadata() = 0;
+  // Waits for the end of the call. Read() has given false, or the rest is dropped.
+  virtual Status Finish() = 0;
+};
+
+template <typename Request>
+class ClientWriterInterface {
+ public:
+  virtual ~ClientWriterInterface() = default;
+  // Waits until the server wants it. False: the call has ended; Finish() says why.
+  virtual bool Write(const Request& message) = 0;
+  virtual bool WritesDone() = 0;
+  virtual Status Finish() = 0;
+};
+
+template <typename Request, typename Response>
+class ClientReaderWriterInterface {
+ public:
+  virtual ~ClientReaderWriterInterface() = default;
+  virtual bool Read(Response* message) = 0;
+  virtual bool Write(const Request& message) = 0;
+  virtual bool WritesDone() = 0;
+  virtual void WaitForInitialMetadata() = 0;
+  virtual Status Finish() = 0;
+};
+
+template <typename Response>
+class ClientReader final : public ClientReaderInterface<Response> {
+ public:
+  ClientReader(Channel& channel, const internal::MethodName& method, ClientContext* context,
+               const google::protobuf::Message& request)
+      : handle_(channel, method, context, &request, nullptr) {}
+
+  bool Read(Response* message) override { return handle_.Read(message); }
+  void WaitForInitialMetadata() override { handle_.WaitForInitialMetadata(); }
+  Status Finish() override { return handle_.Finish(); }
+
+ private:
+  internal::ClientStreamHandle handle_;
+};
+
+template <typename Request>
+class ClientWriter final : public ClientWriterInterface<Request> {
+ public:
+  ClientWriter(Channel& channel, const internal::MethodName& method, ClientContext* context,
+               google::protobuf::Message* response)
+      : handle_(channel, method, context, nullptr, response) {}
+
+  bool Write(const Request& message) override { return handle_.Write(message); }
+  bool WritesDone() override { return handle_.WritesDone(); }
+  Status Finish() override { return handle_.Finish(); }
+
+ private:
+  internal::ClientStreamHandle handle_;
+};
+
+template <typename Request, typename Response>
+class ClientReaderWriter final : public ClientReaderWriterInterface<Request, Response> {
+ public:
+  ClientReaderWriter(Channel& channel, const internal::MethodName& method, ClientContext* context)
+      : handle_(channel, method, context, nullptr, nullptr) {}
+
+  bool Read(Response* message) override { return handle_.Read(message); }
+  bool Write(const Request& message) override { return handle_.Write(message); }
+  bool WritesDone() override { return handle_.WritesDone(); }
+  void WaitForInitialMetadata() override { handle_.WaitForInitialMetadata(); }
+  Status Finish() override { return handle_.Finish(); }
+
+ private:
+  internal::ClientStreamHandle handle_;
+};
+
+// ---- For servers ----
+
+template <typename Request>
+class ServerReader {
+ public:
+  explicit ServerReader(internal::ServerStream& stream) : handle_(stream) {}
+  // False: the client has said all, or does not want the answer any more.
+  bool Read(Request* message) { return handle_.Read(message); }
+  void SendInitialMetadata() { handle_.SendInitialMetadata(); }
+
+ private:
+  internal::ServerStreamHandle handle_;
+};
+
+template <typename Response>
+class ServerWriter {
+ public:
+  explicit ServerWriter(internal::ServerStream& stream) : handle_(stream) {}
+  // Waits until the client wants it. False: it does not want the answer any more.
+  bool Write(const Response& message) { return handle_.Write(message); }
+  void SendInitialMetadata() { handle_.SendInitialMetadata(); }
+
+ private:
+  internal::ServerStreamHandle handle_;
+};
+
+template <typename Response, typename Request>
+class ServerReaderWriter {
+ public:
+  explicit ServerReaderWriter(internal::ServerStream& stream) : handle_(stream) {}
+  bool Read(Request* message) { return handle_.Read(message); }
+  bool Write(const Response& message) { return handle_.Write(message); }
+  void SendInitialMetadata() { handle_.SendInitialMetadata(); }
+
+ private:
+  internal::ServerStreamHandle handle_;
+};
+
+// ---- For generated code ----
+
+namespace internal {
+
+template <typename Service, typename Request, typename Response>
+class ServerStreamHandler final : public MethodHandler {
+ public:
+  using Function = Status (Service::*)(ServerContext*, const Request*, ServerWriter<Response>*);
+
+  ServerStreamHandler(Service* service, Function function)
+      : service_(service), function_(function) {}
+
+  [[nodiscard]] std::unique_ptr<Messages> NewMessages() const override {
+    return std::make_unique<TypedMessages<Request, Response>>();
+  }
+  [[nodiscard]] Status RunStream(ServerContext& context, Messages& messages,
+                                 ServerStream& stream) const override {
+    auto& typed = static_cast<TypedMessages<Request, Response>&>(messages);
+    ServerWriter<Response> writer(stream);
+    return (service_->*function_)(&context, &typed.request(), &writer);
+  }
+
+ private:
+  Service* service_;
+  Function function_;
+};
+
+template <typename Service, typename Request, typename Response>
+class ClientStreamHandler final : public MethodHandler {
+ public:
+  using Function = Status (Service::*)(ServerContext*, ServerReader<Request>*, Response*);
+
+  ClientStreamHandler(Service* service, Function function)
+      : service_(service), function_(function) {}
+
+  [[nodiscard]] std::unique_ptr<Messages> NewMessages() const override {
+    return std::make_unique<TypedMessages<Request, Response>>();
+  }
+  [[nodiscard]] Status RunStream(ServerContext& context, Messages& messages,
+                                 ServerStream& stream) const override {
+    auto& typed = static_cast<TypedMessages<Request, Response>&>(messages);
+    ServerReader<Request> reader(stream);
+    return (service_->*function_)(&context, &reader, &typed.response());
+  }
+
+ private:
+  Service* service_;
+  Function function_;
+};
+
+template <typename Service, typename Request, typename Response>
+class BidiStreamHandler final : public MethodHandler {
+ public:
+  using Function = Status (Service::*)(ServerContext*, ServerReaderWriter<Response, Request>*);
+
+  BidiStreamHandler(Service* service, Function function) : service_(service), function_(function) {}
+
+  [[nodiscard]] std::unique_ptr<Messages> NewMessages() const override {
+    return std::make_unique<TypedMessages<Request, Response>>();
+  }
+  [[nodiscard]] Status RunStream(ServerContext& context, Messages& /*messages*/,
+                                 ServerStream& stream) const override {
+    ServerReaderWriter<Response, Request> both(stream);
+    return (service_->*function_)(&context, &both);
+  }
+
+ private:
+  Service* service_;
+  Function function_;
+};
+
+}  // namespace internal
+}  // namespace ivmq::rpc
+
+#endif  // IVMQ_RPC_STREAM_H_

@@ -1,0 +1,73 @@
+// What the runtime does to the contexts.
+#ifndef IVMQ_RPC_CALL_ACCESS_H_
+#define IVMQ_RPC_CALL_ACCESS_H_
+
+#include <string>
+
+#include "ivmq/rpc/client_context.h"
+#include "ivmq/rpc/server_context.h"
+
+#include "src/frame.h"
+
+namespace ivmq::rpc::internal {
+
+struct CallAccess {
+  // The members of both contexts by names of their own, since they are private to users only.
+  static auto deadline(const ClientContext& context) { return context.deadline_; }
+  static const std::string& metadata(const ClientContext& context) {
+    return context.metadata_.bytes();
+  }
+  static bool valid(const ClientContext& context) { return context.valid_; }
+  static bool wait_for_ready(const ClientContext& context) { return context.wait_for_ready_; }
+  static void set_peer(ClientContext& context, std::string_view peer) {
+    context.peer_bytes_ = peer.copy(context.peer_.data(), context.peer_.size());
+  }
+
+  // False: it was cancelled before.
+  static bool Begin(ClientContext& context, Client& client, std::uint64_t call) {
+    const std::lock_guard lock(context.mutex_);
+    if (context.cancelled_) return false;
+    context.client_ = &client;
+    context.call_ = call;
+    return true;
+  }
+  static bool cancelled(ClientContext& context) {
+    const std::lock_guard lock(context.mutex_);
+    return context.cancelled_;
+  }
+  static void End(ClientContext& context) {
+    const std::lock_guard lock(context.mutex_);
+    context.client_ = nullptr;
+  }
+  static ReceivedMetadata& initial(ClientContext& context) { return context.initial_; }
+  static ReceivedMetadata& trailing(ClientContext& context) { return context.trailing_; }
+
+  // Makes the context that of another call.
+  static void Reset(ServerContext& context, const Node& node, PeerId from,
+                    std::chrono::steady_clock::time_point deadline) {
+    context.node_ = &node;
+    context.from_ = from;
+    context.deadline_ = deadline;
+    context.cancelled_.store(false, std::memory_order_relaxed);
+    context.valid_ = true;
+    context.received_.clear();
+    context.initial_.clear();
+    context.trailing_.clear();
+  }
+  static void Cancel(ServerContext& context) {
+    context.cancelled_.store(true, std::memory_order_relaxed);
+  }
+  static auto deadline(const ServerContext& context) { return context.deadline_; }
+  static bool valid(const ServerContext& context) { return context.valid_; }
+  static ReceivedMetadata& received(ServerContext& context) { return context.received_; }
+  static const std::string& initial(const ServerContext& context) {
+    return context.initial_.bytes();
+  }
+  static const std::string& trailing(const ServerContext& context) {
+    return context.trailing_.bytes();
+  }
+};
+
+}  // namespace ivmq::rpc::internal
+
+#endif  // IVMQ_RPC_CALL_ACCESS_H_

@@ -1,0 +1,171 @@
+// The calls that a client waits for, by their ids.
+#ifndef IVMQ_RPC_CALL_TABLE_H_
+#define IVMQ_RPC_CALL_TABLE_H_
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <mutex>
+#include <vector>
+
+#include "ivmq/rpc/status.h"
+#include "ivmq/spin_lock.h"
+
+#include "src/frame.h"
+
+namespace ivmq::rpc::internal {
+
+// A call from its request to its end. Who takes it out of the table ends it.
+class ClientCall {
+ public:
+  // Whether frames before its end reach it; then the table holds a reference to it.
+  const bool has_streams;
+  // Whether a thread waits for it, and ends it at its deadline. Otherwise the thread that polls
+  // does.
+  const bool waits;
+
+  ClientCall(const ClientCall&) = delete;
+  ClientCall& operator=(const ClientCall&) = delete;
+
+  PeerId to;
+  std::uint64_t id = 0;
+  // When the thread that polls ends it.
+  std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
+
+  // Ends the call; `end` is the server's frame, nullptr if there is none. The call may be gone
+  // afterwards.
+  virtual void End(Status status, const Parsed* end) = 0;
+  // A frame before the end. False: no correct server sends it.
+  [[nodiscard]] virtual bool OnFrame(Kind /*kind*/, const Parsed& /*frame*/) { return false; }
+
+  // Of those that have streams.
+  void Ref() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+  void Unref() noexcept {
+    if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+  }
+
+ protected:
+  ClientCall(bool has_streams_in, bool waits_in) : has_streams(has_streams_in), waits(waits_in) {}
+  virtual ~ClientCall() = default;
+
+ private:
+  std::atomic<int> references_{1};
+};
+
+// Thread-safe. Ids are never used twice, so that a late answer meets no other call.
+class CallTable {
+ public:
+  static constexpr std::uint32_t kMostCalls = 1U << 20;
+
+  // Gives the call its id, which is never 0. False: there are kMostCalls. Until it has started,
+  // only an answer ends it: whoever begins it still uses what it refers to.
+  bool Insert(ClientCall& call, bool started) {
+    const std::lock_guard lock(lock_);
+    if (free_ == kNone) {
+      if (entries_.size() == kMostCalls) return false;
+      free_ = static_cast<std::uint32_t>(entries_.size());
+      entries_.emplace_back();
+    }
+    Entry& entry = entries_[free_];
+    call.id = ++entry.uses << kIndexBits | free_;
+    entry.call = &call;
+    entry.started = started;
+    entry.unwanted = false;
+    free_ = entry.next_free;
+    return true;
+  }
+  // True: somebody wanted to end it before.
+  [[nodiscard]] bool Start(std::uint64_t id) noexcept {
+    const std::lock_guard lock(lock_);
+    Entry* const entry = Find(id);
+    if (entry == nullptr) return false;
+    entry->started = true;
+    return entry->unwanted;
+  }
+
+  // Takes the call out; nullptr if it has ended already.
+  ClientCall* Remove(std::uint64_t id) noexcept {
+    return RemoveIf(id, [](Entry&) { return true; });
+  }
+  // The same if it has started; otherwise Start() tells.
+  ClientCall* RemoveStarted(std::uint64_t id) noexcept {
+    return RemoveIf(id, [](Entry& entry) {
+      entry.unwanted = true;
+      return entry.started;
+    });
+  }
+  // The same if it goes to that peer.
+  ClientCall* RemoveAnswered(std::uint64_t id, PeerId to) noexcept {
+    return RemoveIf(id, [&](Entry& entry) { return entry.call->to == to; });
+  }
+
+  // The call with streams, with a reference for the caller; nullptr if there is none.
+  ClientCall* FindStreams(std::uint64_t id, PeerId to) noexcept {
+    const std::lock_guard lock(lock_);
+    Entry* const entry = Find(id);
+    if (entry == nullptr || !entry->call->has_streams || !(entry->call->to == to)) return nullptr;
+    entry->call->Ref();
+    return entry->call;
+  }
+
+  // The calls that have started.
+  template <typename Use>
+  void ForEach(Use use) {
+    const std::lock_guard lock(lock_);
+    for (const Entry& entry : entries_) {
+      if (entry.call != nullptr && entry.started) use(*entry.call);
+    }
+  }
+  // Takes out all that have started and that `condition(const ClientCall&)` holds for.
+  template <typename Condition>
+  std::vector<ClientCall*> RemoveAll(Condition condition) {
+    std::vector<ClientCall*> removed;
+    const std::lock_guard lock(lock_);
+    for (Entry& entry : entries_) {
+      if (entry.call == nullptr || !entry.started || !condition(*entry.call)) continue;
+      removed.push_back(entry.call);
+      Free(entry);
+    }
+    return removed;
+  }
+
+ private:
+  static constexpr int kIndexBits = 20;
+  static constexpr std::uint32_t kNone = ~0U;
+  struct Entry {
+    ClientCall* call = nullptr;
+    bool started = false;
+    bool unwanted = false;
+    std::uint32_t next_free = kNone;
+    std::uint64_t uses = 0;
+  };
+
+  Entry* Find(std::uint64_t id) noexcept {
+    const std::uint64_t index = id & (kMostCalls - 1);
+    if (index >= entries_.size()) return nullptr;
+    Entry& entry = entries_[index];
+    return entry.call != nullptr && entry.uses == id >> kIndexBits ? &entry : nullptr;
+  }
+  template <typename Condition>
+  ClientCall* RemoveIf(std::uint64_t id, Condition condition) noexcept {
+    const std::lock_guard lock(lock_);
+    Entry* const entry = Find(id);
+    if (entry == nullptr || !condition(*entry)) return nullptr;
+    ClientCall* const call = entry->call;
+    Free(*entry);
+    return call;
+  }
+  void Free(Entry& entry) noexcept {
+    entry.call = nullptr;
+    entry.next_free = free_;
+    free_ = static_cast<std::uint32_t>(&entry - entries_.data());
+  }
+
+  SpinLock lock_;
+  std::vector<Entry> entries_;
+  std::uint32_t free_ = kNone;
+};
+
+}  // namespace ivmq::rpc::internal
+
+#endif  // IVMQ_RPC_CALL_TABLE_H_

@@ -1,0 +1,100 @@
+// The calls of an endpoint, from the client's side.
+#ifndef IVMQ_RPC_CLIENT_H_
+#define IVMQ_RPC_CLIENT_H_
+
+#include <atomic>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <google/protobuf/message.h>
+
+#include "ivmq/node.h"
+#include "ivmq/rpc/channel.h"
+#include "ivmq/rpc/client_context.h"
+#include "ivmq/rpc/status.h"
+
+#include "src/call_table.h"
+#include "src/discovery.h"
+#include "src/frame.h"
+#include "src/polling.h"
+
+namespace ivmq::rpc::internal {
+
+// The status of a kEnd frame; its metadata goes to the context.
+Status ReadEnd(const Parsed& end, ClientContext& context);
+
+// Thread-safe, except that members that say so are for the thread that polls.
+class Client {
+ public:
+  Client(Node& node, Polling& polling) : node_(node), polling_(polling) {}
+  // Ends all calls with CANCELLED.
+  void EndAll();
+
+  Status Call(Channel& channel, const MethodName& method, ClientContext& context,
+              const google::protobuf::Message& request, google::protobuf::Message& response);
+  void CallAsync(Channel& channel, const MethodName& method, ClientContext& context,
+                 const google::protobuf::Message& request, google::protobuf::Message& response,
+                 std::function<void(Status)> done);
+  // The same for a call that is not made.
+  void FailAsync(ClientContext& context, google::protobuf::Message& response,
+                 std::function<void(Status)> done, Status status);
+  void Cancel(std::uint64_t call, StatusCode code, const char* why);
+  // Finds the peer, takes an id and sends the request, with a message if there is one. Not OK: the
+  // call has not begun. `is_kept`: call and context live until this returns, also if the call ends
+  // before.
+  Status Begin(ClientCall& call, bool is_kept, Channel& channel, const MethodName& method,
+               ClientContext& context, const google::protobuf::Message* request);
+
+  [[nodiscard]] Node& node() const noexcept { return node_; }
+  [[nodiscard]] Polling& polling() const noexcept { return polling_; }
+
+  // ---- For the thread that polls ----
+
+  void OnFrame(const Message& message, Kind kind, const Parsed& frame);
+  // The peers have changed.
+  void OnPeers();
+  [[nodiscard]] bool peers_changed() const noexcept {
+    return peers_changed_.load(std::memory_order_relaxed);
+  }
+  // Ends the calls of peers that are gone and whose last words have been heard.
+  void EndCallsOfTheDead();
+  // Ends the calls whose deadline has passed.
+  void EndExpired();
+  [[nodiscard]] bool has_dead() const noexcept { return !dead_.empty(); }
+
+ private:
+  // The peer that the call goes to.
+  Status Resolve(Channel& channel, ClientContext& context, PeerId* to);
+  // The same among many; the context gets its name.
+  Status FindProvider(Providers& providers, ClientContext& context, PeerId* to);
+  // Tells the server now, or later if its ring is full.
+  void SendCancel(PeerId to, std::uint64_t id);
+  [[nodiscard]] bool TrySendCancel(PeerId to, std::uint64_t id);
+  // Cancels that found no room in their ring: sends those that do now.
+  void SendCancels();
+
+  class CancelSender final : public Task {
+   public:
+    explicit CancelSender(Client& client) : client_(client) {}
+    void Run() override { client_.SendCancels(); }
+
+   private:
+    Client& client_;
+  };
+
+  Node& node_;
+  Polling& polling_;
+  CallTable calls_;
+  std::atomic<bool> peers_changed_{false};
+  std::mutex cancels_mutex_;
+  std::vector<std::pair<PeerId, std::uint64_t>> cancels_;  // guarded by cancels_mutex_
+  CancelSender sender_{*this};
+  std::vector<PeerId> dead_;  // the poller's: whose calls end when their last messages were read
+};
+
+}  // namespace ivmq::rpc::internal
+
+#endif  // IVMQ_RPC_CLIENT_H_

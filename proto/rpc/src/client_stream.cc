@@ -1,0 +1,294 @@
+// Calls with streams, from the client's side.
+#include <memory>
+#include <utility>
+
+#include "ivmq/rpc/client_callback.h"
+#include "ivmq/rpc/stream.h"
+
+#include "src/call_access.h"
+#include "src/client.h"
+#include "src/steps.h"
+#include "src/stream.h"
+
+namespace ivmq::rpc::internal {
+
+// Driven by threads that wait, or by a reactor. Its creator holds a reference: until it is
+// abandoned, or until the reactor's OnDone().
+class ClientStream final : public ClientCall, public Steps {
+ public:
+  // Keeps the channel, and so the endpoint. `reactor`: nullptr for threads that wait.
+  ClientStream(Channel& channel, ClientContext& context, google::protobuf::Message* response,
+               ClientReactor* reactor)
+      : ClientCall(/*has_streams_in=*/true, /*waits_in=*/false),
+        Steps(channel.ClientForStream(reactor != nullptr).polling(), stream_, /*open=*/false),
+        channel_(channel.shared_from_this()),
+        client_(channel.ClientForStream(false)),
+        context_(context),
+        response_(response),
+        stream_(client_.node(), client_.polling(), kClientKinds, to, id),
+        reactor_(reactor) {}
+
+  void Begin(const MethodName& method, const google::protobuf::Message* request) {
+    Ref();  // the table's
+    Status status =
+        reactor_ == nullptr && client_.polling().InPoll()
+            ? Status(StatusCode::FAILED_PRECONDITION,
+                     "a synchronous call on the thread that polls could never end")
+            : client_.Begin(*this, /*is_kept=*/true, *channel_, method, context_, request);
+    if (!status.ok()) End(std::move(status), nullptr);
+    if (reactor_ != nullptr) Open();
+  }
+
+  // ---- For a reactor ----
+
+  void StartHalfClose() {
+    const Reference reference(*this);
+    {
+      const std::lock_guard lock(mutex_);
+      half_close_ = true;
+    }
+    Advance();
+  }
+  void AddHold() {
+    const std::lock_guard lock(mutex_);
+    ++holds_;
+  }
+  void RemoveHold() {
+    const Reference reference(*this);
+    {
+      const std::lock_guard lock(mutex_);
+      --holds_;
+    }
+    Advance();
+  }
+
+  // ---- For threads that wait ----
+
+  bool Read(google::protobuf::Message& message) {
+    switch (stream_.Read(message, CallAccess::deadline(context_))) {
+      case Stream::Outcome::kMessage:
+        return true;
+      case Stream::Outcome::kEnd:
+        return false;
+      case Stream::Outcome::kDeadline:
+        Expire();
+        return false;
+      case Stream::Outcome::kNotParsed:
+        client_.Cancel(id, StatusCode::INTERNAL, "a message of the stream does not parse");
+        return false;
+    }
+    return false;
+  }
+
+  bool Write(const google::protobuf::Message& message) {
+    const Clock::time_point until = CallAccess::deadline(context_);
+    const bool written = stream_.Write(message, {}, until);
+    if (!written && until != Clock::time_point::max() && Clock::now() >= until) Expire();
+    return written;
+  }
+
+  bool WritesDone() {
+    {
+      const std::lock_guard lock(mutex_);
+      if (ended_) return false;
+    }
+    stream_.SendFrame(Kind::kHalfClose, {}, 0, CallAccess::deadline(context_));
+    return true;
+  }
+
+  void WaitForInitialMetadata() {
+    Await([this] { return has_initial_; });
+  }
+
+  Status Finish() {
+    stream_.Discard();
+    Await([] { return false; });
+    const std::lock_guard lock(mutex_);
+    return status_;
+  }
+
+  // Nobody asks for its end any more.
+  void Abandon() {
+    client_.Cancel(id, StatusCode::CANCELLED, "nobody waits for its end");
+    Unref();
+  }
+
+  // ---- For the thread that polls ----
+
+  void End(Status status, const Parsed* end) override {
+    if (end != nullptr) {
+      status = ReadEnd(*end, context_);
+      if (status.ok() && response_ != nullptr &&
+          !response_->ParseFromArray(end->message.data(), static_cast<int>(end->message.size()))) {
+        status = {StatusCode::INTERNAL, "the response does not parse"};
+      }
+    }
+    CallAccess::End(context_);
+    Waiter* waiter = nullptr;
+    {
+      const std::lock_guard lock(mutex_);
+      ended_ = true;
+      status_ = std::move(status);
+      waiter = std::exchange(waiter_, nullptr);
+    }
+    stream_.OnEnd();
+    if (waiter != nullptr) client_.polling().Complete(*waiter);
+    if (reactor_ != nullptr) Advance();
+    Unref();
+  }
+
+  bool OnFrame(Kind kind, const Parsed& frame) override {
+    if (!frame.metadata.empty() && !SetInitial(frame)) return false;
+    switch (kind) {
+      case Kind::kServerMessage:
+        if (!stream_.OnMessage(frame.message)) return false;
+        break;
+      case Kind::kServerInitial:
+        return true;
+      case Kind::kServerCredit:
+        stream_.OnCredit(frame.header.argument);
+        break;
+      default:
+        return false;
+    }
+    if (reactor_ != nullptr) Advance();
+    return true;
+  }
+
+ private:
+  void AddReference() override { Ref(); }
+  void DropReference() override { Unref(); }
+  void OnRead(Stream::Attempt how) override {
+    if (how == Stream::Attempt::kNotParsed) {
+      client_.Cancel(id, StatusCode::INTERNAL, "a message of the stream does not parse");
+    }
+    reactor_->OnReadDone(how == Stream::Attempt::kDone);
+  }
+  void OnWritten(bool ok) override { reactor_->OnWriteDone(ok); }
+  Stream::Attempt OnIdle(bool reads, bool writes) override {
+    std::unique_lock lock(mutex_);
+    if (half_close_ && !writes) {
+      const bool ended = ended_;
+      if (!ended && stream_.TrySendFrame(Kind::kHalfClose, {}, 0) == Stream::Attempt::kFull) {
+        return Stream::Attempt::kFull;
+      }
+      half_close_ = false;
+      lock.unlock();
+      reactor_->OnWritesDoneDone(!ended);
+      return Stream::Attempt::kDone;
+    }
+    if (!ended_ || reads || writes || holds_ != 0 || done_) return Stream::Attempt::kNotYet;
+    done_ = true;
+    const Status status = status_;
+    lock.unlock();
+    std::exchange(reactor_, nullptr)->OnDone(status);
+    Unref();  // the reactor's
+    return Stream::Attempt::kEnd;
+  }
+
+  void Expire() {
+    client_.Cancel(id, StatusCode::DEADLINE_EXCEEDED, "not ended before the deadline");
+  }
+
+  bool SetInitial(const Parsed& frame) {
+    EntryReader entries(frame.metadata);
+    Waiter* waiter = nullptr;
+    {
+      const std::lock_guard lock(mutex_);
+      if (has_initial_) return false;
+      while (const std::optional<Entry> entry = entries.Next()) {
+        CallAccess::initial(context_).Set(entry->key, entry->value);
+      }
+      has_initial_ = true;
+      waiter = std::exchange(waiter_, nullptr);
+    }
+    if (waiter != nullptr) client_.polling().Complete(*waiter);
+    return !entries.malformed();
+  }
+
+  // Until the end or what `ready` says.
+  template <typename Ready>
+  void Await(Ready ready) {
+    Polling& polling = client_.polling();
+    for (;;) {
+      Waiter waiter;
+      {
+        const std::lock_guard lock(mutex_);
+        if (ended_ || ready()) return;
+        waiter_ = &waiter;
+      }
+      if (polling.Await(waiter, CallAccess::deadline(context_))) continue;
+      // Ends the call, and so the wait.
+      Expire();
+      (void)polling.Await(waiter, Clock::time_point::max());
+    }
+  }
+
+  const std::shared_ptr<Channel> channel_;
+  Client& client_;
+  ClientContext& context_;
+  google::protobuf::Message* const response_;
+  Stream stream_;
+
+  std::mutex mutex_;
+  bool ended_ = false;        // guarded by mutex_
+  bool has_initial_ = false;  // guarded by mutex_
+  Status status_;             // guarded by mutex_
+  Waiter* waiter_ = nullptr;  // guarded by mutex_; for the end, or the initial metadata
+
+  // With a reactor.
+  ClientReactor* reactor_;   // the poller's once the call has begun
+  bool half_close_ = false;  // guarded by mutex_
+  int holds_ = 0;            // guarded by mutex_
+  bool done_ = false;        // guarded by mutex_
+};
+
+ClientStreamHandle::ClientStreamHandle(Channel& channel, const MethodName& method,
+                                       ClientContext* context,
+                                       const google::protobuf::Message* request,
+                                       google::protobuf::Message* response)
+    : stream_(new ClientStream(channel, *context, response, nullptr)) {
+  stream_->Begin(method, request);
+}
+
+ClientStreamHandle::~ClientStreamHandle() { stream_->Abandon(); }
+bool ClientStreamHandle::Read(google::protobuf::Message* message) {
+  return stream_->Read(*message);
+}
+bool ClientStreamHandle::Write(const google::protobuf::Message& message) {
+  return stream_->Write(message);
+}
+bool ClientStreamHandle::WritesDone() { return stream_->WritesDone(); }
+void ClientStreamHandle::WaitForInitialMetadata() { stream_->WaitForInitialMetadata(); }
+Status ClientStreamHandle::Finish() { return stream_->Finish(); }
+
+// ---- ClientReactor ----
+
+ClientReactor::~ClientReactor() = default;
+
+void ClientReactor::Bind(Channel& channel, const MethodName& method, ClientContext* context,
+                         const google::protobuf::Message* request,
+                         google::protobuf::Message* response) {
+  method_ = &method;
+  request_ = request;
+  stream_ = new ClientStream(channel, *context, response, this);
+  stream_->AddHold();  // until the call has begun
+}
+
+void ClientReactor::StartCall() {
+  ClientStream* const stream = stream_;
+  stream->Begin(*method_, request_);
+  stream->RemoveHold();
+}
+
+void ClientReactor::AddHold() { stream_->AddHold(); }
+void ClientReactor::RemoveHold() { stream_->RemoveHold(); }
+void ClientReactor::StartReadMessage(google::protobuf::Message* message) {
+  stream_->StartRead(message);
+}
+void ClientReactor::StartWriteMessage(const google::protobuf::Message* message) {
+  stream_->StartWrite(message);
+}
+void ClientReactor::StartHalfClose() { stream_->StartHalfClose(); }
+
+}  // namespace ivmq::rpc::internal

@@ -1,0 +1,38 @@
+#include "src/end_frame.h"
+
+#include "src/call_access.h"
+
+namespace ivmq::rpc::internal {
+
+EndFrame::EndFrame(const Node& node, PeerId to, std::uint64_t id, const Status& status,
+                   const ServerContext* context, bool with_initial)
+    : to_(to),
+      id_(id),
+      header_{.sender = node.id().incarnation,
+              .receiver = to.incarnation,
+              .call_high = static_cast<std::uint32_t>(id >> 32),
+              .argument = static_cast<std::uint64_t>(status.error_code())} {
+  std::string metadata;
+  if (context != nullptr) {
+    if (with_initial) metadata = CallAccess::initial(*context);
+    EntryReader trailing(CallAccess::trailing(*context));
+    while (const std::optional<Entry> entry = trailing.Next()) {
+      AppendEntry(metadata, {EntryKind::kTrailing, entry->key, entry->value});
+    }
+  }
+  // What does not fit is cut: a status must always arrive.
+  const auto append = [&](EntryKind kind, std::string_view text) {
+    const std::size_t used = metadata.size() + sizeof(EntryHeader);
+    if (text.empty() || used >= kMaxMetadataBytes) return;
+    AppendEntry(metadata, {kind, {}, text.substr(0, kMaxMetadataBytes - used)});
+  };
+  append(EntryKind::kStatusMessage, status.error_message());
+  append(EntryKind::kStatusDetails, status.error_details());
+  if (metadata.empty()) [[likely]]
+    return;
+  header_.metadata_bytes = static_cast<std::uint32_t>(metadata.size());
+  longer_.assign(reinterpret_cast<const char*>(&header_), sizeof(header_));
+  longer_ += metadata;
+}
+
+}  // namespace ivmq::rpc::internal

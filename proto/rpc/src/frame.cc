@@ -1,0 +1,57 @@
+#include "src/frame.h"
+
+#include <cstring>
+
+#include "ivmq/rpc/metadata.h"
+
+namespace ivmq::rpc::internal {
+
+void AppendEntry(std::string& metadata, const Entry& entry) {
+  const EntryHeader header{.kind = entry.kind,
+                           .key_bytes = static_cast<std::uint8_t>(entry.key.size()),
+                           .value_bytes = static_cast<std::uint32_t>(entry.value.size())};
+  metadata.append(reinterpret_cast<const char*>(&header), sizeof(header));
+  metadata.append(entry.key);
+  metadata.append(entry.value);
+}
+
+std::optional<Entry> EntryReader::Next() {
+  if (rest_.empty()) return std::nullopt;
+  EntryHeader header;
+  if (rest_.size() < sizeof(header)) {
+    malformed_ = true;
+    return std::nullopt;
+  }
+  std::memcpy(&header, rest_.data(), sizeof(header));
+  rest_.remove_prefix(sizeof(header));
+  if (rest_.size() < header.key_bytes || rest_.size() - header.key_bytes < header.value_bytes ||
+      header.kind > EntryKind::kStatusDetails) {
+    malformed_ = true;
+    return std::nullopt;
+  }
+  const Entry entry{header.kind, rest_.substr(0, header.key_bytes),
+                    rest_.substr(header.key_bytes, header.value_bytes)};
+  // What an application could not have sent does not reach one.
+  const bool is_pair = entry.kind <= EntryKind::kTrailing;
+  if (is_pair ? !IsValidMetadata(entry.key, entry.value) : !entry.key.empty()) {
+    malformed_ = true;
+    return std::nullopt;
+  }
+  rest_.remove_prefix(std::size_t{header.key_bytes} + header.value_bytes);
+  return entry;
+}
+
+std::optional<Parsed> Parse(std::span<const std::byte> payload) {
+  Parsed parsed;
+  if (payload.size() < sizeof(parsed.header)) return std::nullopt;
+  std::memcpy(&parsed.header, payload.data(), sizeof(parsed.header));
+  const std::string_view rest(reinterpret_cast<const char*>(payload.data()) + sizeof(Header),
+                              payload.size() - sizeof(Header));
+  const std::size_t metadata = parsed.header.metadata_bytes;
+  if (metadata > rest.size() || metadata > kMaxMetadataBytes) return std::nullopt;
+  parsed.metadata = rest.substr(0, metadata);
+  parsed.message = rest.substr(metadata);
+  return parsed;
+}
+
+}  // namespace ivmq::rpc::internal

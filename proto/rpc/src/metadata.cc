@@ -1,0 +1,38 @@
+#include "ivmq/rpc/metadata.h"
+
+#include <algorithm>
+
+#include "src/frame.h"
+
+namespace ivmq::rpc::internal {
+namespace {
+
+bool IsKeyByte(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
+}
+
+bool IsPrintable(char c) { return c >= ' ' && c <= '~'; }
+
+}  // namespace
+
+bool IsValidMetadata(std::string_view key, std::string_view value) {
+  return !key.empty() && key.size() <= kMaxKeyBytes &&
+         std::all_of(key.begin(), key.end(), IsKeyByte) &&
+         (key.ends_with("-bin") || std::all_of(value.begin(), value.end(), IsPrintable));
+}
+
+bool MetadataBytes::Add(std::string_view key, std::string_view value) {
+  if (!IsValidMetadata(key, value) ||
+      bytes_.size() + sizeof(EntryHeader) + key.size() + value.size() > kMaxApplicationMetadata) {
+    return false;
+  }
+  AppendEntry(bytes_, {EntryKind::kInitial, key, value});
+  return true;
+}
+
+void ReceivedMetadata::Set(std::string_view key, std::string_view value) {
+  const auto pair = pairs_.emplace(key, value);
+  map_.emplace(pair->first, pair->second);
+}
+
+}  // namespace ivmq::rpc::internal

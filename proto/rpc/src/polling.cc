@@ -1,0 +1,325 @@
+#include "src/polling.h"
+
+#include <poll.h>
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <utility>
+
+#include "ivmq/spin.h"
+
+#include "src/pool.h"
+
+namespace ivmq::rpc::internal {
+namespace {
+
+// A follower looks that long before it sleeps: whoever polls may be about to end its call.
+constexpr std::chrono::microseconds kFollowerSpin{20};
+// So often the loop sleeps without the lead after another thread has wanted it: it takes a wake-up
+// to get it from one that sleeps with it, and more system calls to sleep without.
+constexpr int kSharedSleeps = 64;
+// So often a thread polls for nothing before it looks at the clock: while an answer is on its way.
+constexpr int kTightPolls = 128;
+// When a task that was to run later does, at the latest.
+constexpr std::chrono::milliseconds kLater{1};
+
+}  // namespace
+
+Polling::Polling(Node& node, std::function<std::size_t()> poll)
+    : node_(node), poll_(std::move(poll)) {}
+
+namespace {
+
+class CompleteTask final : public Task {
+ public:
+  CompleteTask(Polling& polling, Waiter& waiter) : polling_(polling), waiter_(waiter) {}
+  void Run() override { polling_.Complete(waiter_); }
+
+ private:
+  Polling& polling_;
+  Waiter& waiter_;
+};
+
+}  // namespace
+
+void Polling::AwaitPollsEnd() {
+  Waiter waiter;
+  CompleteTask task(*this, waiter);
+  Post(task);
+  (void)Await(waiter, Clock::time_point::max());
+}
+
+std::size_t Polling::Poll() {
+  const Polling* const outer = std::exchange(polling_here, this);
+  std::size_t count = poll_();
+  if (has_tasks_.load(std::memory_order_relaxed) || has_later_.load(std::memory_order_relaxed))
+      [[unlikely]] {
+    count += RunTasks();
+  }
+  polling_here = outer;
+  return count;
+}
+
+std::size_t Polling::RunTasks() {
+  std::size_t now = 0;
+  {
+    const std::lock_guard lock(tasks_mutex_);
+    now = tasks_.size();
+    running_.swap(tasks_);
+    running_.insert(running_.end(), later_.begin(), later_.end());
+    later_.clear();
+    has_tasks_.store(false, std::memory_order_relaxed);
+    has_later_.store(false, std::memory_order_relaxed);
+    for (Task* const task : running_) task->posted_ = false;
+  }
+  for (Task* const task : running_) task->Run();
+  running_.clear();
+  return now;
+}
+
+bool Polling::Post(Task& task, bool later) {
+  {
+    const std::lock_guard lock(tasks_mutex_);
+    if (std::exchange(task.posted_, true)) return false;
+    (later ? later_ : tasks_).push_back(&task);
+    (later ? has_later_ : has_tasks_).store(true, std::memory_order_relaxed);
+  }
+  if (!InPoll()) node_.Wake();
+  return true;
+}
+
+void Polling::WakeAt(Clock::time_point when) {
+  const Clock::rep time = when.time_since_epoch().count();
+  Clock::rep current = wake_at_.load(std::memory_order_relaxed);
+  while (time < current) {
+    if (wake_at_.compare_exchange_weak(current, time, std::memory_order_relaxed)) {
+      if (!InPoll()) node_.Wake();
+      return;
+    }
+  }
+}
+
+bool Polling::TakeTime() {
+  const Clock::rep time = wake_at_.load(std::memory_order_relaxed);
+  if (time == kNever || Clock::now().time_since_epoch().count() < time) return false;
+  wake_at_.store(kNever, std::memory_order_relaxed);
+  return true;
+}
+
+std::chrono::nanoseconds Polling::MostSleep() const {
+  if (has_later_.load(std::memory_order_relaxed)) return kLater;
+  const Clock::rep time = wake_at_.load(std::memory_order_relaxed);
+  if (time == kNever) return std::chrono::hours(1);
+  return std::max(
+      std::chrono::nanoseconds(1),
+      std::chrono::nanoseconds(Clock::duration(time) - Clock::now().time_since_epoch()));
+}
+
+bool Polling::Await(Waiter& waiter, Clock::time_point deadline) {
+  std::optional<Pool::Wait> wait;
+  if (!waiter.done()) wait.emplace();
+  while (!waiter.done()) {
+    if (TryLead()) {
+      Lead(waiter, deadline);
+      EndLead();
+    } else {
+      Follow(waiter, deadline);
+    }
+    if (!waiter.done() && deadline != Clock::time_point::max() && Clock::now() >= deadline) {
+      return false;
+    }
+  }
+  if (waiter.end_.load(std::memory_order_relaxed) == Waiter::End::kAnother) {
+    const std::lock_guard lock(waiter.mutex_);
+  }
+  return true;
+}
+
+void Polling::Complete(Waiter& waiter) {
+  if (InPoll() && leader_ == &waiter) {
+    waiter.end_.store(Waiter::End::kHere, std::memory_order_relaxed);
+    return;
+  }
+  {
+    const std::lock_guard lock(waiter.mutex_);
+    waiter.end_.store(Waiter::End::kAnother, std::memory_order_release);
+    waiter.changed_.notify_one();
+  }
+  // It may be the leader's, who sleeps.
+  if (!InPoll()) node_.Wake();
+}
+
+template <typename Until>
+void Polling::PollTightly(Until until) {
+  const int most = node_.spin_budget() > std::chrono::nanoseconds(0) ? kTightPolls : 1;
+  for (int idle = 0; idle < most && !until();) {
+    if (Poll() != 0) {
+      idle = 0;
+    } else if (++idle < most) {
+      SpinPause();
+    }
+  }
+}
+
+void Polling::Lead(Waiter& waiter, Clock::time_point deadline) {
+  leader_ = &waiter;
+  for (;;) {
+    PollTightly([&] { return waiter.done(); });
+    if (waiter.done()) break;
+    const std::chrono::nanoseconds left = TimeLeft(deadline);
+    if (left <= std::chrono::nanoseconds(0)) break;
+    (void)node_.Wait(std::min(left, MostSleep()));
+  }
+  leader_ = nullptr;
+}
+
+void Polling::EndLead() {
+  for (;;) {
+    const bool has_loop = has_loop_.load(std::memory_order_seq_cst);
+    if (has_loop) {
+      while (!node_.Arm(MostSleep())) Poll();
+    }
+    EndLeadUnarmed();
+    // A loop that came or looked meanwhile and found us leading sleeps and counts on us.
+    const bool again = has_loop ? loop_passed_.load(std::memory_order_seq_cst) &&
+                                      loop_passed_.exchange(false, std::memory_order_seq_cst)
+                                : has_loop_.load(std::memory_order_seq_cst);
+    if (!again || !TryLead()) return;
+  }
+}
+
+void Polling::EndLeadUnarmed() {
+  // With the increment in Follow(): either the follower sees that nobody leads, or it is seen here.
+  leading_.exchange(false, std::memory_order_seq_cst);
+  if (followers_.load(std::memory_order_seq_cst) != 0) [[unlikely]]
+    Promote();
+}
+
+void Polling::Promote() {
+  const std::lock_guard lock(mutex_);
+  if (waiting_.empty()) return;
+  Waiter& next = *waiting_.front();
+  waiting_.pop_front();
+  next.listed_ = false;
+  followers_.fetch_sub(1);
+  const std::lock_guard next_lock(next.mutex_);
+  next.promoted_.store(true, std::memory_order_release);
+  next.changed_.notify_one();
+}
+
+void Polling::Follow(Waiter& waiter, Clock::time_point deadline) {
+  {
+    const std::lock_guard lock(mutex_);
+    waiter.promoted_.store(false, std::memory_order_relaxed);
+    waiter.listed_ = true;
+    waiting_.push_back(&waiter);
+    followers_.fetch_add(1, std::memory_order_seq_cst);
+  }
+  if (!leading_.load(std::memory_order_seq_cst)) {
+    // It ended before it could see us.
+    if (TryLead()) EndLeadUnarmed();
+  }
+  const auto ended = [&] {
+    return waiter.done() || waiter.promoted_.load(std::memory_order_acquire);
+  };
+  if (sleeps_leading_.load(std::memory_order_seq_cst)) node_.Wake();
+  if (const std::chrono::nanoseconds budget = node_.spin_budget();
+      budget > std::chrono::nanoseconds(0)) {
+    Spin spin(Clock::now() + std::min<std::chrono::nanoseconds>(budget, kFollowerSpin));
+    while (!ended() && spin.Pause()) {
+    }
+  }
+  if (!ended()) {
+    std::unique_lock lock(waiter.mutex_);
+    if (deadline == Clock::time_point::max()) {
+      waiter.changed_.wait(lock, ended);
+    } else {
+      waiter.changed_.wait_until(lock, deadline, ended);
+    }
+  }
+  bool promoted = false;
+  {
+    const std::lock_guard lock(mutex_);
+    if (waiter.listed_) {
+      waiting_.remove(&waiter);
+      waiter.listed_ = false;
+      followers_.fetch_sub(1);
+    } else {
+      promoted = true;
+    }
+  }
+  // Nobody may be left who polls for the others.
+  if (promoted && waiter.done() && TryLead()) EndLead();
+}
+
+std::size_t Polling::PollOnce() {
+  if (!TryLead()) return 0;
+  const std::size_t count = Poll();
+  EndLeadUnarmed();
+  return count;
+}
+
+void Polling::Loop(const std::atomic<bool>& stop) {
+  int shared = 0;  // sleeps until the lead is nobody else's again
+  while (!stop.load(std::memory_order_relaxed)) {
+    if (TryLead()) {
+      if (followers_.load(std::memory_order_relaxed) != 0) shared = kSharedSleeps;
+      if (shared == 0) {
+        PollTightly([&] {
+          return followers_.load(std::memory_order_relaxed) != 0 ||
+                 stop.load(std::memory_order_relaxed);
+        });
+        SleepLeading();
+        if (followers_.load(std::memory_order_relaxed) != 0) shared = kSharedSleeps;
+        EndLeadUnarmed();
+        continue;
+      }
+      --shared;
+      PollWhileBusy(stop);
+      EndLeadUnarmed();
+    }
+    // So that others can take the lead at once.
+    if (!Arm()) continue;
+    pollfd readable{node_.Fd(), POLLIN, 0};
+    (void)::poll(&readable, 1, -1);
+  }
+}
+
+void Polling::PollWhileBusy(const std::atomic<bool>& stop) {
+  bool idle = false;
+  Spin spin{Clock::time_point{}};
+  while (!stop.load(std::memory_order_relaxed)) {
+    if (Poll() != 0) {
+      idle = false;
+      continue;
+    }
+    if (followers_.load(std::memory_order_relaxed) != 0) return;
+    if (!std::exchange(idle, true)) spin = Spin(Clock::now() + node_.spin_budget());
+    if (!spin.Pause()) return;
+  }
+}
+
+void Polling::SleepLeading() {
+  // With the increment in Follow(): either the follower wakes us, or it is seen here.
+  sleeps_leading_.store(true, std::memory_order_seq_cst);
+  if (followers_.load(std::memory_order_seq_cst) == 0) (void)node_.Wait(MostSleep());
+  sleeps_leading_.store(false, std::memory_order_relaxed);
+}
+
+bool Polling::Arm() {
+  if (!TryLead()) {
+    // Who leads arms when it ends. What was rung for it is not to keep the loop awake meanwhile.
+    std::array<epoll_event, 4> rung;
+    (void)epoll_wait(node_.Fd(), rung.data(), rung.size(), 0);
+    loop_passed_.store(true, std::memory_order_seq_cst);
+    return leading_.load(std::memory_order_seq_cst);
+  }
+  loop_passed_.store(false, std::memory_order_relaxed);
+  const bool armed = node_.Arm(MostSleep());
+  EndLeadUnarmed();
+  return armed;
+}
+
+}  // namespace ivmq::rpc::internal

@@ -1,0 +1,85 @@
+// The threads on which handlers run that may wait.
+#ifndef IVMQ_RPC_POOL_H_
+#define IVMQ_RPC_POOL_H_
+
+#include <condition_variable>
+#include <cstddef>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include <boost/intrusive/slist.hpp>
+
+namespace ivmq::rpc::internal {
+
+class Pool;
+
+// The pool that the calling thread is one of.
+inline thread_local Pool* pool_here = nullptr;
+
+// Thread-safe. Grows when all its threads wait, so that handlers which call others, or serve a slow
+// stream, hold up nobody. When it cannot grow any more and all of them wait, jobs are refused:
+// whoever waits may be waiting for just these.
+class Pool {
+ public:
+  class Job : public boost::intrusive::slist_base_hook<> {
+   public:
+    virtual void Run() = 0;
+    // In its place: all threads wait. Must not wait.
+    virtual void Refuse() = 0;
+
+   protected:
+    ~Job() = default;
+  };
+
+  // `threads` at first, `most` at last.
+  Pool(std::size_t threads, std::size_t most);
+  // REQUIRES: there are no jobs. Not on a thread of the pool.
+  ~Pool();
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
+
+  // Runs or refuses the job.
+  void Submit(Job& job);
+
+  // While it lives, the calling thread waits. Of no effect on threads of no pool.
+  class Wait {
+   public:
+    Wait() noexcept : pool_(pool_here) {
+      if (pool_ != nullptr) [[unlikely]]
+        pool_->BeginWait();
+    }
+    ~Wait() {
+      if (pool_ != nullptr) [[unlikely]]
+        pool_->EndWait();
+    }
+    Wait(const Wait&) = delete;
+    Wait& operator=(const Wait&) = delete;
+
+   private:
+    Pool* const pool_;
+  };
+
+ private:
+  using Queue = boost::intrusive::slist<Job, boost::intrusive::cache_last<true>>;
+
+  void Work();
+  void BeginWait();
+  void EndWait();
+  // The jobs that nobody can run, if all threads wait and there can be no more. REQUIRES: mutex_ is
+  // held.
+  [[nodiscard]] Queue TakeHopeless();
+  static void Refuse(Queue jobs);
+
+  const std::size_t most_;
+  std::mutex mutex_;
+  std::condition_variable work_;
+  Queue queue_;                       // guarded by mutex_
+  std::size_t waiting_ = 0;           // guarded by mutex_; threads with a Wait
+  bool stop_ = false;                 // guarded by mutex_
+  std::vector<std::thread> threads_;  // guarded by mutex_
+};
+
+}  // namespace ivmq::rpc::internal
+
+#endif  // IVMQ_RPC_POOL_H_

@@ -1,0 +1,476 @@
+#include "src/server.h"
+
+#include <algorithm>
+#include <bit>
+#include <span>
+#include <utility>
+
+#include "ivmq/serialize.h"
+
+#include "src/call_access.h"
+#include "src/patient_send.h"
+#include "src/server_reactor.h"
+#include "src/server_stream.h"
+
+namespace ivmq::rpc::internal {
+namespace {
+
+using std::chrono::nanoseconds;
+
+// Ends that wait for room, together. More are dropped: their clients do not read.
+constexpr std::size_t kMostKeptBytes = std::size_t{16} << 20;
+// Calls of a method that are kept for the next ones.
+constexpr std::size_t kMostSpare = 64;
+// Messages larger than this are not kept.
+constexpr std::size_t kMostSpareBytes = std::size_t{1} << 20;
+
+std::uint64_t IdOf(const Message& message, const Parsed& frame) {
+  return std::uint64_t{frame.header.call_high} << 32 | message.type;
+}
+// By the incarnation in the frame: a durable peer's successor delivers its last words.
+PeerId SenderOf(const Message& message, const Parsed& frame) {
+  return {message.from.slot, frame.header.sender};
+}
+
+// An end that is larger than a record and does not fit its ring at once.
+class LargeEnd final : public Pool::Job {
+ public:
+  LargeEnd(Node& sender, const EndFrame& end, const google::protobuf::Message& response)
+      : node_(sender), to_(end.to()), type_(end.type()), bytes_(Bytes(end, &response)) {}
+
+  static std::string Bytes(const EndFrame& end, const google::protobuf::Message* response) {
+    std::string bytes(reinterpret_cast<const char*>(end.head().data()), end.head().size());
+    if (response != nullptr) response->AppendPartialToString(&bytes);
+    return bytes;
+  }
+
+  void Run() override {
+    (void)SendPatiently(node_, to_, type_, std::as_bytes(std::span(bytes_)), nullptr,
+                        Clock::time_point::max(),
+                        [this] { return !node_.IsLive(to_) || node_.IsSuspected(to_); });
+    delete this;
+  }
+  void Refuse() override { delete this; }
+
+ private:
+  Node& node_;
+  const PeerId to_;
+  const MessageType type_;
+  const std::string bytes_;
+};
+
+}  // namespace
+
+Server::Server(Node& node, Polling& polling, ServerOptions options)
+    : node_(node),
+      polling_(polling),
+      options_(std::move(options)),
+      call_buckets_(std::bit_ceil(std::clamp<std::size_t>(options_.max_calls, 16, 1U << 16))),
+      calls_(Calls::bucket_traits(call_buckets_.data(), call_buckets_.size())) {}
+
+Server::~Server() { Shutdown(Clock::time_point::min()); }
+
+bool Server::AddMethod(const Method& method) {
+  auto entry = std::make_unique<MethodEntry>();
+  entry->id = MethodId(method.path);
+  entry->method = &method;
+  for (const auto& other : methods_) {
+    if (other->id == entry->id) return false;
+  }
+  entry->spare.reserve(kMostSpare);
+  methods_.push_back(std::move(entry));
+  return true;
+}
+
+void Server::Start() {
+  buckets_.assign(std::bit_ceil(methods_.size() * 2 + 1), nullptr);
+  for (const auto& entry : methods_) {
+    std::size_t at = entry->id;
+    while (buckets_[at & (buckets_.size() - 1)] != nullptr) ++at;
+    buckets_[at & (buckets_.size() - 1)] = entry.get();
+  }
+  // Handlers of streams wait, so they never run inline.
+  const bool needs_pool = std::any_of(methods_.begin(), methods_.end(), [&](const auto& entry) {
+    return !entry->method->handler->has_reactor() &&
+           (options_.executor == Executor::kPool || entry->method->type != MethodType::kUnary);
+  });
+  // Without: for ends that must wait for room.
+  pool_ = std::make_unique<Pool>(needs_pool ? options_.threads : 0, options_.max_threads);
+}
+
+MethodEntry* Server::Find(std::uint64_t id) noexcept {
+  for (std::size_t at = id;; ++at) {
+    MethodEntry* const entry = buckets_[at & (buckets_.size() - 1)];
+    if (entry == nullptr || entry->id == id) return entry;
+  }
+}
+
+// ---- Frames ----
+
+void Server::OnFrame(const Message& message, Kind kind, const Parsed& frame) {
+  if (kind == Kind::kRequest) [[likely]]
+    return OnRequest(message, frame);
+  const CallReference call = FindCall(SenderOf(message, frame), IdOf(message, frame));
+  if (!call) return;  // it has ended
+  if (kind == Kind::kCancel) {
+    call->Cancel();
+  } else {
+    call->OnFrame(kind, frame);
+  }
+}
+
+CallReference Server::FindCall(PeerId from, std::uint64_t id) {
+  const std::lock_guard lock(mutex_);
+  const auto call = calls_.find(CallKey{from, id});
+  return CallReference(call == calls_.end() ? nullptr : &*call);
+}
+
+void Server::OnRequest(const Message& message, const Parsed& frame) {
+  const std::uint64_t id = IdOf(message, frame);
+  const PeerId from = SenderOf(message, frame);
+  // Behind this the services may be gone.
+  if (down_.load(std::memory_order_relaxed)) [[unlikely]] {
+    return Refuse(from, id, {StatusCode::UNAVAILABLE, "the server shuts down"});
+  }
+  MethodEntry* const method = Find(frame.header.method);
+  if (method == nullptr) {
+    return Refuse(from, id, {StatusCode::UNIMPLEMENTED, "this peer offers no such method"});
+  }
+  std::unique_ptr<ServerCall> call = NewCall(*method);
+  call->from = from;
+  call->id = id;
+  call->request_bytes = frame.message.size();
+  const std::uint64_t left = frame.header.argument;
+  constexpr std::uint64_t kFar = nanoseconds(std::chrono::hours(24 * 365)).count();
+  CallAccess::Reset(
+      call->context, node_, from,
+      left == 0 || left > kFar ? Clock::time_point::max() : Clock::now() + nanoseconds(left));
+  if (!frame.metadata.empty()) [[unlikely]] {
+    EntryReader entries(frame.metadata);
+    while (const std::optional<Entry> entry = entries.Next()) {
+      if (entry->kind == EntryKind::kInitial) {
+        CallAccess::received(call->context).Set(entry->key, entry->value);
+      }
+    }
+    if (entries.malformed()) {
+      return Refuse(from, id, {StatusCode::INTERNAL, "the request's metadata is no metadata"});
+    }
+  }
+  // Here, while the bytes are at hand: a call that waits holds no second copy.
+  const MethodType type = method->method->type;
+  const bool has_request = type == MethodType::kUnary || type == MethodType::kServerStream;
+  call->parsed = !has_request || call->messages->request().ParseFromArray(
+                                     frame.message.data(), static_cast<int>(frame.message.size()));
+  const bool has_reactor = method->method->handler->has_reactor();
+  if (type == MethodType::kUnary && options_.executor == Executor::kInline && !has_reactor) {
+    Run(*call, /*may_wait=*/false);
+    return call.release()->Unref();
+  }
+  if (has_reactor) {
+    call->callback = std::make_unique<CallbackCall>(node_, polling_, *call);
+  } else if (type != MethodType::kUnary) {
+    call->stream =
+        std::make_unique<ServerStream>(node_, polling_, call->context, call->from, call->id);
+  }
+  if (const Status status = Register(*call); !status.ok()) {
+    Refuse(from, id, status);
+    return call.release()->Unref();
+  }
+  ServerCall& registered = *call.release();
+  if (has_reactor) {
+    registered.callback->Begin();
+  } else {
+    pool_->Submit(registered);
+  }
+}
+
+Status Server::Register(ServerCall& call) {
+  const std::lock_guard lock(mutex_);
+  if (down_.load(std::memory_order_relaxed)) {
+    return {StatusCode::UNAVAILABLE, "the server shuts down"};
+  }
+  if (calls_.size() >= options_.max_calls) {
+    return {StatusCode::RESOURCE_EXHAUSTED, "the server has as many calls under way as it takes, " +
+                                                std::to_string(options_.max_calls)};
+  }
+  if (!calls_.insert(call).second) {
+    return {StatusCode::INTERNAL, "a call of this id is under way"};
+  }
+  return {};
+}
+
+void Server::EndCall(ServerCall& call) {
+  std::vector<Waiter*> waiters;
+  {
+    const std::lock_guard lock(mutex_);
+    calls_.erase(calls_.iterator_to(call));
+    if (calls_.empty() && down_.load(std::memory_order_relaxed)) {
+      ended_.notify_all();
+      waiters.swap(shutdowns_);
+    }
+  }
+  call.Unref();
+  for (Waiter* const waiter : waiters) polling_.Complete(*waiter);
+}
+
+std::unique_ptr<ServerCall> Server::NewCall(MethodEntry& method) {
+  {
+    const std::lock_guard lock(method.lock);
+    if (!method.spare.empty()) {
+      auto call = std::move(method.spare.back());
+      method.spare.pop_back();
+      return call;
+    }
+  }
+  return std::make_unique<ServerCall>(*this, method);
+}
+
+void Server::Recycle(ServerCall& ended) {
+  std::unique_ptr<ServerCall> call(&ended);
+  call->references.store(1, std::memory_order_relaxed);
+  if (call->stream != nullptr) call->stream.reset();
+  if (call->callback != nullptr) call->callback.reset();
+  if (!call->interceptors.empty()) call->interceptors.clear();
+  if (call->request_bytes > kMostSpareBytes ||
+      static_cast<std::size_t>(call->messages->response().GetCachedSize()) > kMostSpareBytes) {
+    return;
+  }
+  MethodEntry& method = call->method;
+  const std::lock_guard lock(method.lock);
+  if (method.spare.size() < kMostSpare) method.spare.push_back(std::move(call));
+}
+
+void Server::OnPeers() {
+  std::vector<CallReference> dead;
+  {
+    const std::lock_guard lock(mutex_);
+    for (ServerCall& call : calls_) {
+      if (!node_.IsLive(call.from)) dead.emplace_back(&call);
+    }
+  }
+  for (const CallReference& call : dead) call->Cancel();
+}
+
+// ---- Handlers ----
+
+Status Server::Before(ServerCall& call) {
+  if (!call.parsed) {
+    return {
+        StatusCode::INTERNAL,
+        "the request is no " + std::string(call.messages->request().GetDescriptor()->full_name())};
+  }
+  call.messages->response().Clear();
+  if (options_.interceptors.empty() || call.method.method->type != MethodType::kUnary) [[likely]]
+    return {};
+  for (const ServerInterceptorFactory& make : options_.interceptors) {
+    std::unique_ptr<ServerInterceptor> interceptor =
+        make({.method = call.method.method->path, .peer = {}});
+    if (interceptor == nullptr) continue;
+    call.interceptors.push_back(std::move(interceptor));
+    Status status = call.interceptors.back()->Before(call.context, call.messages->request());
+    if (!status.ok()) {
+      After(call, status);
+      return status;
+    }
+  }
+  return {};
+}
+
+void Server::After(ServerCall& call, Status& status) {
+  while (!call.interceptors.empty()) {
+    call.interceptors.back()->After(call.context, status, call.messages->response());
+    call.interceptors.pop_back();
+  }
+}
+
+void Server::Run(ServerCall& call, bool may_wait) {
+  if (may_wait && call.context.IsCancelled()) {
+    return Reply(call, {StatusCode::DEADLINE_EXCEEDED, "not begun before the deadline"}, may_wait);
+  }
+  Status status = Before(call);
+  if (!status.ok()) [[unlikely]]
+    return Reply(call, status, may_wait);
+  const MethodHandler& handler = *call.method.method->handler;
+  try {
+    status = call.stream == nullptr ? handler.Run(call.context, *call.messages)
+                                    : handler.RunStream(call.context, *call.messages, *call.stream);
+  } catch (...) {
+    status = {StatusCode::UNKNOWN, "the handler has thrown"};
+  }
+  if (call.stream != nullptr && status.ok() && call.stream->unparsable()) {
+    status = {StatusCode::INTERNAL, "a message of the stream does not parse"};
+  }
+  if (!call.interceptors.empty()) [[unlikely]]
+    After(call, status);
+  Reply(call, status, may_wait);
+}
+
+// ---- Ends ----
+
+EndFrame Server::MakeEnd(ServerCall& call, const Status& result,
+                         const google::protobuf::Message** response) const {
+  // Whatever the handler made of it: the client says the same, and may do so a little later.
+  static const Status kLate(StatusCode::DEADLINE_EXCEEDED, "not ended before the deadline");
+  *response = nullptr;
+  const Clock::time_point deadline = CallAccess::deadline(call.context);
+  const bool late = deadline != Clock::time_point::max() && Clock::now() >= deadline;
+  const Status& status = late ? kLate : result;
+  if (!CallAccess::valid(call.context)) [[unlikely]] {
+    return {node_, call.from, call.id,
+            Status(StatusCode::INTERNAL, "the handler gave metadata that is not valid")};
+  }
+  const MethodType type = call.method.method->type;
+  const bool has_response = type == MethodType::kUnary || type == MethodType::kClientStream;
+  if (status.ok() && has_response) {
+    const google::protobuf::Message& message = call.messages->response();
+    if (!message.IsInitialized()) [[unlikely]] {
+      return {node_, call.from, call.id,
+              Status(StatusCode::INTERNAL, "the handler's response lacks required fields: " +
+                                               message.InitializationErrorString())};
+    }
+    *response = &message;
+  }
+  return {node_, call.from, call.id, status, &call.context, !call.initial_sent()};
+}
+
+EndFrame Server::TooLarge(const EndFrame& end) const {
+  return {node_, end.to(), end.id(),
+          Status(StatusCode::RESOURCE_EXHAUSTED,
+                 "the response is larger than the server's max_message_bytes, " +
+                     std::to_string(node_.max_message_bytes()))};
+}
+
+void Server::Reply(ServerCall& call, const Status& status, bool may_wait) {
+  const google::protobuf::Message* response = nullptr;
+  const EndFrame end = MakeEnd(call, status, &response);
+  Send(end, response, may_wait ? &call.context : nullptr);
+}
+
+bool Server::TryReply(ServerCall& call, const Status& status) {
+  const google::protobuf::Message* response = nullptr;
+  const EndFrame end = MakeEnd(call, status, &response);
+  return TrySend(end, response);
+}
+
+bool Server::TrySend(const EndFrame& end, const google::protobuf::Message* response) {
+  const SendResult result = SendWithHead(node_, end.to(), end.type(), end.head(), response,
+                                         {.when_full = WhenFull::kFail, .timeout = nanoseconds(0)});
+  if (result == SendResult::kOk) [[likely]]
+    return true;
+  if (result == SendResult::kTooLarge) return TrySend(TooLarge(end), nullptr);
+  if (result == SendResult::kTimedOut && response != nullptr) {
+    // Begun, and larger than the room that is left.
+    pool_->Submit(*new LargeEnd(node_, end, *response));
+  }
+  return result != SendResult::kFull;
+}
+
+void Server::RefuseFrom(Node& node, const Message& message, const Parsed& frame) {
+  const EndFrame end(node, SenderOf(message, frame), IdOf(message, frame),
+                     {StatusCode::UNIMPLEMENTED, "this peer offers no services"});
+  (void)node.Send(end.to(), end.type(), end.head(), {.when_full = WhenFull::kDrop});
+}
+
+void Server::Refuse(PeerId to, std::uint64_t id, const Status& status) {
+  Send(EndFrame(node_, to, id, status), nullptr, nullptr);
+}
+
+void Server::Send(const EndFrame& end, const google::protobuf::Message* response,
+                  const ServerContext* wait_for) {
+  if (wait_for == nullptr) {
+    if (!TrySend(end, response)) Keep(end, response);
+    return;
+  }
+  const SendResult result =
+      SendPatiently(node_, end.to(), end.type(), end.head(), response, Clock::time_point::max(),
+                    [&] { return wait_for->IsCancelled(); });
+  // Otherwise it is sent, or the client is gone or does not want it any more.
+  if (result == SendResult::kTooLarge) Send(TooLarge(end), nullptr, wait_for);
+}
+
+void Server::Keep(const EndFrame& end, const google::protobuf::Message* response) {
+  std::string bytes = LargeEnd::Bytes(end, response);
+  {
+    const std::lock_guard lock(kept_mutex_);
+    if (kept_bytes_ + bytes.size() > kMostKeptBytes) return;
+    kept_bytes_ += bytes.size();
+    kept_.push_back({end.to(), end.type(), std::move(bytes)});
+  }
+  polling_.Post(sender_, /*later=*/true);
+}
+
+void Server::SendKept() {
+  const std::lock_guard lock(kept_mutex_);
+  // In order for each client: behind one that finds no room, its others wait as well.
+  std::vector<PeerId> full;
+  std::erase_if(kept_, [&](const KeptEnd& end) {
+    if (std::find(full.begin(), full.end(), end.to) != full.end()) return false;
+    if (node_.Send(end.to, end.type, std::as_bytes(std::span(end.bytes))) == SendResult::kFull) {
+      full.push_back(end.to);
+      return false;
+    }
+    kept_bytes_ -= end.bytes.size();
+    return true;
+  });
+  if (!kept_.empty()) polling_.Post(sender_, /*later=*/true);
+}
+
+// ---- The end ----
+
+void Server::Shutdown(Clock::time_point deadline) {
+  Waiter waiter;
+  {
+    const std::lock_guard lock(mutex_);
+    down_.store(true, std::memory_order_relaxed);
+    if (calls_.empty()) {
+      polling_.Complete(waiter);
+    } else {
+      shutdowns_.push_back(&waiter);
+    }
+  }
+  if (!polling_.Await(waiter, deadline)) {
+    polling_.Post(canceller_);
+    (void)polling_.Await(waiter, Clock::time_point::max());
+  }
+  ended_.notify_all();
+}
+
+void Server::CancelAll() {
+  std::vector<CallReference> calls;
+  {
+    const std::lock_guard lock(mutex_);
+    for (ServerCall& call : calls_) calls.emplace_back(&call);
+  }
+  for (const CallReference& call : calls) call->Cancel();
+}
+
+void Server::Wait() {
+  std::unique_lock lock(mutex_);
+  ended_.wait(lock, [&] { return down_ && calls_.empty(); });
+}
+
+}  // namespace ivmq::rpc::internal
+
+namespace ivmq::rpc {
+
+std::chrono::system_clock::time_point ServerContext::deadline() const {
+  using System = std::chrono::system_clock;
+  if (deadline_ == std::chrono::steady_clock::time_point::max()) return System::time_point::max();
+  return System::now() +
+         std::chrono::duration_cast<System::duration>(deadline_ - std::chrono::steady_clock::now());
+}
+
+bool ServerContext::IsCancelled() const {
+  return cancelled_.load(std::memory_order_relaxed) ||
+         (deadline_ != std::chrono::steady_clock::time_point::max() &&
+          std::chrono::steady_clock::now() >= deadline_);
+}
+
+std::string ServerContext::peer() const {
+  for (const PeerInfo& peer : node_->Peers().peers) {
+    if (peer.id == from_) return peer.name;
+  }
+  return "";
+}
+
+}  // namespace ivmq::rpc

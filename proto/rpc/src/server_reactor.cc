@@ -1,0 +1,187 @@
+#include "src/server_reactor.h"
+
+#include <utility>
+
+#include "src/call_access.h"
+#include "src/server.h"
+
+namespace ivmq::rpc::internal {
+
+CallbackCall::CallbackCall(Node& node, Polling& polling, ServerCall& call)
+    : Steps(polling, stream_, /*open=*/true),
+      call_(call),
+      stream_(node, polling, kServerKinds, call.from, call.id) {}
+
+void CallbackCall::Begin() {
+  const Reference reference(*this);
+  if (const Status status = call_.server.Before(call_); !status.ok()) {
+    call_.server.Reply(call_, status, /*may_wait=*/false);
+    return call_.server.EndCall(call_);
+  }
+  ServerReactor* reactor = nullptr;
+  Status failure(StatusCode::UNIMPLEMENTED, "");
+  try {
+    reactor = call_.method.method->handler->Begin(call_.context, *call_.messages);
+  } catch (...) {
+    failure = {StatusCode::UNKNOWN, "the handler has thrown"};
+  }
+  if (reactor == nullptr) {
+    call_.server.After(call_, failure);
+    call_.server.Reply(call_, failure, /*may_wait=*/false);
+    return call_.server.EndCall(call_);
+  }
+  bool initial = false;
+  google::protobuf::Message* read = nullptr;
+  const google::protobuf::Message* write = nullptr;
+  std::optional<Status> last;
+  std::optional<Status> finish;
+  {
+    const std::lock_guard lock(reactor->mutex_);
+    reactor->call_ = this;
+    initial = reactor->initial_;
+    read = reactor->read_;
+    write = reactor->write_;
+    last = std::move(reactor->last_);
+    finish = std::move(reactor->finish_);
+  }
+  reactor_ = reactor;
+  if (initial) StartInitialMetadata();
+  if (write != nullptr) StartReactorWrite(write, std::move(last));
+  if (read != nullptr) StartRead(read);
+  if (finish.has_value()) Finish(*std::move(finish));
+}
+
+void CallbackCall::OnCancelled() {
+  cancelled_ = true;
+  stream_.OnEnd();
+  if (reactor_ != nullptr) Advance();
+}
+
+bool CallbackCall::initial_sent() {
+  const std::lock_guard lock(mutex_);
+  return initial_sent_;
+}
+
+void CallbackCall::StartReactorWrite(const google::protobuf::Message* message,
+                                     std::optional<Status> last) {
+  std::string metadata;
+  {
+    const std::lock_guard lock(mutex_);
+    last_ = std::move(last);
+    if (!std::exchange(initial_sent_, true)) metadata = CallAccess::initial(call_.context);
+  }
+  StartWrite(message, std::move(metadata));
+}
+
+void CallbackCall::StartInitialMetadata() {
+  const Reference reference(*this);
+  {
+    const std::lock_guard lock(mutex_);
+    send_initial_ = !std::exchange(initial_sent_, true);
+  }
+  Advance();
+}
+
+void CallbackCall::Finish(Status status) {
+  const Reference reference(*this);
+  {
+    const std::lock_guard lock(mutex_);
+    finish_ = std::move(status);
+  }
+  Advance();
+}
+
+void CallbackCall::OnRead(Stream::Attempt how) {
+  if (how == Stream::Attempt::kNotParsed) unparsable_ = true;
+  reactor_->OnReadDone(how == Stream::Attempt::kDone);
+}
+
+void CallbackCall::OnWritten(bool ok) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (last_.has_value()) {
+      finish_ = std::exchange(last_, std::nullopt);
+      return;
+    }
+  }
+  reactor_->OnWriteDone(ok);
+}
+
+Stream::Attempt CallbackCall::OnIdle(bool reads, bool writes) {
+  using Attempt = Stream::Attempt;
+  // Whoever started the last step posts this once more behind its end.
+  if (reactor_ == nullptr) return Attempt::kEnd;
+  if (cancelled_ && !std::exchange(cancel_told_, true)) {
+    reactor_->OnCancel();
+    return Attempt::kDone;
+  }
+  std::unique_lock lock(mutex_);
+  if (send_initial_) {
+    if (!cancelled_ &&
+        stream_.TrySendFrame(Kind::kServerInitial, CallAccess::initial(call_.context), 0) ==
+            Attempt::kFull) {
+      return Attempt::kFull;
+    }
+    send_initial_ = false;
+    lock.unlock();
+    reactor_->OnSendInitialMetadataDone(!cancelled_);
+    return Attempt::kDone;
+  }
+  if (!finish_.has_value() || writes) return Attempt::kNotYet;
+  if (!ended_) {
+    const Status finish = *finish_;
+    lock.unlock();
+    if (!result_.has_value()) {
+      result_ = finish.ok() && unparsable_
+                    ? Status(StatusCode::INTERNAL, "a message of the stream does not parse")
+                    : finish;
+      call_.server.After(call_, *result_);
+    }
+    if (!cancelled_ && !call_.server.TryReply(call_, *result_)) return Attempt::kFull;
+    ended_ = true;
+    stream_.OnEnd();
+    return Attempt::kDone;
+  }
+  if (reads) return Attempt::kNotYet;
+  lock.unlock();
+  std::exchange(reactor_, nullptr)->OnDone();
+  call_.server.EndCall(call_);
+  return Attempt::kEnd;
+}
+
+// ---- ServerReactor ----
+
+ServerReactor::~ServerReactor() = default;
+
+template <typename Keep>
+CallbackCall* ServerReactor::CallOr(Keep keep) {
+  const std::lock_guard lock(mutex_);
+  if (call_ == nullptr) keep();
+  return call_;
+}
+
+void ServerReactor::Finish(Status status) {
+  CallbackCall* const call = CallOr([&] { finish_ = status; });
+  if (call != nullptr) call->Finish(std::move(status));
+}
+
+void ServerReactor::StartSendInitialMetadata() {
+  CallbackCall* const call = CallOr([&] { initial_ = true; });
+  if (call != nullptr) call->StartInitialMetadata();
+}
+
+void ServerReactor::StartReadMessage(google::protobuf::Message* message) {
+  CallbackCall* const call = CallOr([&] { read_ = message; });
+  if (call != nullptr) call->StartRead(message);
+}
+
+void ServerReactor::StartWriteMessage(const google::protobuf::Message* message,
+                                      std::optional<Status> last) {
+  CallbackCall* const call = CallOr([&] {
+    write_ = message;
+    last_ = last;
+  });
+  if (call != nullptr) call->StartReactorWrite(message, std::move(last));
+}
+
+}  // namespace ivmq::rpc::internal

@@ -1,0 +1,66 @@
+// A call whose handler has given a reactor.
+#ifndef IVMQ_RPC_SERVER_REACTOR_H_
+#define IVMQ_RPC_SERVER_REACTOR_H_
+
+#include <mutex>
+#include <optional>
+
+#include <google/protobuf/message.h>
+
+#include "ivmq/rpc/server_callback.h"
+#include "ivmq/rpc/status.h"
+
+#include "src/polling.h"
+#include "src/server_call.h"
+#include "src/steps.h"
+#include "src/stream.h"
+
+namespace ivmq::rpc::internal {
+
+// Members are for the thread that polls, unless they say otherwise.
+class CallbackCall final : public Steps {
+ public:
+  CallbackCall(Node& node, Polling& polling, ServerCall& call);
+
+  // Runs the handler.
+  void Begin();
+  // The client does not want the answer any more.
+  void OnCancelled();
+
+  [[nodiscard]] Stream& stream() noexcept { return stream_; }
+  // Whether the initial metadata has gone, or goes with what is under way.
+  [[nodiscard]] bool initial_sent();
+
+  // ---- For the reactor, on any thread ----
+
+  // `last`: what ends the call afterwards.
+  void StartReactorWrite(const google::protobuf::Message* message, std::optional<Status> last);
+  void StartInitialMetadata();
+  void Finish(Status status);
+
+ private:
+  void AddReference() override { call_.Ref(); }
+  void DropReference() override { call_.Unref(); }
+  void OnRead(Stream::Attempt how) override;
+  void OnWritten(bool ok) override;
+  Stream::Attempt OnIdle(bool reads, bool writes) override;
+
+  ServerCall& call_;
+  Stream stream_;
+  ServerReactor* reactor_ = nullptr;
+  bool cancelled_ = false;
+  bool cancel_told_ = false;
+  bool unparsable_ = false;
+  std::optional<Status> result_;
+  bool ended_ = false;  // the end was sent, or is not wanted
+
+  std::mutex mutex_;
+  bool initial_sent_ = false;     // guarded by mutex_
+  bool send_initial_ = false;     // guarded by mutex_
+  std::optional<Status> last_;    // guarded by mutex_; ends the call after the write
+  std::optional<Status> finish_;  // guarded by mutex_
+};
+
+}  // namespace ivmq::rpc::internal
+
+#endif  // IVMQ_RPC_SERVER_REACTOR_H_

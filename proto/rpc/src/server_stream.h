@@ -1,0 +1,45 @@
+// A call with streams, as a handler sees it that waits.
+#ifndef IVMQ_RPC_SERVER_STREAM_H_
+#define IVMQ_RPC_SERVER_STREAM_H_
+
+#include <string>
+
+#include <google/protobuf/message.h>
+
+#include "ivmq/node.h"
+#include "ivmq/rpc/server_context.h"
+
+#include "src/polling.h"
+#include "src/stream.h"
+
+namespace ivmq::rpc::internal {
+
+// For one reading and one writing thread.
+class ServerStream {
+ public:
+  // References must live as long as it does.
+  ServerStream(Node& node, Polling& polling, ServerContext& context, const PeerId& client,
+               const std::uint64_t& id)
+      : stream_(node, polling, kServerKinds, client, id), context_(context) {}
+
+  bool Read(google::protobuf::Message& message);
+  bool Write(const google::protobuf::Message& message);
+  void SendInitialMetadata();
+
+  [[nodiscard]] Stream& stream() noexcept { return stream_; }
+  [[nodiscard]] bool initial_sent() const noexcept { return initial_sent_; }
+  // Whether a message was no such message, and Read() gave false for it.
+  [[nodiscard]] bool unparsable() const noexcept { return unparsable_; }
+
+ private:
+  const std::string& TakeInitial();
+
+  Stream stream_;
+  ServerContext& context_;
+  bool initial_sent_ = false;
+  bool unparsable_ = false;
+};
+
+}  // namespace ivmq::rpc::internal
+
+#endif  // IVMQ_RPC_SERVER_STREAM_H_

@@ -1,0 +1,205 @@
+#include "src/stream.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "src/patient_send.h"
+
+namespace ivmq::rpc::internal {
+
+Stream::Attempt Stream::Take(google::protobuf::Message& message, Waiter* waiter, bool* grant) {
+  if (reading_.empty()) {
+    const std::lock_guard lock(lock_);
+    if (received_.empty()) {
+      if (last_ || ended_.load(std::memory_order_relaxed)) return Attempt::kEnd;
+      reader_ = waiter;
+      return Attempt::kNotYet;
+    }
+    reading_.Swap(received_);
+  }
+  const std::string_view bytes = reading_.Front();
+  const bool parsed = message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
+  consumed_ += bytes.size() + kMessageCost;
+  reading_.Pop();
+  if (consumed_ + kWindow - granted_ >= kWindow / 2) [[unlikely]] {
+    const std::lock_guard lock(lock_);
+    *grant = !last_ && !ended_.load(std::memory_order_relaxed);
+    granted_ = consumed_ + kWindow;
+  }
+  return parsed ? Attempt::kDone : Attempt::kNotParsed;
+}
+
+Stream::Outcome Stream::Read(google::protobuf::Message& message, Clock::time_point deadline) {
+  bool grant = false;
+  Attempt attempt = Take(message, nullptr, &grant);
+  while (attempt == Attempt::kNotYet) {
+    Waiter waiter;
+    attempt = Take(message, &waiter, &grant);
+    if (attempt != Attempt::kNotYet || polling_.Await(waiter, deadline)) continue;
+    std::unique_lock lock(lock_);
+    if (std::exchange(reader_, nullptr) == &waiter) return Outcome::kDeadline;
+    lock.unlock();
+    // Somebody is about to complete it.
+    (void)polling_.Await(waiter, Clock::time_point::max());
+  }
+  if (grant) [[unlikely]]
+    SendFrame(kinds_.credit, {}, granted_, Clock::time_point::max());
+  switch (attempt) {
+    case Attempt::kDone:
+      return Outcome::kMessage;
+    case Attempt::kNotParsed:
+      return Outcome::kNotParsed;
+    default:
+      return Outcome::kEnd;
+  }
+}
+
+Stream::Attempt Stream::TryRead(google::protobuf::Message& message) {
+  bool grant = false;
+  const Attempt attempt = Take(message, nullptr, &grant);
+  if (grant) owes_credit_ = true;
+  return attempt;
+}
+
+bool Stream::PayCredit() {
+  if (!owes_credit_) return true;
+  owes_credit_ = TrySendFrame(kinds_.credit, {}, granted_) == Attempt::kFull;
+  return !owes_credit_;
+}
+
+Header Stream::HeaderOf(std::string_view metadata, std::uint64_t argument) const {
+  return {.sender = node_.id().incarnation,
+          .receiver = to_.incarnation,
+          .call_high = static_cast<std::uint32_t>(id_ >> 32),
+          .metadata_bytes = static_cast<std::uint32_t>(metadata.size()),
+          .argument = argument};
+}
+
+std::span<const std::byte> Stream::Head(const Header& header, std::string_view metadata,
+                                        std::string* longer) {
+  if (metadata.empty()) [[likely]]
+    return std::as_bytes(std::span(&header, 1));
+  longer->assign(reinterpret_cast<const char*>(&header), sizeof(header));
+  *longer += metadata;
+  return std::as_bytes(std::span(*longer));
+}
+
+void Stream::Discard() {
+  reading_.Clear();
+  {
+    const std::lock_guard lock(lock_);
+    received_.Clear();
+    discards_ = true;
+    if (last_ || ended_.load(std::memory_order_relaxed)) return;
+  }
+  constexpr std::uint64_t kEverything = ~std::uint64_t{0} / 2;
+  SendFrame(kinds_.credit, {}, kEverything, Clock::time_point::max());
+}
+
+bool Stream::Write(const google::protobuf::Message& message, std::string_view metadata,
+                   Clock::time_point deadline) {
+  while (!MayWrite()) {
+    Waiter waiter;
+    {
+      const std::lock_guard lock(lock_);
+      if (HasEnded()) return false;
+      if (MayWrite()) break;
+      writer_ = &waiter;
+    }
+    if (!polling_.Await(waiter, deadline)) {
+      std::unique_lock lock(lock_);
+      if (std::exchange(writer_, nullptr) == &waiter) return false;
+      lock.unlock();
+      (void)polling_.Await(waiter, Clock::time_point::max());
+    }
+  }
+  if (HasEnded()) return false;
+  const Header header = HeaderOf(metadata, 0);
+  std::string longer;
+  const SendResult result =
+      SendPatiently(node_, to_, TypeOf(kinds_.message), Head(header, metadata, &longer), &message,
+                    deadline, [this] { return HasEnded(); });
+  sent_ += static_cast<std::uint64_t>(message.GetCachedSize()) + kMessageCost;
+  return result == SendResult::kOk;
+}
+
+Stream::Attempt Stream::TryWrite(const google::protobuf::Message& message,
+                                 std::string_view metadata) {
+  if (HasEnded()) return Attempt::kEnd;
+  if (!MayWrite()) return Attempt::kNotYet;
+  const Header header = HeaderOf(metadata, 0);
+  std::string longer;
+  const SendResult result =
+      SendWithHead(node_, to_, TypeOf(kinds_.message), Head(header, metadata, &longer), &message,
+                   {.when_full = WhenFull::kFail});
+  if (result == SendResult::kFull) return Attempt::kFull;
+  sent_ += static_cast<std::uint64_t>(message.GetCachedSize()) + kMessageCost;
+  return result == SendResult::kOk ? Attempt::kDone : Attempt::kEnd;
+}
+
+void Stream::SendFrame(Kind kind, std::string_view metadata, std::uint64_t argument,
+                       Clock::time_point deadline) {
+  const Header header = HeaderOf(metadata, argument);
+  std::string longer;
+  (void)SendPatiently(node_, to_, TypeOf(kind), Head(header, metadata, &longer), nullptr, deadline,
+                      [this] { return HasEnded(); });
+}
+
+Stream::Attempt Stream::TrySendFrame(Kind kind, std::string_view metadata, std::uint64_t argument) {
+  const Header header = HeaderOf(metadata, argument);
+  std::string longer;
+  return node_.Send(to_, TypeOf(kind), Head(header, metadata, &longer)) == SendResult::kFull
+             ? Attempt::kFull
+             : Attempt::kDone;
+}
+
+bool Stream::OnMessage(std::string_view message) {
+  Waiter* reader = nullptr;
+  {
+    const std::lock_guard lock(lock_);
+    if (last_ || ended_.load(std::memory_order_relaxed) || discards_) return true;
+    // A correct sender is at most one message beyond the window.
+    if (received_.size() > kWindow) return false;
+    received_.Push(message);
+    reader = std::exchange(reader_, nullptr);
+  }
+  if (reader != nullptr) polling_.Complete(*reader);
+  return true;
+}
+
+void Stream::OnCredit(std::uint64_t total) {
+  Waiter* writer = nullptr;
+  {
+    const std::lock_guard lock(lock_);
+    may_send_.store(std::max(may_send_.load(std::memory_order_relaxed), total),
+                    std::memory_order_relaxed);
+    writer = std::exchange(writer_, nullptr);
+  }
+  if (writer != nullptr) polling_.Complete(*writer);
+}
+
+void Stream::OnLast() {
+  Waiter* reader = nullptr;
+  {
+    const std::lock_guard lock(lock_);
+    last_ = true;
+    reader = std::exchange(reader_, nullptr);
+  }
+  if (reader != nullptr) polling_.Complete(*reader);
+}
+
+void Stream::OnEnd() {
+  Waiter* reader = nullptr;
+  Waiter* writer = nullptr;
+  {
+    const std::lock_guard lock(lock_);
+    ended_.store(true, std::memory_order_relaxed);
+    reader = std::exchange(reader_, nullptr);
+    writer = std::exchange(writer_, nullptr);
+  }
+  if (reader != nullptr) polling_.Complete(*reader);
+  if (writer != nullptr) polling_.Complete(*writer);
+}
+
+}  // namespace ivmq::rpc::internal

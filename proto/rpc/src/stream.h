@@ -1,0 +1,127 @@
+// The messages of one call's streams, as either side has them: a queue of those received, and how
+// far this side may send. Each side lets the other send a window ahead of what it has read, so that
+// a slow reader neither blocks other calls nor grows memory.
+#ifndef IVMQ_RPC_STREAM_INTERNAL_H_
+#define IVMQ_RPC_STREAM_INTERNAL_H_
+
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include <google/protobuf/message.h>
+
+#include "ivmq/node.h"
+#include "ivmq/spin_lock.h"
+
+#include "src/byte_queue.h"
+#include "src/frame.h"
+#include "src/polling.h"
+
+namespace ivmq::rpc::internal {
+
+// What a stream may have under way, in bytes; a message counts with kMessageCost beside its own.
+// The last one may go beyond it.
+inline constexpr std::uint64_t kWindow = std::uint64_t{256} << 10;
+inline constexpr std::uint64_t kMessageCost = 16;
+
+// The frames that a side sends.
+struct StreamKinds {
+  Kind message;
+  Kind credit;
+};
+inline constexpr StreamKinds kClientKinds{Kind::kClientMessage, Kind::kClientCredit};
+inline constexpr StreamKinds kServerKinds{Kind::kServerMessage, Kind::kServerCredit};
+
+// Read and Write each for one thread at a time; everything else thread-safe.
+class Stream {
+ public:
+  // Of the call that `to` and `id` say once it has begun.
+  Stream(Node& node, Polling& polling, const StreamKinds& kinds, const PeerId& to,
+         const std::uint64_t& id)
+      : node_(node), polling_(polling), kinds_(kinds), to_(to), id_(id) {}
+
+  // ---- For the application's threads ----
+
+  // Waits for a message. kEnd: there will be none.
+  enum class [[nodiscard]] Outcome : std::uint8_t{kMessage, kEnd, kDeadline, kNotParsed};
+  Outcome Read(google::protobuf::Message& message, Clock::time_point deadline);
+  // Waits until the other side wants it. False: it does not any more, or the deadline has passed.
+  bool Write(const google::protobuf::Message& message, std::string_view metadata,
+             Clock::time_point deadline);
+  // Nobody reads any more: what comes is dropped.
+  void Discard();
+  // Sends a frame without a message, behind those sent.
+  void SendFrame(Kind kind, std::string_view metadata, std::uint64_t argument,
+                 Clock::time_point deadline);
+
+  // ---- The same without waiting ----
+
+  enum class [[nodiscard]] Attempt : std::uint8_t{
+      kDone,
+      kEnd,        // the stream has ended
+      kNotParsed,  // a message was there, and no such message
+      kNotYet,     // no message, or no credit: OnMessage() or OnCredit() tells
+      kFull,       // the ring is: try again later
+  };
+  // Call PayCredit() afterwards.
+  Attempt TryRead(google::protobuf::Message& message);
+  // Says how far the other side may send, if it must hear. False: the ring is full, try later.
+  [[nodiscard]] bool PayCredit();
+  Attempt TryWrite(const google::protobuf::Message& message, std::string_view metadata);
+  // kDone or kFull.
+  Attempt TrySendFrame(Kind kind, std::string_view metadata, std::uint64_t argument);
+
+  // ---- For the thread that polls ----
+
+  // False: the other side sends more than it may.
+  [[nodiscard]] bool OnMessage(std::string_view message);
+  void OnCredit(std::uint64_t total);
+  // The other side sends no more.
+  void OnLast();
+  // The call has ended: nothing is sent any more; what was received can be read.
+  void OnEnd();
+
+ private:
+  [[nodiscard]] bool HasEnded() const noexcept { return ended_.load(std::memory_order_relaxed); }
+  // Whether the other side wants a message more. It may also have ended.
+  [[nodiscard]] bool MayWrite() const noexcept {
+    return sent_ < may_send_.load(std::memory_order_relaxed);
+  }
+  // Takes a message if there is one. `*grant`: the other side should hear how far it may send.
+  Attempt Take(google::protobuf::Message& message, Waiter* waiter, bool* grant);
+  [[nodiscard]] Header HeaderOf(std::string_view metadata, std::uint64_t argument) const;
+  [[nodiscard]] MessageType TypeOf(Kind kind) const noexcept {
+    return {.kind = ToFrameKind(kind), .type = static_cast<std::uint32_t>(id_)};
+  }
+  // The header's bytes, or those of `*longer`, where the metadata stands behind them.
+  [[nodiscard]] static std::span<const std::byte> Head(const Header& header,
+                                                       std::string_view metadata,
+                                                       std::string* longer);
+
+  Node& node_;
+  Polling& polling_;
+  const StreamKinds& kinds_;
+  const PeerId& to_;
+  const std::uint64_t& id_;
+
+  SpinLock lock_;
+  ByteQueue received_;                            // guarded by lock_
+  bool last_ = false;                             // guarded by lock_
+  std::atomic<bool> ended_{false};                // written under lock_
+  bool discards_ = false;                         // guarded by lock_
+  Waiter* reader_ = nullptr;                      // guarded by lock_
+  Waiter* writer_ = nullptr;                      // guarded by lock_
+  std::atomic<std::uint64_t> may_send_{kWindow};  // written under lock_
+  ByteQueue reading_;                             // the reader's; received before the others
+  std::uint64_t sent_ = 0;                        // the writer's
+  std::uint64_t consumed_ = 0;                    // the reader's
+  std::uint64_t granted_ = kWindow;               // the reader's
+  bool owes_credit_ = false;                      // the reader's; granted_ was not said yet
+};
+
+}  // namespace ivmq::rpc::internal
+
+#endif  // IVMQ_RPC_STREAM_INTERNAL_H_

@@ -1,0 +1,111 @@
+#include "ivmq/serialize.h"
+
+#include <cassert>
+#include <chrono>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <new>
+#include <optional>
+
+namespace ivmq {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Of the buffer that a thread keeps for messages larger than a record.
+constexpr std::size_t kMostBuffered = std::size_t{8} << 20;
+
+class Buffer {
+ public:
+  // Memory for `size` bytes, or nullptr. Valid until Trim() or the next call.
+  std::byte* Get(std::size_t size) noexcept {
+    if (size > size_) {
+      bytes_.reset();
+      size_ = 0;
+      bytes_.reset(new (std::nothrow) std::byte[size]);
+      if (bytes_) size_ = size;
+    }
+    return bytes_.get();
+  }
+  void Trim() noexcept {
+    if (size_ <= kMostBuffered) return;
+    bytes_.reset();
+    size_ = 0;
+  }
+
+ private:
+  std::unique_ptr<std::byte[]> bytes_;
+  std::size_t size_ = 0;
+};
+
+// A head, and a message whose ByteSizeLong() was called and gave `message_size`.
+struct Parts {
+  std::span<const std::byte> head;
+  const google::protobuf::Message* message = nullptr;
+  std::size_t message_size = 0;
+
+  [[nodiscard]] std::size_t size() const noexcept { return head.size() + message_size; }
+
+  // REQUIRES: `out` has size() bytes.
+  void Write(std::byte* out) const {
+    if (!head.empty()) std::memcpy(out, head.data(), head.size());
+    if (message == nullptr) return;
+    auto* const begin = reinterpret_cast<std::uint8_t*>(out + head.size());
+    [[maybe_unused]] const std::uint8_t* const end = message->SerializeWithCachedSizesToArray(begin);
+    assert(end == begin + message_size);
+  }
+};
+
+SendResult SendLarge(Node& node, PeerId to, const MessageType& type, const Parts& parts,
+                     const SendOptions& options) {
+  thread_local Buffer buffer;
+  std::byte* const bytes = buffer.Get(parts.size());
+  if (bytes == nullptr) return SendResult::kTooLarge;
+  parts.Write(bytes);
+  const SendResult result = node.Send(to, type, {bytes, parts.size()}, options);
+  buffer.Trim();
+  return result;
+}
+
+}  // namespace
+
+SendResult SendWithHead(Node& node, PeerId to, const MessageType& type,
+                        std::span<const std::byte> head, const google::protobuf::Message* message,
+                        SendOptions options) {
+  assert(message == nullptr || message->IsInitialized());
+  const Parts parts{head, message, message == nullptr ? 0 : message->ByteSizeLong()};
+  // Protobuf's own limit, and the node's: refused before it is serialized.
+  if (parts.message_size > static_cast<std::size_t>(std::numeric_limits<int>::max()) ||
+      parts.size() > node.max_message_bytes()) {
+    return SendResult::kTooLarge;
+  }
+  std::optional<Clock::time_point> deadline;
+  for (;;) {
+    {
+      Batch batch = node.StartBatch(to);
+      std::span<std::byte> room;
+      const SendResult result = batch.TryClaim(type, parts.size(), &room);
+      if (result == SendResult::kOk) [[likely]] {
+        parts.Write(room.data());
+        batch.Commit();
+        return SendResult::kOk;
+      }
+      if (result == SendResult::kTooLarge) break;
+      if (result != SendResult::kFull) return result;
+    }
+    if (options.when_full == WhenFull::kWait) {
+      const Clock::time_point now = Clock::now();
+      if (!deadline) deadline = now + options.timeout;
+      options.timeout = *deadline - now;
+    }
+    // Room for a moment may be taken by another sending thread: claim again.
+    const std::uint64_t record = sizeof(layout::Frame) + type.name.size() + parts.size();
+    if (const SendResult result = node.AwaitRoom(to, record, options); result != SendResult::kOk) {
+      return result;
+    }
+  }
+  return SendLarge(node, to, type, parts, options);
+}
+
+}  // namespace ivmq
