@@ -1,0 +1,307 @@
+// Handlers that give a reactor.
+#include "ivmq/rpc/server_callback.h"
+
+#include <atomic>
+#include <future>
+#include <memory>
+#include <semaphore>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "ivmq/rpc/client_callback.h"
+
+#include "echo_pair.h"
+
+namespace ivmq::testing {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Pair;
+
+// What becomes of the reactors of a service.
+struct Reactors {
+  std::counting_semaphore<> done{0};
+  std::counting_semaphore<> cancelled{0};
+  std::counting_semaphore<> begun{0};
+};
+
+class Later final : public rpc::ServerUnaryReactor {
+ public:
+  Later(Reactors& reactors, rpc::CallbackServerContext* context, const Request* request,
+        Response* response)
+      : reactors_(reactors) {
+    if (request->wait_cancel()) {
+      reactors_.begun.release();
+      return;
+    }
+    thread_ = std::thread([this, context, request, response] {
+      context->AddInitialMetadata("initial", "1");
+      context->AddTrailingMetadata("trailing", "2");
+      response->set_text(request->text() + " for " + context->peer());
+      if (request->fail()) return Finish({StatusCode::NOT_FOUND, "nothing of that name"});
+      Finish(rpc::Status::OK);
+    });
+  }
+  void OnCancel() override {
+    reactors_.cancelled.release();
+    Finish({StatusCode::CANCELLED, ""});
+  }
+  void OnDone() override {
+    if (thread_.joinable()) thread_.join();
+    Reactors& reactors = reactors_;
+    delete this;
+    reactors.done.release();
+  }
+
+ private:
+  Reactors& reactors_;
+  std::thread thread_;
+};
+
+class Summer final : public rpc::ServerReadReactor<Request> {
+ public:
+  Summer(Reactors& reactors, Response* response) : reactors_(reactors), response_(response) {
+    StartRead(&request_);
+  }
+  void OnReadDone(bool ok) override {
+    if (!ok) {
+      response_->set_count(count_);
+      return Finish(rpc::Status::OK);
+    }
+    if (request_.count() != count_++) return Finish({StatusCode::DATA_LOSS, "not in order"});
+    StartRead(&request_);
+  }
+  void OnDone() override {
+    Reactors& reactors = reactors_;
+    delete this;
+    reactors.done.release();
+  }
+
+ private:
+  Reactors& reactors_;
+  Response* response_;
+  Request request_;
+  std::int64_t count_ = 0;
+};
+
+class Counting final : public rpc::ServerWriteReactor<Response::Part> {
+ public:
+  Counting(Reactors& reactors, rpc::CallbackServerContext* context, const Request* request)
+      : reactors_(reactors), count_(request->count()) {
+    context->AddInitialMetadata("begins", "now");
+    StartSendInitialMetadata();
+    Next();
+  }
+  void OnWriteDone(bool ok) override {
+    if (!ok) return Finish({StatusCode::CANCELLED, ""});
+    Next();
+  }
+  void OnCancel() override { reactors_.cancelled.release(); }
+  void OnDone() override {
+    Reactors& reactors = reactors_;
+    delete this;
+    reactors.done.release();
+  }
+
+ private:
+  void Next() {
+    if (sent_ == count_) return Finish(rpc::Status::OK);
+    part_.set_number(sent_++);
+    if (sent_ == count_) return StartWriteAndFinish(&part_, rpc::Status::OK);
+    StartWrite(&part_);
+  }
+
+  Reactors& reactors_;
+  const std::int64_t count_;
+  std::int64_t sent_ = 0;
+  Response::Part part_;
+};
+
+class Chatting final : public rpc::ServerBidiReactor<Request, Response> {
+ public:
+  explicit Chatting(Reactors& reactors) : reactors_(reactors) { StartRead(&request_); }
+  void OnReadDone(bool ok) override {
+    if (!ok) return Finish(rpc::Status::OK);
+    response_.set_text(request_.text() + "!");
+    StartWrite(&response_);
+  }
+  void OnWriteDone(bool ok) override {
+    if (ok) StartRead(&request_);
+  }
+  void OnCancel() override { Finish({StatusCode::CANCELLED, ""}); }
+  void OnDone() override {
+    Reactors& reactors = reactors_;
+    delete this;
+    reactors.done.release();
+  }
+
+ private:
+  Reactors& reactors_;
+  Request request_;
+  Response response_;
+};
+
+class ReactingService final : public Echo::CallbackService {
+ public:
+  explicit ReactingService(Reactors& reactors) : reactors_(reactors) {}
+  rpc::ServerUnaryReactor* Say(rpc::CallbackServerContext* context, const Request* request,
+                               Response* response) override {
+    return new Later(reactors_, context, request, response);
+  }
+  rpc::ServerReadReactor<Request>* Collect(rpc::CallbackServerContext* /*context*/,
+                                           Response* response) override {
+    return new Summer(reactors_, response);
+  }
+  rpc::ServerWriteReactor<Response::Part>* Count(rpc::CallbackServerContext* context,
+                                                 const Request* request) override {
+    return new Counting(reactors_, context, request);
+  }
+  rpc::ServerBidiReactor<Request, Response>* Chat(
+      rpc::CallbackServerContext* /*context*/) override {
+    return new Chatting(reactors_);
+  }
+
+ private:
+  Reactors& reactors_;
+};
+
+class ServerCallbackTest : public ::testing::Test {
+ protected:
+  ServerCallbackTest() { context_.set_deadline(Soon()); }
+
+  Reactors reactors_;
+  ReactingService service_{reactors_};
+  ServicePair pair_{service_};
+  ClientContext context_;
+  Request request_;
+  Response response_;
+};
+
+TEST_F(ServerCallbackTest, ACallEndsWhenItsReactorSaysSo) {
+  request_.set_text("hello");
+  const rpc::Status status = pair_.stub->Say(&context_, request_, &response_);
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(response_.text(), "hello for client");
+  EXPECT_THAT(context_.GetServerInitialMetadata(), ElementsAre(Pair("initial", "1")));
+  EXPECT_THAT(context_.GetServerTrailingMetadata(), ElementsAre(Pair("trailing", "2")));
+  reactors_.done.acquire();
+}
+
+TEST_F(ServerCallbackTest, AReactorsStatusArrives) {
+  request_.set_fail(true);
+  EXPECT_EQ(pair_.stub->Say(&context_, request_, &response_).error_code(), StatusCode::NOT_FOUND);
+  reactors_.done.acquire();
+}
+
+TEST_F(ServerCallbackTest, AMethodThatGivesNoReactorIsUnimplemented) {
+  EXPECT_EQ(pair_.stub->Forgotten(&context_, request_, &response_).error_code(),
+            StatusCode::UNIMPLEMENTED);
+}
+
+TEST_F(ServerCallbackTest, ACancelReachesTheReactor) {
+  request_.set_wait_cancel(true);
+  auto status = pair_.stub->async()->Say(&context_, &request_, &response_);
+  reactors_.begun.acquire();
+  context_.TryCancel();
+  EXPECT_EQ(status.get().error_code(), StatusCode::CANCELLED);
+  reactors_.cancelled.acquire();
+  reactors_.done.acquire();
+}
+
+TEST_F(ServerCallbackTest, AClientThatDiesCancelsTheReactor) {
+  auto client = pair_.Open("mortal");
+  auto stub = Echo::NewStub(client->CreateChannel("server"));
+  request_.set_wait_cancel(true);
+  auto status = stub->async()->Say(&context_, &request_, &response_);
+  reactors_.begun.acquire();
+  stub.reset();
+  client.reset();
+  EXPECT_EQ(status.get().error_code(), StatusCode::CANCELLED);
+  reactors_.cancelled.acquire();
+  reactors_.done.acquire();
+}
+
+TEST_F(ServerCallbackTest, AReactorReadsTheStreamOfAClient) {
+  constexpr std::int64_t kMessages = 50'000;
+  auto writer = pair_.stub->Collect(&context_, &response_);
+  for (std::int64_t i = 0; i < kMessages; ++i) {
+    request_.set_count(static_cast<int>(i));
+    ASSERT_TRUE(writer->Write(request_));
+  }
+  EXPECT_TRUE(writer->WritesDone());
+  const rpc::Status status = writer->Finish();
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(response_.count(), kMessages);
+  reactors_.done.acquire();
+}
+
+TEST_F(ServerCallbackTest, AReactorThatFinishesWhileItReadsIsDone) {
+  auto writer = pair_.stub->Collect(&context_, &response_);
+  request_.set_count(7);
+  ASSERT_TRUE(writer->Write(request_));
+  EXPECT_EQ(writer->Finish().error_code(), StatusCode::DATA_LOSS);
+  reactors_.done.acquire();
+}
+
+TEST_F(ServerCallbackTest, AReactorWritesAStream) {
+  constexpr std::int64_t kMessages = 50'000;
+  request_.set_count(kMessages);
+  auto reader = pair_.stub->Count(&context_, request_);
+  reader->WaitForInitialMetadata();
+  EXPECT_THAT(context_.GetServerInitialMetadata(), ElementsAre(Pair("begins", "now")));
+  Response::Part part;
+  std::int64_t count = 0;
+  while (reader->Read(&part)) ASSERT_EQ(part.number(), count++);
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_EQ(count, kMessages);
+  reactors_.done.acquire();
+}
+
+TEST_F(ServerCallbackTest, ACancelledStreamEndsItsReactorsWrites) {
+  request_.set_count(1'000'000'000);
+  {
+    auto reader = pair_.stub->Count(&context_, request_);
+    Response::Part part;
+    ASSERT_TRUE(reader->Read(&part));
+  }
+  reactors_.cancelled.acquire();
+  reactors_.done.acquire();
+}
+
+TEST_F(ServerCallbackTest, BothSidesTalkToAReactor) {
+  auto stream = pair_.stub->Chat(&context_);
+  for (int i = 0; i < 1000; ++i) {
+    request_.set_text(std::to_string(i));
+    ASSERT_TRUE(stream->Write(request_));
+    ASSERT_TRUE(stream->Read(&response_));
+    ASSERT_EQ(response_.text(), std::to_string(i) + "!");
+  }
+  EXPECT_TRUE(stream->WritesDone());
+  EXPECT_FALSE(stream->Read(&response_));
+  EXPECT_TRUE(stream->Finish().ok());
+  reactors_.done.acquire();
+}
+
+TEST_F(ServerCallbackTest, AShutdownWithADeadlineCancelsWhatStillRuns) {
+  request_.set_wait_cancel(true);
+  auto status = pair_.stub->async()->Say(&context_, &request_, &response_);
+  reactors_.begun.acquire();
+  pair_.server->Shutdown(std::chrono::system_clock::now());
+  reactors_.cancelled.acquire();
+  reactors_.done.acquire();
+  context_.TryCancel();
+  EXPECT_EQ(status.get().error_code(), StatusCode::CANCELLED);
+  ClientContext another;
+  another.set_deadline(Soon());
+  const rpc::Status refused = pair_.stub->Say(&another, request_, &response_);
+  EXPECT_EQ(refused.error_code(), StatusCode::UNAVAILABLE);
+  EXPECT_THAT(refused.error_message(), HasSubstr("shuts down"));
+}
+
+}  // namespace
+}  // namespace ivmq::testing
