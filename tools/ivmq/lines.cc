@@ -29,11 +29,12 @@ std::optional<std::string> Lines::Next() {
 }
 
 bool Lines::Fill() {
-  std::array<pollfd, 2> waits{{{STDIN_FILENO, POLLIN, 0}, {interrupt_.fd(), POLLIN, 0}}};
+  std::array<pollfd, 3> waits{
+      {{STDIN_FILENO, POLLIN, 0}, {interrupt_.fd(), POLLIN, 0}, {stop_, POLLIN, 0}}};
   std::array<char, 65536> bytes{};
   while (!ended_) {
     (void)poll(waits.data(), waits.size(), -1);
-    if (interrupt_.requested()) return false;
+    if (interrupt_.requested() || waits[2].revents != 0) return false;
     if (waits[0].revents == 0) continue;
     const ssize_t got = read(STDIN_FILENO, bytes.data(), bytes.size());
     if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;

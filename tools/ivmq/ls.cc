@@ -1,6 +1,7 @@
 // ivmq ls: the peers of a region, or the clients of an ivshmem server.
 #include <algorithm>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -34,8 +35,12 @@ waited for that.
 With --vectors: the clients of the ivshmem server behind unix:PATH, whatever its
 memory holds. That needs a connection, and so an id, for a moment.
 
+With --services: what live peers offer to be called, and who offers it; see
+`ivmq call --help`.
+
 Example:
   ivmq ls shm:/demo
+  ivmq ls shm:/demo --services
   ivmq ls unix:/run/ivmq/ivmq.sock --vectors)";
 
 const char* HeartbeatText(const PeerInfo& peer, const StillPeers& still) {
@@ -111,6 +116,39 @@ int ListPeers(const std::string& address, bool json) {
   return kExitOk;
 }
 
+int ListServices(const std::string& address, bool json) {
+  const auto opened = OpenFormatted(address);
+  if (!opened.ok()) return Fail(opened.status());
+  std::map<std::string, std::vector<std::string>> peers;  // by service
+  for (const PeerInfo& peer : PeerTable(opened->region).Snapshot().peers) {
+    for (const std::string& service : peer.services) peers[service].push_back(peer.name);
+  }
+  if (json) {
+    Json document;
+    document["address"] = opened->memory.address;
+    document["services"] = Json::array();
+    for (const auto& [service, names] : peers) {
+      document["services"].push_back({{"service", service}, {"peers", names}});
+    }
+    Print(JsonText(document));
+    return kExitOk;
+  }
+  if (peers.empty()) {
+    Complain("no services at " + opened->memory.address);
+    return kExitOk;
+  }
+  Table lines({{"SERVICE"}, {"PEERS"}});
+  for (const auto& [service, names] : peers) {
+    std::string text;
+    for (const std::string& name : names) {
+      text += (text.empty() ? "" : ", ") + PrintableName(name);
+    }
+    lines.AddRow({service, text});
+  }
+  Print(lines.Render());
+  return kExitOk;
+}
+
 // "vm1, vm2": the live peers behind an ivposition.
 std::string PeersAt(const std::vector<PeerInfo>& peers, std::uint16_t ivposition) {
   std::string names;
@@ -166,6 +204,7 @@ int ListVectors(const std::string& address, bool json) {
 
 void AddLs(CLI::App& app, int* exit_code) {
   struct Options {
+    bool services = false;
     bool vectors = false;
     bool json = false;
   };
@@ -174,9 +213,14 @@ void AddLs(CLI::App& app, int* exit_code) {
       app, exit_code,
       {.name = "ls", .summary = "List the peers of a region", .words = "", .footer = kLsFooter},
       [options](const std::string& address, const std::vector<std::string>& /*words*/) {
+        if (options->services && options->vectors) {
+          WrongUsage("both --services and --vectors; use one");
+        }
+        if (options->services) return ListServices(address, options->json);
         return options->vectors ? ListVectors(address, options->json)
                                 : ListPeers(address, options->json);
       });
+  command->add_flag("--services", options->services, "List the services that peers offer");
   command->add_flag("--vectors", options->vectors,
                     "List the clients of an ivshmem server and their vectors");
   command->add_flag("--json", options->json, "Print JSON");

@@ -13,7 +13,7 @@ namespace {
 using ivmq::tool::Complain;
 
 constexpr const char* kDescription =
-    R"(Looks into ivmq regions, sends and receives messages, rings ivshmem doorbells.
+    R"(Looks into ivmq regions, sends and receives messages, calls services, rings doorbells.
 `ivmq doctor` says what is missing where nothing works.)";
 
 constexpr const char* kAddresses = R"(Addresses (ADDR):
@@ -49,7 +49,7 @@ int Main(int argc, char** argv) {
   for (const auto add :
        {ivmq::tool::AddFormat, ivmq::tool::AddInfo, ivmq::tool::AddLs, ivmq::tool::AddDump,
         ivmq::tool::AddPing, ivmq::tool::AddSend, ivmq::tool::AddRecv, ivmq::tool::AddRing,
-        ivmq::tool::AddWait, ivmq::tool::AddForget, ivmq::tool::AddDoctor}) {
+        ivmq::tool::AddWait, ivmq::tool::AddCall, ivmq::tool::AddForget, ivmq::tool::AddDoctor}) {
     add(app, &exit_code);
   }
   try {
