@@ -65,15 +65,11 @@ run_in() { "$guest/run-in.sh" --timeout "$limit" "$work/$1" "$2"; }
 
 kernel=$("$guest/fetch-kernel.sh")
 driver=$("$guest/build-driver.sh" 2>"$work/driver.log") || fail "the driver does not build."
-# In the order in which they load.
-modules=(virtio/virtio_ring virtio/virtio virtio/virtio_pci_modern_dev virtio/virtio_pci_legacy_dev
-  virtio/virtio_pci net/core/failover drivers/net/net_failover drivers/net/virtio_net)
+net_modules=$("$guest/net-modules.sh" "$kernel") || fail "no virtio-net."
 files=(--file "$driver:/lib/bench/ivmq.ko") load='insmod /lib/bench/ivmq.ko'
-for module in "${modules[@]}"; do
-  file=$(find "$(dirname "$kernel")/lib/modules" -path "*/$module.ko" -print -quit)
-  [ -n "$file" ] || fail "the kernel $kernel has no module $module."
-  files+=(--file "$file:/lib/bench/${module##*/}.ko")
-  load+=" && insmod /lib/bench/${module##*/}.ko"
+for module in $net_modules; do
+  files+=(--file "$module:/lib/bench/${module##*/}")
+  load+=" && insmod /lib/bench/${module##*/}"
 done
 "$guest/make-initrd.sh" "${files[@]}" "$work/initrd.cpio" "$build/bench/guest_bench"
 
