@@ -11,10 +11,11 @@ usage: run.sh [--host] [--count N] [--keep]
 
 Boots three guests under QEMU: vm1 and vm2 on an ivshmem-doorbell device served by ivmqd, with the
 driver ivmq.ko, vm3 on an ivshmem-plain device. Peers in them and on this host send each other
-messages and check every byte.
+messages and check every byte; then the host calls vm1, whose handler calls vm2, and vm1 calls vm2,
+the latter also by gRPC over virtio-net if demo_grpc is built (IVMQ_WITH_GRPC).
 
   --host     instead, three processes of this host: no QEMU, some seconds
-  --count N  small messages in each direction (default 300)
+  --count N  small messages in each direction, and calls (default 300)
   --keep     keeps the folder with the logs
 
 Environment: IVMQ_BUILD_DIR, where ivmq was built; IVMQ_ACCEL=tcg|kvm; IVMQ_DEMO_LIMIT, seconds to
@@ -52,7 +53,9 @@ accel=${IVMQ_ACCEL:-tcg}
 ivmqd=$build/tools/ivmqd
 ivmq=$build/tools/ivmq/ivmq
 demo_peer=$build/examples/demo/demo_peer
-for program in "$ivmqd" "$ivmq" "$demo_peer"; do
+demo_rpc=$build/examples/demo/demo_rpc
+demo_grpc=$build/examples/demo/demo_grpc # may be missing
+for program in "$ivmqd" "$ivmq" "$demo_peer" "$demo_rpc"; do
   [ -x "$program" ] || {
     echo "demo: $program is not built; use ./dev demo" >&2
     exit 1
@@ -223,6 +226,29 @@ talk() {
   done
 }
 
+call_heading() {
+  printf '\n  %-20s %-22s %7s   %29s\n  %-20s %-22s %7s   %9s %9s %9s\n' \
+    "" "" "" "microseconds" "one after the other" "over" "right" p50 p99 max
+}
+
+call_on_host() { # call_on_host SERVER,SERVER
+  start "$work/calls.log" "$demo_rpc" --name host --address "unix:$work/ivmq.sock" --call "$1" \
+    --count "$count" --limit "$limit"
+  wait "$pid" || fail "a call failed:" "$(cat "$work/calls.log")"
+  cat "$work/calls.log"
+}
+
+call_in_guest() { # call_in_guest VM COMMAND
+  start "$work/calls.log" "$guest/run-in.sh" --timeout $((limit * 20)) "$work/$1" "$2"
+  wait "$pid" || fail "a call failed:" "$(cat "$work/calls.log")"
+  cat "$work/calls.log"
+}
+
+serve_in_guest() { # serve_in_guest NAME VM COMMAND: until the end of the demo
+  start "$work/peer-$1.log" "$guest/run-in.sh" --timeout $((limit * 20)) "$work/$2" "$3"
+  peers[$1]=$pid
+}
+
 # ---- the demo ------------------------------------------------------------------------------------
 
 say "==> ivmqd serves a region of 16 MiB"
@@ -235,7 +261,19 @@ if [ $mode = host ]; then
   await_peers app1 app2
   talk "unix:$work/ivmq.sock" app1 app2
   say ""
-  say "Every message arrived whole, in every direction. With virtual machines: ./dev demo"
+  say "==> The host calls app1 by its name, whose handler calls app2 before it answers"
+  for name in app1 app2; do
+    start "$work/peer-$name-calls.log" "$demo_rpc" --name "$name" \
+      --address "unix:$work/ivmq.sock" --limit "$limit"
+    peers[$name-calls]=$pid
+  done
+  await_peers app1-calls app2-calls
+  call_heading
+  call_on_host app2
+  call_on_host app1,app2
+  say ""
+  say "Every message arrived whole, in every direction, and every call was answered. With virtual"
+  say "machines: ./dev demo"
   exit 0
 fi
 
@@ -250,7 +288,18 @@ if [ -z "${IVMQ_GUEST_KERNEL:-}" ]; then
     fail "the driver does not build:" "$(tail -n 20 "$work/driver.log")"
   files=(--file "$driver:/lib/ivmq.ko")
 fi
-"$guest/make-initrd.sh" "${files[@]}" "$work/initrd.cpio" "$demo_peer"
+programs=("$demo_peer" "$demo_rpc")
+# gRPC between vm1 and vm2 goes over a network of their own; a kernel of the user's has no modules.
+load_net=''
+if [ -n "$driver" ] && [ -x "$demo_grpc" ]; then
+  programs+=("$demo_grpc")
+  net_modules=$("$guest/net-modules.sh" "$kernel") || fail "the guests' kernel has no virtio-net"
+  for module in $net_modules; do
+    files+=(--file "$module:/lib/net/${module##*/}")
+    load_net+="insmod /lib/net/${module##*/} && "
+  done
+fi
+"$guest/make-initrd.sh" "${files[@]}" "$work/initrd.cpio" "${programs[@]}"
 # A region without a server: a file that the host maps, and that QEMU shows to vm3 as a device.
 plain=/dev/shm/$(basename "$work")
 mkdir -m 700 "$plain"
@@ -260,8 +309,17 @@ mkdir -m 700 "$plain"
 say "==> Booting three guests under QEMU, $machine: vm1 and vm2 with an ivshmem-doorbell device,"
 say "    vm3 with an ivshmem-plain device"
 begin=$SECONDS
-boot vm1 --doorbell "$work/ivmq.sock,8"
-boot vm2 --doorbell "$work/ivmq.sock,8"
+card() { # card VM OTHER NUMBER: the network card of VM, whose cable ends at OTHER's
+  [ -n "$load_net" ] || return 0
+  qemu=(-- -netdev
+    "dgram,id=net,local.type=unix,local.path=$work/$1.net,remote.type=unix,remote.path=$work/$2.net"
+    -device "virtio-net-pci,netdev=net,mac=52:54:00:00:00:0$3")
+}
+qemu=()
+card vm1 vm2 1
+boot vm1 --doorbell "$work/ivmq.sock,8" "${qemu[@]}"
+card vm2 vm1 2
+boot vm2 --doorbell "$work/ivmq.sock,8" "${qemu[@]}"
 boot vm3 --plain "$plain/region,16M"
 for vm in "${vms[@]}"; do await_boot "$vm" "$begin"; done
 
@@ -276,13 +334,36 @@ talk "unix:$work/ivmq.sock" vm1 vm2
 for vm in vm1 vm2; do tail -n 1 "$work/peer-$vm.log"; done
 
 say ""
+say "==> The host calls vm1 by its name, whose handler calls vm2 before it answers; vm1 calls vm2"
+for vm in vm1 vm2; do
+  serve_in_guest "$vm-calls" "$vm" "demo_rpc --name $vm --limit $limit --spin 0"
+done
+await_peers vm1-calls vm2-calls
+if [ -n "$load_net" ]; then
+  for number in 1 2; do
+    start "$work/net.log" "$guest/run-in.sh" --timeout "$limit" "$work/vm$number" \
+      "${load_net}ip addr add 10.0.0.$number/24 dev eth0 && ip link set eth0 up"
+    wait "$pid" || fail "vm$number has no network:" "$(cat "$work/net.log")"
+  done
+  serve_in_guest vm2-grpc vm2 "demo_grpc serve 10.0.0.2:50051 vm2"
+  await_peers vm2-grpc
+fi
+call_heading
+call_on_host vm1,vm2
+call_in_guest vm1 "demo_rpc --name vm1-client --call vm2 --count $count --limit $limit --spin 0"
+if [ -n "$load_net" ]; then
+  call_in_guest vm1 "demo_grpc call 10.0.0.2:50051 vm2 vm1-client $count $limit"
+fi
+
+say ""
 say "==> host and vm3 talk through ivshmem-plain"
 peer_in_guest vm3
 await_peers vm3
 talk "file:$plain/region" vm3
 
 say ""
-say "Every message arrived whole, in every direction, between the host and three virtual machines."
+say "Every message arrived whole, in every direction, between the host and three virtual machines,"
+say "and every call was answered."
 if [ "$accel" = tcg ]; then
   say "The times are those of emulated guests (TCG), on $(nproc) processors shared by all of them:"
   say "they show that it works, not how fast it is on hardware. For figures: ./dev bench"

@@ -28,11 +28,19 @@ const std::vector<std::string> kMode = {};
 const std::vector<std::string> kDirections = {"host -> vm1", "vm1 -> vm2", "vm2 -> host",
                                               "vm1 -> host", "vm2 -> vm1", "host -> vm2",
                                               "host -> vm3", "vm3 -> host"};
+const std::vector<std::string> kCalls = {
+    "host -> vm1 -> vm2 +ivmq",
+    "vm1-client -> vm2 +ivmq",
+#ifdef IVMQ_DEMO_GRPC
+    "vm1-client -> vm2 +gRPC over virtio-net",
+#endif
+};
 #else
 #define IVMQ_DEMO_SUITE DemoTest
 const std::vector<std::string> kMode = {"--host"};
 const std::vector<std::string> kDirections = {"host -> app1", "app1 -> app2", "app2 -> host",
                                               "app1 -> host", "app2 -> app1", "host -> app2"};
+const std::vector<std::string> kCalls = {"host -> app2 +ivmq", "host -> app1 -> app2 +ivmq"};
 #endif
 
 std::vector<std::string> Command(std::vector<std::string> more) {
@@ -70,6 +78,9 @@ TEST_F(IVMQ_DEMO_SUITE, EveryDirectionDeliversAndNothingIsLeft) {
   for (const std::string& direction : kDirections) {
     EXPECT_THAT(demo.output(), ::testing::ContainsRegex(direction + " +64 B +100/100 +100/100"));
     EXPECT_THAT(demo.output(), ::testing::ContainsRegex(direction + " +1 MiB +1/1 +1/1"));
+  }
+  for (const std::string& call : kCalls) {
+    EXPECT_THAT(demo.output(), ::testing::ContainsRegex(call + " +100/100"));
   }
   EXPECT_THAT(demo.output(), HasSubstr("Every message arrived whole"));
   ExpectNothingLeft(files[0]);

@@ -46,22 +46,70 @@ TEST_F(ExamplesTest, TypedMessagesGoThereAndBack) {
   EXPECT_EQ(typed.output(), "office: 11.5 C in Bergen\nstation: take a coat\n");
 }
 
+TEST_F(ExamplesTest, ACallIsAnsweredByName) {
+  Program client({EXAMPLE_RPC_CLIENT, address_});  // waits for the server
+  Program server({EXAMPLE_RPC_SERVER, address_});
+  EXPECT_EQ(client.Wait(), 0);
+  EXPECT_EQ(client.output(), "hello, world\n");
+  EXPECT_TRUE(server.AwaitOutput("client calls\n"));
+}
+
+TEST_F(ExamplesTest, StreamsGoInEachDirection) {
+  Program streaming({EXAMPLE_STREAMING});
+  EXPECT_EQ(streaming.Wait(), 0);
+  EXPECT_EQ(streaming.output(),
+            "watched 1000 readings\n"
+            "the mean of 4 readings is 1.5\n"
+            "0 smoothed is 0\n8 smoothed is 4\n16 smoothed is 10\n"
+            "then: CANCELLED\n");
+}
+
 TEST_F(ExamplesTest, LinesOfAChatGoBothWays) {
-  Program ann({EXAMPLE_EVENT_LOOP, address_, "ann", "bob"});
+  Program ann({EXAMPLE_EPOLL, address_, "ann", "bob"});
   // Nobody hears this; then somebody is there.
   ann.Write("anybody?\n");
-  ASSERT_TRUE(ann.AwaitOutput("no peer is named 'bob'"));
-  Program bob({EXAMPLE_EVENT_LOOP, address_, "bob", "ann"});
+  ASSERT_TRUE(ann.AwaitOutput("not heard: peer 'bob'"));
+  Program bob({EXAMPLE_EPOLL, address_, "bob", "ann"});
   bob.Write("hello ann\nsecond line\n");
-  ASSERT_TRUE(ann.AwaitOutput("hello ann\nsecond line\n"));
+  ASSERT_TRUE(ann.AwaitOutput("bob: hello ann\nbob: second line\n"));
   ann.Write("hello ");
   ann.Write("bob\n");
-  ASSERT_TRUE(bob.AwaitOutput("hello bob\n"));
+  ASSERT_TRUE(bob.AwaitOutput("ann: hello bob\n"));
   ann.CloseInput();
   EXPECT_EQ(ann.Wait(), 0);
   bob.CloseInput();
   EXPECT_EQ(bob.Wait(), 0);
 }
+
+TEST_F(ExamplesTest, CoroutinesCallAndAnswer) {
+  Program coroutine({EXAMPLE_COROUTINE});
+  EXPECT_EQ(coroutine.Wait(), 0);
+  EXPECT_EQ(coroutine.output(),
+            "hat 300\ngloves 600\nboots 500\nthat is all\n"
+            "hat 300\ngloves 600\nthere are no yetis\n");
+}
+
+constexpr const char* kPorted =
+    "status 3: who is there?\nhello, world\n1: hello, world\n2: hello, world\n";
+
+TEST_F(ExamplesTest, APortedServiceSaysTheSame) {
+  Program server({EXAMPLE_PORTING_IVMQ_SERVER, address_});
+  ASSERT_TRUE(server.AwaitOutput("serving"));
+  Program client({EXAMPLE_PORTING_IVMQ_CLIENT, address_});
+  EXPECT_EQ(client.Wait(), 0);
+  EXPECT_EQ(client.output(), kPorted);
+}
+
+#ifdef EXAMPLE_PORTING_GRPC_SERVER
+TEST_F(ExamplesTest, TheServiceThatIsPortedSaysTheSame) {
+  const std::string address = "unix:" + scratch_.path() + "/socket";
+  Program server({EXAMPLE_PORTING_GRPC_SERVER, address});
+  ASSERT_TRUE(server.AwaitOutput("serving"));
+  Program client({EXAMPLE_PORTING_GRPC_CLIENT, address});
+  EXPECT_EQ(client.Wait(), 0);
+  EXPECT_EQ(client.output(), kPorted);
+}
+#endif
 
 }  // namespace
 }  // namespace ivmq::testing
