@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <sstream>
 #include <utility>
 #include <vector>
@@ -27,7 +28,8 @@ Peer::Peer(Guest& guest, const std::string& address, const std::string& name,
            const std::string& what)
     : name_(name),
       guest_(&guest),
-      job_(guest.Start("exec test_peer " + address + " " + name + " " + what)) {}
+      job_(guest.Start("exec " + std::filesystem::path(IVMQ_TEST_PEER).filename().string() + " " +
+                       address + " " + name + " " + what)) {}
 
 Peer::Peer(const std::string& address, const std::string& name, const std::string& what)
     : name_(name), program_(std::make_unique<Program>(Command(address, name, what))) {}

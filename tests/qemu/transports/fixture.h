@@ -15,10 +15,11 @@
 
 namespace ivmq::testing {
 
-// A running test_peer, in a guest or on the host. Thread-compatible; must not outlive its guest.
+// A running test_peer (or what IVMQ_TEST_PEER names), in a guest or on the host. Thread-compatible;
+// must not outlive its guest.
 class Peer {
  public:
-  // `what`: the words after the name, see test_peer.cc.
+  // `what`: the words after the name, see the program.
   Peer(Guest& guest, const std::string& address, const std::string& name, const std::string& what);
   // On the host.
   Peer(const std::string& address, const std::string& name, const std::string& what);
