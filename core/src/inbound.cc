@@ -61,10 +61,9 @@ Inbound::Inbound(NodeContext& context)
 inline Inbound::Outcome Inbound::Deliver(InLink& link, const Frame& frame,
                                          std::span<const std::byte> rest, bool is_private,
                                          HandlerFunction handler, void* handler_context) {
-  const bool is_message =
-      frame.kind == FrameKind::kBytes || frame.kind == FrameKind::kTypedById ||
-      frame.kind == FrameKind::kTypedByName ||
-      (frame.kind >= FrameKind::kFirstRpc && frame.kind <= FrameKind::kLastRpc);
+  const bool is_message = frame.kind == FrameKind::kBytes || frame.kind == FrameKind::kTypedById ||
+                          frame.kind == FrameKind::kTypedByName ||
+                          (frame.kind >= FrameKind::kFirstRpc && frame.kind <= FrameKind::kLastRpc);
   if (!is_message || frame.name_bytes > kMaxTypeName || frame.name_bytes > rest.size())
       [[unlikely]] {
     return Outcome::kMalformed;

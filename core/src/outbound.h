@@ -13,12 +13,12 @@
 
 #include "ivmq/node.h"
 #include "ivmq/ring.h"
+#include "ivmq/spin_lock.h"
 #include "ivmq/wake.h"
 
 #include "src/copy.h"
 #include "src/node_context.h"
 #include "src/sleeper.h"
-#include "ivmq/spin_lock.h"
 
 namespace ivmq {
 

@@ -1,5 +1,4 @@
 #include "ivmq/proto.h"
-
 #include "ivmq/serialize.h"
 
 namespace ivmq {

@@ -52,7 +52,8 @@ struct Parts {
     if (!head.empty()) std::memcpy(out, head.data(), head.size());
     if (message == nullptr) return;
     auto* const begin = reinterpret_cast<std::uint8_t*>(out + head.size());
-    [[maybe_unused]] const std::uint8_t* const end = message->SerializeWithCachedSizesToArray(begin);
+    [[maybe_unused]] const std::uint8_t* const end =
+        message->SerializeWithCachedSizesToArray(begin);
     assert(end == begin + message_size);
   }
 };
