@@ -209,7 +209,8 @@ TEST_F(PoolTest, MoreCallsThanTheServerTakesEndWithResourceExhausted) {
 }
 
 TEST_F(PoolTest, ARequestWhoseDeadlinePassesInTheQueueIsNotBegun) {
-  EchoPair pair(rpc::Executor::kPool, [](rpc::ServerBuilder& builder) { builder.SetThreads(1); });
+  EchoPair pair(rpc::Executor::kPool,
+                [](rpc::ServerBuilder& builder) { builder.SetThreads(1).SetMaxCalls(2); });
   request_.set_wait_release(true);
   ClientContext first;
   Response blocked;
@@ -219,6 +220,11 @@ TEST_F(PoolTest, ARequestWhoseDeadlinePassesInTheQueueIsNotBegun) {
   second.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(20));
   EXPECT_EQ(pair.stub->Say(&second, Request(), &response_).error_code(),
             StatusCode::DEADLINE_EXCEEDED);
+  // Refused behind the second one's cancel, which the server has read then.
+  ClientContext third;
+  third.set_deadline(Soon());
+  EXPECT_EQ(pair.stub->Say(&third, Request(), &response_).error_code(),
+            StatusCode::RESOURCE_EXHAUSTED);
   pair.service.release.set_value();
   EXPECT_TRUE(running.get().ok());
   pair.server->Shutdown();
