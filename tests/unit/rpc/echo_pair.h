@@ -39,6 +39,9 @@ class EchoService final : public Echo::Service {
   rpc::Status Say(rpc::ServerContext* context, const Request* request,
                   Response* response) override {
     ++calls;
+    if (request->fail() && request->has_count()) {
+      return {static_cast<StatusCode>(request->count()), "as asked"};
+    }
     if (request->fail()) {
       context->AddTrailingMetadata("why-bin", std::string("\0\1", 2));
       return {StatusCode::NOT_FOUND, "nothing of that name", std::string("\0details", 8)};

@@ -57,6 +57,28 @@ TEST_P(UnaryTest, AStatusComesWithMessageDetailsAndTrailingMetadata) {
   EXPECT_THAT(context.GetServerInitialMetadata(), SizeIs(0));
 }
 
+TEST_P(UnaryTest, EveryStatusArrives) {
+  for (int code = StatusCode::OK; code <= StatusCode::UNAUTHENTICATED; ++code) {
+    ClientContext context;
+    context.set_deadline(Soon());
+    request_.set_fail(true);
+    request_.set_count(code);
+    const rpc::Status status = pair_.stub->Say(&context, request_, &response_);
+    EXPECT_EQ(status.error_code(), code);
+    EXPECT_EQ(status.error_message(), "as asked");
+  }
+}
+
+TEST_P(UnaryTest, ACancelAfterTheEndChangesNothing) {
+  ClientContext context;
+  context.set_deadline(Soon());
+  EXPECT_TRUE(pair_.stub->Say(&context, request_, &response_).ok());
+  context.TryCancel();
+  ClientContext another;
+  another.set_deadline(Soon());
+  EXPECT_TRUE(pair_.stub->Say(&another, request_, &response_).ok());
+}
+
 TEST_P(UnaryTest, AMethodThatIsNotOverriddenIsUnimplemented) {
   ClientContext context;
   context.set_deadline(Soon());
@@ -186,6 +208,37 @@ TEST_F(PoolTest, ADeadlineEndsTheCallAndReachesTheHandler) {
             StatusCode::DEADLINE_EXCEEDED);
   if (pair.service.calls != 0) {
     EXPECT_EQ(pair.service.cancelled.get_future().wait_for(kPatience), std::future_status::ready);
+  }
+}
+
+TEST_F(PoolTest, AThousandCallsOfSixteenThreadsAreUnderWayAtOnce) {
+  constexpr int kThreads = 16;
+  constexpr int kCalls = 63;  // each; together less than a server takes
+  EchoPair pair;
+  struct Call {
+    ClientContext context;
+    Request request;
+    Response response;
+    std::future<rpc::Status> status;
+  };
+  std::vector<Call> calls(std::size_t{kThreads} * kCalls);
+  std::vector<std::thread> threads;
+  for (std::size_t t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      for (std::size_t i = t * kCalls; i < (t + 1) * kCalls; ++i) {
+        Call& call = calls[i];
+        call.context.set_deadline(Soon());
+        call.request.set_text(std::to_string(i));
+        call.request.set_wait_release(true);
+        call.status = pair.stub->async()->Say(&call.context, &call.request, &call.response);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  pair.service.release.set_value();
+  for (std::size_t i = 0; i < calls.size(); ++i) {
+    EXPECT_TRUE(calls[i].status.get().ok());
+    EXPECT_EQ(calls[i].response.text(), std::to_string(i) + " for client");
   }
 }
 
