@@ -114,7 +114,7 @@ class EchoService final : public Echo::Service {
 struct ServicePair {
   explicit ServicePair(rpc::Service& service,
                        const std::function<void(rpc::ServerBuilder&)>& build = {}) {
-    auto made = InprocRegion::Create(std::uint64_t{32} << 20, {.max_peers = 8});
+    auto made = InprocRegion::Create(std::uint64_t{8} << 20, {.max_peers = 8});
     EXPECT_TRUE(made.ok()) << made.status().ToString();
     region = *std::move(made);
     server_endpoint = Open("server");
