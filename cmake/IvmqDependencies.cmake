@@ -5,8 +5,9 @@ find_package(Boost 1.74 REQUIRED)          # libboost-dev: Boost::headers
 find_package(Protobuf REQUIRED)            # libprotobuf-dev libprotoc-dev protobuf-compiler
 if(IVMQ_SANITIZE MATCHES "thread" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # With this macro its headers give map fields two more members, which the library itself, built
-  # without the sanitizer, does not have.
-  target_compile_options(protobuf::libprotobuf INTERFACE -U__SANITIZE_THREAD__)
+  # without the sanitizer, does not have. Code of ours that asks for it looks for the other one.
+  target_compile_options(protobuf::libprotobuf INTERFACE
+    -U__SANITIZE_THREAD__ -DIVMQ_SANITIZE_THREAD)
 endif()
 if(IVMQ_BUILD_TOOLS OR IVMQ_BUILD_TESTS OR IVMQ_BUILD_EXAMPLES OR IVMQ_BUILD_BENCH)
   find_package(CLI11 REQUIRED)             # libcli11-dev: CLI11::CLI11

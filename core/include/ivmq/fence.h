@@ -6,7 +6,7 @@
 
 #include <atomic>
 
-#if defined(__SANITIZE_THREAD__)
+#if defined(__SANITIZE_THREAD__) || defined(IVMQ_SANITIZE_THREAD)
 #define IVMQ_THREAD_SANITIZER 1
 #elif defined(__has_feature)
 #if __has_feature(thread_sanitizer)

@@ -10,7 +10,7 @@
 namespace ivmq::testing {
 namespace {
 
-#ifdef __SANITIZE_THREAD__  // it looks at each access, and learns nothing new from more of them
+#ifdef IVMQ_SANITIZE_THREAD  // it looks at each access, and learns nothing new from more of them
 constexpr int kManySteps = 20'000;
 #else
 constexpr int kManySteps = 1'000'000;

@@ -12,7 +12,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::Pair;
 
-#ifdef __SANITIZE_THREAD__  // it looks at each access, and learns nothing new from more of them
+#ifdef IVMQ_SANITIZE_THREAD  // it looks at each access, and learns nothing new from more of them
 constexpr int kMany = 20'000;
 #else
 constexpr int kMany = 1'000'000;
