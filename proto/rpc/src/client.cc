@@ -1,9 +1,6 @@
 #include "src/client.h"
 
 #include <algorithm>
-#include <array>
-#include <cstring>
-#include <limits>
 #include <memory>
 #include <thread>
 #include <utility>

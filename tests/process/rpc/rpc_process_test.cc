@@ -42,7 +42,7 @@ class MortalService final : public Echo::Service {
                   Response* response) override {
     if (request->fail()) kill(getpid(), SIGKILL);
     begun_.Add();
-    while (request->wait_cancel() && !context->IsCancelled()) usleep(1000);
+    while (request->wait_cancel() && !context->IsCancelled()) std::this_thread::yield();
     response->set_text(request->text());
     return rpc::Status::OK;
   }
@@ -54,7 +54,7 @@ class MortalService final : public Echo::Service {
       if (!writer->Write(part)) break;
     }
     begun_.Add();
-    while (!context->IsCancelled()) usleep(1000);
+    while (!context->IsCancelled()) std::this_thread::yield();
     return rpc::Status::OK;
   }
   rpc::Status Collect(rpc::ServerContext* /*context*/, rpc::ServerReader<Request>* reader,

@@ -18,31 +18,14 @@
 
 #include "ivmq/node.h"
 
+#include "support/allocations.h"
 #include "support/child.h"
 #include "support/node_pair.h"
-
-namespace {
-thread_local std::uint64_t allocations = 0;
-
-void* Allocate(std::size_t size) {
-  ++allocations;
-  if (void* memory = std::malloc(size == 0 ? 1 : size)) return memory;
-  throw std::bad_alloc();
-}
-}  // namespace
-
-// Not inlined: seen together, new and free look mismatched to the compiler.
-#define REPLACED [[gnu::noinline]]
-REPLACED void* operator new(std::size_t size) { return Allocate(size); }
-REPLACED void* operator new[](std::size_t size) { return Allocate(size); }
-REPLACED void operator delete(void* memory) noexcept { std::free(memory); }
-REPLACED void operator delete[](void* memory) noexcept { std::free(memory); }
-REPLACED void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-REPLACED void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
 
 namespace ivmq {
 namespace {
 
+using testing::AllocationsOfThisThread;
 using testing::Hub;
 
 // Two nodes, and everything done once that is done once.
@@ -104,9 +87,9 @@ class WarmPair {
 };
 
 TEST(HotPathTest, TheCounterCounts) {
-  const std::uint64_t before = allocations;
+  const std::uint64_t before = AllocationsOfThisThread();
   void* const one = ::operator new(1);  // a new-expression may be optimized away
-  EXPECT_EQ(allocations, before + 1);
+  EXPECT_EQ(AllocationsOfThisThread(), before + 1);
   ::operator delete(one);
 }
 
@@ -114,10 +97,10 @@ TEST(HotPathTest, SmallMessagesAreSentAndHandledWithoutAllocation) {
   for (const bool trust_peers : {false, true}) {
     WarmPair pair(trust_peers);
     const std::uint64_t rings = pair.rings();
-    const std::uint64_t before = allocations;
+    const std::uint64_t before = AllocationsOfThisThread();
     pair.RoundTrips(20000);
     pair.IdlePolls(20000);
-    EXPECT_EQ(allocations, before);
+    EXPECT_EQ(AllocationsOfThisThread(), before);
     EXPECT_EQ(pair.rings(), rings) << "nobody slept";
   }
 }

@@ -8,30 +8,9 @@
 
 #include "ivmq/proto.h"
 
+#include "support/allocations.h"
 #include "test.pb.h"
 #include "typed_pair.h"
-
-namespace {
-
-thread_local std::uint64_t allocations = 0;
-
-void* Allocate(std::size_t size) {
-  ++allocations;
-  void* const memory = std::malloc(size == 0 ? 1 : size);
-  if (memory == nullptr) std::abort();
-  return memory;
-}
-
-}  // namespace
-
-void* operator new(std::size_t size) { return Allocate(size); }
-void* operator new[](std::size_t size) { return Allocate(size); }
-void* operator new(std::size_t size, const std::nothrow_t&) noexcept { return Allocate(size); }
-void* operator new[](std::size_t size, const std::nothrow_t&) noexcept { return Allocate(size); }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
 
 namespace ivmq::test {
 namespace {
@@ -53,9 +32,9 @@ std::uint64_t AllocationsFor(TypedPair& pair, const TypeIds& ids, const Steady& 
     return true;
   };
   EXPECT_TRUE(run(10));
-  const std::uint64_t before = allocations;
+  const std::uint64_t before = testing::AllocationsOfThisThread();
   EXPECT_TRUE(run(count));
-  const std::uint64_t made = allocations - before;
+  const std::uint64_t made = testing::AllocationsOfThisThread() - before;
   EXPECT_EQ(sum, static_cast<std::uint64_t>(count + 10) * message.number());
   return made;
 }
@@ -75,9 +54,9 @@ Steady Typical() {
 }
 
 TEST(AllocationTest, TheCountSeesThoseOfProtobuf) {
-  const std::uint64_t before = allocations;
+  const std::uint64_t before = testing::AllocationsOfThisThread();
   (void)Steady(Typical());
-  EXPECT_GT(allocations, before + 4);
+  EXPECT_GT(testing::AllocationsOfThisThread(), before + 4);
 }
 
 TEST(AllocationTest, MessagesByNameAllocateNothing) {

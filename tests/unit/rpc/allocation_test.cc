@@ -1,32 +1,13 @@
 // What a synchronous unary call must not do in the steady state: allocate, on either side. This
 // program counts the allocations of all its threads.
-#include <atomic>
+#include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 #include <new>
 
 #include <gtest/gtest.h>
 
 #include "echo_pair.h"
-
-namespace {
-std::atomic<std::uint64_t> allocations{0};
-
-void* Allocate(std::size_t size) {
-  allocations.fetch_add(1, std::memory_order_relaxed);
-  if (void* memory = std::malloc(size == 0 ? 1 : size)) return memory;
-  throw std::bad_alloc();
-}
-}  // namespace
-
-// Not inlined: seen together, new and free look mismatched to the compiler.
-#define REPLACED [[gnu::noinline]]
-REPLACED void* operator new(std::size_t size) { return Allocate(size); }
-REPLACED void* operator new[](std::size_t size) { return Allocate(size); }
-REPLACED void operator delete(void* memory) noexcept { std::free(memory); }
-REPLACED void operator delete[](void* memory) noexcept { std::free(memory); }
-REPLACED void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-REPLACED void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
+#include "support/allocations.h"
 
 namespace ivmq::testing {
 namespace {
@@ -66,18 +47,23 @@ TEST_P(AllocationTest, ASynchronousCallAllocatesNothing) {
       if (pair.stub->Say(&context, request, &response).ok() && response.count() == i) ++right;
     }
   };
-  call(2000);  // what is kept for later calls is allocated once
-  const std::uint64_t before = allocations;
-  call(2000);
-  EXPECT_EQ(allocations - before, 0U);
-  EXPECT_EQ(right, 4000);
+  call(1000);  // what is kept for later calls is allocated once
+  // The nodes' own threads look at the peers now and then, which allocates; a call would each time.
+  std::uint64_t fewest = UINT64_MAX;
+  for (int round = 0; round < 5; ++round) {
+    const std::uint64_t before = AllocationsOfAllThreads();
+    call(1000);
+    fewest = std::min(fewest, AllocationsOfAllThreads() - before);
+  }
+  EXPECT_EQ(fewest, 0U);
+  EXPECT_EQ(right, 6000);
 }
 
 TEST(AllocationCountTest, AnAllocationIsCounted) {
-  const std::uint64_t before = allocations;
+  const std::uint64_t before = AllocationsOfAllThreads();
   void* const one = ::operator new(1);  // a new-expression may be optimized away
   ::operator delete(one);
-  EXPECT_GE(allocations - before, 1U);
+  EXPECT_GE(AllocationsOfAllThreads() - before, 1U);
 }
 
 }  // namespace

@@ -74,8 +74,7 @@ class Start {
 
 namespace internal {
 
-// One read or write of a stream. `Reactor` has the members StartStep(message) and Resume is called
-// with how it went.
+// How one read or write of a stream went, and the coroutine that awaits it.
 class StepResult {
  public:
   void Await(std::coroutine_handle<> coroutine) noexcept { coroutine_ = coroutine; }

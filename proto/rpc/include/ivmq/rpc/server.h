@@ -38,7 +38,7 @@ enum class Executor : std::uint8_t {
 // Thread-safe.
 class Server {
  public:
-  // Shutdown() at once.
+  // Calls Shutdown().
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
