@@ -98,10 +98,12 @@ class Outbound {
     link.producer.Commit();
     Add(link.messages, messages);
     Add(link.bytes, bytes);
-    if (!link.wakeable) return;
-    FullFence();
-    if (link.wake_check.MustRing(link.slot->armed)) [[unlikely]]
-      RingDoorbell(link);
+    if (link.wakeable) {
+      FullFence();
+      if (link.wake_check.MustRing(link.slot->armed)) [[unlikely]]
+        RingDoorbell(link);
+    }
+    link.producer.PrefetchNext();
   }
 
   // Frees the rings of consumers that are gone and restores damaged cells; four times a second.

@@ -212,6 +212,10 @@ class Node {
         const_cast<void*>(static_cast<const void*>(std::addressof(handler))), limit);
   }
 
+  // Whether Poll() may have something to do: a few loads, for a loop that polls without sleeping.
+  // A true may be spurious. Poll all the same now and then: it also tells senders about room.
+  [[nodiscard]] bool Look() noexcept;
+
   // Spins, then sleeps, until a message waits, the peers have changed (if they are watched), Wake()
   // was called, or `timeout` has passed. Returns false at the timeout. A true may be spurious.
   bool Wait(std::chrono::nanoseconds timeout);

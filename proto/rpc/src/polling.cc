@@ -20,8 +20,10 @@ constexpr std::chrono::microseconds kFollowerSpin{20};
 // So often the loop sleeps without the lead after another thread has wanted it: it takes a wake-up
 // to get it from one that sleeps with it, and more system calls to sleep without.
 constexpr int kSharedSleeps = 64;
-// So often a thread polls for nothing before it looks at the clock: while an answer is on its way.
-constexpr int kTightPolls = 128;
+// While an answer is on its way a thread polls so often for nothing before it looks at the clock,
+// and between two polls only looks so often whether there is something.
+constexpr int kTightPolls = 4;
+constexpr int kLooks = 64;
 // When a task that was to run later does, at the latest.
 constexpr std::chrono::milliseconds kLater{1};
 
@@ -157,7 +159,10 @@ void Polling::PollTightly(Until until) {
   for (int idle = 0; idle < most && !until();) {
     if (Poll() != 0) {
       idle = 0;
-    } else if (++idle < most) {
+      continue;
+    }
+    ++idle;
+    for (int looks = 0; looks < kLooks && idle < most && !node_.Look() && !until(); ++looks) {
       SpinPause();
     }
   }
