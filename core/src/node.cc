@@ -254,6 +254,14 @@ std::uint64_t Node::MaxRecordMessage(PeerId to, const MessageType& type) {
 
 Status Node::last_error(PeerId to) const { return impl_->outbound->LastError(to); }
 
+SendResult Node::SendInPlaceWith(PeerId to, const MessageType& type, std::uint64_t bytes,
+                                 WriteFunction write, void* context) {
+  OutLink* const link = impl_->outbound->link(to.slot);
+  if (link == nullptr) return SendResult::kPeerGone;
+  return impl_->outbound->TrySend(*link, to, type, bytes,
+                                  [&](std::byte* payload) { write(context, payload); });
+}
+
 Batch Node::StartBatch(PeerId to) {
   OutLink* link = impl_->outbound->link(to.slot);
   if (link != nullptr) link->lock.lock();
