@@ -34,11 +34,8 @@ function(ivmq_test name)
   target_link_libraries(${name} PRIVATE ${arg_LIBS} GTest::gmock GTest::gtest_main Threads::Threads
     ivmq_options)
   # The layers are what is to be fast; tests take longer to optimise than to run.
-  if(NOT IVMQ_SANITIZE)
-    target_compile_options(${name} PRIVATE -O1)
-  elseif(arg_LABEL STREQUAL "process")
-    target_compile_options(${name} PRIVATE -O0)  # as the programs are, see ivmq_program
-  endif()
+  target_compile_options(${name} PRIVATE -O0)
+  target_precompile_headers(${name} REUSE_FROM ivmq_test_headers)
   gtest_discover_tests(${name}
     DISCOVERY_MODE PRE_TEST
     DISCOVERY_TIMEOUT 30
