@@ -34,8 +34,6 @@ function(ivmq_test name)
   target_include_directories(${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE ${arg_LIBS} GTest::gmock GTest::gtest_main Threads::Threads
     ivmq_options)
-  # The layers are what is to be fast; tests take longer to optimise than to run.
-  target_compile_options(${name} PRIVATE -O0)
   target_precompile_headers(${name} REUSE_FROM ivmq_test_headers)
   gtest_discover_tests(${name}
     DISCOVERY_MODE PRE_TEST
