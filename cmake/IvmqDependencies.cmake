@@ -8,6 +8,7 @@ if(IVMQ_SANITIZE MATCHES "thread" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # without the sanitizer, does not have. Code of ours that asks for it looks for the other one.
   target_compile_options(protobuf::libprotobuf INTERFACE
     -U__SANITIZE_THREAD__ -DIVMQ_SANITIZE_THREAD)
+  set(CMAKE_DISABLE_PRECOMPILE_HEADERS ON) # shared by targets that differ in the macro
 endif()
 if(IVMQ_BUILD_TOOLS OR IVMQ_BUILD_TESTS OR IVMQ_BUILD_EXAMPLES OR IVMQ_BUILD_BENCH)
   find_package(CLI11 REQUIRED)             # libcli11-dev: CLI11::CLI11

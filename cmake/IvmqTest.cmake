@@ -1,13 +1,14 @@
 include(GoogleTest)
 
 # ivmq_test(NAME LABEL unit|process|qemu SOURCES file... [LIBS lib...] [TIMEOUT seconds]
-#           [ENVIRONMENT NAME=value...])
+#           [ENVIRONMENT NAME=value...] [BUSY])
 # A GoogleTest program; each of its tests is a ctest test with the label. A program without a main
 # of its own gets GoogleTest's. TIMEOUT ends one test, not the program: 60 s by default, 120 s for
-# qemu. Tests with several processes or guests run one at a time on a machine of two cores, since a
-# third busy thread would turn their microseconds into milliseconds.
+# qemu. The tests of a BUSY program, whose processes or guests poll each other's memory, run one at a
+# time on a machine of two cores, since a third busy thread would turn their microseconds into
+# milliseconds.
 function(ivmq_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "LABEL;TIMEOUT" "SOURCES;LIBS;ENVIRONMENT")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "BUSY" "LABEL;TIMEOUT" "SOURCES;LIBS;ENVIRONMENT")
   if(arg_UNPARSED_ARGUMENTS OR NOT arg_SOURCES)
     message(FATAL_ERROR "ivmq_test(${name}): no SOURCES, or unknown: ${arg_UNPARSED_ARGUMENTS}")
   endif()
@@ -22,7 +23,7 @@ function(ivmq_test name)
   endif()
   math(EXPR limit "${arg_TIMEOUT} - 10") # for a test that can still say why (see Guest)
   set(processors 1)
-  if(NOT arg_LABEL STREQUAL "unit")
+  if(arg_BUSY)
     set(processors 2)
   endif()
   set(fixture "")
@@ -33,12 +34,7 @@ function(ivmq_test name)
   target_include_directories(${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
   target_link_libraries(${name} PRIVATE ${arg_LIBS} GTest::gmock GTest::gtest_main Threads::Threads
     ivmq_options)
-  # The layers are what is to be fast; tests take longer to optimise than to run.
-  if(NOT IVMQ_SANITIZE)
-    target_compile_options(${name} PRIVATE -O1)
-  elseif(arg_LABEL STREQUAL "process")
-    target_compile_options(${name} PRIVATE -O0)  # as the programs are, see ivmq_program
-  endif()
+  target_precompile_headers(${name} REUSE_FROM ivmq_test_headers)
   gtest_discover_tests(${name}
     DISCOVERY_MODE PRE_TEST
     DISCOVERY_TIMEOUT 30

@@ -37,13 +37,12 @@ TEST_P(AllocationTest, ASynchronousCallAllocatesNothing) {
   Request request;
   Response response;
   request.set_text(std::string(64, 'x'));
-  const auto deadline = Soon();
   int right = 0;
   const auto call = [&](int times) {
     for (int i = 0; i < times; ++i) {
       request.set_count(i);
       ClientContext context;
-      context.set_deadline(deadline);
+      context.set_deadline(Soon());
       if (pair.stub->Say(&context, request, &response).ok() && response.count() == i) ++right;
     }
   };
