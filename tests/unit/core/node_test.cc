@@ -631,7 +631,49 @@ TEST_F(NodeTest, AClaimLargerThanARecordIsTooLargeAndKeepsTheBatch) {
   EXPECT_EQ(batch.TryClaim({}, record, &payload), SendResult::kOk);
 }
 
+// ---- Written in place ----
+
+TEST_F(NodeTest, AMessageIsWrittenIntoTheRingItself) {
+  auto a = Open("a");
+  auto b = Open("b");
+  const auto write = [](std::byte* payload) { std::memcpy(payload, "here", 4); };
+  EXPECT_EQ(a->SendInPlace(b->id(), {}, 4, write), SendResult::kOk);
+  EXPECT_THAT(ReceiveTexts(*b, 1), ElementsAre("here"));
+  EXPECT_EQ(a->counter(Counter::kMessagesSent), 1U);
+}
+
+TEST_F(NodeTest, AMessageThatCannotBeWrittenIntoTheRingIsNotWritten) {
+  auto a = Open("a");
+  auto b = Open("b");
+  const auto never = [](std::byte*) { FAIL(); };
+  const std::uint64_t record = a->MaxRecordMessage(b->id(), {});
+  EXPECT_EQ(a->SendInPlace(b->id(), {}, record + 1, never), SendResult::kTooLarge);
+  EXPECT_EQ(a->SendInPlace({.slot = 1000, .incarnation = 1}, {}, 1, never), SendResult::kPeerGone);
+  const auto fill = [&](std::byte* payload) { std::memset(payload, 'x', record); };
+  SendResult result = SendResult::kOk;
+  while (result == SendResult::kOk) result = a->SendInPlace(b->id(), {}, record, fill);
+  EXPECT_EQ(result, SendResult::kFull);
+}
+
 // ---- Sleeping and waking ----
+
+TEST_F(NodeTest, ALookSeesWhatAPollWouldFind) {
+  auto a = Open("a");
+  auto b = Open("b");
+  while (b->Poll(kIgnore) != 0 || b->Look()) {
+  }
+  ASSERT_EQ(a->Send(b->id(), "first of its ring"), SendResult::kOk);
+  EXPECT_TRUE(b->Look());
+  EXPECT_EQ(b->Poll(kIgnore), 1U);
+  EXPECT_FALSE(b->Look());
+  ASSERT_EQ(a->Send(b->id(), "another"), SendResult::kOk);
+  EXPECT_TRUE(b->Look());
+  EXPECT_EQ(b->Poll(kIgnore), 1U);
+  b->Wake();
+  EXPECT_TRUE(b->Look());
+  EXPECT_TRUE(b->Wait(milliseconds(0)));
+  EXPECT_FALSE(b->Look());
+}
 
 TEST_F(NodeTest, WaitReturnsFalseWhenNothingCame) {
   for (const auto budget : {std::chrono::microseconds(0), std::chrono::microseconds(50)}) {
