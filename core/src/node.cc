@@ -70,6 +70,9 @@ struct Node::Impl {
   // Whether Poll() has something to do; looks at everything.
   [[nodiscard]] bool HasWork() noexcept { return inbound->LookAll() || PeersChanged(); }
   void EndArmed();
+  [[nodiscard]] bool Look() noexcept {
+    return inbound->LookSome() || PeersChanged() || wake_requested.load(std::memory_order_relaxed);
+  }
   [[nodiscard]] bool SpinUntil(Clock::time_point until) noexcept;
   [[nodiscard]] bool SleepUntil(Clock::time_point deadline);
   // How long this node may sleep without looking.
@@ -251,6 +254,14 @@ std::uint64_t Node::MaxRecordMessage(PeerId to, const MessageType& type) {
 
 Status Node::last_error(PeerId to) const { return impl_->outbound->LastError(to); }
 
+SendResult Node::SendInPlaceWith(PeerId to, const MessageType& type, std::uint64_t bytes,
+                                 WriteFunction write, void* context) {
+  OutLink* const link = impl_->outbound->link(to.slot);
+  if (link == nullptr) return SendResult::kPeerGone;
+  return impl_->outbound->TrySend(*link, to, type, bytes,
+                                  [&](std::byte* payload) { write(context, payload); });
+}
+
 Batch Node::StartBatch(PeerId to) {
   OutLink* link = impl_->outbound->link(to.slot);
   if (link != nullptr) link->lock.lock();
@@ -319,8 +330,7 @@ void Node::TellWatcher() {
 bool Node::Impl::SpinUntil(Clock::time_point until) noexcept {
   Spin spin(until);
   do {
-    if (inbound->LookSome() || PeersChanged()) return true;
-    if (wake_requested.load(std::memory_order_relaxed)) return true;
+    if (Look()) return true;
   } while (spin.Pause());
   return false;
 }
@@ -353,6 +363,8 @@ bool Node::Impl::SleepUntil(Clock::time_point deadline) {
     poll_interval = std::min(poll_interval * 2, context.options.max_poll_interval);
   }
 }
+
+bool Node::Look() noexcept { return impl_->Look(); }
 
 bool Node::Wait(nanoseconds timeout) {
   Impl& impl = *impl_;

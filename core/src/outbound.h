@@ -98,10 +98,26 @@ class Outbound {
     link.producer.Commit();
     Add(link.messages, messages);
     Add(link.bytes, bytes);
-    if (!link.wakeable) return;
-    FullFence();
-    if (link.wake_check.MustRing(link.slot->armed)) [[unlikely]]
-      RingDoorbell(link);
+    if (link.wakeable) {
+      FullFence();
+      if (link.wake_check.MustRing(link.slot->armed)) [[unlikely]]
+        RingDoorbell(link);
+    }
+    link.producer.PrefetchNext();
+  }
+
+  // Sends a message of `bytes` bytes that `write(std::byte*)` writes, if there is room in a record.
+  template <typename Write>
+  [[gnu::always_inline]] SendResult TrySend(OutLink& link, PeerId to, const MessageType& type,
+                                            std::uint64_t bytes, Write write) {
+    const std::lock_guard lock(link.lock);
+    std::span<std::byte> room;
+    const SendResult result = Claim(link, to, type, bytes, &room);
+    if (result == SendResult::kOk) [[likely]] {
+      write(room.data());
+      Publish(link, 1, bytes);
+    }
+    return result;
   }
 
   // Frees the rings of consumers that are gone and restores damaged cells; four times a second.
@@ -143,21 +159,15 @@ class Outbound {
   SendResult OpenAndClaimRecord(OutLink& link, PeerId to, std::uint64_t bytes,
                                 std::span<std::byte>* record);
   void RingDoorbell(OutLink& link) noexcept;
+  [[gnu::always_inline]] SendResult TrySend(OutLink& link, PeerId to, const MessageType& type,
+                                            std::span<const std::byte> message) {
+    return TrySend(link, to, type, message.size(),
+                   [&](std::byte* out) { CopyMessage(out, message.data(), message.size()); });
+  }
   // What Send() does when there was no room at once.
   SendResult SendSlowly(OutLink& link, PeerId to, const MessageType& type,
                         std::span<const std::byte> message, const SendOptions& options,
                         SendResult first_result);
-  [[gnu::always_inline]] SendResult TrySend(OutLink& link, PeerId to, const MessageType& type,
-                                            std::span<const std::byte> message) {
-    const std::lock_guard lock(link.lock);
-    std::span<std::byte> room;
-    const SendResult result = Claim(link, to, type, message.size(), &room);
-    if (result == SendResult::kOk) [[likely]] {
-      CopyMessage(room.data(), message.data(), message.size());
-      Publish(link, 1, message.size());
-    }
-    return result;
-  }
   SendResult SendLarge(OutLink& link, PeerId to, const MessageType& type,
                        std::span<const std::byte> message, const SendOptions& options);
   // Frees the receiver's memory of a large message that ends midway, as soon as there is room to

@@ -83,18 +83,11 @@ SendResult SendWithHead(Node& node, PeerId to, const MessageType& type,
   }
   std::optional<Clock::time_point> deadline;
   for (;;) {
-    {
-      Batch batch = node.StartBatch(to);
-      std::span<std::byte> room;
-      const SendResult result = batch.TryClaim(type, parts.size(), &room);
-      if (result == SendResult::kOk) [[likely]] {
-        parts.Write(room.data());
-        batch.Commit();
-        return SendResult::kOk;
-      }
-      if (result == SendResult::kTooLarge) break;
-      if (result != SendResult::kFull) return result;
-    }
+    const SendResult sent =
+        node.SendInPlace(to, type, parts.size(), [&](std::byte* payload) { parts.Write(payload); });
+    if (sent == SendResult::kTooLarge) break;
+    if (sent != SendResult::kFull) [[likely]]
+      return sent;
     if (options.when_full == WhenFull::kWait) {
       const Clock::time_point now = Clock::now();
       if (!deadline) deadline = now + options.timeout;

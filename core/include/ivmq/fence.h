@@ -1,4 +1,4 @@
-// The two processor-level primitives of the hot path.
+// The processor-level primitives of the hot path.
 #ifndef IVMQ_FENCE_H_
 #define IVMQ_FENCE_H_
 
@@ -27,6 +27,12 @@ inline void FullFence() noexcept {
   // What compilers emit for atomic_thread_fence differs: mfence costs twice a locked instruction.
   asm volatile("lock; orl $0, (%%rsp)" ::: "memory", "cc");
 #endif
+}
+
+// Asks for the line in a state in which it can be written. A hint: without effect on old
+// processors.
+inline void PrefetchForWrite(const void* address) noexcept {
+  asm volatile("prefetchw %0" : : "m"(*static_cast<const char*>(address)));
 }
 
 // Tells the core that this is a spin loop.

@@ -106,7 +106,7 @@ class Outbound;
 struct OutLink;
 
 // Several messages to one peer, published together: one store, one fence, at most one doorbell.
-// Also the way to write a message straight into the ring. Holds the peer's send lock until it is
+// Holds the peer's send lock until it is
 // destroyed, so keep it short. Thread-compatible; must not outlive its node.
 class Batch {
  public:
@@ -190,6 +190,17 @@ class Node {
   SendResult Send(PeerId to, std::string_view message, const SendOptions& options = {}) {
     return Send(to, std::as_bytes(std::span(message)), options);
   }
+  // Sends a message of `bytes` bytes that `write(std::byte*)` writes straight into the ring: all of
+  // it, without calling the node, and soon, since it holds the peer's send lock. kTooLarge: it does
+  // not fit one record. kFull, kPeerGone, kNoRoom: as of TryClaim.
+  template <typename Write>
+  SendResult SendInPlace(PeerId to, const MessageType& type, std::uint64_t bytes, Write&& write) {
+    using Type = std::remove_reference_t<Write>;
+    return SendInPlaceWith(
+        to, type, bytes,
+        [](void* context, std::byte* payload) noexcept { (*static_cast<Type*>(context))(payload); },
+        const_cast<void*>(static_cast<const void*>(std::addressof(write))));
+  }
   [[nodiscard]] Batch StartBatch(PeerId to);
   // Waits, as `options` says, until a record of `bytes` bytes has room. kOk promises nothing to a
   // second sending thread.
@@ -211,6 +222,10 @@ class Node {
         [](void* context, const Message& message) { (*static_cast<Type*>(context))(message); },
         const_cast<void*>(static_cast<const void*>(std::addressof(handler))), limit);
   }
+
+  // Whether Poll() may have something to do: a few loads, for a loop that polls without sleeping.
+  // A true may be spurious. Poll all the same now and then: it also tells senders about room.
+  [[nodiscard]] bool Look() noexcept;
 
   // Spins, then sleeps, until a message waits, the peers have changed (if they are watched), Wake()
   // was called, or `timeout` has passed. Returns false at the timeout. A true may be spurious.
@@ -242,7 +257,11 @@ class Node {
   struct Impl;
   using HandlerFunction = void (*)(void* context, const Message& message);
 
+  using WriteFunction = void (*)(void* context, std::byte* payload) noexcept;
+
   explicit Node(std::unique_ptr<Impl> impl);
+  SendResult SendInPlaceWith(PeerId to, const MessageType& type, std::uint64_t bytes,
+                             WriteFunction write, void* context);
   std::size_t PollWith(HandlerFunction handler, void* context, std::size_t limit);
   // The same after what is rarely to be done.
   [[gnu::noinline]] std::size_t AttendAndPoll(HandlerFunction handler, void* context,

@@ -14,7 +14,15 @@ namespace ivmq {
 class SpinLock {
  public:
   void lock() noexcept {
-    while (locked_.exchange(true, std::memory_order_acquire)) {
+    if (!try_lock()) [[unlikely]]
+      Wait();
+  }
+  bool try_lock() noexcept { return !locked_.exchange(true, std::memory_order_acquire); }
+  void unlock() noexcept { locked_.store(false, std::memory_order_release); }
+
+ private:
+  [[gnu::noinline]] void Wait() noexcept {
+    do {
       // The holder may have lost its core: give ours away after a while.
       for (int spins = 0; locked_.load(std::memory_order_relaxed); ++spins) {
         if (spins < kSpins) {
@@ -23,12 +31,9 @@ class SpinLock {
           std::this_thread::yield();
         }
       }
-    }
+    } while (!try_lock());
   }
-  bool try_lock() noexcept { return !locked_.exchange(true, std::memory_order_acquire); }
-  void unlock() noexcept { locked_.store(false, std::memory_order_release); }
 
- private:
   static constexpr int kSpins = 100;
   std::atomic<bool> locked_{false};
 };

@@ -2,6 +2,7 @@
 #ifndef IVMQ_RPC_CALL_ACCESS_H_
 #define IVMQ_RPC_CALL_ACCESS_H_
 
+#include <mutex>
 #include <string>
 
 #include "ivmq/rpc/client_context.h"
@@ -25,18 +26,18 @@ struct CallAccess {
 
   // False: it was cancelled before.
   static bool Begin(ClientContext& context, Client& client, std::uint64_t call) {
-    const std::lock_guard lock(context.mutex_);
+    const std::lock_guard lock(context.lock_);
     if (context.cancelled_) return false;
     context.client_ = &client;
     context.call_ = call;
     return true;
   }
   static bool cancelled(ClientContext& context) {
-    const std::lock_guard lock(context.mutex_);
+    const std::lock_guard lock(context.lock_);
     return context.cancelled_;
   }
   static void End(ClientContext& context) {
-    const std::lock_guard lock(context.mutex_);
+    const std::lock_guard lock(context.lock_);
     context.client_ = nullptr;
   }
   static ReceivedMetadata& initial(ClientContext& context) { return context.initial_; }

@@ -443,7 +443,7 @@ void ClientContext::TryCancel() {
   internal::Client* client = nullptr;
   std::uint64_t call = 0;
   {
-    const std::lock_guard lock(mutex_);
+    const std::lock_guard lock(lock_);
     cancelled_ = true;
     client = client_;
     call = call_;

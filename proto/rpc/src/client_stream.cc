@@ -195,6 +195,7 @@ class ClientStream final : public ClientCall, public Steps {
     Waiter* waiter = nullptr;
     {
       const std::lock_guard lock(mutex_);
+      if (ended_) return true;  // the context may be gone
       if (has_initial_) return false;
       while (const std::optional<Entry> entry = entries.Next()) {
         CallAccess::initial(context_).Set(entry->key, entry->value);

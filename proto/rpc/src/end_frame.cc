@@ -12,6 +12,15 @@ EndFrame::EndFrame(const Node& node, PeerId to, std::uint64_t id, const Status& 
               .receiver = to.incarnation,
               .call_high = static_cast<std::uint32_t>(id >> 32),
               .argument = static_cast<std::uint64_t>(status.error_code())} {
+  const bool has_text = !status.error_message().empty() || !status.error_details().empty();
+  const bool has_pairs =
+      context != nullptr && ((with_initial && !CallAccess::initial(*context).empty()) ||
+                             !CallAccess::trailing(*context).empty());
+  if (has_text || has_pairs) [[unlikely]]
+    AddMetadata(status, context, with_initial);
+}
+
+void EndFrame::AddMetadata(const Status& status, const ServerContext* context, bool with_initial) {
   std::string metadata;
   if (context != nullptr) {
     if (with_initial) metadata = CallAccess::initial(*context);
@@ -28,8 +37,6 @@ EndFrame::EndFrame(const Node& node, PeerId to, std::uint64_t id, const Status& 
   };
   append(EntryKind::kStatusMessage, status.error_message());
   append(EntryKind::kStatusDetails, status.error_details());
-  if (metadata.empty()) [[likely]]
-    return;
   header_.metadata_bytes = static_cast<std::uint32_t>(metadata.size());
   longer_.assign(reinterpret_cast<const char*>(&header_), sizeof(header_));
   longer_ += metadata;

@@ -34,6 +34,8 @@ class EndFrame {
   }
 
  private:
+  void AddMetadata(const Status& status, const ServerContext* context, bool with_initial);
+
   PeerId to_;
   std::uint64_t id_;
   Header header_;

@@ -30,9 +30,13 @@ bool MetadataBytes::Add(std::string_view key, std::string_view value) {
   return true;
 }
 
+// Never destroyed: used by threads that outlive main().
+const Metadata& ReceivedMetadata::kNone = *new Metadata();
+
 void ReceivedMetadata::Set(std::string_view key, std::string_view value) {
-  const auto pair = pairs_.emplace(key, value);
-  map_.emplace(pair->first, pair->second);
+  if (maps_ == nullptr) maps_ = std::make_unique<Maps>();
+  const auto pair = maps_->pairs.emplace(key, value);
+  maps_->views.emplace(pair->first, pair->second);
 }
 
 }  // namespace ivmq::rpc::internal

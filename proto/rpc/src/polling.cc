@@ -1,7 +1,10 @@
 #include "src/polling.h"
 
+#include <linux/futex.h>
 #include <poll.h>
 #include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -20,12 +23,39 @@ constexpr std::chrono::microseconds kFollowerSpin{20};
 // So often the loop sleeps without the lead after another thread has wanted it: it takes a wake-up
 // to get it from one that sleeps with it, and more system calls to sleep without.
 constexpr int kSharedSleeps = 64;
-// So often a thread polls for nothing before it looks at the clock: while an answer is on its way.
-constexpr int kTightPolls = 128;
+// While an answer is on its way a thread polls so often for nothing before it looks at the clock,
+// and between two polls only looks so often whether there is something.
+constexpr int kTightPolls = 4;
+constexpr int kLooks = 64;
 // When a task that was to run later does, at the latest.
 constexpr std::chrono::milliseconds kLater{1};
 
 }  // namespace
+
+void Waiter::Sleep(Clock::time_point deadline) noexcept {
+  std::uint32_t state = state_.fetch_or(kSleeps, std::memory_order_acq_rel) | kSleeps;
+  while (state == kSleeps) {
+    timespec left{};
+    if (deadline != Clock::time_point::max()) {
+      const auto time = std::chrono::nanoseconds(deadline - Clock::now());
+      if (time <= std::chrono::nanoseconds(0)) break;
+      left.tv_sec = time / std::chrono::seconds(1);
+      left.tv_nsec = (time % std::chrono::seconds(1)).count();
+    }
+    (void)syscall(SYS_futex, &state_, FUTEX_WAIT_PRIVATE, state,
+                  deadline != Clock::time_point::max() ? &left : nullptr, nullptr, 0);
+    state = state_.load(std::memory_order_acquire);
+  }
+  state_.fetch_and(~kSleeps, std::memory_order_relaxed);
+}
+
+void Waiter::Set(std::uint32_t why) noexcept {
+  const std::uint32_t before = state_.fetch_or(why, std::memory_order_acq_rel);
+  // Of one that is gone only the address is used: whoever sleeps there looks again.
+  if ((before & kSleeps) != 0) {
+    (void)syscall(SYS_futex, &state_, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+  }
+}
 
 Polling::Polling(Node& node, std::function<std::size_t()> poll)
     : node_(node), poll_(std::move(poll)) {}
@@ -131,22 +161,15 @@ bool Polling::Await(Waiter& waiter, Clock::time_point deadline) {
       return false;
     }
   }
-  if (waiter.end_.load(std::memory_order_relaxed) == Waiter::End::kAnother) {
-    const std::lock_guard lock(waiter.mutex_);
-  }
   return true;
 }
 
 void Polling::Complete(Waiter& waiter) {
   if (InPoll() && leader_ == &waiter) {
-    waiter.end_.store(Waiter::End::kHere, std::memory_order_relaxed);
+    waiter.state_.store(Waiter::kDone, std::memory_order_relaxed);
     return;
   }
-  {
-    const std::lock_guard lock(waiter.mutex_);
-    waiter.end_.store(Waiter::End::kAnother, std::memory_order_release);
-    waiter.changed_.notify_one();
-  }
+  waiter.Set(Waiter::kDone);
   // It may be the leader's, who sleeps.
   if (!InPoll()) node_.Wake();
 }
@@ -154,12 +177,11 @@ void Polling::Complete(Waiter& waiter) {
 template <typename Until>
 void Polling::PollTightly(Until until) {
   const int most = node_.spin_budget() > std::chrono::nanoseconds(0) ? kTightPolls : 1;
-  for (int idle = 0; idle < most && !until();) {
-    if (Poll() != 0) {
-      idle = 0;
-    } else if (++idle < most) {
+  for (int idle = 0; idle < most && !until(); ++idle) {
+    for (int looks = 0; looks < kLooks && most != 1 && !node_.Look() && !until(); ++looks) {
       SpinPause();
     }
+    if (Poll() != 0) idle = -1;
   }
 }
 
@@ -204,15 +226,13 @@ void Polling::Promote() {
   waiting_.pop_front();
   next.listed_ = false;
   followers_.fetch_sub(1);
-  const std::lock_guard next_lock(next.mutex_);
-  next.promoted_.store(true, std::memory_order_release);
-  next.changed_.notify_one();
+  next.Set(Waiter::kPromoted);
 }
 
 void Polling::Follow(Waiter& waiter, Clock::time_point deadline) {
   {
     const std::lock_guard lock(mutex_);
-    waiter.promoted_.store(false, std::memory_order_relaxed);
+    waiter.state_.fetch_and(~Waiter::kPromoted, std::memory_order_relaxed);
     waiter.listed_ = true;
     waiting_.push_back(&waiter);
     followers_.fetch_add(1, std::memory_order_seq_cst);
@@ -221,24 +241,14 @@ void Polling::Follow(Waiter& waiter, Clock::time_point deadline) {
     // It ended before it could see us.
     if (TryLead()) EndLeadUnarmed();
   }
-  const auto ended = [&] {
-    return waiter.done() || waiter.promoted_.load(std::memory_order_acquire);
-  };
   if (sleeps_leading_.load(std::memory_order_seq_cst)) node_.Wake();
   if (const std::chrono::nanoseconds budget = node_.spin_budget();
       budget > std::chrono::nanoseconds(0)) {
     Spin spin(Clock::now() + std::min<std::chrono::nanoseconds>(budget, kFollowerSpin));
-    while (!ended() && spin.Pause()) {
+    while (!waiter.may_go_on() && spin.Pause()) {
     }
   }
-  if (!ended()) {
-    std::unique_lock lock(waiter.mutex_);
-    if (deadline == Clock::time_point::max()) {
-      waiter.changed_.wait(lock, ended);
-    } else {
-      waiter.changed_.wait_until(lock, deadline, ended);
-    }
-  }
+  if (!waiter.may_go_on()) waiter.Sleep(deadline);
   bool promoted = false;
   {
     const std::lock_guard lock(mutex_);

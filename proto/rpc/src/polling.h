@@ -6,7 +6,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -29,22 +28,25 @@ inline std::chrono::nanoseconds TimeLeft(Clock::time_point deadline) {
 class Waiter {
  public:
   [[nodiscard]] bool done() const noexcept {
-    return end_.load(std::memory_order_acquire) != End::kNone;
+    return (state_.load(std::memory_order_acquire) & kDone) != 0;
   }
 
  private:
   friend class Polling;
-  enum class End : std::uint8_t {
-    kNone,
-    kHere,     // by the thread that waits
-    kAnother,  // by another one, which may still hold mutex_
-  };
+  static constexpr std::uint32_t kDone = 1;
+  static constexpr std::uint32_t kPromoted = 2;  // it shall poll
+  static constexpr std::uint32_t kSleeps = 4;
 
-  std::atomic<End> end_{End::kNone};
-  std::atomic<bool> promoted_{false};
-  bool listed_ = false;  // guarded by Polling::mutex_
-  std::mutex mutex_;
-  std::condition_variable changed_;
+  [[nodiscard]] bool may_go_on() const noexcept {
+    return (state_.load(std::memory_order_acquire) & (kDone | kPromoted)) != 0;
+  }
+  // Until it may go on, or the deadline.
+  void Sleep(Clock::time_point deadline) noexcept;
+  // Lets it go on. Once it is done it may be gone.
+  void Set(std::uint32_t why) noexcept;
+
+  std::atomic<std::uint32_t> state_{0};  // a futex
+  bool listed_ = false;                  // guarded by Polling::mutex_
 };
 
 // Something to be done by the thread that polls. Must live until it has run.

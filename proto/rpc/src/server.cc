@@ -164,7 +164,7 @@ void Server::OnRequest(const Message& message, const Parsed& frame) {
   const bool has_reactor = method->method->handler->has_reactor();
   if (type == MethodType::kUnary && options_.executor == Executor::kInline && !has_reactor) {
     Run(*call, /*may_wait=*/false);
-    return call.release()->Unref();
+    return Recycle(*call.release());  // nobody else knows it
   }
   if (has_reactor) {
     call->callback = std::make_unique<CallbackCall>(node_, polling_, *call);

@@ -1,24 +1,21 @@
 #include "ivmq/rpc/status.h"
 
+#include <utility>
+
 #include "ivmq/status.h"
 
 namespace ivmq::rpc {
-namespace {
 
 // Never destroyed: used by threads that outlive main().
-const Status& Ok() {
-  static const auto* const kStatus = new Status();
-  return *kStatus;
-}
-const Status& Cancelled() {
-  static const auto* const kStatus = new Status(StatusCode::CANCELLED, "");
-  return *kStatus;
-}
+const Status& Status::OK = *new Status();
+const Status& Status::CANCELLED = *new Status(StatusCode::CANCELLED, "");
+const Status::Text& Status::kNone = *new Text();
 
-}  // namespace
-
-const Status& Status::OK = Ok();
-const Status& Status::CANCELLED = Cancelled();
+Status::Status(StatusCode code, std::string message, std::string details)
+    : code_(code),
+      text_(message.empty() && details.empty()
+                ? nullptr
+                : std::make_shared<const Text>(Text{std::move(message), std::move(details)})) {}
 
 std::string StatusCodeName(StatusCode code) {
   if (code < StatusCode::OK || code > StatusCode::UNAUTHENTICATED) {

@@ -7,11 +7,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <string>
 
 #include "ivmq/layout.h"
 #include "ivmq/rpc/metadata.h"
+#include "ivmq/spin_lock.h"
 
 namespace ivmq::rpc {
 
@@ -72,10 +72,10 @@ class ClientContext {
   std::array<char, layout::kNameBytes> peer_;
   std::size_t peer_bytes_ = 0;
 
-  std::mutex mutex_;
-  bool cancelled_ = false;              // guarded by mutex_
-  internal::Client* client_ = nullptr;  // guarded by mutex_; of the call that runs
-  std::uint64_t call_ = 0;              // guarded by mutex_
+  SpinLock lock_;
+  bool cancelled_ = false;              // guarded by lock_
+  internal::Client* client_ = nullptr;  // guarded by lock_; of the call that runs
+  std::uint64_t call_ = 0;              // guarded by lock_
 };
 
 }  // namespace ivmq::rpc

@@ -3,6 +3,7 @@
 #define IVMQ_RPC_METADATA_H_
 
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -34,16 +35,17 @@ class MetadataBytes {
 class ReceivedMetadata {
  public:
   void Set(std::string_view key, std::string_view value);
-  [[nodiscard]] const Metadata& map() const { return map_; }
-  void clear() noexcept {
-    if (map_.empty()) return;
-    map_.clear();
-    pairs_.clear();
-  }
+  [[nodiscard]] const Metadata& map() const { return maps_ != nullptr ? maps_->views : kNone; }
+  void clear() noexcept { maps_.reset(); }
 
  private:
-  std::multimap<std::string, std::string> pairs_;
-  Metadata map_;  // views into the pairs
+  struct Maps {
+    std::multimap<std::string, std::string> pairs;
+    Metadata views;  // into the pairs
+  };
+  static const Metadata& kNone;
+
+  std::unique_ptr<Maps> maps_;  // nullptr: there is none
 };
 
 }  // namespace internal

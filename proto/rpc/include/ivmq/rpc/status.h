@@ -2,8 +2,8 @@
 #ifndef IVMQ_RPC_STATUS_H_
 #define IVMQ_RPC_STATUS_H_
 
+#include <memory>
 #include <string>
-#include <utility>
 
 namespace ivmq::rpc {
 
@@ -38,20 +38,26 @@ class [[nodiscard]] Status {
   static const Status& CANCELLED;  // NOLINT(readability-identifier-naming): gRPC's name
 
   Status() = default;  // OK
-  Status(StatusCode code, std::string message, std::string details = {})
-      : code_(code), message_(std::move(message)), details_(std::move(details)) {}
+  Status(StatusCode code, std::string message, std::string details = {});
 
   [[nodiscard]] bool ok() const noexcept { return code_ == StatusCode::OK; }
   [[nodiscard]] StatusCode error_code() const noexcept { return code_; }
-  [[nodiscard]] const std::string& error_message() const noexcept { return message_; }
+  [[nodiscard]] const std::string& error_message() const noexcept { return text().message; }
   // Bytes that the application gives a meaning, by convention a serialized google.rpc.Status.
-  [[nodiscard]] const std::string& error_details() const noexcept { return details_; }
+  [[nodiscard]] const std::string& error_details() const noexcept { return text().details; }
   void IgnoreError() const noexcept {}
 
  private:
+  struct Text {
+    std::string message;
+    std::string details;
+  };
+  static const Text& kNone;
+
+  [[nodiscard]] const Text& text() const noexcept { return text_ != nullptr ? *text_ : kNone; }
+
   StatusCode code_ = StatusCode::OK;
-  std::string message_;
-  std::string details_;
+  std::shared_ptr<const Text> text_;  // nullptr: both are empty
 };
 
 // "NOT_FOUND", also for codes that nobody has named: "CODE_42".
