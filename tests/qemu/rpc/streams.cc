@@ -1,5 +1,6 @@
 #include "streams.h"
 
+#include <condition_variable>
 #include <cstddef>
 #include <cstdio>
 #include <limits>
