@@ -39,16 +39,19 @@ inline std::uint64_t SkewedSize(Random& random, std::uint64_t max) {
   }
 }
 
-// The bytes of message `number`: a function of the number and of each byte's place.
-inline std::byte PatternByte(std::uint64_t number, std::size_t i) noexcept {
+// The bytes of message `number`: a function of the number and of each byte's place. Fast also where
+// nothing is optimised.
+[[gnu::always_inline]] inline std::byte PatternByte(std::uint64_t number, std::size_t i) noexcept {
   return static_cast<std::byte>((number * 0x9e3779b97f4a7c15U >> 32) + i * 131 + (i >> 8));
 }
 inline void FillPattern(std::span<std::byte> bytes, std::uint64_t number) noexcept {
-  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = PatternByte(number, i);
+  std::byte* const out = bytes.data();
+  for (std::size_t i = 0, size = bytes.size(); i < size; ++i) out[i] = PatternByte(number, i);
 }
 inline bool HasPattern(std::span<const std::byte> bytes, std::uint64_t number) noexcept {
-  for (std::size_t i = 0; i < bytes.size(); ++i) {
-    if (bytes[i] != PatternByte(number, i)) return false;
+  const std::byte* const in = bytes.data();
+  for (std::size_t i = 0, size = bytes.size(); i < size; ++i) {
+    if (in[i] != PatternByte(number, i)) return false;
   }
   return true;
 }
