@@ -71,8 +71,9 @@ SendResult SendLarge(Node& node, PeerId to, const MessageType& type, const Parts
 
 // A head and `message`, nullptr if there is none. kTooLarge: larger than protobuf or the node
 // allows; nothing was serialized.
-SendResult Measure(const Node& node, std::span<const std::byte> head,
-                   const google::protobuf::Message* message, Parts* parts) {
+[[gnu::always_inline]] inline SendResult Measure(const Node& node, std::span<const std::byte> head,
+                                                 const google::protobuf::Message* message,
+                                                 Parts* parts) {
   assert(message == nullptr || message->IsInitialized());
   *parts = {head, message, message == nullptr ? 0 : message->ByteSizeLong()};
   return parts->message_size > static_cast<std::size_t>(std::numeric_limits<int>::max()) ||
@@ -82,8 +83,8 @@ SendResult Measure(const Node& node, std::span<const std::byte> head,
 }
 
 // kTooLarge: it does not fit one record.
-SendResult SendRecord(Node& node, PeerId to, const MessageType& type, const Parts& parts,
-                      SendOptions& options) {
+[[gnu::always_inline]] inline SendResult SendRecord(Node& node, PeerId to, const MessageType& type,
+                                                    const Parts& parts, SendOptions& options) {
   std::optional<Clock::time_point> deadline;
   for (;;) {
     const SendResult sent =

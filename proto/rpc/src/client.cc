@@ -321,6 +321,8 @@ void Client::OnSent(const LargeRequest& request, SendResult result) {
   if (result != SendResult::kOk) {
     ClientCall* const call = calls_.Remove(request.id());
     if (call == nullptr) return;  // it has ended
+    if (request.is_unwanted())
+      return call->End({StatusCode::CANCELLED, "cancelled by the client"}, nullptr);
     return call->End(SendFailure(result, request.peer(), node_.last_error(request.to()),
                                  node_.max_message_bytes()),
                      nullptr);

@@ -27,7 +27,7 @@ using ::testing::Pair;
 constexpr int kBehind = 100;  // small messages behind a large one
 
 std::string LargeText() {
-  std::string text(std::size_t{3} << 20, '\0');
+  std::string text(std::size_t{1} << 20, '\0');
   for (std::size_t i = 0; i < text.size(); ++i)
     text[i] = static_cast<char>('a' + (i * 7 >> 3) % 26);
   return text;
