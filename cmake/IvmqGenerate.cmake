@@ -34,8 +34,10 @@ function(ivmq_generate)
       message(FATAL_ERROR "ivmq_generate: ${file} is in none of ${folders}")
     endif()
     cmake_path(REMOVE_EXTENSION stem LAST_ONLY)
-    set(outputs "${out}/${stem}.pb.cc" "${out}/${stem}.pb.h"
-                "${out}/${stem}.ivmq.pb.cc" "${out}/${stem}.ivmq.pb.h")
+    # In the order in which protoc writes them into the file of dependencies: ninja runs a command
+    # again and again whose first output is not the first one there.
+    set(outputs "${out}/${stem}.ivmq.pb.cc" "${out}/${stem}.ivmq.pb.h"
+                "${out}/${stem}.pb.cc" "${out}/${stem}.pb.h")
     if("generate_mock_code=true" IN_LIST arg_PLUGIN_OPTIONS)
       list(APPEND outputs "${out}/${stem}_mock.ivmq.pb.h")
     endif()

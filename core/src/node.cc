@@ -364,7 +364,7 @@ bool Node::Impl::SleepUntil(Clock::time_point deadline) {
   }
 }
 
-bool Node::Look() noexcept { return impl_->Look(); }
+bool Node::Look() noexcept { return impl_->armed.armed() || impl_->Look(); }
 
 bool Node::Wait(nanoseconds timeout) {
   Impl& impl = *impl_;

@@ -1,24 +1,32 @@
 // Arbitrary frames of RPC, to the decoder alone or to an endpoint that calls and offers services:
-// it neither crashes nor hangs, and afterwards answers a correct call.
+// it neither crashes nor hangs; its calls and those of others end; afterwards it answers a correct
+// call, and has its own answered.
 //
 // Input: one byte of flags, then
 //   bit 0 set    the bytes of a frame, for the decoder
 //   bit 0 clear  operations: a byte that says which, and what it needs; see Peers::Do().
+//
+// The two peers serve kLife inputs: to join and leave takes a hundred times as long as an input.
+// An input ends all calls that it began, so that the next finds none. It does find: rings at other
+// positions, a table of calls whose ids have grown, used calls and buffers that are kept for the
+// next. A failure that its input alone does not show needs one of these: run the inputs of the
+// corpus before it, in one process.
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <deque>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
+
+#include <google/protobuf/stubs/logging.h>
 
 #include "ivmq/inproc.h"
 #include "ivmq/rpc/client_callback.h"
@@ -62,9 +70,13 @@ void Decode(std::span<const std::byte> bytes) {
 
 // ---- What the endpoint offers ----
 
+int reactors = 0;  // that are alive
+
 template <typename Base>
 class Reactor : public Base {
  public:
+  Reactor() { ++reactors; }
+  ~Reactor() override { --reactors; }
   void OnDone() override { delete this; }
 
  protected:
@@ -140,7 +152,7 @@ class Service final : public Echo::CallbackService {
   }
   ServerWriteReactor<Response::Part>* Count(CallbackServerContext* /*context*/,
                                             const Request* request) override {
-    return new Counter(std::min(request->count(), 2000));
+    return new Counter(std::min(request->count(), 100));
   }
   ServerBidiReactor<Request, Response>* Chat(CallbackServerContext* /*context*/) override {
     return new Chatter();
@@ -149,25 +161,81 @@ class Service final : public Echo::CallbackService {
 
 // ---- What it calls ----
 
-struct UnaryCall {
+struct Call {
+  virtual ~Call() = default;
+
   ClientContext context;
   Request request;
   Response response;
+  bool done = false;
+  Status status;  // when it is done
 };
 
-class Conversation final : public ClientBidiReactor<Request, Response> {
- public:
+struct Unary final : Call {
+  void Start(Echo::Stub& stub) {
+    request.set_text("hello");
+    stub.async()->Say(&context, &request, &response, [this](const Status& end) {
+      status = end;
+      done = true;
+    });
+  }
+};
+
+template <typename Base>
+struct Stream : Call, Base {
+  void OnDone(const Status& end) override {
+    status = end;
+    done = true;
+  }
+};
+
+// Reads all, or one message only.
+struct Conversation final : Stream<ClientBidiReactor<Request, Response>> {
+  explicit Conversation(bool all) : reads_all(all) {}
+  void Start(Echo::Stub& stub) {
+    stub.async()->Chat(&context, this);
+    StartRead(&response);
+    StartWrite(&request);
+    StartCall();
+  }
   void OnReadDone(bool ok) override {
-    if (ok) StartRead(&response);
+    if (ok && reads_all) StartRead(&response);
   }
   void OnWriteDone(bool ok) override {
     if (ok && --left > 0) StartWrite(&request);
   }
 
-  ClientContext context;
-  Request request;
-  Response response;
+  const bool reads_all;
   int left = 3;
+};
+
+struct Listener final : Stream<ClientReadReactor<Response::Part>> {
+  void Start(Echo::Stub& stub) {
+    stub.async()->Count(&context, &request, this);
+    StartRead(&part);
+    StartCall();
+  }
+  void OnReadDone(bool ok) override {
+    if (ok) StartRead(&part);
+  }
+
+  Response::Part part;
+};
+
+// Writes more than the first credit lets it.
+struct Teller final : Stream<ClientWriteReactor<Request>> {
+  void Start(Echo::Stub& stub) {
+    request.set_text(std::string(8 << 10, 't'));
+    stub.async()->Collect(&context, &response, this);
+    StartWrite(&request);
+    StartCall();
+  }
+  void OnWriteDone(bool ok) override {
+    if (!ok) return;
+    --left > 0 ? StartWrite(&request) : StartWritesDone();
+  }
+
+  int left = 40;
 };
 
 // ---- The peers ----
@@ -203,10 +271,14 @@ constexpr std::array<std::string_view, 9> kPaths = {"/ivmq.test.Echo/Say",
                                                     "/ivmq.reflection.Reflection/ListServices",
                                                     "/no.such.Service/Method"};
 
+// Under way at a time, in each direction.
+constexpr std::size_t kMostCalls = 8;
+
 class Peers {
  public:
   Peers()
-      : region_(*InprocRegion::Create(std::uint64_t{1} << 20, {.max_peers = 2})),
+      : region_(*InprocRegion::Create(std::uint64_t{1} << 20,
+                                      {.max_peers = 2, .ring_capacity = 64 << 10})),
         attacker_(*Node::Open(*region_->Join(), {.name = "attacker"})),
         endpoint_(Endpoint::Make(*Node::Open(*region_->Join(), {.name = "victim"}))) {
     endpoint_->Drive();
@@ -214,12 +286,12 @@ class Peers {
     server_ = *ServerBuilder(endpoint_)
                    .RegisterService(&service_)
                    .SetExecutor(Executor::kInline)
-                   .SetMaxCalls(16)
+                   .SetMaxCalls(kMostCalls)
                    .BuildAndStart();
     stub_ = Echo::NewStub(endpoint_->CreateChannel("attacker"));
   }
   ~Peers() {
-    server_->Shutdown(std::chrono::steady_clock::now());
+    server_->Shutdown();
     server_.reset();
     stub_.reset();
     endpoint_.reset();
@@ -227,40 +299,79 @@ class Peers {
   Peers(const Peers&) = delete;
   Peers& operator=(const Peers&) = delete;
 
+  // One operation. Of its byte, bits 0 to 2 say which one, 3 to 5 how, and then
+  //   bit 6  the attacker reads nothing, so that its ring may fill
+  //   bit 7  nobody does anything, so that this comes together with the next
   void Do(Input& input) {
-    switch (input.Byte() % 8) {
+    const std::uint8_t operation = input.Byte();
+    const std::uint8_t how = operation >> 3 & 7;
+    switch (operation & 7) {
+      case 3:
+        SendCorrect(input);
+        break;
+      case 4:
+        SendAnything(input);
+        break;
       case 5:
-        return Call();
+        Start<Unary>();
+        break;
       case 6:
-        return Converse();
-      case 7:
-        return Cancel(input.Byte());
+        StartStream(how);
+        break;
+      case 7: {
+        const std::uint8_t which = input.Byte();
+        if (!calls_.empty()) calls_[which % calls_.size()]->context.TryCancel();
+        break;
+      }
       default:
-        return SendFrame(input);
+        SendFrame(input);
+    }
+    if ((operation & 0x80) != 0) return;
+    for (int i = 0; i < 4 && Poll((operation & 0x40) == 0); ++i) {
     }
   }
 
-  // Lets the endpoint do what it has to, and takes what it sends.
-  void Poll() {
-    for (int i = 0; i < 4; ++i) {
-      (void)endpoint_->Poll();
-      (void)attacker_->Poll([this](const Message& message) { Take(message); });
-    }
-  }
+  // Whatever is under way.
+  void RequireAnswer() { RequireAnswerFrom("/grpc.health.v1.Health/Check"); }
 
-  void RequireAnswer() {
-    constexpr std::uint64_t kId = 0x7000'0000'0000'0001;
-    Header header{.sender = attacker_->id().incarnation,
-                  .receiver = victim_.incarnation,
-                  .call_high = static_cast<std::uint32_t>(kId >> 32),
-                  .method = MethodId("/grpc.health.v1.Health/Check")};
-    Send(Kind::kRequest, static_cast<std::uint32_t>(kId), header, {});
-    awaited_ = kId;
-    for (int i = 0; i < 1000 && awaited_ != 0; ++i) Poll();
-    Require(awaited_ == 0);
+  // Ends all calls, then makes one in each direction.
+  void EndAll() {
+    for (const auto& call : calls_) call->context.TryCancel();
+    for (const auto& [sender, id] : begun_) {
+      Send(Kind::kCancel, id, {.sender = sender, .receiver = victim_.incarnation}, {});
+    }
+    const auto all_done = [&] {
+      return std::all_of(calls_.begin(), calls_.end(), [](const auto& call) { return call->done; });
+    };
+    PollUntil([&] { return reactors == 0 && all_done(); });
+    while (Poll()) {
+    }
+    calls_.clear();
+    called_.clear();
+    begun_.clear();
+    RequireAnswerFrom("/ivmq.test.Echo/Say");
+    RequireOwnCallAnswered();
+    begun_.clear();
+    called_.clear();
   }
 
  private:
+  // Lets the endpoint do what it has to, and takes what it sends. False: there was nothing.
+  bool Poll(bool attacker_reads = true) {
+    std::size_t count = endpoint_->Poll();
+    if (attacker_reads) {
+      count += attacker_->Poll([this](const Message& message) { Take(message); });
+    }
+    return count != 0;
+  }
+  template <typename Condition>
+  void PollUntil(Condition condition, int line = __builtin_LINE()) {
+    for (int i = 0; i < 1000 && !condition(); ++i) Poll();
+    Require(condition(), line);
+  }
+
+  // ---- What the attacker does ----
+
   // A kind, flags, an id and a length, then the header, the metadata and the message. Flags: what
   // is made correct.
   void SendFrame(Input& input) {
@@ -274,45 +385,78 @@ class Peers {
     std::memcpy(&header, head.data(), head.size());
     if (flags & 1) header.sender = attacker_->id().incarnation;
     if (flags & 2) header.receiver = victim_.incarnation;
-    std::uint32_t low = header.metadata_bytes;
-    if (flags & 4) {
-      const bool to_client = kind >= 8;
-      std::uint64_t id = which % 16 + 1U;
-      if (to_client && !called_.empty()) id = called_[which % called_.size()];
-      low = static_cast<std::uint32_t>(id);
-      header.call_high = static_cast<std::uint32_t>(id >> 32);
-    }
+    std::uint64_t id = std::uint64_t{header.call_high} << 32 | header.metadata_bytes;
+    if (flags & 4) id = IdFor(kind, which);
     if (flags & 8) header.method = MethodId(kPaths[which % kPaths.size()]);
     if (flags & 16) header.metadata_bytes = 0;
     if (flags & 32) header.metadata_bytes = static_cast<std::uint32_t>(rest.size());
-    Send(static_cast<Kind>(16 + kind), low, header, rest);
+    Send(static_cast<Kind>(16 + kind), id, header, rest);
   }
 
-  void Send(Kind kind, std::uint32_t id, const Header& header, std::string_view rest) {
+  // A kind, an id and an amount of two bytes: a frame as a correct peer would send it. The amount
+  // is that of a text, a count or a credit.
+  void SendCorrect(Input& input) {
+    const std::uint8_t what = input.Byte();
+    const std::uint8_t which = input.Byte();
+    const std::uint32_t low = input.Byte();
+    const std::uint32_t amount = (low | std::uint32_t{input.Byte()} << 8) % (16U << 10);
+    const auto kind = static_cast<Kind>(16 + what % 16);
+    Header header{.sender = attacker_->id().incarnation, .receiver = victim_.incarnation};
+    std::string message;
+    if (kind == Kind::kRequest || kind == Kind::kClientMessage) {
+      Request request;
+      request.set_text(std::string(amount, 'r'));
+      request.set_count(static_cast<std::int32_t>(amount));
+      if ((what & 128) != 0) request.set_wait_cancel(true);
+      message = request.SerializeAsString();
+    } else if (kind == Kind::kEnd || kind == Kind::kServerMessage) {
+      Response response;
+      response.set_text(std::string(amount, 'a'));
+      message = response.SerializeAsString();
+    } else if (kind == Kind::kClientCredit || kind == Kind::kServerCredit) {
+      header.argument = std::uint64_t{amount} << 10;
+    }
+    if (kind == Kind::kRequest) header.method = MethodId(kPaths[which % kPaths.size()]);
+    Send(kind, IdFor(what % 16, which), header, message);
+  }
+
+  // A kind, half an id and a length, then the payload: it may be no frame.
+  void SendAnything(Input& input) {
+    const std::uint8_t kind = input.Byte() % 16;
+    const std::uint8_t id = input.Byte();
+    const std::size_t size = input.Byte();
+    SendBytes(static_cast<Kind>(16 + kind), id, input.Bytes(size));
+  }
+
+  // Of a call that may be under way.
+  [[nodiscard]] std::uint64_t IdFor(std::uint8_t kind, std::uint8_t which) const {
+    const bool to_client = kind >= 8;
+    if (to_client && !called_.empty()) return called_[which % called_.size()];
+    return which % kMostCalls + 1U;
+  }
+
+  void Send(Kind kind, std::uint64_t id, Header header, std::string_view rest) {
+    header.call_high = static_cast<std::uint32_t>(id >> 32);
     std::string bytes(reinterpret_cast<const char*>(&header), sizeof(header));
     bytes += rest;
-    Require(attacker_->Send(victim_, {.kind = ToFrameKind(kind), .type = id},
-                            std::as_bytes(std::span(bytes)),
-                            {.when_full = WhenFull::kFail}) == SendResult::kOk);
+    SendBytes(kind, static_cast<std::uint32_t>(id), bytes);
   }
 
-  void Call() {
-    UnaryCall& call = calls_.emplace_back();
-    call.request.set_text("hello");
-    stub_->async()->Say(&call.context, &call.request, &call.response, [](const Status&) {});
-  }
-  void Converse() {
-    Conversation& conversation = conversations_.emplace_back();
-    stub_->async()->Chat(&conversation.context, &conversation);
-    conversation.StartRead(&conversation.response);
-    conversation.StartWrite(&conversation.request);
-    conversation.StartCall();
-  }
-  void Cancel(std::uint8_t which) {
-    if (!calls_.empty() && which % 2 == 0) calls_[which / 2 % calls_.size()].context.TryCancel();
-    if (!conversations_.empty() && which % 2 == 1) {
-      conversations_[which / 2 % conversations_.size()].context.TryCancel();
+  void SendBytes(Kind kind, std::uint32_t id, std::string_view bytes) {
+    if (Header header; kind == Kind::kRequest && bytes.size() >= sizeof(header)) {
+      std::memcpy(&header, bytes.data(), sizeof(header));
+      begun_.emplace_back(header.sender, std::uint64_t{header.call_high} << 32 | id);
     }
+    const auto send = [&] {
+      return attacker_->Send(victim_, {.kind = ToFrameKind(kind), .type = id},
+                             std::as_bytes(std::span(bytes)), {.when_full = WhenFull::kFail});
+    };
+    SendResult result = send();
+    for (int i = 0; i < 1000 && result == SendResult::kFull; ++i) {
+      Poll();
+      result = send();
+    }
+    Require(result == SendResult::kOk);
   }
 
   void Take(const Message& message) {
@@ -328,21 +472,99 @@ class Peers {
     }
   }
 
+  // ---- What the victim does ----
+
+  template <typename Type, typename... Args>
+  void Start(Args... args) {
+    if (calls_.size() == kMostCalls) return;
+    // Room for the request: this thread would wait for it.
+    while (attacker_->Poll([this](const Message& message) { Take(message); }) != 0) {
+    }
+    auto owned = std::make_unique<Type>(args...);
+    Type& call = *owned;
+    calls_.push_back(std::move(owned));
+    call.Start(*stub_);
+  }
+  void StartStream(std::uint8_t how) {
+    switch (how & 3) {
+      case 1:
+        Start<Listener>();
+        break;
+      case 2:
+        Start<Teller>();
+        break;
+      default:
+        Start<Conversation>(/*all=*/(how & 3) == 0);
+    }
+  }
+
+  // ---- What must work ----
+
+  void RequireAnswerFrom(std::string_view path) {
+    awaited_ = 0x7000'0000'0000'0001;
+    Send(Kind::kRequest, awaited_,
+         {.sender = attacker_->id().incarnation,
+          .receiver = victim_.incarnation,
+          .method = MethodId(path)},
+         {});
+    PollUntil([&] { return awaited_ == 0; });
+  }
+  void RequireOwnCallAnswered() {
+    Start<Unary>();
+    const Call& call = *calls_.back();
+    PollUntil([&] { return !called_.empty(); });
+    Response response;
+    response.set_text("answer");
+    Send(Kind::kEnd, called_.back(),
+         {.sender = attacker_->id().incarnation, .receiver = victim_.incarnation},
+         response.SerializeAsString());
+    PollUntil([&] { return call.done; });
+    Require(call.status.ok() && call.response.text() == "answer");
+    calls_.clear();
+  }
+
   std::shared_ptr<InprocRegion> region_;
   Service service_;
-  std::deque<UnaryCall> calls_;
-  std::deque<Conversation> conversations_;
+  std::vector<std::unique_ptr<Call>> calls_;
   std::unique_ptr<Node> attacker_;
   std::shared_ptr<Endpoint> endpoint_;
   PeerId victim_;
   std::unique_ptr<rpc::Server> server_;
   std::unique_ptr<Echo::Stub> stub_;
   std::vector<std::uint64_t> called_;  // the ids of the victim's calls
+  // Senders and ids of requests to the victim.
+  std::vector<std::pair<std::uint32_t, std::uint64_t>> begun_;
   std::uint64_t awaited_ = 0;
 };
 
+constexpr int kLife = 10'000;
+
+// Those of this input and others.
+Peers& ThePeers() {
+  static std::unique_ptr<Peers> peers;
+  static int uses = 0;
+  if (uses++ % kLife == 0) {
+    peers.reset();
+    peers = std::make_unique<Peers>();
+  }
+  return *peers;
+}
+
 }  // namespace
 }  // namespace ivmq::rpc::internal
+
+// Leaks are found at the end of the process only: what the peers keep for the next input looks like
+// one, and to look closer takes a hundred times as long as an input.
+extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
+  static std::string flag = "-detect_leaks=0";
+  static std::vector<char*> args(*argv, *argv + *argc);
+  args.insert(args.begin() + 1, flag.data());
+  *argc = static_cast<int>(args.size());
+  args.push_back(nullptr);
+  *argv = args.data();
+  google::protobuf::SetLogHandler(nullptr);  // it writes a line for each text that is no UTF-8
+  return 0;
+}
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace ivmq::rpc::internal;  // NOLINT(google-build-using-namespace)
@@ -352,11 +574,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     return 0;
   }
   Input input({data + 1, size - 1});
-  Peers peers;
-  while (!input.empty()) {
-    peers.Do(input);
-    peers.Poll();
-  }
+  Peers& peers = ThePeers();
+  while (!input.empty()) peers.Do(input);
   peers.RequireAnswer();
+  peers.EndAll();
   return 0;
 }

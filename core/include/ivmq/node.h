@@ -132,9 +132,9 @@ class Batch {
   std::uint64_t bytes_ = 0;
 };
 
-// Thread-safety: Poll, Wait, Arm and SetPeerWatcher are for one thread at a time (the poller).
-// Everything else may be called from any thread at any time, also by a handler while it runs; a
-// handler that sends with WhenFull::kWait holds up everything else that this node receives.
+// Thread-safety: Poll, Look, Wait, Arm and SetPeerWatcher are for one thread at a time (the
+// poller). Everything else may be called from any thread at any time, also by a handler while it
+// runs; a handler that sends with WhenFull::kWait holds up everything else that this node receives.
 class Node {
  public:
   // Opens `address` and joins the region. Defined in ivmq::transports, which knows the addresses;
@@ -224,7 +224,8 @@ class Node {
   }
 
   // Whether Poll() may have something to do: a few loads, for a loop that polls without sleeping.
-  // A true may be spurious. Poll all the same now and then: it also tells senders about room.
+  // A true may be spurious; behind Arm() it says so, since only Poll() tells senders that nobody
+  // sleeps. Poll all the same now and then: it also tells them about room.
   [[nodiscard]] bool Look() noexcept;
 
   // Spins, then sleeps, until a message waits, the peers have changed (if they are watched), Wake()

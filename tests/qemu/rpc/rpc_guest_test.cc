@@ -16,6 +16,9 @@ class RpcTest : public TransportsTest {
   static void ExpectAllAnswered(Peer& peer) {
     EXPECT_THAT(peer.Finish(), HasSubstr("answered\ncounted\nsummed\n"));
   }
+  static void ExpectAllStreamed(Peer& peer) {
+    EXPECT_THAT(peer.Finish(), HasSubstr("counted\ncollected\nechoed\n"));
+  }
 };
 
 TEST_F(RpcTest, HostAndGuestsOfBothKernelsCallEachOtherAlsoThroughAThird) {
@@ -36,6 +39,31 @@ TEST_F(RpcTest, HostAndGuestsOfBothKernelsCallEachOtherAlsoThroughAThird) {
   // The handler in vm1 calls vm2, whose handler calls back.
   Peer nested = OnHost("nested", "ask first 100 second first host");
   ExpectAllAnswered(nested);
+}
+
+TEST_F(RpcTest, StreamsOfHostAndGuestsWaitForTheirReadersAndEndWithTheGuestThatIsKilled) {
+  const auto vm1 = WithDriver("vm1", "6.1");
+  const auto vm2 = WithDriver("vm2", "6.12");
+  ASSERT_TRUE(vm1 != nullptr && vm2 != nullptr);
+  Peer host = OnHost("host", "serve");
+  Peer first(*vm1, "auto", "first", "serve");
+  Peer second(*vm2, "auto", "second", "serve");
+  ASSERT_TRUE(host.Await("serves") && first.Await("serves") && second.Await("serves"));
+
+  Peer down = OnHost("down", "stream first");
+  ExpectAllStreamed(down);
+  Peer up(*vm1, "auto", "up", "stream host");
+  ExpectAllStreamed(up);
+  Peer across(*vm1, "auto", "across", "stream second");
+  ExpectAllStreamed(across);
+
+  Peer above = OnHost("above", "outlive-streams second");
+  Peer beside(*vm1, "auto", "beside", "outlive-streams second");
+  ASSERT_TRUE(above.Await("the streams stand still\n"));
+  ASSERT_TRUE(beside.Await("the streams stand still\n"));
+  vm2->Kill();
+  EXPECT_THAT(above.Finish(), HasSubstr("the stream in both directions ends: "));
+  EXPECT_THAT(beside.Finish(), HasSubstr("the stream in both directions ends: "));
 }
 
 TEST_F(RpcTest, AGuestKilledInACallAndInAStreamIsUnavailableAndFoundAgainWhenItIsBack) {

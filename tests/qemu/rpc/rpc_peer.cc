@@ -9,10 +9,13 @@
 //   rpc_peer ADDRESS NAME outlive PEER
 //       Calls PEER, who is killed meanwhile, then again as soon as it is back; then the same in the
 //       midst of a stream. All that on one channel.
+//   rpc_peer ADDRESS NAME stream PEER
+//       Large streams of all kinds, read late; see streams.h.
+//   rpc_peer ADDRESS NAME outlive-streams PEER
+//       The same when PEER is killed in their midst.
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <memory>
 #include <span>
 #include <string>
@@ -25,7 +28,9 @@
 #include "ivmq/rpc/server.h"
 #include "ivmq/rpc/stream.h"
 
+#include "must.h"
 #include "relay.ivmq.pb.h"
+#include "streams.h"
 
 namespace {
 
@@ -36,28 +41,14 @@ using ivmq::rpc::ServerReader;
 using ivmq::rpc::ServerWriter;
 using ivmq::rpc::Status;
 using ivmq::rpc::StatusCode;
+using ivmq::testing::BePatient;
+using ivmq::testing::Fail;
+using ivmq::testing::kPatience;
+using ivmq::testing::Must;
+using ivmq::testing::MustDie;
 using ivmq::testing::Number;
 using ivmq::testing::Relay;
 using ivmq::testing::Words;
-
-constexpr std::chrono::seconds kPatience{60};
-
-[[noreturn]] void Fail(const std::string& what) {
-  std::printf("FAILED: %s\n", what.c_str());
-  std::_Exit(1);
-}
-
-void Must(const Status& status, const char* what) {
-  if (!status.ok()) {
-    Fail(std::string(what) + ": " + ivmq::rpc::StatusCodeName(status.error_code()) + ": " +
-         status.error_message());
-  }
-}
-
-void BePatient(ClientContext& context) {
-  context.set_deadline(std::chrono::system_clock::now() + kPatience);
-  context.set_wait_for_ready(true);
-}
 
 class RelayService final : public Relay::Service {
  public:
@@ -150,13 +141,6 @@ void Ask(Relay::Stub& stub, std::int64_t count, std::span<const std::string> ans
   std::printf("summed\n");
 }
 
-void MustDie(const Status& status, const char* what) {
-  if (status.error_code() != StatusCode::UNAVAILABLE) {
-    Fail(std::string(what) + " ends with " + ivmq::rpc::StatusCodeName(status.error_code()));
-  }
-  std::printf("%s ends: %s\n", what, status.error_message().c_str());
-}
-
 void Outlive(Relay::Stub& stub, const std::string& peer) {
   const std::vector<std::string> answerers{peer};
   SayTo(stub, "first", answerers);
@@ -191,14 +175,19 @@ int main(int argc, char** argv) {
   const auto is = [&](std::string_view what, std::size_t words) {
     return args.size() >= words && args[2] == what;
   };
-  if (!is("serve", 3) && !is("ask", 5) && !is("outlive", 4)) Fail("see the head of rpc_peer.cc");
+  if (!is("serve", 3) && !is("ask", 5) && !is("outlive", 4) && !is("stream", 4) &&
+      !is("outlive-streams", 4)) {
+    Fail("see the head of rpc_peer.cc");
+  }
   const std::string& name = args[1];
   auto endpoint =
       Endpoint::Open(args[0], {.node = {.name = name, .spin_budget = std::chrono::nanoseconds(0)}});
   if (!endpoint.ok()) Fail(endpoint.status().ToString());
   RelayService service(*endpoint, name);
+  ivmq::testing::StreamsService streams;
   ivmq::rpc::ServerBuilder builder(*endpoint);
-  builder.RegisterService(&service);
+  // Handlers that wait for other calls keep their threads.
+  builder.RegisterService(&service).RegisterService(&streams).SetThreads(8);
   const auto server = builder.BuildAndStart();
   if (!server.ok()) Fail(server.status().ToString());
   std::printf("%s serves\n", name.c_str());
@@ -206,7 +195,13 @@ int main(int argc, char** argv) {
     (*server)->Wait();
     return 0;
   }
-  const auto stub = Relay::NewStub((*endpoint)->CreateChannel(args[3]));
+  const auto channel = (*endpoint)->CreateChannel(args[3]);
+  if (args[2] == "stream" || args[2] == "outlive-streams") {
+    const auto stub = ivmq::testing::Streams::NewStub(channel);
+    args[2] == "stream" ? CheckStreams(*stub) : OutliveStreams(*stub);
+    return 0;
+  }
+  const auto stub = Relay::NewStub(channel);
   if (args[2] == "outlive") {
     Outlive(*stub, args[3]);
     return 0;

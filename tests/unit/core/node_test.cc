@@ -673,6 +673,10 @@ TEST_F(NodeTest, ALookSeesWhatAPollWouldFind) {
   EXPECT_TRUE(b->Look());
   EXPECT_TRUE(b->Wait(milliseconds(0)));
   EXPECT_FALSE(b->Look());
+  ASSERT_TRUE(b->Arm());
+  EXPECT_TRUE(b->Look());  // senders would ring
+  EXPECT_EQ(b->Poll(kIgnore), 0U);
+  EXPECT_FALSE(b->Look());
 }
 
 TEST_F(NodeTest, WaitReturnsFalseWhenNothingCame) {
