@@ -69,23 +69,26 @@ SendResult SendLarge(Node& node, PeerId to, const MessageType& type, const Parts
   return result;
 }
 
-}  // namespace
-
-SendResult SendWithHead(Node& node, PeerId to, const MessageType& type,
-                        std::span<const std::byte> head, const google::protobuf::Message* message,
-                        SendOptions options) {
+// A head and `message`, nullptr if there is none. kTooLarge: larger than protobuf or the node
+// allows; nothing was serialized.
+[[gnu::always_inline]] inline SendResult Measure(const Node& node, std::span<const std::byte> head,
+                                                 const google::protobuf::Message* message,
+                                                 Parts* parts) {
   assert(message == nullptr || message->IsInitialized());
-  const Parts parts{head, message, message == nullptr ? 0 : message->ByteSizeLong()};
-  // Protobuf's own limit, and the node's: refused before it is serialized.
-  if (parts.message_size > static_cast<std::size_t>(std::numeric_limits<int>::max()) ||
-      parts.size() > node.max_message_bytes()) {
-    return SendResult::kTooLarge;
-  }
+  *parts = {head, message, message == nullptr ? 0 : message->ByteSizeLong()};
+  return parts->message_size > static_cast<std::size_t>(std::numeric_limits<int>::max()) ||
+                 parts->size() > node.max_message_bytes()
+             ? SendResult::kTooLarge
+             : SendResult::kOk;
+}
+
+// kTooLarge: it does not fit one record.
+[[gnu::always_inline]] inline SendResult SendRecord(Node& node, PeerId to, const MessageType& type,
+                                                    const Parts& parts, SendOptions& options) {
   std::optional<Clock::time_point> deadline;
   for (;;) {
     const SendResult sent =
         node.SendInPlace(to, type, parts.size(), [&](std::byte* payload) { parts.Write(payload); });
-    if (sent == SendResult::kTooLarge) break;
     if (sent != SendResult::kFull) [[likely]]
       return sent;
     if (options.when_full == WhenFull::kWait) {
@@ -99,7 +102,32 @@ SendResult SendWithHead(Node& node, PeerId to, const MessageType& type,
       return result;
     }
   }
+}
+
+}  // namespace
+
+SendResult SendWithHead(Node& node, PeerId to, const MessageType& type,
+                        std::span<const std::byte> head, const google::protobuf::Message* message,
+                        SendOptions options) {
+  Parts parts;
+  if (const SendResult result = Measure(node, head, message, &parts); result != SendResult::kOk) {
+    return result;
+  }
+  const SendResult result = SendRecord(node, to, type, parts, options);
+  if (result != SendResult::kTooLarge) [[likely]]
+    return result;
   return SendLarge(node, to, type, parts, options);
+}
+
+SendResult TrySendWithHead(Node& node, PeerId to, const MessageType& type,
+                           std::span<const std::byte> head,
+                           const google::protobuf::Message* message) {
+  Parts parts;
+  if (const SendResult result = Measure(node, head, message, &parts); result != SendResult::kOk) {
+    return result;
+  }
+  SendOptions options{.when_full = WhenFull::kFail};
+  return SendRecord(node, to, type, parts, options);
 }
 
 }  // namespace ivmq

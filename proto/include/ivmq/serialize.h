@@ -19,6 +19,11 @@ SendResult SendWithHead(Node& node, PeerId to, const MessageType& type,
                         std::span<const std::byte> head, const google::protobuf::Message* message,
                         SendOptions options);
 
+// The same for what fits one record, without waiting. kTooLarge: it does not.
+SendResult TrySendWithHead(Node& node, PeerId to, const MessageType& type,
+                           std::span<const std::byte> head,
+                           const google::protobuf::Message* message);
+
 }  // namespace ivmq
 
 #endif  // IVMQ_SERIALIZE_H_

@@ -35,6 +35,11 @@ class ClientCall {
   // Ends the call; `end` is the server's frame, nullptr if there is none. The call may be gone
   // afterwards.
   virtual void End(Status status, const Parsed* end) = 0;
+  // Its request is on its way as a LargeFrame: nothing may be sent behind it yet. For the thread
+  // that polls.
+  bool awaits_request = false;
+  // It has been sent. By the thread that polls.
+  virtual void OnRequestSent() {}
   // A frame before the end. False: no correct server sends it.
   [[nodiscard]] virtual bool OnFrame(Kind /*kind*/, const Parsed& /*frame*/) { return false; }
 

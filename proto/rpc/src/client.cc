@@ -155,6 +155,27 @@ class AsyncCall final : public ClientCall, private Task {
 
 }  // namespace
 
+// A request that is larger than a record.
+class Client::LargeRequest final : public LargeFrame {
+ public:
+  LargeRequest(Client& client, const ClientCall& call, const MessageType& type, std::string bytes,
+               std::string peer)
+      : LargeFrame(call.to, type, std::move(bytes)),
+        id_(call.id),
+        peer_(std::move(peer)),
+        client_(client) {}
+
+  [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
+  [[nodiscard]] const std::string& peer() const noexcept { return peer_; }
+
+ private:
+  void OnSent(SendResult result) override { client_.OnSent(*this, result); }
+
+  const std::uint64_t id_;
+  const std::string peer_;
+  Client& client_;
+};
+
 void Client::EndAll() {
   for (ClientCall* const call : calls_.RemoveAll([](const ClientCall&) { return true; })) {
     call->End({StatusCode::CANCELLED, "the endpoint was closed"}, nullptr);
@@ -249,11 +270,12 @@ Status Client::Begin(ClientCall& call, bool is_kept, Channel& channel, const Met
     longer += metadata;
     head = std::as_bytes(std::span(longer));
   }
-  const SendResult result =
-      polling_.InPoll()
-          ? SendWithHead(node_, to, type, head, request, {.when_full = WhenFull::kFail})
-          : SendPatiently(node_, to, type, head, request, deadline,
-                          [&] { return CallAccess::cancelled(context); });
+  const bool in_poll = polling_.InPoll();
+  SendResult result = in_poll ? TrySendWithHead(node_, to, type, head, request)
+                              : SendPatiently(node_, to, type, head, request, deadline,
+                                              [&] { return CallAccess::cancelled(context); });
+  if (result == SendResult::kTooLarge && in_poll) [[unlikely]]
+    result = SendLater(call, type, head, request, context);
   if (result == SendResult::kOk) [[likely]] {
     // The context may be gone with the call, unless it is kept.
     if (!is_kept) {
@@ -271,6 +293,45 @@ Status Client::Begin(ClientCall& call, bool is_kept, Channel& channel, const Met
   }
   return give_up(
       SendFailure(result, context.peer(), node_.last_error(to), node_.max_message_bytes()));
+}
+
+SendResult Client::SendLater(ClientCall& call, const MessageType& type,
+                             std::span<const std::byte> head,
+                             const google::protobuf::Message* request, ClientContext& context) {
+  if (!large_.HasRoom(call.to)) return SendResult::kFull;
+  std::optional<std::string> bytes = FrameBytes(node_, head, request);
+  if (!bytes.has_value()) return SendResult::kTooLarge;
+  auto* const frame = new LargeRequest(*this, call, type, *std::move(bytes), context.peer());
+  {
+    const std::lock_guard lock(cancels_mutex_);
+    large_requests_.emplace(call.id, frame);
+  }
+  // From here on SendCancel() tells it.
+  if (CallAccess::cancelled(context)) frame->GiveUp();
+  call.awaits_request = true;
+  large_.Send(*frame);
+  return SendResult::kOk;
+}
+
+void Client::OnSent(const LargeRequest& request, SendResult result) {
+  {
+    const std::lock_guard lock(cancels_mutex_);
+    large_requests_.erase(request.id());
+  }
+  if (result != SendResult::kOk) {
+    ClientCall* const call = calls_.Remove(request.id());
+    if (call == nullptr) return;  // it has ended
+    if (request.is_unwanted())
+      return call->End({StatusCode::CANCELLED, "cancelled by the client"}, nullptr);
+    return call->End(SendFailure(result, request.peer(), node_.last_error(request.to()),
+                                 node_.max_message_bytes()),
+                     nullptr);
+  }
+  if (request.is_unwanted()) return SendCancel(request.to(), request.id());
+  ClientCall* const call = calls_.FindStreams(request.id(), request.to());
+  if (call == nullptr) return;
+  call->OnRequestSent();
+  call->Unref();
 }
 
 Status Client::Resolve(Channel& channel, ClientContext& context, PeerId* to) {
@@ -353,6 +414,12 @@ void Client::EndExpired() {
 }
 
 void Client::SendCancel(PeerId to, std::uint64_t id) {
+  {
+    const std::lock_guard lock(cancels_mutex_);
+    const auto request = large_requests_.find(id);
+    // The server hears of it behind the request, if at all.
+    if (request != large_requests_.end()) return request->second->GiveUp();
+  }
   if (TrySendCancel(to, id)) return;
   {
     const std::lock_guard lock(cancels_mutex_);

@@ -4,7 +4,9 @@
 
 #include <atomic>
 #include <functional>
+#include <map>
 #include <mutex>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,6 +21,7 @@
 #include "src/call_table.h"
 #include "src/discovery.h"
 #include "src/frame.h"
+#include "src/large_send.h"
 #include "src/polling.h"
 
 namespace ivmq::rpc::internal {
@@ -29,7 +32,8 @@ Status ReadEnd(const Parsed& end, ClientContext& context);
 // Thread-safe, except that members that say so are for the thread that polls.
 class Client {
  public:
-  Client(Node& node, Polling& polling) : node_(node), polling_(polling) {}
+  Client(Node& node, Polling& polling, LargeSender& large)
+      : node_(node), polling_(polling), large_(large) {}
   // Ends all calls with CANCELLED.
   void EndAll();
 
@@ -50,6 +54,7 @@ class Client {
 
   [[nodiscard]] Node& node() const noexcept { return node_; }
   [[nodiscard]] Polling& polling() const noexcept { return polling_; }
+  [[nodiscard]] LargeSender& large() const noexcept { return large_; }
 
   // ---- For the thread that polls ----
 
@@ -70,6 +75,11 @@ class Client {
   Status Resolve(Channel& channel, ClientContext& context, PeerId* to);
   // The same among many; the context gets its name.
   Status FindProvider(Providers& providers, ClientContext& context, PeerId* to);
+  class LargeRequest;
+  // Has a request sent that is larger than a record. Not kOk: it will not be. Within a poll.
+  SendResult SendLater(ClientCall& call, const MessageType& type, std::span<const std::byte> head,
+                       const google::protobuf::Message* request, ClientContext& context);
+  void OnSent(const LargeRequest& request, SendResult result);
   // Tells the server now, or later if its ring is full.
   void SendCancel(PeerId to, std::uint64_t id);
   [[nodiscard]] bool TrySendCancel(PeerId to, std::uint64_t id);
@@ -87,10 +97,12 @@ class Client {
 
   Node& node_;
   Polling& polling_;
+  LargeSender& large_;
   CallTable calls_;
   std::atomic<bool> peers_changed_{false};
   std::mutex cancels_mutex_;
   std::vector<std::pair<PeerId, std::uint64_t>> cancels_;  // guarded by cancels_mutex_
+  std::map<std::uint64_t, LargeRequest*> large_requests_;  // guarded by cancels_mutex_; by call
   CancelSender sender_{*this};
   std::vector<PeerId> dead_;  // the poller's: whose calls end when their last messages were read
 };

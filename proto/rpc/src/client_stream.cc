@@ -20,7 +20,8 @@ class ClientStream final : public ClientCall, public Steps {
   ClientStream(Channel& channel, ClientContext& context, google::protobuf::Message* response,
                ClientReactor* reactor)
       : ClientCall(/*has_streams_in=*/true, /*waits_in=*/false),
-        Steps(channel.ClientForStream(reactor != nullptr).polling(), stream_, /*open=*/false),
+        Steps(channel.ClientForStream(reactor != nullptr).polling(),
+              channel.ClientForStream(false).large(), stream_, /*open=*/false),
         channel_(channel.shared_from_this()),
         client_(channel.ClientForStream(false)),
         context_(context),
@@ -36,8 +37,9 @@ class ClientStream final : public ClientCall, public Steps {
                      "a synchronous call on the thread that polls could never end")
             : client_.Begin(*this, /*is_kept=*/true, *channel_, method, context_, request);
     if (!status.ok()) End(std::move(status), nullptr);
-    if (reactor_ != nullptr) Open();
+    if (reactor_ != nullptr && !awaits_request) Open();
   }
+  void OnRequestSent() override { Open(); }
 
   // ---- For a reactor ----
 
@@ -133,7 +135,8 @@ class ClientStream final : public ClientCall, public Steps {
     }
     stream_.OnEnd();
     if (waiter != nullptr) client_.polling().Complete(*waiter);
-    if (reactor_ != nullptr) Advance();
+    // Nothing is sent any more, whether or not it has begun.
+    if (reactor_ != nullptr) Open();
     Unref();
   }
 
@@ -169,7 +172,7 @@ class ClientStream final : public ClientCall, public Steps {
     std::unique_lock lock(mutex_);
     if (half_close_ && !writes) {
       const bool ended = ended_;
-      if (!ended && stream_.TrySendFrame(Kind::kHalfClose, {}, 0) == Stream::Attempt::kFull) {
+      if (!ended && TrySendFrame(Kind::kHalfClose, {}) == Stream::Attempt::kFull) {
         return Stream::Attempt::kFull;
       }
       half_close_ = false;

@@ -18,6 +18,7 @@
 #include "src/frame.h"
 #include "src/health.h"
 #include "src/interception.h"
+#include "src/large_send.h"
 #include "src/polling.h"
 #include "src/reflection.h"
 #include "src/server.h"
@@ -29,7 +30,8 @@ struct Endpoint::Impl {
       : node(std::move(node_in)),
         options(std::move(options_in)),
         polling(*node, [this] { return Poll(); }),
-        client(*node, polling) {
+        large(*node, polling),
+        client(*node, polling, large) {
     node->SetPeerWatcher([this](const PeerSnapshot& snapshot) {
       client.OnPeers();
       watches.OnPeers(snapshot);
@@ -41,6 +43,7 @@ struct Endpoint::Impl {
 
   ~Impl() {
     if (server_owner != nullptr) server_owner->Shutdown(internal::Clock::time_point::min());
+    large.Stop();
     client.EndAll();
     // Their callbacks; there is no channel any more to begin another call with.
     while (polling.has_tasks()) polling.PollOnce();
@@ -54,6 +57,7 @@ struct Endpoint::Impl {
   const std::unique_ptr<Node> node;
   const EndpointOptions options;
   internal::Polling polling;
+  internal::LargeSender large;
   internal::Client client;
   internal::Watches watches;
   std::unique_ptr<internal::Server> server_owner;  // guarded by mutex
@@ -261,7 +265,7 @@ Result<std::unique_ptr<Server>> ServerBuilder::BuildAndStart() {
   Endpoint::Impl& impl = *endpoint_->impl_;
   const std::size_t cores = std::max(2U, std::thread::hardware_concurrency());
   auto server = std::make_unique<internal::Server>(
-      *impl.node, impl.polling,
+      *impl.node, impl.polling, impl.large,
       internal::ServerOptions{.executor = executor_,
                               .threads = threads_ != 0 ? threads_ : cores,
                               .max_threads = max_threads_,

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <bit>
+#include <optional>
 #include <span>
+#include <string>
 #include <utility>
 
 #include "ivmq/serialize.h"
@@ -32,38 +34,22 @@ PeerId SenderOf(const Message& message, const Parsed& frame) {
   return {message.from.slot, frame.header.sender};
 }
 
-// An end that is larger than a record and does not fit its ring at once.
-class LargeEnd final : public Pool::Job {
+// An end that is larger than a record.
+class LargeEnd final : public LargeFrame {
  public:
-  LargeEnd(Node& sender, const EndFrame& end, const google::protobuf::Message& response)
-      : node_(sender), to_(end.to()), type_(end.type()), bytes_(Bytes(end, &response)) {}
-
-  static std::string Bytes(const EndFrame& end, const google::protobuf::Message* response) {
-    std::string bytes(reinterpret_cast<const char*>(end.head().data()), end.head().size());
-    if (response != nullptr) response->AppendPartialToString(&bytes);
-    return bytes;
-  }
-
-  void Run() override {
-    (void)SendPatiently(node_, to_, type_, std::as_bytes(std::span(bytes_)), nullptr,
-                        Clock::time_point::max(),
-                        [this] { return !node_.IsLive(to_) || node_.IsSuspected(to_); });
-    delete this;
-  }
-  void Refuse() override { delete this; }
+  using LargeFrame::LargeFrame;
 
  private:
-  Node& node_;
-  const PeerId to_;
-  const MessageType type_;
-  const std::string bytes_;
+  // Otherwise the client is gone.
+  void OnSent(SendResult /*result*/) override {}
 };
 
 }  // namespace
 
-Server::Server(Node& node, Polling& polling, ServerOptions options)
+Server::Server(Node& node, Polling& polling, LargeSender& large, ServerOptions options)
     : node_(node),
       polling_(polling),
+      large_(large),
       options_(std::move(options)),
       call_buckets_(std::bit_ceil(std::clamp<std::size_t>(options_.max_calls, 16, 1U << 16))),
       calls_(Calls::bucket_traits(call_buckets_.data(), call_buckets_.size())) {}
@@ -94,8 +80,7 @@ void Server::Start() {
     return !entry->method->handler->has_reactor() &&
            (options_.executor == Executor::kPool || entry->method->type != MethodType::kUnary);
   });
-  // Without: for ends that must wait for room.
-  pool_ = std::make_unique<Pool>(needs_pool ? options_.threads : 0, options_.max_threads);
+  if (needs_pool) pool_ = std::make_unique<Pool>(options_.threads, options_.max_threads);
 }
 
 MethodEntry* Server::Find(std::uint64_t id) noexcept {
@@ -167,7 +152,7 @@ void Server::OnRequest(const Message& message, const Parsed& frame) {
     return Recycle(*call.release());  // nobody else knows it
   }
   if (has_reactor) {
-    call->callback = std::make_unique<CallbackCall>(node_, polling_, *call);
+    call->callback = std::make_unique<CallbackCall>(node_, polling_, large_, *call);
   } else if (type != MethodType::kUnary) {
     call->stream =
         std::make_unique<ServerStream>(node_, polling_, call->context, call->from, call->id);
@@ -353,16 +338,19 @@ bool Server::TryReply(ServerCall& call, const Status& status) {
 }
 
 bool Server::TrySend(const EndFrame& end, const google::protobuf::Message* response) {
-  const SendResult result = SendWithHead(node_, end.to(), end.type(), end.head(), response,
-                                         {.when_full = WhenFull::kFail, .timeout = nanoseconds(0)});
+  const SendResult result = TrySendWithHead(node_, end.to(), end.type(), end.head(), response);
   if (result == SendResult::kOk) [[likely]]
     return true;
-  if (result == SendResult::kTooLarge) return TrySend(TooLarge(end), nullptr);
-  if (result == SendResult::kTimedOut && response != nullptr) {
-    // Begun, and larger than the room that is left.
-    pool_->Submit(*new LargeEnd(node_, end, *response));
-  }
+  if (result == SendResult::kTooLarge) return TrySendLarge(end, response);
   return result != SendResult::kFull;
+}
+
+bool Server::TrySendLarge(const EndFrame& end, const google::protobuf::Message* response) {
+  if (!large_.HasRoom(end.to())) return false;
+  std::optional<std::string> bytes = FrameBytes(node_, end.head(), response);
+  if (!bytes.has_value()) return TrySend(TooLarge(end), nullptr);
+  large_.Send(*new LargeEnd(end.to(), end.type(), *std::move(bytes)));
+  return true;
 }
 
 void Server::RefuseFrom(Node& node, const Message& message, const Parsed& frame) {
@@ -389,12 +377,12 @@ void Server::Send(const EndFrame& end, const google::protobuf::Message* response
 }
 
 void Server::Keep(const EndFrame& end, const google::protobuf::Message* response) {
-  std::string bytes = LargeEnd::Bytes(end, response);
+  std::optional<std::string> bytes = FrameBytes(node_, end.head(), response);
   {
     const std::lock_guard lock(kept_mutex_);
-    if (kept_bytes_ + bytes.size() > kMostKeptBytes) return;
-    kept_bytes_ += bytes.size();
-    kept_.push_back({end.to(), end.type(), std::move(bytes)});
+    if (!bytes.has_value() || kept_bytes_ + bytes->size() > kMostKeptBytes) return;
+    kept_bytes_ += bytes->size();
+    kept_.push_back({end.to(), end.type(), *std::move(bytes)});
   }
   polling_.Post(sender_, /*later=*/true);
 }
@@ -403,13 +391,17 @@ void Server::SendKept() {
   const std::lock_guard lock(kept_mutex_);
   // In order for each client: behind one that finds no room, its others wait as well.
   std::vector<PeerId> full;
-  std::erase_if(kept_, [&](const KeptEnd& end) {
+  std::erase_if(kept_, [&](KeptEnd& end) {
     if (std::find(full.begin(), full.end(), end.to) != full.end()) return false;
-    if (node_.Send(end.to, end.type, std::as_bytes(std::span(end.bytes))) == SendResult::kFull) {
+    const SendResult result =
+        TrySendWithHead(node_, end.to, end.type, std::as_bytes(std::span(end.bytes)), nullptr);
+    const bool is_large = result == SendResult::kTooLarge;
+    if (result == SendResult::kFull || (is_large && !large_.HasRoom(end.to))) {
       full.push_back(end.to);
       return false;
     }
     kept_bytes_ -= end.bytes.size();
+    if (is_large) large_.Send(*new LargeEnd(end.to, end.type, std::move(end.bytes)));
     return true;
   });
   if (!kept_.empty()) polling_.Post(sender_, /*later=*/true);

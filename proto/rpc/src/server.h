@@ -22,6 +22,7 @@
 
 #include "src/end_frame.h"
 #include "src/frame.h"
+#include "src/large_send.h"
 #include "src/polling.h"
 #include "src/pool.h"
 #include "src/server_call.h"
@@ -39,7 +40,7 @@ struct ServerOptions {
 // Members are for the thread that polls, unless they say otherwise.
 class Server {
  public:
-  Server(Node& node, Polling& polling, ServerOptions options);
+  Server(Node& node, Polling& polling, LargeSender& large, ServerOptions options);
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
@@ -126,6 +127,8 @@ class Server {
             const ServerContext* wait_for);
   // False: there is no room now.
   [[nodiscard]] bool TrySend(const EndFrame& end, const google::protobuf::Message* response);
+  // The same for one that is larger than a record.
+  [[nodiscard]] bool TrySendLarge(const EndFrame& end, const google::protobuf::Message* response);
   [[nodiscard]] EndFrame TooLarge(const EndFrame& end) const;
   void Refuse(PeerId to, std::uint64_t id, const Status& status);
   void Keep(const EndFrame& end, const google::protobuf::Message* response);
@@ -134,6 +137,7 @@ class Server {
 
   Node& node_;
   Polling& polling_;
+  LargeSender& large_;
   const ServerOptions options_;
   std::vector<std::unique_ptr<MethodEntry>> methods_;
   std::vector<MethodEntry*> buckets_;  // by id; a power of two, at most half full
@@ -150,7 +154,7 @@ class Server {
   Calls calls_;                     // guarded by mutex_; those that wait or run
   std::vector<Waiter*> shutdowns_;  // guarded by mutex_; wait until there are no calls
   std::atomic<bool> down_{false};   // written under mutex_
-  std::unique_ptr<Pool> pool_;      // from Start() on
+  std::unique_ptr<Pool> pool_;      // of handlers that may wait
 };
 
 }  // namespace ivmq::rpc::internal

@@ -7,8 +7,8 @@
 
 namespace ivmq::rpc::internal {
 
-CallbackCall::CallbackCall(Node& node, Polling& polling, ServerCall& call)
-    : Steps(polling, stream_, /*open=*/true),
+CallbackCall::CallbackCall(Node& node, Polling& polling, LargeSender& large, ServerCall& call)
+    : Steps(polling, large, stream_, /*open=*/true),
       call_(call),
       stream_(node, polling, kServerKinds, call.from, call.id) {}
 
@@ -118,8 +118,7 @@ Stream::Attempt CallbackCall::OnIdle(bool reads, bool writes) {
   std::unique_lock lock(mutex_);
   if (send_initial_) {
     if (!cancelled_ &&
-        stream_.TrySendFrame(Kind::kServerInitial, CallAccess::initial(call_.context), 0) ==
-            Attempt::kFull) {
+        TrySendFrame(Kind::kServerInitial, CallAccess::initial(call_.context)) == Attempt::kFull) {
       return Attempt::kFull;
     }
     send_initial_ = false;

@@ -3,12 +3,16 @@
 #define IVMQ_RPC_STEPS_H_
 
 #include <atomic>
+#include <cstdint>
 #include <mutex>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include <google/protobuf/message.h>
 
+#include "src/large_send.h"
 #include "src/polling.h"
 #include "src/stream.h"
 
@@ -19,8 +23,8 @@ namespace ivmq::rpc::internal {
 class Steps : private Task {
  public:
   // `open`: whether the call has begun.
-  Steps(Polling& polling, Stream& stream, bool open)
-      : polling_(polling), stream_(stream), open_(open) {}
+  Steps(Polling& polling, LargeSender& large, Stream& stream, bool open)
+      : polling_(polling), large_sender_(large), stream_(stream), open_(open) {}
 
   void StartRead(google::protobuf::Message* message) {
     const Reference reference(*this);
@@ -82,7 +86,69 @@ class Steps : private Task {
   // last step.
   virtual Stream::Attempt OnIdle(bool reads, bool writes) = 0;
 
+  // Sends a frame without a message, in front of all that follows. kDone or kFull. For OnIdle().
+  Stream::Attempt TrySendFrame(Kind kind, std::string_view metadata) {
+    const Stream::Attempt attempt = stream_.TrySendFrame(kind, metadata, 0);
+    if (attempt != Stream::Attempt::kLarge) [[likely]]
+      return attempt;
+    return SendLarge(kind, nullptr, metadata) == Stream::Attempt::kFull ? Stream::Attempt::kFull
+                                                                        : Stream::Attempt::kDone;
+  }
+
  private:
+  // The large frame that is under way, which nothing of this call overtakes.
+  class Large final : public LargeFrame {
+   public:
+    Large(Steps& steps, Kind kind, bool is_message, std::string bytes)
+        : LargeFrame(steps.stream_.to(), steps.stream_.TypeOf(kind), std::move(bytes)),
+          steps_(&steps),
+          is_message_(is_message) {}
+    // The call goes on without it.
+    void Leave() noexcept {
+      steps_ = nullptr;
+      GiveUp();
+    }
+
+   private:
+    void OnSent(SendResult result) override {
+      if (steps_ != nullptr) steps_->OnLargeSent(is_message_, result);
+    }
+
+    Steps* steps_;  // the poller's; it lives while a step is under way
+    const bool is_message_;
+  };
+  enum class LargeState : std::uint8_t { kNone, kUnderWay, kWritten, kNotWritten };
+
+  // kNotYet, kFull, or kEnd if it cannot be sent.
+  Stream::Attempt SendLarge(Kind kind, const google::protobuf::Message* message,
+                            std::string_view metadata) {
+    if (!large_sender_.HasRoom(stream_.to())) return Stream::Attempt::kFull;
+    std::optional<std::string> bytes = stream_.LargeFrameOf(message, metadata);
+    if (!bytes.has_value()) return Stream::Attempt::kEnd;
+    large_ = new Large(*this, kind, message != nullptr, *std::move(bytes));
+    large_state_ = LargeState::kUnderWay;
+    large_sender_.Send(*large_);
+    return Stream::Attempt::kNotYet;
+  }
+  void OnLargeSent(bool is_message, SendResult result) {
+    large_ = nullptr;
+    large_state_ = !is_message                 ? LargeState::kNone
+                   : result == SendResult::kOk ? LargeState::kWritten
+                                               : LargeState::kNotWritten;
+    Advance();
+  }
+  // How a write goes on behind SendLarge().
+  Stream::Attempt AttemptLarge() {
+    using Attempt = Stream::Attempt;
+    if (large_state_ != LargeState::kUnderWay) {
+      return std::exchange(large_state_, LargeState::kNone) == LargeState::kWritten ? Attempt::kDone
+                                                                                    : Attempt::kEnd;
+    }
+    if (!stream_.HasEnded()) return Attempt::kNotYet;
+    large_state_ = LargeState::kNone;
+    std::exchange(large_, nullptr)->Leave();
+    return Attempt::kEnd;
+  }
   void Post(bool later) {
     AddReference();
     if (!polling_.Post(*this, later)) DropReference();
@@ -120,8 +186,16 @@ class Steps : private Task {
         return Attempt::kDone;
       }
     }
+    Attempt attempt = Attempt::kNotYet;
+    if (large_state_ != LargeState::kNone) [[unlikely]] {
+      attempt = AttemptLarge();
+      if (attempt == Attempt::kNotYet) return attempt;
+    } else if (write != nullptr) {
+      attempt = stream_.TryWrite(*write, write_metadata_);
+      if (attempt == Attempt::kLarge) [[unlikely]]
+        attempt = SendLarge(stream_.kinds().message, write, write_metadata_);
+    }
     if (write != nullptr) {
-      const Attempt attempt = stream_.TryWrite(*write, write_metadata_);
       if (attempt == Attempt::kFull) return attempt;
       if (attempt != Attempt::kNotYet) {
         {
@@ -136,9 +210,12 @@ class Steps : private Task {
   }
 
   Polling& polling_;
+  LargeSender& large_sender_;
   Stream& stream_;
   std::atomic<bool> open_;
-  bool running_ = false;  // the poller's
+  bool running_ = false;                        // the poller's
+  LargeState large_state_ = LargeState::kNone;  // the poller's
+  Large* large_ = nullptr;                      // the poller's; while kUnderWay
   std::mutex steps_mutex_;
   google::protobuf::Message* read_ = nullptr;         // guarded by steps_mutex_
   const google::protobuf::Message* write_ = nullptr;  // guarded by steps_mutex_

@@ -1,9 +1,11 @@
 #include "src/stream.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <utility>
 
+#include "src/large_send.h"
 #include "src/patient_send.h"
 
 namespace ivmq::rpc::internal {
@@ -130,12 +132,24 @@ Stream::Attempt Stream::TryWrite(const google::protobuf::Message& message,
   if (!MayWrite()) return Attempt::kNotYet;
   const Header header = HeaderOf(metadata, 0);
   std::string longer;
-  const SendResult result =
-      SendWithHead(node_, to_, TypeOf(kinds_.message), Head(header, metadata, &longer), &message,
-                   {.when_full = WhenFull::kFail});
+  const SendResult result = TrySendWithHead(node_, to_, TypeOf(kinds_.message),
+                                            Head(header, metadata, &longer), &message);
   if (result == SendResult::kFull) return Attempt::kFull;
+  if (result == SendResult::kTooLarge) [[unlikely]]
+    return Attempt::kLarge;
   sent_ += static_cast<std::uint64_t>(message.GetCachedSize()) + kMessageCost;
   return result == SendResult::kOk ? Attempt::kDone : Attempt::kEnd;
+}
+
+std::optional<std::string> Stream::LargeFrameOf(const google::protobuf::Message* message,
+                                                std::string_view metadata) {
+  const Header header = HeaderOf(metadata, 0);
+  std::string longer;
+  std::optional<std::string> bytes = FrameBytes(node_, Head(header, metadata, &longer), message);
+  if (message != nullptr) {
+    sent_ += static_cast<std::uint64_t>(message->GetCachedSize()) + kMessageCost;
+  }
+  return bytes;
 }
 
 void Stream::SendFrame(Kind kind, std::string_view metadata, std::uint64_t argument,
@@ -149,9 +163,11 @@ void Stream::SendFrame(Kind kind, std::string_view metadata, std::uint64_t argum
 Stream::Attempt Stream::TrySendFrame(Kind kind, std::string_view metadata, std::uint64_t argument) {
   const Header header = HeaderOf(metadata, argument);
   std::string longer;
-  return node_.Send(to_, TypeOf(kind), Head(header, metadata, &longer)) == SendResult::kFull
-             ? Attempt::kFull
-             : Attempt::kDone;
+  const SendResult result =
+      TrySendWithHead(node_, to_, TypeOf(kind), Head(header, metadata, &longer), nullptr);
+  if (result == SendResult::kTooLarge) [[unlikely]]
+    return Attempt::kLarge;
+  return result == SendResult::kFull ? Attempt::kFull : Attempt::kDone;
 }
 
 bool Stream::OnMessage(std::string_view message) {

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -65,14 +66,27 @@ class Stream {
       kNotParsed,  // a message was there, and no such message
       kNotYet,     // no message, or no credit: OnMessage() or OnCredit() tells
       kFull,       // the ring is: try again later
+      kLarge,      // it does not fit one record; nothing was sent
   };
   // Call PayCredit() afterwards.
   Attempt TryRead(google::protobuf::Message& message);
   // Says how far the other side may send, if it must hear. False: the ring is full, try later.
   [[nodiscard]] bool PayCredit();
   Attempt TryWrite(const google::protobuf::Message& message, std::string_view metadata);
-  // kDone or kFull.
+  // kDone, kFull, or kLarge if there is metadata.
   Attempt TrySendFrame(Kind kind, std::string_view metadata, std::uint64_t argument);
+
+  // What was kLarge, as the bytes of one frame of TypeOf(): nothing if the node does not send that
+  // much. A message counts as written.
+  [[nodiscard]] std::optional<std::string> LargeFrameOf(const google::protobuf::Message* message,
+                                                        std::string_view metadata);
+  [[nodiscard]] MessageType TypeOf(Kind kind) const noexcept {
+    return {.kind = ToFrameKind(kind), .type = static_cast<std::uint32_t>(id_)};
+  }
+  [[nodiscard]] PeerId to() const noexcept { return to_; }
+  [[nodiscard]] const StreamKinds& kinds() const noexcept { return kinds_; }
+  // Nothing is sent any more.
+  [[nodiscard]] bool HasEnded() const noexcept { return ended_.load(std::memory_order_relaxed); }
 
   // ---- For the thread that polls ----
 
@@ -85,7 +99,6 @@ class Stream {
   void OnEnd();
 
  private:
-  [[nodiscard]] bool HasEnded() const noexcept { return ended_.load(std::memory_order_relaxed); }
   // Whether the other side wants a message more. It may also have ended.
   [[nodiscard]] bool MayWrite() const noexcept {
     return sent_ < may_send_.load(std::memory_order_relaxed);
@@ -93,9 +106,6 @@ class Stream {
   // Takes a message if there is one. `*grant`: the other side should hear how far it may send.
   Attempt Take(google::protobuf::Message& message, Waiter* waiter, bool* grant);
   [[nodiscard]] Header HeaderOf(std::string_view metadata, std::uint64_t argument) const;
-  [[nodiscard]] MessageType TypeOf(Kind kind) const noexcept {
-    return {.kind = ToFrameKind(kind), .type = static_cast<std::uint32_t>(id_)};
-  }
   // The header's bytes, or those of `*longer`, where the metadata stands behind them.
   [[nodiscard]] static std::span<const std::byte> Head(const Header& header,
                                                        std::string_view metadata,

@@ -113,8 +113,9 @@ class EchoService final : public Echo::Service {
 // A server of the services that are given, and a client with a stub of Echo.
 struct ServicePair {
   explicit ServicePair(rpc::Service& service,
-                       const std::function<void(rpc::ServerBuilder&)>& build = {}) {
-    auto made = InprocRegion::Create(std::uint64_t{8} << 20, {.max_peers = 8});
+                       const std::function<void(rpc::ServerBuilder&)>& build = {},
+                       const FormatOptions& format = {.max_peers = 8}) {
+    auto made = InprocRegion::Create(std::uint64_t{8} << 20, format);
     EXPECT_TRUE(made.ok()) << made.status().ToString();
     region = *std::move(made);
     server_endpoint = Open("server");
@@ -149,11 +150,15 @@ struct EchoServiceMember {
 
 struct EchoPair : EchoServiceMember, ServicePair {
   explicit EchoPair(rpc::Executor executor = rpc::Executor::kPool,
-                    const std::function<void(rpc::ServerBuilder&)>& build = {})
-      : ServicePair(service, [&](rpc::ServerBuilder& builder) {
-          builder.SetExecutor(executor);
-          if (build) build(builder);
-        }) {}
+                    const std::function<void(rpc::ServerBuilder&)>& build = {},
+                    const FormatOptions& format = {.max_peers = 8})
+      : ServicePair(
+            service,
+            [&](rpc::ServerBuilder& builder) {
+              builder.SetExecutor(executor);
+              if (build) build(builder);
+            },
+            format) {}
 };
 
 }  // namespace ivmq::testing
