@@ -27,14 +27,13 @@ struct CallAccess {
   // False: it was cancelled before.
   static bool Begin(ClientContext& context, Client& client, std::uint64_t call) {
     const std::lock_guard lock(context.lock_);
-    if (context.cancelled_) return false;
+    if (cancelled(context)) return false;
     context.client_ = &client;
     context.call_ = call;
     return true;
   }
-  static bool cancelled(ClientContext& context) {
-    const std::lock_guard lock(context.lock_);
-    return context.cancelled_;
+  static bool cancelled(const ClientContext& context) {
+    return context.cancelled_.load(std::memory_order_relaxed);
   }
   static void End(ClientContext& context) {
     const std::lock_guard lock(context.lock_);

@@ -285,6 +285,8 @@ Status Client::Begin(ClientCall& call, bool is_kept, Channel& channel, const Met
         peers_changed_.store(true, std::memory_order_relaxed);
         node_.Wake();
       }
+    } else if (CallAccess::cancelled(context)) [[unlikely]] {
+      SendCancel(to, id);  // the first one may have overtaken the request
     }
     return {};
   }
@@ -511,7 +513,7 @@ void ClientContext::TryCancel() {
   std::uint64_t call = 0;
   {
     const std::lock_guard lock(lock_);
-    cancelled_ = true;
+    cancelled_.store(true, std::memory_order_relaxed);
     client = client_;
     call = call_;
   }

@@ -3,6 +3,7 @@
 #define IVMQ_RPC_CLIENT_CONTEXT_H_
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -73,7 +74,7 @@ class ClientContext {
   std::size_t peer_bytes_ = 0;
 
   SpinLock lock_;
-  bool cancelled_ = false;              // guarded by lock_
+  std::atomic<bool> cancelled_{false};  // written under lock_
   internal::Client* client_ = nullptr;  // guarded by lock_; of the call that runs
   std::uint64_t call_ = 0;              // guarded by lock_
 };
