@@ -62,6 +62,7 @@ class RingEnd {
     if constexpr (kUse == RingUse::kFences) {
       FullFence();
       if (wake_check_.MustRing(*armed_)) Fail("a receiver that never sleeps wants to be woken");
+      out_.PrefetchNext();
     }
   }
   template <typename Use>
