@@ -130,4 +130,13 @@ SendResult TrySendWithHead(Node& node, PeerId to, const MessageType& type,
   return SendRecord(node, to, type, parts, options);
 }
 
+std::optional<std::string> SerializeWithHead(const Node& node, std::span<const std::byte> head,
+                                             const google::protobuf::Message* message) {
+  Parts parts;
+  if (Measure(node, head, message, &parts) != SendResult::kOk) return std::nullopt;
+  std::string bytes(parts.size(), '\0');
+  parts.Write(reinterpret_cast<std::byte*>(bytes.data()));
+  return bytes;
+}
+
 }  // namespace ivmq

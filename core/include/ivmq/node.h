@@ -106,8 +106,8 @@ class Outbound;
 struct OutLink;
 
 // Several messages to one peer, published together: one store, one fence, at most one doorbell.
-// Holds the peer's send lock until it is
-// destroyed, so keep it short. Thread-compatible; must not outlive its node.
+// Holds the peer's send lock until it is destroyed, so keep it short. Thread-compatible; must not
+// outlive its node.
 class Batch {
  public:
   ~Batch();

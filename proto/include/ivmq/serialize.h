@@ -3,7 +3,9 @@
 #define IVMQ_SERIALIZE_H_
 
 #include <cstddef>
+#include <optional>
 #include <span>
+#include <string>
 
 #include <google/protobuf/message.h>
 
@@ -23,6 +25,11 @@ SendResult SendWithHead(Node& node, PeerId to, const MessageType& type,
 SendResult TrySendWithHead(Node& node, PeerId to, const MessageType& type,
                            std::span<const std::byte> head,
                            const google::protobuf::Message* message);
+
+// `head` and, behind it, `message`, if there is one: to be sent later. nullopt: it is larger than
+// the node sends. REQUIRES: message->IsInitialized().
+std::optional<std::string> SerializeWithHead(const Node& node, std::span<const std::byte> head,
+                                             const google::protobuf::Message* message);
 
 }  // namespace ivmq
 

@@ -301,7 +301,7 @@ SendResult Client::SendLater(ClientCall& call, const MessageType& type,
                              std::span<const std::byte> head,
                              const google::protobuf::Message* request, ClientContext& context) {
   if (!large_.HasRoom(call.to)) return SendResult::kFull;
-  std::optional<std::string> bytes = FrameBytes(node_, head, request);
+  std::optional<std::string> bytes = SerializeWithHead(node_, head, request);
   if (!bytes.has_value()) return SendResult::kTooLarge;
   auto* const frame = new LargeRequest(*this, call, type, *std::move(bytes), context.peer());
   {

@@ -1,7 +1,7 @@
 #include "src/large_send.h"
 
 #include <algorithm>
-#include <limits>
+#include <span>
 
 #include "src/patient_send.h"
 
@@ -18,20 +18,6 @@ constexpr std::chrono::seconds kFirstPatience{1};
 constexpr std::chrono::milliseconds kPatiencePerMiB{50};
 
 }  // namespace
-
-std::optional<std::string> FrameBytes(const Node& node, std::span<const std::byte> head,
-                                      const google::protobuf::Message* message) {
-  const std::size_t message_size = message == nullptr ? 0 : message->ByteSizeLong();
-  if (message_size > static_cast<std::size_t>(std::numeric_limits<int>::max()) ||
-      head.size() + message_size > node.max_message_bytes()) {
-    return std::nullopt;
-  }
-  std::string bytes;
-  bytes.reserve(head.size() + message_size);
-  bytes.append(reinterpret_cast<const char*>(head.data()), head.size());
-  if (message != nullptr) message->AppendPartialToString(&bytes);
-  return bytes;
-}
 
 LargeSender::LargeSender(Node& node, Polling& polling) : node_(node), polling_(polling) {}
 

@@ -8,14 +8,11 @@
 #include <cstddef>
 #include <memory>
 #include <mutex>
-#include <optional>
-#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include <boost/intrusive/slist.hpp>
-#include <google/protobuf/message.h>
 
 #include "ivmq/node.h"
 
@@ -23,10 +20,6 @@
 #include "src/pool.h"
 
 namespace ivmq::rpc::internal {
-
-// `head` and, behind it, `message`, if there is one. Nothing: it is larger than the node sends.
-std::optional<std::string> FrameBytes(const Node& node, std::span<const std::byte> head,
-                                      const google::protobuf::Message* message);
 
 // A frame on its way. Deletes itself when it has been sent, or never will be.
 class LargeFrame : public boost::intrusive::slist_base_hook<>, private Task {

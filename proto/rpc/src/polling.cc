@@ -176,12 +176,13 @@ void Polling::Complete(Waiter& waiter) {
 
 template <typename Until>
 void Polling::PollTightly(Until until) {
-  const int most = node_.spin_budget() > std::chrono::nanoseconds(0) ? kTightPolls : 1;
-  for (int idle = 0; idle < most && !until(); ++idle) {
-    for (int looks = 0; looks < kLooks && most != 1 && !node_.Look() && !until(); ++looks) {
+  const bool spins = node_.spin_budget() > std::chrono::nanoseconds(0);
+  const int polls = spins ? kTightPolls : 1;
+  for (int left = polls; left > 0 && !until();) {
+    for (int looks = spins ? kLooks : 0; looks > 0 && !node_.Look() && !until(); --looks) {
       SpinPause();
     }
-    if (Poll() != 0) idle = -1;
+    left = Poll() != 0 ? polls : left - 1;
   }
 }
 

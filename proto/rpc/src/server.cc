@@ -347,7 +347,7 @@ bool Server::TrySend(const EndFrame& end, const google::protobuf::Message* respo
 
 bool Server::TrySendLarge(const EndFrame& end, const google::protobuf::Message* response) {
   if (!large_.HasRoom(end.to())) return false;
-  std::optional<std::string> bytes = FrameBytes(node_, end.head(), response);
+  std::optional<std::string> bytes = SerializeWithHead(node_, end.head(), response);
   if (!bytes.has_value()) return TrySend(TooLarge(end), nullptr);
   large_.Send(*new LargeEnd(end.to(), end.type(), *std::move(bytes)));
   return true;
@@ -377,7 +377,7 @@ void Server::Send(const EndFrame& end, const google::protobuf::Message* response
 }
 
 void Server::Keep(const EndFrame& end, const google::protobuf::Message* response) {
-  std::optional<std::string> bytes = FrameBytes(node_, end.head(), response);
+  std::optional<std::string> bytes = SerializeWithHead(node_, end.head(), response);
   {
     const std::lock_guard lock(kept_mutex_);
     if (!bytes.has_value() || kept_bytes_ + bytes->size() > kMostKeptBytes) return;

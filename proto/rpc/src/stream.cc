@@ -5,7 +5,8 @@
 #include <string>
 #include <utility>
 
-#include "src/large_send.h"
+#include "ivmq/serialize.h"
+
 #include "src/patient_send.h"
 
 namespace ivmq::rpc::internal {
@@ -145,7 +146,8 @@ std::optional<std::string> Stream::LargeFrameOf(const google::protobuf::Message*
                                                 std::string_view metadata) {
   const Header header = HeaderOf(metadata, 0);
   std::string longer;
-  std::optional<std::string> bytes = FrameBytes(node_, Head(header, metadata, &longer), message);
+  std::optional<std::string> bytes =
+      SerializeWithHead(node_, Head(header, metadata, &longer), message);
   if (message != nullptr) {
     sent_ += static_cast<std::uint64_t>(message->GetCachedSize()) + kMessageCost;
   }

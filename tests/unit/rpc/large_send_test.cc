@@ -38,6 +38,8 @@ bool IsReady(const std::future<T>& future) {
   return future.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
 }
 
+class LargeChatter;
+
 // A server that takes messages only when it is told to, beside one that always does.
 class LargeSendTest : public ::testing::Test {
  protected:
@@ -76,6 +78,10 @@ class LargeSendTest : public ::testing::Test {
       if (idle_->Poll() == 0) std::this_thread::yield();
     }
   }
+  // Begins the chat in a callback; see OnThePoller().
+  void ChatOnThePoller(LargeChatter& chatter);
+  // Nothing was read before the server took it; then everything was, in order.
+  void ExpectAllRead(const LargeChatter& chatter, std::future<rpc::Status>& done);
   // What came before has broken nothing.
   void ExpectAnswerOfIdle() {
     auto status = std::async(std::launch::async, [&] {
@@ -238,13 +244,14 @@ class LargeChatter final : public rpc::ClientBidiReactor<Request, Response> {
   std::promise<rpc::Status> done_;
 };
 
-TEST_F(LargeSendTest, ALargeMessageOfAReactorHoldsUpNobodyAndIsNotOvertaken) {
-  LargeChatter chatter(LargeText());
-  auto done = chatter.done();
+void LargeSendTest::ChatOnThePoller(LargeChatter& chatter) {
   OnThePoller([&] {
     to_idle_->async()->Chat(&context_, &chatter);
     chatter.Begin();
   });
+}
+
+void LargeSendTest::ExpectAllRead(const LargeChatter& chatter, std::future<rpc::Status>& done) {
   EXPECT_FALSE(IsReady(done));
   PollIdle([&] { return IsReady(done); });
   const rpc::Status status = done.get();
@@ -253,13 +260,17 @@ TEST_F(LargeSendTest, ALargeMessageOfAReactorHoldsUpNobodyAndIsNotOvertaken) {
   EXPECT_EQ(chatter.read(), kBehind + 1);
 }
 
+TEST_F(LargeSendTest, ALargeMessageOfAReactorHoldsUpNobodyAndIsNotOvertaken) {
+  LargeChatter chatter(LargeText());
+  auto done = chatter.done();
+  ChatOnThePoller(chatter);
+  ExpectAllRead(chatter, done);
+}
+
 TEST_F(LargeSendTest, ACancelEndsTheLargeWriteOfAReactor) {
   LargeChatter chatter(LargeText());
   auto done = chatter.done();
-  OnThePoller([&] {
-    to_idle_->async()->Chat(&context_, &chatter);
-    chatter.Begin();
-  });
+  ChatOnThePoller(chatter);
   context_.TryCancel();
   EXPECT_EQ(done.get().error_code(), StatusCode::CANCELLED);
   EXPECT_EQ(chatter.failed(), 1);
@@ -408,26 +419,15 @@ TEST_F(LargeMetadataTest, NothingOvertakesTheRequestOfAReactor) {
   context_.AddMetadata("much", std::string(kMuchMetadata, 'x'));
   LargeChatter chatter("small");
   auto done = chatter.done();
-  OnThePoller([&] {
-    to_idle_->async()->Chat(&context_, &chatter);
-    chatter.Begin();
-  });
-  EXPECT_FALSE(IsReady(done));
-  PollIdle([&] { return IsReady(done); });
-  const rpc::Status status = done.get();
-  EXPECT_TRUE(status.ok()) << status.error_message();
-  EXPECT_TRUE(chatter.right());
-  EXPECT_EQ(chatter.read(), kBehind + 1);
+  ChatOnThePoller(chatter);
+  ExpectAllRead(chatter, done);
 }
 
 TEST_F(LargeMetadataTest, ACancelEndsAReactorWhoseRequestWaits) {
   context_.AddMetadata("much", std::string(kMuchMetadata, 'x'));
   LargeChatter chatter("small");
   auto done = chatter.done();
-  OnThePoller([&] {
-    to_idle_->async()->Chat(&context_, &chatter);
-    chatter.Begin();
-  });
+  ChatOnThePoller(chatter);
   context_.TryCancel();
   EXPECT_EQ(done.get().error_code(), StatusCode::CANCELLED);
   ExpectAnswerOfIdle();
