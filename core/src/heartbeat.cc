@@ -2,8 +2,6 @@
 
 #include <chrono>
 
-#include "src/str_cat.h"
-
 namespace ivmq {
 namespace {
 
@@ -14,11 +12,10 @@ constexpr std::chrono::milliseconds kPeriod{250};
 
 }  // namespace
 
-Heartbeat::Heartbeat(NodeContext& context, Outbound& outbound, Inbound& inbound, Sleeper& sleeper)
+Heartbeat::Heartbeat(NodeContext& context, Outbound& outbound, Inbound& inbound)
     : context_(context),
       outbound_(outbound),
       inbound_(inbound),
-      sleeper_(sleeper),
       life_(context.region.max_peers()),
       heartbeat_(context.region.max_peers()),
       still_(std::make_unique<std::atomic<std::uint32_t>[]>(context.region.max_peers())) {
@@ -45,8 +42,8 @@ void Heartbeat::Run() {
 }
 
 void Heartbeat::Tick() {
-  ShowLife();
-  WatchOthers();
+  if (context_.IsMyLife()) ShowLife();
+  if (context_.IsMyLife()) WatchOthers();
   outbound_.Housekeep();
   inbound_.RequestHousekeeping();
   if (context_.transport->control_fd() >= 0) (void)context_.transport->HandleControl();
@@ -54,7 +51,7 @@ void Heartbeat::Tick() {
   const std::uint64_t generation = context_.table.generation();
   if (generation != generation_seen_) {
     generation_seen_ = generation;
-    if (wake_on_change_.load(std::memory_order_relaxed)) sleeper_.Notify();
+    if (wake_on_change_.load(std::memory_order_relaxed)) context_.sleeper->Notify();
   }
 }
 
@@ -62,27 +59,10 @@ void Heartbeat::Tick() {
 void Heartbeat::ShowLife() {
   layout::PeerSlot& slot = context_.slot();
   const ClaimedSlot& self = context_.self;
-  std::uint64_t word = slot.life.load(std::memory_order_acquire);
-  if (word != self.live_word && !context_.ended.load(std::memory_order_relaxed)) {
-    const Life life = Life::FromWord(word);
-    const bool next_owner = life.incarnation != self.id.incarnation &&
-                            life.incarnation - self.id.incarnation < (1U << 16) &&
-                            life.state <= PeerState::kDead;
-    if (next_owner || (life.incarnation == self.id.incarnation && life.state == PeerState::kDead)) {
-      context_.ended.store(true, std::memory_order_relaxed);
-      context_.Report(
-          Status(StatusCode::kFailedPrecondition,
-                 StrCat("this node, slot ", self.id.slot, ", incarnation ", self.id.incarnation,
-                        ", was declared dead by another peer or the server")));
-      sleeper_.Notify();
-    } else {
-      (void)slot.life.compare_exchange_strong(word, self.live_word);
-    }
-  }
-  if (context_.ended.load(std::memory_order_relaxed)) return;
   context_.table.WriteIdentity(self.id, context_.identity, *context_.transport);
   {
     const std::lock_guard lock(context_.services_mutex);
+    if (!context_.IsMyLife()) return;
     (void)context_.table.WriteServices(self.id, context_.services);
   }
   slot.heartbeat.store(++beats_, std::memory_order_relaxed);

@@ -12,14 +12,13 @@
 #include "src/inbound.h"
 #include "src/node_context.h"
 #include "src/outbound.h"
-#include "src/sleeper.h"
 
 namespace ivmq {
 
 // Thread-safe.
 class Heartbeat {
  public:
-  Heartbeat(NodeContext& context, Outbound& outbound, Inbound& inbound, Sleeper& sleeper);
+  Heartbeat(NodeContext& context, Outbound& outbound, Inbound& inbound);
   // Ends the thread.
   ~Heartbeat();
 
@@ -42,7 +41,6 @@ class Heartbeat {
   NodeContext& context_;
   Outbound& outbound_;
   Inbound& inbound_;
-  Sleeper& sleeper_;
   std::atomic<bool> wake_on_change_{false};
 
   // Of the thread alone, except `still_`, which others read.

@@ -105,6 +105,8 @@ inline Inbound::Outcome Inbound::Deliver(InLink& link, const Frame& frame,
 
 std::size_t Inbound::Drain(InLink& link, HandlerFunction handler, void* handler_context,
                            std::size_t limit) {
+  if (!context_.IsMyLife()) [[unlikely]]
+    return 0;
   polling_ = true;
   std::size_t handled = 0;
   std::span<const std::byte> record;
@@ -132,6 +134,9 @@ std::size_t Inbound::Drain(InLink& link, HandlerFunction handler, void* handler_
       GiveUp(link, "it holds a frame that no correct peer sends");
       break;
     }
+    // The handler may have taken long. What it handled a durable successor gets again.
+    if (!context_.IsMyLife()) [[unlikely]]
+      break;
     link.consumer.Release();
     // At once: a handler may take long.
     if (link.consumer.has_wake_request()) [[unlikely]]
@@ -152,7 +157,7 @@ std::size_t Inbound::Poll(HandlerFunction handler, void* handler_context, std::s
 
 std::size_t Inbound::AttendAndPoll(HandlerFunction handler, void* handler_context,
                                    std::size_t limit) {
-  if (polling_) return 0;
+  if (polling_ || !context_.IsMyLife()) return 0;
   if (housekeeping_due_.load(std::memory_order_relaxed)) {
     housekeeping_due_.store(false, std::memory_order_relaxed);
     Housekeep();
@@ -199,7 +204,7 @@ void Inbound::WarmUp() {
 
 void Inbound::CoolDown(InLink& link) {
   // The ring has run dry: tell its producer about all the space.
-  if (link.consumer.has_unpublished()) {
+  if (link.consumer.has_unpublished() && context_.IsMyLife()) {
     link.consumer.PublishReleased();
     WakeProducer(link);
   }
@@ -251,7 +256,7 @@ bool Inbound::HasDrained(std::uint32_t slot) const noexcept {
 void Inbound::PublishReleased() noexcept {
   for (const auto* list : {&hot_, &cold_}) {
     for (InLink* const link : *list) {
-      if (!link->consumer.has_unpublished()) continue;
+      if (!link->consumer.has_unpublished() || !context_.IsMyLife()) continue;
       link->consumer.PublishReleased();
       WakeProducer(*link);
     }
@@ -365,6 +370,7 @@ void Inbound::Housekeep() {
   for (std::uint32_t p = 0; p < links_.size(); ++p) {
     InLink& link = links_[p];
     if (!link.open && !link.given_up) continue;
+    if (!context_.IsMyLife()) return;
     // A word that only this side writes is put right if somebody damaged it. Not in a ring that was
     // given up: its units may be another's by now.
     if (link.open) {

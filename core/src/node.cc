@@ -16,7 +16,6 @@
 #include "src/inbound.h"
 #include "src/node_context.h"
 #include "src/outbound.h"
-#include "src/sleeper.h"
 #include "src/str_cat.h"
 
 namespace ivmq {
@@ -68,10 +67,15 @@ struct Node::Impl {
            wake_requested.exchange(false, std::memory_order_acquire);
   }
   // Whether Poll() has something to do; looks at everything.
-  [[nodiscard]] bool HasWork() noexcept { return inbound->LookAll() || PeersChanged(); }
+  [[nodiscard]] bool HasWork() noexcept {
+    return (inbound->LookAll() && context.IsMyLife()) || PeersChanged();
+  }
+  // Of the slot's word; once the slot is somebody else's, of one that nobody looks at.
+  [[nodiscard]] Armed& OwnArmed() noexcept;
   void EndArmed();
   [[nodiscard]] bool Look() noexcept {
-    return inbound->LookSome() || PeersChanged() || wake_requested.load(std::memory_order_relaxed);
+    return (inbound->LookSome() && context.IsMyLife()) || PeersChanged() ||
+           wake_requested.load(std::memory_order_relaxed);
   }
   [[nodiscard]] bool SpinUntil(Clock::time_point until) noexcept;
   [[nodiscard]] bool SleepUntil(Clock::time_point deadline);
@@ -81,13 +85,13 @@ struct Node::Impl {
   }
 
   NodeContext context;
-  std::unique_ptr<Sleeper> sleeper;
   std::unique_ptr<Outbound> outbound;
   std::unique_ptr<Inbound> inbound;
   std::unique_ptr<Heartbeat> heartbeat;
 
   // The poller's.
-  Armed armed;
+  Armed armed;  // see OwnArmed()
+  layout::Word armed_for_nobody{0};
   std::function<void(const PeerSnapshot&)> watcher;
   std::uint64_t generation_seen = 0;
   bool slept_long = false;
@@ -121,7 +125,7 @@ Result<std::unique_ptr<Node>> Node::Open(std::unique_ptr<Transport> transport,
 
   Result<std::unique_ptr<Sleeper>> sleeper = Sleeper::Create(*context.transport);
   if (!sleeper.ok()) return at_address(sleeper.status());
-  impl->sleeper = *std::move(sleeper);
+  context.sleeper = *std::move(sleeper);
 
   context.identity = {.name = context.options.name,
                       .durable = context.options.durable,
@@ -129,13 +133,12 @@ Result<std::unique_ptr<Node>> Node::Open(std::unique_ptr<Transport> transport,
                       .boot_id = ReadBootId()};
   const Result<ClaimedSlot> self = context.table.Claim(context.identity, *context.transport);
   if (!self.ok()) return at_address(self.status());
-  context.self = *self;
+  context.BeginLife(*self);
 
   impl->armed = Armed(context.slot().armed);
-  impl->outbound = std::make_unique<Outbound>(context, *impl->sleeper);
+  impl->outbound = std::make_unique<Outbound>(context);
   impl->inbound = std::make_unique<Inbound>(context);
-  impl->heartbeat =
-      std::make_unique<Heartbeat>(context, *impl->outbound, *impl->inbound, *impl->sleeper);
+  impl->heartbeat = std::make_unique<Heartbeat>(context, *impl->outbound, *impl->inbound);
   context.table.WakeAll(*context.transport, context.self.id.slot);
   return std::unique_ptr<Node>(new Node(std::move(impl)));
 }
@@ -151,6 +154,7 @@ PeerId Node::id() const noexcept { return impl_->context.self.id; }
 const std::string& Node::name() const noexcept { return impl_->context.options.name; }
 const Transport& Node::transport() const noexcept { return *impl_->context.transport; }
 const Region& Node::region() const noexcept { return impl_->context.region; }
+Status Node::status() const { return impl_->context.LifeStatus(); }
 
 // ---- Peers ----
 
@@ -163,6 +167,7 @@ PeerSnapshot Node::Peers() const {
 }
 
 Result<PeerInfo> Node::Lookup(std::string_view name) const {
+  if (Status over = status(); !over.ok()) return over;
   std::optional<PeerInfo> peer = impl_->context.table.Find(name);
   if (!peer) {
     return Status(StatusCode::kNotFound, StrCat(transport().info().address, ": no peer is named '",
@@ -178,6 +183,7 @@ Result<PeerInfo> Node::Await(std::string_view name, nanoseconds timeout) const {
   for (;;) {
     Result<PeerInfo> peer = Lookup(name);
     if (peer.ok() && peer->state == layout::PeerState::kLive) return peer;
+    if (peer.status().code() == StatusCode::kFailedPrecondition) return peer;
     const nanoseconds left = deadline - Clock::now();
     if (left <= nanoseconds(0)) {
       return Status(StatusCode::kDeadlineExceeded,
@@ -209,12 +215,9 @@ std::uint64_t Node::peers_generation() const noexcept { return impl_->context.ta
 Status Node::SetServices(std::vector<std::string> services) {
   NodeContext& context = impl_->context;
   if (Status status = CheckServices(services); !status.ok()) return status;
-  if (context.ended.load(std::memory_order_relaxed)) {
-    return {StatusCode::kFailedPrecondition,
-            StrCat("this node, '", name(), "', was declared dead: it offers nothing any more")};
-  }
   {
     const std::lock_guard lock(context.services_mutex);
+    if (Status over = context.LifeStatus(); !over.ok()) return over;
     context.services = std::move(services);
     if (!context.table.WriteServices(context.self.id, context.services)) return {};
   }
@@ -258,8 +261,12 @@ SendResult Node::SendInPlaceWith(PeerId to, const MessageType& type, std::uint64
                                  WriteFunction write, void* context) {
   OutLink* const link = impl_->outbound->link(to.slot);
   if (link == nullptr) return SendResult::kPeerGone;
-  return impl_->outbound->TrySend(*link, to, type, bytes,
-                                  [&](std::byte* payload) { write(context, payload); });
+  const std::lock_guard lock(link->lock);
+  std::span<std::byte> payload;
+  const SendResult result = impl_->outbound->Claim(*link, to, type, bytes, &payload);
+  if (result != SendResult::kOk) return result;
+  write(context, payload.data());
+  return impl_->outbound->PublishLate(*link, 1, bytes);
 }
 
 Batch Node::StartBatch(PeerId to) {
@@ -294,7 +301,7 @@ SendResult Batch::TryClaim(const MessageType& type, std::uint64_t bytes,
 
 void Batch::Commit() {
   if (messages_ == 0) return;
-  outbound_.Publish(*link_, std::exchange(messages_, 0), std::exchange(bytes_, 0));
+  (void)outbound_.PublishLate(*link_, std::exchange(messages_, 0), std::exchange(bytes_, 0));
 }
 
 // ---- Receiving ----
@@ -314,10 +321,19 @@ std::size_t Node::AttendAndPoll(HandlerFunction handler, void* context, std::siz
   return impl.inbound->Poll(handler, context, limit);
 }
 
+Armed& Node::Impl::OwnArmed() noexcept {
+  if (!context.IsMyLife() && armed_for_nobody.load(std::memory_order_relaxed) == 0) {
+    const bool was_armed = armed.armed();
+    armed = Armed(armed_for_nobody);
+    if (was_armed) armed.Arm();
+  }
+  return armed;
+}
+
 // Arm() was called, and what ended the sleep on Fd() must be taken.
 void Node::Impl::EndArmed() {
-  armed.Disarm();
-  sleeper->Drain();
+  OwnArmed().Disarm();
+  context.sleeper->Drain();
   (void)TakeWakeRequest();
 }
 
@@ -338,28 +354,30 @@ bool Node::Impl::SpinUntil(Clock::time_point until) noexcept {
 bool Node::Impl::SleepUntil(Clock::time_point deadline) {
   inbound->PublishReleased();
   poll_interval = kFirstPoll;
+  const bool lived = context.IsMyLife();
   for (;;) {
-    const std::uint64_t ticket = sleeper->Ticket();
-    armed.Arm();
+    const std::uint64_t ticket = context.sleeper->Ticket();
+    OwnArmed().Arm();
     if (HasWork() || TakeWakeRequest()) {
-      armed.Disarm();
+      OwnArmed().Disarm();
       return true;
     }
     const bool doorbell = HasDoorbell();
     const nanoseconds left = deadline - Clock::now();
     if (left <= nanoseconds(0)) {
-      armed.Disarm();
+      OwnArmed().Disarm();
       return false;
     }
     context.CountAlone(Counter::kSleeps);
-    const bool event = sleeper->Sleep(std::min(left, doorbell ? kNet : poll_interval), ticket);
-    armed.Disarm();
+    const bool event =
+        context.sleeper->Sleep(std::min(left, doorbell ? kNet : poll_interval), ticket);
+    OwnArmed().Disarm();
     if (event) context.CountAlone(Counter::kWakeups);
     if (HasWork()) {
       if (!event && doorbell) context.CountAlone(Counter::kNetFinds);
       return true;
     }
-    if (TakeWakeRequest()) return true;
+    if (TakeWakeRequest() || (lived && !context.IsMyLife())) return true;
     poll_interval = std::min(poll_interval * 2, context.options.max_poll_interval);
   }
 }
@@ -386,21 +404,22 @@ bool Node::Wait(nanoseconds timeout) {
 
 void Node::Wake() noexcept {
   impl_->wake_requested.store(true, std::memory_order_release);
-  impl_->sleeper->Notify();
+  impl_->context.sleeper->Notify();
 }
 
-int Node::Fd() const noexcept { return impl_->sleeper->fd(); }
+int Node::Fd() const noexcept { return impl_->context.sleeper->fd(); }
 
 bool Node::Arm(nanoseconds look_again) {
   Impl& impl = *impl_;
   impl.inbound->PublishReleased();
-  impl.armed.Arm();
+  impl.OwnArmed().Arm();
   if (impl.HasWork() || impl.TakeWakeRequest()) {
-    impl.armed.Disarm();
+    impl.OwnArmed().Disarm();
     impl.poll_interval = kFirstPoll;
     return false;
   }
-  impl.sleeper->SetTimer(std::min(look_again, impl.HasDoorbell() ? kNet : impl.poll_interval));
+  impl.context.sleeper->SetTimer(
+      std::min(look_again, impl.HasDoorbell() ? kNet : impl.poll_interval));
   impl.poll_interval = std::min(impl.poll_interval * 2, impl.context.options.max_poll_interval);
   return true;
 }

@@ -15,9 +15,11 @@
 #include "ivmq/region.h"
 #include "ivmq/transport.h"
 
+#include "src/sleeper.h"
+
 namespace ivmq {
 
-// Thread-safe: all but the atomics is constant once the node is open.
+// Thread-safe: what is not atomic or guarded is constant once the node is open.
 struct NodeContext {
   NodeContext(std::unique_ptr<Transport> transport_in, const Region& region_in,
               NodeOptions options_in)
@@ -32,15 +34,33 @@ struct NodeContext {
   PeerTable table;
   Arena arena;
   NodeOptions options;
+  std::unique_ptr<Sleeper> sleeper;
   ClaimRequest identity;
   ClaimedSlot self;
   std::mutex services_mutex;
   std::vector<std::string> services;  // guarded by services_mutex; what this peer offers
-  // Set once somebody declared this life dead: nothing is sent any more.
-  std::atomic<bool> ended{false};
   std::array<std::atomic<std::uint64_t>, layout::kCounterWords> counters{};
 
   [[nodiscard]] layout::PeerSlot& slot() const noexcept { return region.slot(self.id.slot); }
+
+  // ---- The node's own life ----
+
+  void BeginLife(const ClaimedSlot& claimed) noexcept;
+
+  // Whether this life goes on. Asked before each store to the region: once it is over, the slot,
+  // the rings and their units may be somebody else's. The process may be stopped behind the
+  // question, so the store is safe only because a life is declared over when its memory cannot be
+  // written any more; the question is for the case that this was wrong.
+  [[nodiscard]] bool IsMyLife() noexcept {
+    if (life_.load(std::memory_order_relaxed)->load(std::memory_order_relaxed) ==
+        live_word_.load(std::memory_order_relaxed)) [[likely]] {
+      return true;
+    }
+    return JudgeLife();
+  }
+
+  // Why it is over: FAILED_PRECONDITION; OK while it goes on.
+  [[nodiscard]] Status LifeStatus();
 
   void Count(layout::Counter counter, std::uint64_t amount = 1) noexcept {
     counters[static_cast<std::size_t>(counter)].fetch_add(amount, std::memory_order_relaxed);
@@ -57,6 +77,17 @@ struct NodeContext {
     options.on_report(status);
   }
   std::mutex report_mutex;
+
+ private:
+  // The life word is not this life's: damage, which is put right, or the end. The end is reported
+  // once, and ends every sleep.
+  [[gnu::cold, gnu::noinline]] bool JudgeLife() noexcept;
+
+  std::atomic<const layout::Word*> life_;    // the slot's; once it is over, a word that is nobody's
+  std::atomic<std::uint64_t> live_word_{0};  // what stands there while this life lasts
+  std::mutex life_mutex_;                    // guards what follows, and stores to the above
+  bool over_ = false;
+  std::uint64_t found_ = 0;  // the life word that ended it
 };
 
 }  // namespace ivmq

@@ -71,21 +71,15 @@ bool TakesMessages(const Life& life) noexcept {
 
 }  // namespace
 
-Outbound::Outbound(NodeContext& context, Sleeper& sleeper)
-    : context_(context),
-      sleeper_(sleeper),
-      links_(std::make_unique<OutLink[]>(context.region.max_peers())) {
+Outbound::Outbound(NodeContext& context)
+    : context_(context), links_(std::make_unique<OutLink[]>(context.region.max_peers())) {
   for (std::uint32_t s = 0; s < context.region.max_peers(); ++s) {
     links_[s].slot = &context.region.slot(s);
   }
 }
 
 SendResult Outbound::Open(OutLink& link, PeerId to) {
-  if (context_.ended.load(std::memory_order_relaxed)) {
-    link.error = Status(StatusCode::kFailedPrecondition,
-                        "this node was declared dead by another peer or the server; open it again");
-    return SendResult::kPeerGone;
-  }
+  if (!context_.IsMyLife()) return SendResult::kPeerGone;
   const layout::PeerSlot& slot = context_.region.slot(to.slot);
   const std::uint64_t life_word = slot.life.load(std::memory_order_acquire);
   const Life life = Life::FromWord(life_word);
@@ -151,9 +145,13 @@ void Outbound::Withdraw(OutLink& link, std::uint32_t cell_index, Cell cell, cons
 
 void Outbound::LetGo(OutLink& link) noexcept {
   link.open = false;
-  link.space_armed.Disarm();
+  Disarm(link);
   link.space_armed = Armed();
-  if (link.space_waiters != 0) sleeper_.Notify();
+  if (link.space_waiters != 0) context_.sleeper->Notify();
+}
+
+void Outbound::Disarm(OutLink& link) noexcept {
+  if (context_.IsMyLife()) link.space_armed.Disarm();
 }
 
 SendResult Outbound::CarveFor(OutLink& link, PeerId to) {
@@ -260,6 +258,7 @@ SendResult Outbound::SendLarge(OutLink& link, PeerId to, const MessageType& type
        pause = std::min(pause * 2, context_.options.max_poll_interval)) {
     if (options.when_full != WhenFull::kWait) return Refuse(options);
     if (Clock::now() >= deadline) return SendResult::kTimedOut;
+    if (!context_.IsMyLife()) return SendResult::kPeerGone;
     std::this_thread::sleep_for(pause);
     (void)large.try_lock();
   }
@@ -321,7 +320,7 @@ SendResult Outbound::SendLarge(OutLink& link, PeerId to, const MessageType& type
 }
 
 void Outbound::TryAbandon(OutLink& link) {
-  if (!link.must_abandon || !link.open) return;
+  if (!link.must_abandon || !link.open || !context_.IsMyLife()) return;
   std::span<std::byte> record;
   if (link.producer.TryClaim(kFragmentOverhead, &record) != ClaimResult::kOk) return;
   WriteFragment(record, link.next_large - 1, 0, 0);
@@ -362,7 +361,7 @@ SendResult Outbound::WaitForRoom(OutLink& link, PeerId to, std::uint64_t bytes,
   nanoseconds interval = kFirstPoll;
   for (;;) {
     bool doorbell = false;
-    const std::uint64_t ticket = sleeper_.Ticket();
+    const std::uint64_t ticket = context_.sleeper->Ticket();
     {
       const std::lock_guard lock(link.lock);
       ++link.space_waiters;
@@ -371,18 +370,18 @@ SendResult Outbound::WaitForRoom(OutLink& link, PeerId to, std::uint64_t bytes,
       // Nobody rings for a ring that was withdrawn.
       doorbell = link.open && link.can_ring && context_.transport->info().wakeable;
       if (result != SendResult::kFull) {
-        if (--link.space_waiters == 0) link.space_armed.Disarm();
+        if (--link.space_waiters == 0) Disarm(link);
         return result;
       }
     }
     const nanoseconds left = deadline - Clock::now();
     if (left > nanoseconds(0)) {
-      (void)sleeper_.Sleep(std::min(left, doorbell ? kNet : interval), ticket);
+      (void)context_.sleeper->Sleep(std::min(left, doorbell ? kNet : interval), ticket);
       interval = std::min(interval * 2, context_.options.max_poll_interval);
     }
     {
       const std::lock_guard lock(link.lock);
-      if (--link.space_waiters == 0) link.space_armed.Disarm();
+      if (--link.space_waiters == 0) Disarm(link);
       if (const SendResult result = look(); result != SendResult::kFull) return result;
     }
     if (left <= nanoseconds(0)) return SendResult::kTimedOut;
@@ -401,6 +400,7 @@ Status Outbound::LastError(PeerId to) {
   if (found == nullptr) {
     return {StatusCode::kNotFound, StrCat("there is no slot ", to.slot, " in this region")};
   }
+  if (Status over = context_.LifeStatus(); !over.ok()) return over;
   const std::lock_guard lock(found->lock);
   return found->error;
 }
@@ -413,6 +413,7 @@ void Outbound::Housekeep() {
     OutLink& link = links_[s];
     if (!link.lock.try_lock()) continue;  // in use: next time
     const std::lock_guard lock(link.lock, std::adopt_lock);
+    if (!context_.IsMyLife()) return;
     TryAbandon(link);
     std::uint64_t word = cell.load(std::memory_order_acquire);
     if (link.open && word != link.cell_word) {

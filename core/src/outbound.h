@@ -18,7 +18,6 @@
 
 #include "src/copy.h"
 #include "src/node_context.h"
-#include "src/sleeper.h"
 
 namespace ivmq {
 
@@ -59,7 +58,7 @@ struct alignas(2 * layout::kCacheLine) OutLink {
 // Thread-safe, except that members that say so want the link's lock held.
 class Outbound {
  public:
-  Outbound(NodeContext& context, Sleeper& sleeper);
+  explicit Outbound(NodeContext& context);
 
   SendResult Send(PeerId to, const MessageType& type, std::span<const std::byte> message,
                   const SendOptions& options);
@@ -93,7 +92,8 @@ class Outbound {
     *message = record.subspan(before);
     return SendResult::kOk;
   }
-  // Commits what was claimed and wakes the consumer if it sleeps. REQUIRES: link.lock is held.
+  // Commits what was claimed and wakes the consumer if it sleeps. REQUIRES: link.lock is held, and
+  // this node's life went on when it was claimed.
   void Publish(OutLink& link, std::uint64_t messages, std::uint64_t bytes) noexcept {
     link.producer.Commit();
     Add(link.messages, messages);
@@ -105,19 +105,13 @@ class Outbound {
     }
     link.producer.PrefetchNext();
   }
-
-  // Sends a message of `bytes` bytes that `write(std::byte*)` writes, if there is room in a record.
-  template <typename Write>
-  [[gnu::always_inline]] SendResult TrySend(OutLink& link, PeerId to, const MessageType& type,
-                                            std::uint64_t bytes, Write write) {
-    const std::lock_guard lock(link.lock);
-    std::span<std::byte> room;
-    const SendResult result = Claim(link, to, type, bytes, &room);
-    if (result == SendResult::kOk) [[likely]] {
-      write(room.data());
-      Publish(link, 1, bytes);
-    }
-    return result;
+  // The same some time after the claim, since users' code wrote the messages. kPeerGone: this
+  // node's life is over, and nothing was published.
+  SendResult PublishLate(OutLink& link, std::uint64_t messages, std::uint64_t bytes) noexcept {
+    if (!context_.IsMyLife()) [[unlikely]]
+      return SendResult::kPeerGone;
+    Publish(link, messages, bytes);
+    return SendResult::kOk;
   }
 
   // Frees the rings of consumers that are gone and restores damaged cells; four times a second.
@@ -132,9 +126,9 @@ class Outbound {
   static void Add(std::atomic<std::uint64_t>& counter, std::uint64_t amount) noexcept {
     counter.store(counter.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
   }
-  // Whether the ring leads to the life of a peer that is meant.
-  static bool IsOpen(const OutLink& link, PeerId to) noexcept {
-    return link.open && link.to == to &&
+  // Whether this node may write the ring, and it leads to the life of a peer that is meant.
+  bool IsOpen(const OutLink& link, PeerId to) noexcept {
+    return context_.IsMyLife() && link.open && link.to == to &&
            link.slot->life.load(std::memory_order_relaxed) == link.life_word;
   }
   SendResult EnsureOpen(OutLink& link, PeerId to) {
@@ -145,6 +139,8 @@ class Outbound {
   // Before the ring's units may become another's: nothing is written into them any more, and
   // senders that wait for room in it look again. REQUIRES: link.lock is held.
   void LetGo(OutLink& link) noexcept;
+  // REQUIRES: link.lock is held.
+  void Disarm(OutLink& link) noexcept;
   SendResult CarveFor(OutLink& link, PeerId to);
   void Adopt(OutLink& link, PeerId to, std::uint64_t cell_word, const Producer& producer,
              layout::Word& space_armed);
@@ -159,10 +155,17 @@ class Outbound {
   SendResult OpenAndClaimRecord(OutLink& link, PeerId to, std::uint64_t bytes,
                                 std::span<std::byte>* record);
   void RingDoorbell(OutLink& link) noexcept;
+  // Sends the message if there is room in a record.
   [[gnu::always_inline]] SendResult TrySend(OutLink& link, PeerId to, const MessageType& type,
                                             std::span<const std::byte> message) {
-    return TrySend(link, to, type, message.size(),
-                   [&](std::byte* out) { CopyMessage(out, message.data(), message.size()); });
+    const std::lock_guard lock(link.lock);
+    std::span<std::byte> room;
+    const SendResult result = Claim(link, to, type, message.size(), &room);
+    if (result == SendResult::kOk) [[likely]] {
+      CopyMessage(room.data(), message.data(), message.size());
+      Publish(link, 1, message.size());
+    }
+    return result;
   }
   // What Send() does when there was no room at once.
   SendResult SendSlowly(OutLink& link, PeerId to, const MessageType& type,
@@ -179,7 +182,6 @@ class Outbound {
   SendResult Refuse(const SendOptions& options) noexcept;
 
   NodeContext& context_;
-  Sleeper& sleeper_;
   std::unique_ptr<OutLink[]> links_;
 };
 

@@ -381,9 +381,9 @@ Result<ClaimedSlot> PeerTable::Claim(const ClaimRequest& request, Transport& tra
 void PeerTable::Leave(const ClaimedSlot& claimed, Transport& transport) const {
   Life dead = Life::FromWord(claimed.live_word);
   dead.state = PeerState::kDead;
-  (void)Transition(claimed.id.slot, claimed.live_word, dead);
+  const bool was_alive = Transition(claimed.id.slot, claimed.live_word, dead);
   LetGo(transport, claimed.id.slot);
-  Reclaim();
+  if (was_alive) Reclaim();
 }
 
 std::uint32_t PeerTable::MarkIvpositionDead(std::uint16_t ivposition, const BootId* except) const {

@@ -78,7 +78,7 @@ enum class [[nodiscard]] SendResult : std::uint8_t{
     kTimedOut,  // too little space until the deadline; the receiver drops what was begun
     kDropped,   // WhenFull::kDrop: too little space; counted in Counter::kDropped
     kTooLarge,  // more than max_message_bytes, or a claim larger than a record
-    kPeerGone,  // that incarnation has ended
+    kPeerGone,  // that incarnation has ended, or this node's own life; last_error() says which
     kNoRoom,    // the arena has no room for a ring; last_error() has the numbers
 };
 std::string_view SendResultName(SendResult result);
@@ -152,13 +152,21 @@ class Node {
   [[nodiscard]] const std::string& name() const noexcept;
   [[nodiscard]] const Transport& transport() const noexcept;
   [[nodiscard]] const Region& region() const noexcept;
+  // OK while this node's life goes on. FAILED_PRECONDITION, with the reason, once another peer or
+  // the server has declared it over. From then on the node writes nothing to the region: what it
+  // had not published is dropped, Poll() finds nothing, sends give kPeerGone, what returns a Status
+  // gives this one. on_report hears it once, and every wait for room and every Wait() that is under
+  // way ends. Open a new node to go on. Thread-safe.
+  [[nodiscard]] Status status() const;
 
   // ---- Peers ----
 
   [[nodiscard]] PeerSnapshot Peers() const;
   // NOT_FOUND if nobody has that name now. A durable peer is found while it is away, too.
+  // FAILED_PRECONDITION: see status().
   Result<PeerInfo> Lookup(std::string_view name) const;
   // Waits until somebody live has that name: DEADLINE_EXCEEDED after `timeout`.
+  // FAILED_PRECONDITION: see status().
   Result<PeerInfo> Await(std::string_view name, std::chrono::nanoseconds timeout) const;
   // Whether that life of the peer goes on, as far as is known. One load; thread-safe.
   [[nodiscard]] bool IsLive(PeerId peer) const noexcept;
@@ -171,7 +179,7 @@ class Node {
   [[nodiscard]] std::uint64_t peers_generation() const noexcept;
   // What this peer offers, by the full names of the services, instead of what it offered before;
   // the other peers' watchers hear it. INVALID_ARGUMENT, RESOURCE_EXHAUSTED: see CheckServices;
-  // FAILED_PRECONDITION: this life was declared dead.
+  // FAILED_PRECONDITION: see status().
   Status SetServices(std::vector<std::string> services);
   // Poll() calls `watcher` when the peers, or what they offer, have changed since its last call;
   // once at first.
@@ -208,7 +216,7 @@ class Node {
   // The largest message that fits one record to `to`; carves the ring if there is none. 0: cannot
   // send.
   [[nodiscard]] std::uint64_t MaxRecordMessage(PeerId to, const MessageType& type);
-  // Why the last Send to `to` gave kNoRoom or kPeerGone, in words.
+  // Why the last Send to `to` gave kNoRoom or kPeerGone, in words; status() if that is not OK.
   [[nodiscard]] Status last_error(PeerId to) const;
 
   // ---- Receiving ----

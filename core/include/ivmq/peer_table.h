@@ -102,7 +102,7 @@ class PeerTable {
   void EndClaim(std::uint32_t slot, const layout::Life& life) const;
 
   // Ends a life in order: the slot becomes dead, and free once its rings are gone (a durable one
-  // waits for its name). Does nothing if the life has ended already.
+  // waits for its name). Writes nothing if the life has ended already.
   void Leave(const ClaimedSlot& claimed, Transport& transport) const;
 
   // Marks every slot dead that `ivposition` holds, claiming ones too. If `except` is given, slots

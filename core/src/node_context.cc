@@ -1,0 +1,70 @@
+#include "src/node_context.h"
+
+#include "src/str_cat.h"
+
+namespace ivmq {
+namespace {
+
+using layout::Life;
+using layout::PeerState;
+
+// No life word is 0 while its peer lives.
+constexpr layout::Word kNobody{0};
+
+// A word that changes each time it is put right is damage all the same.
+constexpr int kMostRepairs = 8;
+
+}  // namespace
+
+void NodeContext::BeginLife(const ClaimedSlot& claimed) noexcept {
+  const std::lock_guard lock(life_mutex_);
+  self = claimed;
+  live_word_.store(claimed.live_word, std::memory_order_relaxed);
+  life_.store(&slot().life, std::memory_order_relaxed);
+}
+
+bool NodeContext::JudgeLife() noexcept {
+  {
+    const std::lock_guard lock(life_mutex_);
+    if (over_) return false;
+    layout::Word& word = slot().life;
+    const std::uint64_t live_word = live_word_.load(std::memory_order_relaxed);
+    for (int repairs = 0;; ++repairs) {
+      std::uint64_t found = word.load(std::memory_order_acquire);
+      if (found == live_word || repairs == kMostRepairs) return true;
+      const Life life = Life::FromWord(found);
+      if (life.incarnation != self.id.incarnation || life.state == PeerState::kDead ||
+          life.state == PeerState::kFree) {
+        found_ = found;
+        break;
+      }
+      if (word.compare_exchange_strong(found, live_word)) return true;
+    }
+    over_ = true;
+    life_.store(&kNobody, std::memory_order_relaxed);
+  }
+  Report(LifeStatus());
+  sleeper->Notify();
+  return false;
+}
+
+Status NodeContext::LifeStatus() {
+  if (IsMyLife()) return {};
+  const std::lock_guard lock(life_mutex_);
+  const Life found = Life::FromWord(found_);
+  const char* what = "damaged";
+  if (found.incarnation != self.id.incarnation) {
+    what = "another's";
+  } else if (found.state == PeerState::kDead) {
+    what = "marked dead";
+  } else if (found.state == PeerState::kFree) {
+    what = "free";
+  }
+  return {StatusCode::kFailedPrecondition,
+          StrCat("the life of this node, '", identity.name, "' in slot ", self.id.slot,
+                 ", incarnation ", self.id.incarnation,
+                 ", was declared over by another peer or the server: its slot is ", what,
+                 "; it sends and receives nothing any more, so open a new node")};
+}
+
+}  // namespace ivmq

@@ -1,0 +1,250 @@
+// A node whose life was declared over while its process goes on: its slot, its rings and their
+// units belong to others, so it writes nothing, and says why.
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "ivmq/node.h"
+#include "ivmq/peer_table.h"
+
+#include "support/node_pair.h"
+#include "support/sizes.h"
+
+namespace ivmq {
+namespace {
+
+using layout::Life;
+using layout::PeerState;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using testing::Hub;
+using testing::kIgnore;
+using testing::kMiB;
+using testing::kPatience;
+using testing::kWait;
+using testing::PollUntil;
+using testing::ReceiveTexts;
+
+// Counts the beats of a node's heartbeat, which asks for control messages at the end of each.
+class CountingTransport : public testing::EventfdTransport {
+ public:
+  CountingTransport(Hub& hub, std::uint16_t ivposition, std::atomic<int>& beats)
+      : EventfdTransport(hub, ivposition), beats_(beats), never_(eventfd(0, EFD_CLOEXEC)) {}
+  ~CountingTransport() override { close(never_); }
+  CountingTransport(const CountingTransport&) = delete;
+  CountingTransport& operator=(const CountingTransport&) = delete;
+
+  [[nodiscard]] int control_fd() const noexcept override { return never_; }
+  bool HandleControl() noexcept override {
+    ++beats_;
+    beats_.notify_all();
+    return true;
+  }
+
+ private:
+  std::atomic<int>& beats_;
+  int never_;
+};
+
+class OwnLifeTest : public ::testing::Test {
+ protected:
+  OwnLifeTest() : hub_(4 * kMiB, {.max_peers = 8}), table_(hub_.region()) {}
+
+  std::unique_ptr<Node> Open(const std::string& name, NodeOptions options = {}) {
+    options.name = name;
+    if (!options.on_report) {
+      options.on_report = [this](const Status& status) {
+        const std::lock_guard lock(mutex_);
+        reports_.push_back(status.ToString());
+      };
+    }
+    Result<std::unique_ptr<Node>> node = Node::Open(
+        std::make_unique<CountingTransport>(hub_, next_ivposition_++, beats_), std::move(options));
+    EXPECT_TRUE(node.ok()) << node.status().ToString();
+    return *std::move(node);
+  }
+  // As a server does that took the end of something for the node's death.
+  void DeclareDead(const Node& node) {
+    ASSERT_EQ(table_.MarkIvpositionDead(node.transport().info().ivposition), 1U);
+  }
+  // Until heartbeats that began after this call have ended. For a single node.
+  void AwaitBeats() {
+    for (const int until = beats_ + 2; beats_ < until;) beats_.wait(beats_);
+  }
+  [[nodiscard]] std::vector<std::byte> Bytes() const {
+    return {hub_.memory().begin(), hub_.memory().end()};
+  }
+  [[nodiscard]] std::vector<std::string> Reports() {
+    const std::lock_guard lock(mutex_);
+    return reports_;
+  }
+  [[nodiscard]] layout::Word& LifeOf(PeerId peer) { return hub_.region().slot(peer.slot).life; }
+
+  Hub hub_;
+  PeerTable table_;
+  std::uint16_t next_ivposition_ = 1;
+  std::atomic<int> beats_{0};
+  std::mutex mutex_;
+  std::vector<std::string> reports_;
+};
+
+// Each call that could write: sent and received records, repairs, room, services, sleeps, the end.
+TEST_F(OwnLifeTest, ADeadPeerWritesNothing) {
+  auto peer = Open("peer");
+  auto dead = Open("dead");
+  ASSERT_TRUE(dead->SetServices({"pkg.Echo"}).ok());
+  const PeerId to = peer->id();
+  ASSERT_EQ(dead->Send(to, "first"), SendResult::kOk);
+  for (int i = 0; i < 3; ++i) ASSERT_EQ(peer->Send(dead->id(), "unread"), SendResult::kOk);
+  std::size_t handled = 0;
+  EXPECT_EQ(dead->Poll([&](const Message&) { ++handled; }, 1), 1U);
+  (void)dead->Arm();
+  Batch claimed_before = dead->StartBatch(to);
+  std::span<std::byte> payload;
+  ASSERT_EQ(claimed_before.TryClaim({}, 8, &payload), SendResult::kOk);
+  std::ranges::fill(payload, std::byte{1});
+  DeclareDead(*dead);
+  peer.reset();
+  table_.Reclaim();
+  const std::vector<std::byte> before = Bytes();
+
+  claimed_before.Commit();
+  EXPECT_EQ(claimed_before.TryClaim({}, 8, &payload), SendResult::kPeerGone);
+  { const Batch ends = std::move(claimed_before); }
+  EXPECT_EQ(dead->Send(to, "late"), SendResult::kPeerGone);
+  EXPECT_EQ(dead->Send(to, std::string(kMiB, 'x'), kWait), SendResult::kPeerGone);
+  EXPECT_EQ(dead->SendInPlace(to, {}, 4, [](std::byte*) {}), SendResult::kPeerGone);
+  EXPECT_EQ(dead->AwaitRoom(to, 100, kWait), SendResult::kPeerGone);
+  EXPECT_EQ(dead->MaxRecordMessage(to, {}), 0U);
+  EXPECT_EQ(dead->SetServices({"pkg.Other"}).code(), StatusCode::kFailedPrecondition);
+  EXPECT_EQ(dead->Poll([&](const Message&) { ++handled; }), 0U);
+  (void)dead->Arm();
+  (void)dead->Poll(kIgnore);
+  EXPECT_FALSE(dead->Look());
+  EXPECT_FALSE(dead->Wait(std::chrono::milliseconds(1)));
+  AwaitBeats();
+  dead.reset();
+  EXPECT_EQ(handled, 1U);
+  EXPECT_TRUE(Bytes() == before) << "it wrote to the region";
+}
+
+TEST_F(OwnLifeTest, ADeadPeerSaysWhyInEachAnswerAndReportsItOnce) {
+  auto peer = Open("peer");
+  auto dead = Open("dead");
+  EXPECT_TRUE(dead->status().ok());
+  ASSERT_EQ(dead->Send(peer->id(), "first"), SendResult::kOk);
+  DeclareDead(*dead);
+  peer.reset();
+  EXPECT_EQ(dead->Send(PeerId{}, "late"), SendResult::kPeerGone);
+  for (const Status& status :
+       {dead->status(), dead->last_error({}), dead->SetServices({}), dead->Lookup("peer").status(),
+        dead->Await("peer", kPatience).status()}) {
+    EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
+    EXPECT_THAT(status.message(), HasSubstr("'dead'"));
+  }
+  AwaitBeats();
+  const std::string reason = dead->status().ToString();
+  dead.reset();
+  EXPECT_THAT(Reports(), ElementsAre(reason));
+}
+
+// Its slot is taken again: the old owner must not store its own life word over the new one's.
+TEST_F(OwnLifeTest, ADeadPeerDoesNotComeBack) {
+  auto old = Open("name");
+  const PeerId old_id = old->id();
+  DeclareDead(*old);
+  table_.Reclaim();
+  AwaitBeats();
+  EXPECT_EQ(Life::FromWord(LifeOf(old_id).load()).state, PeerState::kFree);
+
+  // Another life in the slot, and even the old word itself.
+  const Life next{.incarnation = old_id.incarnation + 1, .state = PeerState::kLive};
+  for (const std::uint64_t word :
+       {next.ToWord(), Life{old_id.incarnation, 2, 0, PeerState::kLive}.ToWord()}) {
+    LifeOf(old_id) = word;
+    AwaitBeats();
+    EXPECT_EQ(LifeOf(old_id).load(), word);
+    EXPECT_FALSE(old->status().ok());
+  }
+}
+
+TEST_F(OwnLifeTest, ALifeThatEndsInAHandlerAcknowledgesNothing) {
+  auto peer = Open("peer");
+  auto dead = Open("dead", {.durable = true});
+  for (const char* const text : {"one", "two"}) {
+    ASSERT_EQ(peer->Send(dead->id(), text), SendResult::kOk);
+  }
+  std::vector<std::string> texts;
+  (void)dead->Poll([&](const Message& message) {
+    texts.emplace_back(message.text());
+    DeclareDead(*dead);
+  });
+  EXPECT_THAT(texts, ElementsAre("one"));
+  dead.reset();
+  auto successor = Open("dead", {.durable = true});
+  std::vector<bool> redelivered;
+  texts.clear();
+  ASSERT_TRUE(PollUntil(
+      *successor,
+      [&](const Message& message) {
+        texts.emplace_back(message.text());
+        redelivered.push_back(message.redelivered);
+      },
+      [&] { return texts.size() == 2; }));
+  EXPECT_THAT(texts, ElementsAre("one", "two"));
+  EXPECT_THAT(redelivered, ElementsAre(true, false));
+}
+
+TEST_F(OwnLifeTest, WhoSleepsWhenItsLifeEndsIsWoken) {
+  auto peer = Open("peer");
+  auto dead = Open("dead");
+  const std::string text(4000, 'x');
+  while (dead->Send(peer->id(), text) == SendResult::kOk) {
+  }
+  std::thread sender(
+      [&] { EXPECT_EQ(dead->Send(peer->id(), text, kWait), SendResult::kPeerGone); });
+  std::thread poller([&] { EXPECT_TRUE(dead->Wait(kPatience)); });
+  // Both sleep.
+  while (hub_.region().slot(dead->id().slot).armed.load() % 2 == 0 ||
+         dead->counter(layout::Counter::kRingsFull) < 2) {
+    std::this_thread::yield();
+  }
+  DeclareDead(*dead);
+  sender.join();
+  poller.join();
+}
+
+// Damage to the word is no end: it is put right before anything else is done.
+TEST_F(OwnLifeTest, DamageToItsLifeWordIsPutRightAtOnce) {
+  auto peer = Open("peer");
+  auto node = Open("node");
+  const std::uint64_t word = LifeOf(node->id());
+  const Life life = Life::FromWord(word);
+  for (const Life& damaged :
+       {Life{life.incarnation, 77, life.flags, PeerState::kLive},
+        Life{life.incarnation, life.ivposition, 0xff, PeerState::kLive},
+        Life{life.incarnation, life.ivposition, life.flags, PeerState::kClaiming},
+        Life{life.incarnation, life.ivposition, life.flags, static_cast<PeerState>(0x7f)}}) {
+    LifeOf(node->id()) = damaged.ToWord();
+    EXPECT_EQ(node->Send(peer->id(), "x"), SendResult::kOk);
+    EXPECT_EQ(LifeOf(node->id()).load(), word);
+  }
+  EXPECT_TRUE(node->status().ok());
+  EXPECT_EQ(ReceiveTexts(*peer, 4).size(), 4U);
+}
+
+}  // namespace
+}  // namespace ivmq
