@@ -145,6 +145,7 @@ Result<std::unique_ptr<Node>> Node::Open(std::unique_ptr<Transport> transport,
 
 Node::~Node() {
   impl_->heartbeat.reset();
+  impl_->context.reporter.Finish();  // on_report may still send
   impl_->inbound->PublishReleased();
   impl_->context.table.Leave(impl_->context.self, *impl_->context.transport);
   impl_->context.table.WakeAll(*impl_->context.transport, std::nullopt);

@@ -15,6 +15,7 @@
 #include "ivmq/region.h"
 #include "ivmq/transport.h"
 
+#include "src/reporter.h"
 #include "src/sleeper.h"
 
 namespace ivmq {
@@ -27,13 +28,15 @@ struct NodeContext {
         region(region_in),
         table(region_in),
         arena(region_in),
-        options(std::move(options_in)) {}
+        options(std::move(options_in)),
+        reporter(options.on_report) {}
 
   std::unique_ptr<Transport> transport;
   Region region;
   PeerTable table;
   Arena arena;
   NodeOptions options;
+  Reporter reporter;
   std::unique_ptr<Sleeper> sleeper;
   ClaimRequest identity;
   ClaimedSlot self;
@@ -71,12 +74,7 @@ struct NodeContext {
     value.store(value.load(std::memory_order_relaxed) + amount, std::memory_order_relaxed);
   }
 
-  void Report(const Status& status) {
-    if (!options.on_report) return;
-    const std::lock_guard lock(report_mutex);
-    options.on_report(status);
-  }
-  std::mutex report_mutex;
+  void Report(const Status& status) { reporter.Report(status); }
 
  private:
   // The life word is not this life's: damage, which is put right, or the end. The end is reported

@@ -52,7 +52,10 @@ struct NodeOptions {
   // fit beside the others waits until one is complete. At least max_message_bytes.
   std::uint64_t reassembly_bytes = std::uint64_t{256} << 20;
   // Told about what no call returns: a damaged ring, a large message lost midway, a peer that died.
-  // Called from any thread of the node, one at a time; must not call the node.
+  // Called on a thread of the node's own, which the first report starts: one report at a time, in
+  // order. It may block and may call the node as any thread may, but must not destroy it: ~Node()
+  // returns when all has been told. Reports beyond 1024 that wait, and those at which it throws,
+  // are counted, and a report says how many are missing.
   std::function<void(const Status&)> on_report{};
 };
 
@@ -259,7 +262,7 @@ class Node {
   [[nodiscard]] std::uint64_t counter(layout::Counter counter) const noexcept;
   // For layers above: adds to one of this peer's counters.
   void Count(layout::Counter counter, std::uint64_t amount = 1) noexcept;
-  // Passes `status` to on_report.
+  // Passes `status` to on_report, on its thread.
   void Report(const Status& status);
 
  private:

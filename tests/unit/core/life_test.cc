@@ -7,7 +7,6 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -21,6 +20,7 @@
 #include "ivmq/peer_table.h"
 
 #include "support/node_pair.h"
+#include "support/reports.h"
 #include "support/sizes.h"
 
 namespace ivmq {
@@ -65,12 +65,7 @@ class OwnLifeTest : public ::testing::Test {
 
   std::unique_ptr<Node> Open(const std::string& name, NodeOptions options = {}) {
     options.name = name;
-    if (!options.on_report) {
-      options.on_report = [this](const Status& status) {
-        const std::lock_guard lock(mutex_);
-        reports_.push_back(status.ToString());
-      };
-    }
+    if (!options.on_report) options.on_report = reports_.Sink();
     Result<std::unique_ptr<Node>> node = Node::Open(
         std::make_unique<CountingTransport>(hub_, next_ivposition_++, beats_), std::move(options));
     EXPECT_TRUE(node.ok()) << node.status().ToString();
@@ -87,18 +82,13 @@ class OwnLifeTest : public ::testing::Test {
   [[nodiscard]] std::vector<std::byte> Bytes() const {
     return {hub_.memory().begin(), hub_.memory().end()};
   }
-  [[nodiscard]] std::vector<std::string> Reports() {
-    const std::lock_guard lock(mutex_);
-    return reports_;
-  }
   [[nodiscard]] layout::Word& LifeOf(PeerId peer) { return hub_.region().slot(peer.slot).life; }
 
   Hub hub_;
   PeerTable table_;
   std::uint16_t next_ivposition_ = 1;
   std::atomic<int> beats_{0};
-  std::mutex mutex_;
-  std::vector<std::string> reports_;
+  testing::Reports reports_;
 };
 
 // Each call that could write: sent and received records, repairs, room, services, sleeps, the end.
@@ -158,7 +148,7 @@ TEST_F(OwnLifeTest, ADeadPeerSaysWhyInEachAnswerAndReportsItOnce) {
   AwaitBeats();
   const std::string reason = dead->status().ToString();
   dead.reset();
-  EXPECT_THAT(Reports(), ElementsAre(reason));
+  EXPECT_THAT(reports_.Await(1), ElementsAre(reason));
 }
 
 // Its slot is taken again: the old owner must not store its own life word over the new one's.

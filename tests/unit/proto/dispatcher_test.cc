@@ -39,7 +39,7 @@ TEST(DispatcherTest, EachTypeGoesToItsHandlerInOrder) {
   ASSERT_EQ(Send(*pair.sender, pair.to(), Sample::Inner()), SendResult::kOk);
   ASSERT_TRUE(pair.Receive(dispatcher, 4));
   EXPECT_THAT(calls, ElementsAre("blob a", "sample b", "blob c", "inner"));
-  EXPECT_THAT(pair.reports, ElementsAre());
+  EXPECT_THAT(pair.reports.All(), ElementsAre());
 }
 
 TEST(DispatcherTest, NothingOfTheLastMessageIsLeftInTheNext) {
@@ -119,7 +119,7 @@ TEST(DispatcherTest, ATypeNobodyHandlesIsCountedAndReported) {
   EXPECT_EQ(pair.unparsable(), 0U);
   const std::string from = "from slot " + std::to_string(pair.sender->id().slot) +
                            ", incarnation " + std::to_string(pair.sender->id().incarnation);
-  EXPECT_THAT(pair.reports,
+  EXPECT_THAT(pair.reports.Await(4),
               ElementsAre(AllOf(HasSubstr("UNIMPLEMENTED"),
                                 HasSubstr("type 'ivmq.test.Blob', 10 bytes"), HasSubstr(from)),
                           HasSubstr("type id 5 (ivmq.test.Sample), 0 bytes"),
@@ -139,7 +139,7 @@ TEST(DispatcherTest, TheHandlerForTheRestTakesThemInPlaceOfTheReport) {
   ASSERT_TRUE(pair.Receive(dispatcher, 2));
   EXPECT_THAT(rest, ElementsAre("ivmq.test.Empty/0", "/5"));
   EXPECT_EQ(pair.unhandled(), 2U);
-  EXPECT_THAT(pair.reports, ElementsAre());
+  EXPECT_THAT(pair.reports.All(), ElementsAre());
 }
 
 }  // namespace

@@ -7,7 +7,6 @@
 #include <memory>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -15,6 +14,8 @@
 #include "ivmq/inproc.h"
 #include "ivmq/node.h"
 #include "ivmq/proto.h"
+
+#include "support/reports.h"
 
 namespace ivmq::testing {
 
@@ -25,7 +26,7 @@ struct TypedPair {
     const auto region = InprocRegion::Create(region_size, {.max_peers = 8});
     EXPECT_TRUE(region.ok()) << region.status().ToString();
     sender = Open(**region, options, "sender");
-    options.on_report = [this](const Status& status) { reports.push_back(status.ToString()); };
+    options.on_report = reports.Sink();
     receiver = Open(**region, options, "receiver");
   }
 
@@ -74,7 +75,7 @@ struct TypedPair {
                         std::as_bytes(std::span(bytes)));
   }
 
-  std::vector<std::string> reports;  // the receiver's
+  Reports reports;  // the receiver's
   std::unique_ptr<Node> sender;
   std::unique_ptr<Node> receiver;
 };

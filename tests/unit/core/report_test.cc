@@ -1,0 +1,131 @@
+// NodeOptions::on_report is code of the user's: it may take its time, send, and throw.
+#include <cstring>
+#include <functional>
+#include <future>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "ivmq/node.h"
+
+#include "support/node_pair.h"
+#include "support/reports.h"
+#include "support/sizes.h"
+
+namespace ivmq {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using testing::Hub;
+using testing::kIgnore;
+using testing::kMiB;
+using testing::kWait;
+using testing::OpenNode;
+using testing::PollUntil;
+using testing::ReceiveTexts;
+using testing::Reports;
+using ::testing::UnorderedElementsAre;
+
+class ReportTest : public ::testing::Test {
+ protected:
+  ReportTest() : hub_(4 * kMiB, {.max_peers = 8}), b_(OpenNode(hub_, 2, {.name = "b"})) {}
+
+  std::unique_ptr<Node> OpenA(std::function<void(const Status&)> on_report) {
+    return OpenNode(hub_, 1, {.name = "a", .on_report = std::move(on_report)});
+  }
+  static Status Numbered(int number) { return {StatusCode::kInternal, std::to_string(number)}; }
+
+  Hub hub_;
+  std::unique_ptr<Node> b_;
+};
+
+TEST_F(ReportTest, ANodeGoesOnWhileItsReportsAreTold) {
+  Reports reports;
+  std::promise<void> go_on;
+  auto a =
+      OpenA([&, told = reports.Sink(), may = go_on.get_future().share()](const Status& status) {
+        may.wait();
+        told(status);
+      });
+  for (int i = 0; i < 3; ++i) a->Report(Numbered(i));
+  EXPECT_EQ(a->Send(b_->id(), "x"), SendResult::kOk);
+  EXPECT_THAT(ReceiveTexts(*b_, 1), ElementsAre("x"));
+  EXPECT_THAT(reports.All(), ElementsAre());
+  go_on.set_value();
+  EXPECT_THAT(reports.Await(3), ElementsAre(HasSubstr("0"), HasSubstr("1"), HasSubstr("2")));
+}
+
+// The report of a ring that was given up comes from the midst of a send to the same peer.
+TEST_F(ReportTest, AReportMaySendToThePeerThatItIsAbout) {
+  Node* node = nullptr;
+  auto a = OpenA(
+      [&](const Status&) { EXPECT_EQ(node->Send(b_->id(), "report", kWait), SendResult::kOk); });
+  node = a.get();
+  ASSERT_EQ(a->Send(b_->id(), "lost"), SendResult::kOk);
+  const Region& region = hub_.region();
+  const RingView ring = *region.RingOf(
+      layout::Cell::FromWord(region.cell(region.CellIndex(b_->id().slot, a->id().slot)).load()));
+  ring.CommitWordAt(0).store(~std::uint64_t{0});
+  ASSERT_EQ(b_->Poll(kIgnore), 0U);
+  while (a->counter(layout::Counter::kRingsPoisoned) == 0) {
+    (void)a->Send(b_->id(), testing::Pattern(1000, 1));
+  }
+  std::size_t heard = 0;
+  EXPECT_TRUE(PollUntil(
+      *b_, [&](const Message& message) { heard += message.text() == "report" ? 1U : 0U; },
+      [&] { return heard != 0; }));
+}
+
+TEST_F(ReportTest, TheEndOfANodeTellsWhatWaits) {
+  Reports reports;
+  std::promise<void> go_on;
+  auto a =
+      OpenA([&, told = reports.Sink(), may = go_on.get_future().share()](const Status& status) {
+        may.wait();
+        told(status);
+      });
+  for (int i = 0; i < 100; ++i) a->Report(Numbered(i));
+  go_on.set_value();
+  a.reset();
+  EXPECT_EQ(reports.All().size(), 100U);
+}
+
+TEST_F(ReportTest, ReportsThatAreTooManyAreCounted) {
+  Reports reports;
+  std::promise<void> begun;
+  std::promise<void> go_on;
+  auto a = OpenA([&, told = reports.Sink(), may = go_on.get_future().share(),
+                  first = true](const Status& status) mutable {
+    if (std::exchange(first, false)) begun.set_value();
+    may.wait();
+    told(status);
+  });
+  a->Report(Numbered(0));
+  begun.get_future().wait();
+  for (int i = 1; i <= 3000; ++i) a->Report(Numbered(i));
+  go_on.set_value();
+  a.reset();
+  ASSERT_EQ(reports.All().size(), 1026U);
+  EXPECT_THAT(reports.All()[1024], HasSubstr("1024"));
+  EXPECT_THAT(reports.All()[1025], HasSubstr("1976 reports are missing"));
+}
+
+TEST_F(ReportTest, AReportAtWhichOnReportThrowsIsMissing) {
+  Reports reports;
+  auto a = OpenA([told = reports.Sink(), first = true](const Status& status) mutable {
+    if (std::exchange(first, false)) throw std::runtime_error("not now");
+    told(status);
+  });
+  a->Report(Numbered(1));
+  a->Report(Numbered(2));
+  EXPECT_THAT(reports.Await(2),
+              UnorderedElementsAre(HasSubstr("2"), HasSubstr("1 reports are missing")));
+}
+
+}  // namespace
+}  // namespace ivmq
