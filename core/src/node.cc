@@ -7,7 +7,6 @@
 #include <atomic>
 #include <cstdio>
 #include <random>
-#include <thread>
 #include <utility>
 
 #include "ivmq/spin.h"
@@ -43,6 +42,8 @@ std::string_view SendResultName(SendResult result) {
       return "ring full";
     case SendResult::kTimedOut:
       return "timed out";
+    case SendResult::kStopped:
+      return "stopped";
     case SendResult::kDropped:
       return "dropped";
     case SendResult::kTooLarge:
@@ -178,13 +179,20 @@ Result<PeerInfo> Node::Lookup(std::string_view name) const {
   return *std::move(peer);
 }
 
-Result<PeerInfo> Node::Await(std::string_view name, nanoseconds timeout) const {
-  const Clock::time_point deadline = Clock::now() + timeout;
+Result<PeerInfo> Node::Await(std::string_view name, nanoseconds timeout,
+                             const StopCondition* stop) const {
+  const Clock::time_point deadline = DeadlineAfter(timeout);
   nanoseconds interval = kFirstPoll;
   for (;;) {
+    const std::uint64_t ticket = impl_->context.sleeper->Ticket();
     Result<PeerInfo> peer = Lookup(name);
     if (peer.ok() && peer->state == layout::PeerState::kLive) return peer;
     if (peer.status().code() == StatusCode::kFailedPrecondition) return peer;
+    if (stop != nullptr && stop->IsStopped()) {
+      return Status(StatusCode::kCancelled,
+                    StrCat(transport().info().address, ": nobody waits for a live peer named '",
+                           name, "' any more"));
+    }
     const nanoseconds left = deadline - Clock::now();
     if (left <= nanoseconds(0)) {
       return Status(StatusCode::kDeadlineExceeded,
@@ -192,7 +200,8 @@ Result<PeerInfo> Node::Await(std::string_view name, nanoseconds timeout) const {
                            std::chrono::duration_cast<std::chrono::milliseconds>(timeout).count(),
                            " ms; see who is there with `ivmq ls`"));
     }
-    std::this_thread::sleep_for(std::min(interval, left));
+    // Peers that come ring a doorbell, if they can.
+    (void)impl_->context.sleeper->Sleep(std::min(interval, left), ticket);
     interval = std::min<nanoseconds>(interval * 2, std::chrono::milliseconds(5));
   }
 }
@@ -388,8 +397,7 @@ bool Node::Look() noexcept { return impl_->armed.armed() || impl_->Look(); }
 bool Node::Wait(nanoseconds timeout) {
   Impl& impl = *impl_;
   const Clock::time_point start = Clock::now();
-  const Clock::time_point deadline =
-      timeout > std::chrono::hours(24 * 365) ? Clock::time_point::max() : start + timeout;
+  const Clock::time_point deadline = DeadlineAfter(timeout);
   const nanoseconds budget = impl.context.options.spin_budget;
   if (budget > nanoseconds(0)) {
     const Clock::time_point until = start + (impl.slept_long ? budget / 16 : budget);

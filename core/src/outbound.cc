@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <thread>
 #include <utility>
 
 #include "ivmq/spin.h"
@@ -232,7 +231,7 @@ SendResult Outbound::Send(PeerId to, const MessageType& type, std::span<const st
 SendResult Outbound::SendSlowly(OutLink& link, PeerId to, const MessageType& type,
                                 std::span<const std::byte> message, const SendOptions& options,
                                 SendResult first_result) {
-  std::optional<Clock::time_point> deadline;
+  std::optional<Patience> patience;
   for (SendResult result = first_result;; result = TrySend(link, to, type, message)) {
     if (result == SendResult::kTooLarge) {
       if (type.name.size() > kMaxTypeName || message.size() > context_.options.max_message_bytes) {
@@ -242,26 +241,63 @@ SendResult Outbound::SendSlowly(OutLink& link, PeerId to, const MessageType& typ
     }
     if (result != SendResult::kFull) return result;
     if (options.when_full != WhenFull::kWait) return Refuse(options);
-    if (!deadline) deadline = Clock::now() + options.timeout;
+    if (!patience) patience.emplace(options);
     const std::uint64_t record = sizeof(layout::Frame) + type.name.size() + message.size();
-    result = WaitForRoom(link, to, record, *deadline);
+    result = WaitForRoom(link, to, record, *patience);
     if (result != SendResult::kOk) return result;
   }
 }
 
+class Outbound::LargeTurn {
+ public:
+  LargeTurn(Outbound& outbound, OutLink& link) noexcept : outbound_(outbound), link_(link) {}
+  ~LargeTurn() { outbound_.EndLargeTurn(link_); }
+  LargeTurn(const LargeTurn&) = delete;
+  LargeTurn& operator=(const LargeTurn&) = delete;
+
+ private:
+  Outbound& outbound_;
+  OutLink& link_;
+};
+
+SendResult Outbound::TakeLargeTurn(OutLink& link, const SendOptions& options,
+                                   const Patience& patience) {
+  for (;;) {
+    const std::uint64_t ticket = context_.sleeper->Ticket();
+    {
+      const std::lock_guard lock(link.lock);
+      if (!link.large_under_way) {
+        link.large_under_way = true;
+        return SendResult::kOk;
+      }
+      if (options.when_full != WhenFull::kWait) return Refuse(options);
+      link.large_wanted = true;
+    }
+    if (patience.IsStopped()) return SendResult::kStopped;
+    const nanoseconds left = patience.deadline - Clock::now();
+    if (left <= nanoseconds(0)) return SendResult::kTimedOut;
+    (void)context_.sleeper->Sleep(patience.Sleep(std::min(left, kNet)), ticket);
+  }
+}
+
+void Outbound::EndLargeTurn(OutLink& link) noexcept {
+  bool wanted = false;
+  {
+    const std::lock_guard lock(link.lock);
+    link.large_under_way = false;
+    wanted = std::exchange(link.large_wanted, false);
+  }
+  if (wanted) context_.sleeper->Notify();
+}
+
 SendResult Outbound::SendLarge(OutLink& link, PeerId to, const MessageType& type,
                                std::span<const std::byte> message, const SendOptions& options) {
-  const Clock::time_point deadline = Clock::now() + options.timeout;
+  const Patience patience(options);
   // Begun while another large message is under way it would only wait for that one.
-  std::unique_lock large(link.large, std::try_to_lock);
-  for (nanoseconds pause = kFirstPoll; !large.owns_lock();
-       pause = std::min(pause * 2, context_.options.max_poll_interval)) {
-    if (options.when_full != WhenFull::kWait) return Refuse(options);
-    if (Clock::now() >= deadline) return SendResult::kTimedOut;
-    if (!context_.IsMyLife()) return SendResult::kPeerGone;
-    std::this_thread::sleep_for(pause);
-    (void)large.try_lock();
+  if (const SendResult result = TakeLargeTurn(link, options, patience); result != SendResult::kOk) {
+    return result;
   }
+  const LargeTurn turn(*this, link);
 
   const InnerFrame inner(type, message);
   const std::uint64_t total = inner.size();
@@ -277,6 +313,7 @@ SendResult Outbound::SendLarge(OutLink& link, PeerId to, const MessageType& type
     return result;
   };
   while (offset < total) {
+    if (patience.IsStopped()) return give_up(SendResult::kStopped);
     std::uint64_t record_bytes = 0;
     SendResult result = SendResult::kOk;
     {
@@ -312,7 +349,7 @@ SendResult Outbound::SendLarge(OutLink& link, PeerId to, const MessageType& type
     }
     if (result == SendResult::kFull) {
       if (offset == 0 && options.when_full != WhenFull::kWait) return Refuse(options);
-      result = WaitForRoom(link, to, record_bytes, deadline);
+      result = WaitForRoom(link, to, record_bytes, patience);
     }
     if (result != SendResult::kOk) return give_up(result);
   }
@@ -332,30 +369,32 @@ SendResult Outbound::AwaitRoom(PeerId to, std::uint64_t record_bytes, const Send
   OutLink* const found = link(to.slot);
   if (found == nullptr) return SendResult::kPeerGone;
   if (options.when_full == WhenFull::kWait) {
-    return WaitForRoom(*found, to, record_bytes, Clock::now() + options.timeout);
+    return WaitForRoom(*found, to, record_bytes, Patience(options));
   }
-  const SendResult result = WaitForRoom(*found, to, record_bytes, Clock::time_point::min());
-  return result == SendResult::kTimedOut ? Refuse(options) : result;
+  const std::lock_guard lock(found->lock);
+  const SendResult result = LookForRoom(*found, to, record_bytes);
+  return result == SendResult::kFull ? Refuse(options) : result;
+}
+
+SendResult Outbound::LookForRoom(OutLink& link, PeerId to, std::uint64_t bytes) {
+  std::span<std::byte> record;
+  const SendResult result = ClaimRecord(link, to, bytes, &record);
+  if (result == SendResult::kOk) link.producer.Abort();
+  return result;
 }
 
 SendResult Outbound::WaitForRoom(OutLink& link, PeerId to, std::uint64_t bytes,
-                                 Clock::time_point deadline) {
-  // Looks with the lock held; kFull: not yet.
-  const auto look = [&] {
-    std::span<std::byte> record;
-    const SendResult result = ClaimRecord(link, to, bytes, &record);
-    if (result == SendResult::kOk) link.producer.Abort();
-    return result;
-  };
+                                 const Patience& patience) {
+  const auto look = [&] { return LookForRoom(link, to, bytes); };
   // The consumer is probably at work on this very ring.
   const nanoseconds budget = context_.options.spin_budget;
-  Spin spin(std::min(deadline, Clock::now() + budget));
+  Spin spin(std::min(patience.deadline, Clock::now() + budget));
   do {
     {
       const std::lock_guard lock(link.lock);
       if (const SendResult result = look(); result != SendResult::kFull) return result;
     }
-    if (deadline == Clock::time_point::min()) return SendResult::kTimedOut;
+    if (patience.IsStopped()) return SendResult::kStopped;
   } while (budget != nanoseconds(0) && spin.Pause());
   context_.Count(Counter::kRingsFull);
   nanoseconds interval = kFirstPoll;
@@ -374,9 +413,11 @@ SendResult Outbound::WaitForRoom(OutLink& link, PeerId to, std::uint64_t bytes,
         return result;
       }
     }
-    const nanoseconds left = deadline - Clock::now();
-    if (left > nanoseconds(0)) {
-      (void)context_.sleeper->Sleep(std::min(left, doorbell ? kNet : interval), ticket);
+    const bool stopped = patience.IsStopped();
+    const nanoseconds left = patience.deadline - Clock::now();
+    if (!stopped && left > nanoseconds(0)) {
+      (void)context_.sleeper->Sleep(patience.Sleep(std::min(left, doorbell ? kNet : interval)),
+                                    ticket);
       interval = std::min(interval * 2, context_.options.max_poll_interval);
     }
     {
@@ -384,6 +425,7 @@ SendResult Outbound::WaitForRoom(OutLink& link, PeerId to, std::uint64_t bytes,
       if (--link.space_waiters == 0) Disarm(link);
       if (const SendResult result = look(); result != SendResult::kFull) return result;
     }
+    if (stopped) return SendResult::kStopped;
     if (left <= nanoseconds(0)) return SendResult::kTimedOut;
   }
 }

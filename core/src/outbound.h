@@ -2,6 +2,7 @@
 #ifndef IVMQ_OUTBOUND_H_
 #define IVMQ_OUTBOUND_H_
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -43,16 +44,32 @@ struct alignas(2 * layout::kCacheLine) OutLink {
   Armed space_armed;
   std::uint32_t space_waiters = 0;  // threads that wait for room
   Status error;                     // why sending failed last
+  // One large message at a time, so that a receiver needs to put together only one a sender.
+  bool large_under_way = false;
+  bool large_wanted = false;  // somebody waits for its end
+  std::uint32_t next_large = 0;
+  bool must_abandon = false;  // tell the receiver that the last one ends midway
 
   // Written under `lock`, read by the heartbeat.
   std::atomic<std::uint64_t> messages{0};
   std::atomic<std::uint64_t> bytes{0};
   std::atomic<std::uint64_t> doorbells{0};
+};
 
-  // One large message at a time, so that a receiver needs to put together only one a sender.
-  std::mutex large;
-  std::uint32_t next_large = 0;  // guarded by `lock`
-  bool must_abandon = false;  // guarded by `lock`: tell the receiver that the last one ends midway
+// How long, and how long only, a send waits.
+struct Patience {
+  explicit Patience(const SendOptions& options)
+      : deadline(DeadlineAfter(options.timeout)), stop(options.stop) {}
+
+  std::chrono::steady_clock::time_point deadline;
+  const StopCondition* stop;
+
+  [[nodiscard]] bool IsStopped() const noexcept { return stop != nullptr && stop->IsStopped(); }
+  // A sleep that would last `longest`, cut so that `stop` is asked often enough.
+  [[nodiscard]] std::chrono::nanoseconds Sleep(std::chrono::nanoseconds longest) const noexcept {
+    return stop == nullptr ? longest : std::min(longest, kStopLook);
+  }
+  static constexpr std::chrono::nanoseconds kStopLook = std::chrono::milliseconds(50);
 };
 
 // Thread-safe, except that members that say so want the link's lock held.
@@ -176,8 +193,14 @@ class Outbound {
   // Frees the receiver's memory of a large message that ends midway, as soon as there is room to
   // say so. REQUIRES: link.lock is held.
   void TryAbandon(OutLink& link);
+  class LargeTurn;
+  // Waits, as `options` says, until no other large message is under way.
+  SendResult TakeLargeTurn(OutLink& link, const SendOptions& options, const Patience& patience);
+  void EndLargeTurn(OutLink& link) noexcept;
   // Waits until a record of `bytes` has room. Never returns kFull.
-  SendResult WaitForRoom(OutLink& link, PeerId to, std::uint64_t bytes, Clock::time_point deadline);
+  SendResult WaitForRoom(OutLink& link, PeerId to, std::uint64_t bytes, const Patience& patience);
+  // One look: kFull if it has none. REQUIRES: link.lock is held.
+  SendResult LookForRoom(OutLink& link, PeerId to, std::uint64_t bytes);
   // What `when_full` makes of a full ring at once.
   SendResult Refuse(const SendOptions& options) noexcept;
 

@@ -21,6 +21,13 @@ inline constexpr std::chrono::nanoseconds kNet = std::chrono::seconds(1);
 // Where no doorbell comes, sleeps begin with this and double.
 inline constexpr std::chrono::nanoseconds kFirstPoll = std::chrono::microseconds(50);
 
+// Now and `timeout` after it, or the end of time.
+inline std::chrono::steady_clock::time_point DeadlineAfter(std::chrono::nanoseconds timeout) {
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point now = Clock::now();
+  return timeout < Clock::time_point::max() - now ? now + timeout : Clock::time_point::max();
+}
+
 // Thread-safe.
 class Sleeper {
  public:

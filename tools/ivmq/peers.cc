@@ -111,6 +111,7 @@ Status SendFailure(const Node& node, const PeerInfo& peer, SendResult result) {
       return {};
     case SendResult::kFull:
     case SendResult::kTimedOut:
+    case SendResult::kStopped:
       return {StatusCode::kDeadlineExceeded,
               where +
                   "its ring is full and it did not read in time; is it running? A longer time "

@@ -79,6 +79,7 @@ enum class [[nodiscard]] SendResult : std::uint8_t{
     kOk,
     kFull,      // WhenFull::kFail: too little space in the ring now
     kTimedOut,  // too little space until the deadline; the receiver drops what was begun
+    kStopped,   // SendOptions::stop said so; the receiver drops what was begun
     kDropped,   // WhenFull::kDrop: too little space; counted in Counter::kDropped
     kTooLarge,  // more than max_message_bytes, or a claim larger than a record
     kPeerGone,  // that incarnation has ended, or this node's own life; last_error() says which
@@ -90,10 +91,23 @@ std::string_view SendResultName(SendResult result);
 // dropped before its first fragment only; once begun it waits for space, whatever was chosen.
 enum class WhenFull : std::uint8_t { kFail, kWait, kDrop };
 
+// Says that a wait is not wanted any more: a deadline of the caller's, a cancelled call. Asked by
+// the thread that waits, with no lock of the library held: whenever it wakes (Node::Wake() does
+// that), and twenty times a second.
+class StopCondition {
+ public:
+  virtual ~StopCondition() = default;
+  // Must not block.
+  [[nodiscard]] virtual bool IsStopped() const noexcept = 0;
+};
+
 struct SendOptions {
   WhenFull when_full = WhenFull::kFail;
   // The longest wait: with kWait, and for the rest of a message larger than a record.
   std::chrono::nanoseconds timeout = std::chrono::seconds(1);
+  // Ends a wait before that, and a message larger than a record between two fragments. Not asked
+  // while there is nothing to wait for. Must outlive the call.
+  const StopCondition* stop = nullptr;
 };
 
 // What precedes a message's bytes on the wire; see layout::Frame.
@@ -168,9 +182,10 @@ class Node {
   // NOT_FOUND if nobody has that name now. A durable peer is found while it is away, too.
   // FAILED_PRECONDITION: see status().
   Result<PeerInfo> Lookup(std::string_view name) const;
-  // Waits until somebody live has that name: DEADLINE_EXCEEDED after `timeout`.
-  // FAILED_PRECONDITION: see status().
-  Result<PeerInfo> Await(std::string_view name, std::chrono::nanoseconds timeout) const;
+  // Waits until somebody live has that name: DEADLINE_EXCEEDED after `timeout`, CANCELLED once
+  // `stop` says so. FAILED_PRECONDITION: see status().
+  Result<PeerInfo> Await(std::string_view name, std::chrono::nanoseconds timeout,
+                         const StopCondition* stop = nullptr) const;
   // Whether that life of the peer goes on, as far as is known. One load; thread-safe.
   [[nodiscard]] bool IsLive(PeerId peer) const noexcept;
   // Whether the peer has shown no sign of life for two seconds: it is stopped, or dead and nobody
@@ -191,8 +206,8 @@ class Node {
   // ---- Sending ----
 
   // Sends a message of any size up to max_message_bytes: what does not fit one record goes in
-  // fragments. A large message that was begun is finished or, at kTimedOut and kPeerGone, dropped
-  // by the receiver.
+  // fragments, one message at a time to each peer. A large message that was begun is finished or,
+  // at kTimedOut, kStopped and kPeerGone, dropped by the receiver.
   SendResult Send(PeerId to, const MessageType& type, std::span<const std::byte> message,
                   const SendOptions& options = {});
   SendResult Send(PeerId to, std::span<const std::byte> message, const SendOptions& options = {}) {
@@ -243,7 +258,8 @@ class Node {
   // was called, or `timeout` has passed. Returns false at the timeout. A true may be spurious.
   bool Wait(std::chrono::nanoseconds timeout);
 
-  // Makes this or the next Wait() return.
+  // Makes this or the next Wait() return, and all waits of this node ask their StopCondition.
+  // Thread-safe.
   void Wake() noexcept;
 
   // For an event loop of your own: Fd() becomes readable when Poll() may have something to do.
