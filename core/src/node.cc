@@ -340,11 +340,11 @@ Armed& Node::Impl::OwnArmed() noexcept {
   return armed;
 }
 
-// Arm() was called, and what ended the sleep on Fd() must be taken.
+// Arm() was called, and what ended the sleep on Fd() must be taken. A request to wake up stays:
+// what it was for may be looked at only before the next sleep.
 void Node::Impl::EndArmed() {
   OwnArmed().Disarm();
   context.sleeper->Drain();
-  (void)TakeWakeRequest();
 }
 
 void Node::TellWatcher() {

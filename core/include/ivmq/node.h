@@ -258,8 +258,9 @@ class Node {
   // was called, or `timeout` has passed. Returns false at the timeout. A true may be spurious.
   bool Wait(std::chrono::nanoseconds timeout);
 
-  // Makes this or the next Wait() return, and all waits of this node ask their StopCondition.
-  // Thread-safe.
+  // Makes this or the next Wait() return, or Fd() readable and the next Arm() give false, and all
+  // waits of this node ask their StopCondition: whatever the caller has stored before is seen by
+  // the poller before it sleeps again. Poll() leaves it. Thread-safe.
   void Wake() noexcept;
 
   // For an event loop of your own: Fd() becomes readable when Poll() may have something to do.

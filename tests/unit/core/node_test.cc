@@ -698,6 +698,24 @@ TEST_F(NodeTest, WakeEndsThisOrTheNextWait) {
   }
 }
 
+TEST_F(NodeTest, AWakeBetweenArmAndPollIsNotTakenByThePoll) {
+  // What the waker wants may be looked at only once a round: behind the sleep.
+  auto a = Open("a", {.spin_budget = std::chrono::nanoseconds(0)});
+  const auto arm = [&] {
+    while (!a->Arm()) (void)a->Poll(kIgnore);
+  };
+  arm();
+  a->Wake();
+  EXPECT_EQ(a->Poll(kIgnore), 0U);
+  EXPECT_FALSE(a->Arm());
+  arm();
+  a->Wake();
+  EXPECT_EQ(a->Poll(kIgnore), 0U);
+  EXPECT_TRUE(a->Wait(milliseconds(0)));
+  // It counts once.
+  EXPECT_FALSE(a->Wait(milliseconds(0)));
+}
+
 TEST_F(NodeTest, ASleepingReceiverIsRungAndTheNetFindsNothing) {
   auto a = Open("a");
   auto b = Open("b", {.spin_budget = std::chrono::nanoseconds(0)});
