@@ -74,16 +74,30 @@ void Heartbeat::ShowLife() {
   }
 }
 
+bool Heartbeat::HasRingWith(std::uint32_t slot) const noexcept {
+  const Region& region = context_.region;
+  const std::uint32_t self = context_.self.id.slot;
+  for (const std::uint32_t index : {region.CellIndex(self, slot), region.CellIndex(slot, self)}) {
+    const std::uint64_t word = region.cell(index).load(std::memory_order_acquire);
+    if (layout::Cell::FromWord(word).state != layout::CellState::kEmpty) return true;
+  }
+  return false;
+}
+
 void Heartbeat::WatchOthers() {
   const TransportInfo& info = context_.transport->info();
   bool any_dead = false;
   bool any_still = false;
+  bool partner_died = false;
   std::uint64_t lives = 0;
   for (std::uint32_t s = 0; s < context_.region.max_peers(); ++s) {
     const layout::PeerSlot& slot = context_.region.slot(s);
     const std::uint64_t life_word = slot.life.load(std::memory_order_acquire);
     const Life life = Life::FromWord(life_word);
-    any_dead |= life.state == PeerState::kDead;
+    if (life.state == PeerState::kDead) {
+      any_dead = true;
+      partner_died |= life_word != life_[s] && HasRingWith(s);
+    }
     std::uint32_t still = 0;
     if (life.state == PeerState::kLive || life.state == PeerState::kClaiming) {
       const std::uint64_t heartbeat = slot.heartbeat.load(std::memory_order_relaxed);
@@ -114,6 +128,11 @@ void Heartbeat::WatchOthers() {
     marked = context_.table.MarkUnlockedDead(*context_.transport, context_.self.id.slot);
   }
   if (any_dead || marked != 0) context_.table.Reclaim();
+  if (partner_died) {
+    // Who marked it may not have said so: the poller looks after the rings.
+    context_.slot().inbound_changes.fetch_add(1, std::memory_order_relaxed);
+    context_.sleeper->Notify();
+  }
   if (marked != 0) context_.table.WakeAll(*context_.transport, context_.self.id.slot);
 }
 

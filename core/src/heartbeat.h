@@ -37,6 +37,8 @@ class Heartbeat {
   void Tick();
   void ShowLife();
   void WatchOthers();
+  // Whether there is a ring from or to the slot's peer.
+  [[nodiscard]] bool HasRingWith(std::uint32_t slot) const noexcept;
 
   NodeContext& context_;
   Outbound& outbound_;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "src/copy.h"
+#include "src/peer_slot.h"
 #include "src/str_cat.h"
 
 namespace ivmq {
@@ -49,8 +50,9 @@ void Remove(std::vector<InLink*>& links, const InLink& link) { std::erase(links,
 
 }  // namespace
 
-Inbound::Inbound(NodeContext& context)
+Inbound::Inbound(NodeContext& context, Outbound& outbound)
     : context_(context),
+      outbound_(outbound),
       row_changes_(context.slot().inbound_changes),
       links_(context.region.max_peers()) {
   for (std::uint32_t s = 0; s < links_.size(); ++s) links_[s].slot = s;
@@ -113,7 +115,11 @@ std::size_t Inbound::Drain(InLink& link, HandlerFunction handler, void* handler_
   for (std::size_t records = 0; records < limit; ++records) {
     const PeekResult peek = link.consumer.Peek(&record);
     if (peek != PeekResult::kRecord) {
-      if (peek == PeekResult::kEmpty) break;
+      if (peek == PeekResult::kEmpty) {
+        if (link.ending) [[unlikely]]
+          FollowLife(link);
+        break;
+      }
       GiveUp(link, peek == PeekResult::kClosed ? "its producer gave it up"
                                                : "it holds a word that no correct peer writes");
       break;
@@ -143,6 +149,9 @@ std::size_t Inbound::Drain(InLink& link, HandlerFunction handler, void* handler_
       WakeProducer(link);
     if (outcome == Outcome::kHandled) ++handled;
   }
+  // The next look that finds it empty is not to wait.
+  if (link.ending) [[unlikely]]
+    link.idle_looks = kCoolingStep - 1;
   polling_ = false;
   return handled;
 }
@@ -162,7 +171,10 @@ std::size_t Inbound::AttendAndPoll(HandlerFunction handler, void* handler_contex
     housekeeping_due_.store(false, std::memory_order_relaxed);
     Housekeep();
   }
-  if (RowChanged()) ReadRow();
+  if (RowChanged()) {
+    ReadRow();
+    FollowLives();
+  }
   WarmUp();
   return PollHot(handler, handler_context, limit);
 }
@@ -203,6 +215,7 @@ void Inbound::WarmUp() {
 }
 
 void Inbound::CoolDown(InLink& link) {
+  if (link.ending) return FollowLife(link);
   // The ring has run dry: tell its producer about all the space.
   if (link.consumer.has_unpublished() && context_.IsMyLife()) {
     link.consumer.PublishReleased();
@@ -367,35 +380,44 @@ void Inbound::UpdateAllCanRing() {
 
 void Inbound::Housekeep() {
   ReadRow();
-  for (std::uint32_t p = 0; p < links_.size(); ++p) {
-    InLink& link = links_[p];
-    if (!link.open && !link.given_up) continue;
-    if (!context_.IsMyLife()) return;
-    // A word that only this side writes is put right if somebody damaged it. Not in a ring that was
-    // given up: its units may be another's by now.
-    if (link.open) {
-      link.consumer.PublishReleased();
-      WakeProducer(link);
-    }
-    const Life life = Life::FromWord(context_.region.slot(p).life.load(std::memory_order_acquire));
-    const bool durable = (life.flags & layout::kPeerDurable) != 0;
-    if (life.incarnation != link.from.incarnation && durable) {
-      // The same name again: the ring goes on, but a large message half sent will not.
-      EndAssembly(link, link.assembly.total != 0);
-      UpdateProducer(link, p);
-      UpdateAllCanRing();
-      continue;
-    }
-    // What a dead producer committed is handled first.
-    if (!IsGone(link, life) || (link.open && link.consumer.HasRecord())) continue;
+  FollowLives();
+  // A word that only this side writes is put right if somebody damaged it. Not in a ring that was
+  // given up: its units may be another's by now.
+  for (InLink& link : links_) {
+    if (!link.open || !context_.IsMyLife()) continue;
+    link.consumer.PublishReleased();
+    WakeProducer(link);
+  }
+}
+
+void Inbound::FollowLives() {
+  for (InLink& link : links_) {
+    if (link.open || link.given_up) FollowLife(link);
+  }
+  outbound_.FreeUnread();
+}
+
+void Inbound::FollowLife(InLink& link) {
+  const std::uint32_t producer = link.slot;
+  const Life life =
+      Life::FromWord(context_.region.slot(producer).life.load(std::memory_order_acquire));
+  link.ending = IsGone(link, life);
+  if (life.incarnation != link.from.incarnation && IsDurable(life)) {
+    // The same name again: the ring goes on, but a large message half sent will not.
+    link.ending = false;
     EndAssembly(link, link.assembly.total != 0);
-    Remove(hot_, link);
-    Remove(cold_, link);
-    context_.arena.Free(context_.region.CellIndex(context_.self.id.slot, p), link.cell_word);
-    link = InLink{};
-    link.slot = p;
+    UpdateProducer(link, producer);
     UpdateAllCanRing();
   }
+  // What a dead producer committed is handled first.
+  if (!link.ending || (link.open && link.consumer.HasRecord()) || !context_.IsMyLife()) return;
+  EndAssembly(link, link.assembly.total != 0);
+  Remove(hot_, link);
+  Remove(cold_, link);
+  context_.arena.Free(context_.region.CellIndex(context_.self.id.slot, producer), link.cell_word);
+  link = InLink{};
+  link.slot = producer;
+  UpdateAllCanRing();
 }
 
 void Inbound::GiveUp(InLink& link, const std::string& reason) {

@@ -13,6 +13,7 @@
 #include "ivmq/ring.h"
 
 #include "src/node_context.h"
+#include "src/outbound.h"
 
 namespace ivmq {
 
@@ -30,6 +31,7 @@ struct InLink {
   bool open = false;       // `consumer` reads the ring that `cell_word` describes
   bool given_up = false;   // the ring of `cell_word` was closed here; its producer carves another
   bool stalled = false;    // its next fragment waits for memory
+  bool ending = false;     // the producer was gone when last looked at: free the ring when empty
   bool can_ring = false;   // the producer can ring our doorbell
   std::uint32_t idle_looks = 0;
   std::uint64_t cell_word = 0;
@@ -43,7 +45,7 @@ class Inbound {
  public:
   using HandlerFunction = void (*)(void* context, const Message& message);
 
-  explicit Inbound(NodeContext& context);
+  Inbound(NodeContext& context, Outbound& outbound);
 
   // Handles up to `limit` messages.
   std::size_t Poll(HandlerFunction handler, void* handler_context, std::size_t limit);
@@ -79,6 +81,10 @@ class Inbound {
   [[gnu::cold]] void ReadRow();
   void OpenRing(std::uint32_t producer, std::uint64_t cell_word);
   [[gnu::cold]] void Housekeep();
+  // Frees the rings from and to peers that are gone; those that hold something still, once they are
+  // empty.
+  void FollowLives();
+  void FollowLife(InLink& link);
   void UpdateProducer(InLink& link, std::uint32_t producer);
   void UpdateAllCanRing();
 
@@ -116,7 +122,8 @@ class Inbound {
   void RingProducer(const InLink& link) noexcept;
 
   NodeContext& context_;
-  const layout::Word& row_changes_;  // grows when a cell of this node's row does
+  Outbound& outbound_;
+  const layout::Word& row_changes_;  // grows with a change of this node's row or of a peer's life
   std::vector<InLink> links_;
   std::vector<InLink*> hot_;   // whose rings were active lately
   std::vector<InLink*> cold_;  // the other open ones

@@ -138,7 +138,7 @@ Result<std::unique_ptr<Node>> Node::Open(std::unique_ptr<Transport> transport,
 
   impl->armed = Armed(context.slot().armed);
   impl->outbound = std::make_unique<Outbound>(context);
-  impl->inbound = std::make_unique<Inbound>(context);
+  impl->inbound = std::make_unique<Inbound>(context, *impl->outbound);
   impl->heartbeat = std::make_unique<Heartbeat>(context, *impl->outbound, *impl->inbound);
   context.table.WakeAll(*context.transport, context.self.id.slot);
   return std::unique_ptr<Node>(new Node(std::move(impl)));

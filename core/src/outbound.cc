@@ -7,6 +7,7 @@
 
 #include "ivmq/spin.h"
 
+#include "src/peer_slot.h"
 #include "src/str_cat.h"
 
 namespace ivmq {
@@ -63,9 +64,12 @@ void WriteFragment(std::span<std::byte> record, std::uint32_t number, std::uint6
   std::memcpy(record.data() + sizeof(frame), &fragment, sizeof(fragment));
 }
 
+bool IsEmpty(std::uint64_t cell_word) noexcept {
+  return Cell::FromWord(cell_word).state == CellState::kEmpty;
+}
+
 bool TakesMessages(const Life& life) noexcept {
-  return life.state == PeerState::kLive ||
-         (life.state == PeerState::kDead && (life.flags & layout::kPeerDurable) != 0);
+  return life.state == PeerState::kLive || (life.state == PeerState::kDead && IsDurable(life));
 }
 
 }  // namespace
@@ -450,28 +454,37 @@ Status Outbound::LastError(PeerId to) {
 void Outbound::Housekeep() {
   const Region& region = context_.region;
   for (std::uint32_t s = 0; s < region.max_peers(); ++s) {
-    const std::uint32_t index = region.CellIndex(s, context_.self.id.slot);
-    layout::Word& cell = region.cell(index);
+    layout::Word& cell = region.cell(region.CellIndex(s, context_.self.id.slot));
     OutLink& link = links_[s];
     if (!link.lock.try_lock()) continue;  // in use: next time
     const std::lock_guard lock(link.lock, std::adopt_lock);
     if (!context_.IsMyLife()) return;
     TryAbandon(link);
-    std::uint64_t word = cell.load(std::memory_order_acquire);
-    if (link.open && word != link.cell_word) {
+    if (link.open && cell.load(std::memory_order_acquire) != link.cell_word) {
       // Only this node writes the cell while it lives, so what stands there is damage.
       cell.store(link.cell_word, std::memory_order_release);
       region.slot(s).inbound_changes.fetch_add(1, std::memory_order_relaxed);
-      word = link.cell_word;
     }
-    if (Cell::FromWord(word).state == CellState::kEmpty) continue;
+  }
+  FreeUnread();
+}
+
+void Outbound::FreeUnread() {
+  const Region& region = context_.region;
+  for (std::uint32_t s = 0; s < region.max_peers(); ++s) {
+    const std::uint32_t index = region.CellIndex(s, context_.self.id.slot);
+    const layout::Word& cell = region.cell(index);
+    if (IsEmpty(cell.load(std::memory_order_relaxed))) continue;
+    OutLink& link = links_[s];
+    if (!link.lock.try_lock()) continue;  // in use: next time
+    const std::lock_guard lock(link.lock, std::adopt_lock);
+    const std::uint64_t word = cell.load(std::memory_order_acquire);
     const Life life = Life::FromWord(region.slot(s).life.load(std::memory_order_acquire));
-    const bool same_life = !link.open || life.incarnation == link.to.incarnation ||
-                           (life.flags & layout::kPeerDurable) != 0;
+    const bool same_life = !link.open || life.incarnation == link.to.incarnation || IsDurable(life);
     const bool gone = life.state == PeerState::kFree ||
                       (life.state == PeerState::kDead && !TakesMessages(life)) ||
                       (life.state == PeerState::kLive && !same_life);
-    if (!gone) continue;
+    if (!gone || !context_.IsMyLife()) continue;
     LetGo(link);
     context_.arena.Free(index, word);
   }

@@ -131,8 +131,10 @@ class Outbound {
     return SendResult::kOk;
   }
 
-  // Frees the rings of consumers that are gone and restores damaged cells; four times a second.
+  // Restores damaged cells and frees the rings of consumers that are gone; four times a second.
   void Housekeep();
+  // Frees the rings of consumers that are gone.
+  void FreeUnread();
 
   // What the links counted.
   [[nodiscard]] std::uint64_t Sum(layout::Counter counter) const noexcept;

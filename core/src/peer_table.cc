@@ -1,19 +1,17 @@
 #include "ivmq/peer_table.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <stdexcept>
-#include <thread>
 #include <utility>
 
 #include <boost/regex/pending/unicode_iterator.hpp>
 
 #include "ivmq/arena.h"
-#include "ivmq/fence.h"
 
+#include "src/peer_slot.h"
 #include "src/services.h"
 #include "src/str_cat.h"
 
@@ -26,31 +24,6 @@ using layout::Life;
 using layout::PeerSlot;
 using layout::PeerState;
 
-using Clock = std::chrono::steady_clock;
-
-// A claim takes microseconds. One that stands still for so long is dead or stopped, and loses
-// nothing but its claim if it goes on: it owns no ring before it is live.
-constexpr std::chrono::seconds kClaimLimit{2};
-constexpr std::chrono::microseconds kClaimRetry{200};
-// A correct slot changes a few times a second at most.
-constexpr int kMostLooks = 1000;
-
-using NameWords = std::array<std::uint64_t, layout::kNameBytes / sizeof(std::uint64_t)>;
-
-NameWords ToWords(std::string_view name) {
-  NameWords words{};
-  std::memcpy(words.data(), name.data(), std::min(name.size(), layout::kNameBytes - 1));
-  return words;
-}
-
-NameWords LoadName(const PeerSlot& slot) {
-  NameWords words{};
-  for (std::size_t i = 0; i < words.size(); ++i) {
-    words[i] = slot.name[i].load(std::memory_order_relaxed);
-  }
-  return words;
-}
-
 std::string ToString(const NameWords& words) {
   std::array<char, layout::kNameBytes> bytes{};
   std::memcpy(bytes.data(), words.data(), sizeof(words));
@@ -61,86 +34,6 @@ std::string ToString(const NameWords& words) {
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
   }
   return name;
-}
-
-Life LoadLife(const PeerSlot& slot) {
-  return Life::FromWord(slot.life.load(std::memory_order_acquire));
-}
-
-// The owner stores name_incarnation after the identity, so that a claimer that has not got so far
-// is not taken for the slot's previous owner.
-bool HasIdentity(const PeerSlot& slot, const Life& life) {
-  return slot.name_incarnation.load(std::memory_order_acquire) == life.incarnation;
-}
-
-// Who takes over a durable slot has the name that stands in it, even if it dies before it has
-// written anything.
-bool HasName(const PeerSlot& slot, const Life& life) {
-  return (life.flags & layout::kPeerResumed) != 0 || HasIdentity(slot, life);
-}
-
-// The slot's life if it has that name in it. Looks again while the slot changes: a claim that
-// becomes live at that instant must not be passed over.
-std::optional<Life> LifeNamed(const PeerSlot& slot, const NameWords& name) {
-  for (int attempt = 0;; ++attempt) {
-    const Life life = LoadLife(slot);
-    const bool is_named =
-        life.state != PeerState::kFree && HasName(slot, life) && LoadName(slot) == name;
-    if (LoadLife(slot) == life || attempt == kMostLooks) {
-      return is_named ? std::optional(life) : std::nullopt;
-    }
-  }
-}
-
-// A claim that has not written its name yet. It may be the one that others look for: wait for it.
-bool IsNameless(const PeerSlot& slot, const Life& life) {
-  return life.state == PeerState::kClaiming && !HasName(slot, life);
-}
-
-bool IsDurable(const Life& life) { return (life.flags & layout::kPeerDurable) != 0; }
-
-std::string_view StateName(PeerState state) {
-  switch (state) {
-    case PeerState::kFree:
-      return "free";
-    case PeerState::kClaiming:
-      return "claiming";
-    case PeerState::kLive:
-      return "live";
-    case PeerState::kDead:
-      return "dead";
-  }
-  return "damaged";
-}
-
-Status NameIsHeld(std::string_view name, std::uint32_t slot, const PeerSlot& holder,
-                  const Life& life) {
-  return {StatusCode::kAlreadyExists,
-          StrCat("the name '", name, "' is held by slot ", slot, ", incarnation ", life.incarnation,
-                 ", pid ", holder.pid.load(std::memory_order_relaxed), ", ivposition ",
-                 life.ivposition == layout::kNoIvposition ? std::string("none")
-                                                          : std::to_string(life.ivposition),
-                 ", ", StateName(life.state), "; take another name or end that peer")};
-}
-
-// What shows that this process lives, to others and to the kernel: taken before the claim, so that
-// no end of the process goes unseen.
-Status Hold(Transport& transport, std::uint32_t slot, const Life& live, const BootId& boot_id) {
-  const bool locks = transport.info().lock_domain != 0;
-  if (Status status = locks ? transport.LockSlot(slot) : Status(); !status.ok()) return status;
-  Status status = transport.RegisterSlot(slot, live.ToWord(), boot_id);
-  if (!status.ok() && locks) transport.UnlockSlot(slot);
-  return status;
-}
-
-void LetGo(Transport& transport, std::uint32_t slot) noexcept {
-  transport.UnregisterSlot(slot);
-  if (transport.info().lock_domain != 0) transport.UnlockSlot(slot);
-}
-
-std::uint64_t NowSinceEpoch() {
-  return static_cast<std::uint64_t>(
-      std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count());
 }
 
 }  // namespace
@@ -216,173 +109,30 @@ void PeerTable::EndClaim(std::uint32_t slot, const layout::Life& life) const {
   (void)Transition(slot, life.ToWord(), dead);
 }
 
-bool PeerTable::Transition(std::uint32_t slot, std::uint64_t from, const Life& to) const {
-  if (!region_.slot(slot).life.compare_exchange_strong(from, to.ToWord())) return false;
-  region_.header().peers_generation.fetch_add(1, std::memory_order_release);
-  return true;
+void PeerTable::TellPartners(std::uint32_t dead) const {
+  for (std::uint32_t other = 0; other < region_.max_peers(); ++other) {
+    for (const std::uint32_t index :
+         {region_.CellIndex(other, dead), region_.CellIndex(dead, other)}) {
+      const std::uint64_t word = region_.cell(index).load(std::memory_order_acquire);
+      if (Cell::FromWord(word).state == CellState::kEmpty) continue;
+      region_.slot(other).inbound_changes.fetch_add(1, std::memory_order_seq_cst);
+      break;
+    }
+  }
 }
 
-Result<ClaimedSlot> PeerTable::Claim(const ClaimRequest& request, Transport& transport) const {
-  if (Status status = CheckName(request.name); !status.ok()) return status;
-  const TransportInfo& info = transport.info();
-  const NameWords name = ToWords(request.name);
-  const std::uint32_t slots = region_.max_peers();
-
-  if (info.ivposition != layout::kNoIvposition) {
-    MarkIvpositionDead(info.ivposition, info.exclusive ? nullptr : &request.boot_id);
-  }
-  const Clock::time_point began = Clock::now();
-  Life waited_for;
-  Clock::time_point waiting_since{};
-  // Waits a moment for `slot`, whose claim is under way; a claim that stands still is ended.
-  const auto await_claim = [&](std::uint32_t slot, const Life& life) {
-    if (life.state != PeerState::kClaiming) return;
-    const Clock::time_point now = Clock::now();
-    if (!(life == waited_for)) {
-      waited_for = life;
-      waiting_since = now;
-    } else if (now - waiting_since > kClaimLimit) {
-      EndClaim(slot, life);
-    }
-    std::this_thread::sleep_for(kClaimRetry);
-  };
-
-  std::vector<bool> locked_by_others(slots);
-  for (;;) {
-    if (info.lock_domain != 0) MarkUnlockedDead(transport, std::nullopt);
-    Reclaim();
-
-    // The slot to take: that of the name, or the first free one.
-    std::optional<std::uint32_t> target;
-    Life before;
-    std::optional<std::uint32_t> claimed_by_other;
-    bool is_resumption = false;
-    bool must_wait = false;
-    std::uint32_t held_by_others = 0;
-    for (std::uint32_t s = 0; s < slots && !must_wait && !is_resumption; ++s) {
-      const PeerSlot& slot = region_.slot(s);
-      const Life life = LoadLife(slot);
-      if (life.state == PeerState::kFree && locked_by_others[s]) {
-        ++held_by_others;
-      } else if (life.state == PeerState::kFree && !target) {
-        target = s;
-        before = life;
-      }
-      if (IsNameless(slot, life)) must_wait = true;
-      if (life.state == PeerState::kClaiming) claimed_by_other = s;
-      if (must_wait) break;
-      const std::optional<Life> named = LifeNamed(slot, name);
-      if (!named) continue;
-      if (named->state == PeerState::kLive) return NameIsHeld(request.name, s, slot, *named);
-      if (named->state == PeerState::kClaiming) {
-        claimed_by_other = s;
-        must_wait = true;
-      } else if (named->state == PeerState::kDead && IsDurable(*named)) {
-        target = s;
-        before = *named;
-        is_resumption = true;
-      }
-    }
-    if (must_wait || (!target && claimed_by_other)) {
-      await_claim(*claimed_by_other, LoadLife(region_.slot(*claimed_by_other)));
-      continue;
-    }
-    if (!target && held_by_others > 0) {
-      return Status(StatusCode::kResourceExhausted,
-                    StrCat("all ", slots, " peer slots are taken, though ", held_by_others,
-                           " of them are free: other processes keep them locked or registered, "
-                           "which begin, end, or are children of ended ones; try again, or end "
-                           "those"));
-    }
-    if (!target) {
-      return Status(StatusCode::kResourceExhausted,
-                    StrCat("all ", slots,
-                           " peer slots are taken; end a peer, run `ivmq forget` for durable ones "
-                           "that are gone, or format the region with more peers"));
-    }
-
-    PeerSlot& slot = region_.slot(*target);
-    const auto flags = static_cast<std::uint8_t>(
-        (request.durable ? layout::kPeerDurable : 0) | (info.can_ring ? layout::kPeerCanRing : 0) |
-        (info.wakeable ? layout::kPeerWakeable : 0) | (is_resumption ? layout::kPeerResumed : 0));
-    const Life claiming{before.incarnation + 1, info.ivposition, flags, PeerState::kClaiming};
-    Life live = claiming;
-    live.state = PeerState::kLive;
-    const auto unlock = [&] { LetGo(transport, *target); };
-    if (Status status = Hold(transport, *target, live, request.boot_id);
-        status.code() == StatusCode::kAborted) {
-      // Its last owner is about to let go, or another claimer was faster.
-      if (is_resumption && Clock::now() - began > kClaimLimit) {
-        return NameIsHeld(request.name, *target, slot, before);
-      }
-      locked_by_others[*target] = !is_resumption;
-      std::this_thread::sleep_for(kClaimRetry);
-      continue;
-    } else if (!status.ok()) {
-      return status;
-    }
-    if (!Transition(*target, before.ToWord(), claiming)) {
-      unlock();
-      continue;
-    }
-
-    slot.claimed_at.store(NowSinceEpoch(), std::memory_order_relaxed);
-    WriteIdentity({*target, claiming.incarnation}, request, transport);
-    // Of two claimers of one name at least one sees the other's from here on.
-    FullFence();
-
-    // LIVE beats CLAIMING; among claimers the lower slot wins, so it waits for the higher ones,
-    // which may have looked before it had written its name.
-    enum class Verdict : std::uint8_t { kWon, kLost, kAgain } verdict = Verdict::kWon;
-    Status held;
-    for (std::uint32_t s = 0; s < slots && verdict == Verdict::kWon; ++s) {
-      if (s == *target) continue;
-      const PeerSlot& other = region_.slot(s);
-      for (;;) {
-        if (const Life seen = LoadLife(other); IsNameless(other, seen)) {
-          await_claim(s, seen);
-          continue;
-        }
-        const std::optional<Life> life = LifeNamed(other, name);
-        if (!life) break;
-        if (life->state == PeerState::kLive ||
-            (life->state == PeerState::kClaiming && s < *target)) {
-          held = NameIsHeld(request.name, s, other, *life);
-          verdict = Verdict::kLost;
-          break;
-        }
-        if (life->state != PeerState::kClaiming) {
-          if (life->state == PeerState::kDead && IsDurable(*life)) verdict = Verdict::kAgain;
-          break;
-        }
-        await_claim(s, *life);
-      }
-    }
-
-    if (verdict == Verdict::kWon) {
-      if (Transition(*target, claiming.ToWord(), live)) {
-        return ClaimedSlot{{*target, live.incarnation}, live.ToWord(), is_resumption};
-      }
-      unlock();
-      return Status(
-          StatusCode::kUnavailable,
-          StrCat("the claim of '", request.name, "' on slot ", *target,
-                 " was ended by another peer, which took this process for dead; try again"));
-    }
-    // Back to what it was; the incarnation stays used up.
-    Life back = before;
-    back.incarnation = claiming.incarnation;
-    (void)Transition(*target, claiming.ToWord(), back);
-    unlock();
-    if (verdict == Verdict::kLost) return held;
-  }
+bool PeerTable::Transition(std::uint32_t slot, std::uint64_t from, const Life& to) const {
+  if (!region_.slot(slot).life.compare_exchange_strong(from, to.ToWord())) return false;
+  if (to.state == PeerState::kDead && !IsDurable(to)) TellPartners(slot);
+  region_.header().peers_generation.fetch_add(1, std::memory_order_release);
+  return true;
 }
 
 void PeerTable::Leave(const ClaimedSlot& claimed, Transport& transport) const {
   Life dead = Life::FromWord(claimed.live_word);
   dead.state = PeerState::kDead;
   const bool was_alive = Transition(claimed.id.slot, claimed.live_word, dead);
-  LetGo(transport, claimed.id.slot);
+  LetGoOfSlot(transport, claimed.id.slot);
   if (was_alive) Reclaim();
 }
 

@@ -168,7 +168,8 @@ struct PeerSlot {
   std::array<std::uint8_t, 120> pad0;
   Word armed;  // 256 owner: odd = about to sleep or asleep, even = awake
   std::array<std::uint8_t, 120> pad1;
-  Word inbound_changes;  // 384 producers add one after storing a cell of this slot's directory row
+  Word inbound_changes;  // 384 producers add one after storing a cell of this slot's directory row,
+                         //     and whoever marks a peer dead that has a ring to or from this one
   std::array<std::uint8_t, 120> pad2;
   std::array<Word, kCounterWords> counters;  // 512 owner: indexed by Counter
 

@@ -156,6 +156,7 @@ class Node {
  public:
   // Opens `address` and joins the region. Defined in ivmq::transports, which knows the addresses;
   // see ivmq/address.h. Errors: those of OpenTransport, Region::Attach and PeerTable::Claim.
+  // Joining takes kClaimBound (5 s) at most, whatever stands in the region.
   static Result<std::unique_ptr<Node>> Open(std::string_view address, NodeOptions options = {});
   // The same over a transport that is open already.
   static Result<std::unique_ptr<Node>> Open(std::unique_ptr<Transport> transport,

@@ -6,6 +6,7 @@
 #define IVMQ_PEER_TABLE_H_
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -79,15 +80,23 @@ Status CheckName(std::string_view name);
 // not fit a slot.
 Status CheckServices(const std::vector<std::string>& services);
 
+// The longest that a claim takes.
+inline constexpr std::chrono::seconds kClaimBound{5};
+
 class PeerTable {
  public:
   explicit PeerTable(const Region& region) : region_(region) {}
 
   // Claims a slot for `request.name` and makes it live: the durable slot of that name, or a free
-  // one. If `transport` has a lock domain the slot's lock is held afterwards.
-  //   ALREADY_EXISTS      the name is held; the message has the holder's slot, pid, ivposition,
-  //   state RESOURCE_EXHAUSTED  no free slot UNAVAILABLE         the claim took so long that
-  //   another peer ended it
+  // one. If `transport` has a lock domain the slot's lock is held afterwards. Ends within
+  // kClaimBound, and what the transport's LockSlot() and RegisterSlot() take, whatever stands in
+  // the table and changes there: it waits for others' claims of the name, and where no slot is free
+  // a second for those of the dead.
+  //
+  // - ALREADY_EXISTS: the name is held; the message has the holder's slot, pid, ivposition, state.
+  // - RESOURCE_EXHAUSTED: no free slot.
+  // - UNAVAILABLE: the claim took so long that another peer ended it, or the table did not come to
+  //   rest.
   Result<ClaimedSlot> Claim(const ClaimRequest& request, Transport& transport) const;
 
   // Writes what `request` and `transport` say about the owner of the slot. Only its owner may call
@@ -139,6 +148,10 @@ class PeerTable {
   void WakeAll(Transport& transport, std::optional<std::uint32_t> own_slot) const;
 
  private:
+  class Claimer;
+
+  // Has those that have a ring to or from it look after their rings: it has just died.
+  void TellPartners(std::uint32_t dead) const;
   [[nodiscard]] bool Transition(std::uint32_t slot, std::uint64_t from,
                                 const layout::Life& to) const;
 

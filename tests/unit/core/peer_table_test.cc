@@ -379,10 +379,10 @@ TEST_F(TwoSlotTableTest, AClaimerKilledBeforeItWroteItsNameGivesItsSlotBack) {
   hub_.region().slot(0).life.store(corpse.ToWord());
   EventfdTransport one(hub_, 1);
   EventfdTransport two(hub_, 2);
-  const Result<ClaimedSlot> first = table_.Claim(Request("a"), one);
-  ASSERT_TRUE(first.ok()) << first.status().ToString();
-  EXPECT_EQ(first->id, (PeerId{0, 8}));
-  EXPECT_TRUE(table_.Claim(Request("b"), two).ok());
+  EXPECT_TRUE(table_.Claim(Request("a"), one).ok());
+  const Result<ClaimedSlot> second = table_.Claim(Request("b"), two);
+  ASSERT_TRUE(second.ok()) << second.status().ToString();
+  EXPECT_EQ(second->id, (PeerId{0, 8}));
 }
 
 TEST_F(TwoSlotTableTest, AClaimerKilledAfterItWroteItsNameGivesTheNameBack) {
@@ -420,6 +420,123 @@ TEST_F(TwoSlotTableTest, AResumerKilledBeforeItWroteAnythingLosesNoNameAndNoRing
   hub_.region().slot(first->id.slot).life.store(life.ToWord());
   EXPECT_TRUE(table_.Forget("a").ok());
   EXPECT_EQ(LifeOf(first->id.slot).state, PeerState::kFree);
+}
+
+// ---- Claims while somebody scribbles ----
+
+// Does something to a slot between a claimer's look at it and its compare-and-swap.
+class ScribblingTransport : public EventfdTransport {
+ public:
+  ScribblingTransport(Hub& hub, std::function<void(std::uint32_t slot)> scribble)
+      : EventfdTransport(hub, 1), scribble_(std::move(scribble)) {}
+  Status LockSlot(std::uint32_t slot) override {
+    scribble_(slot);
+    return EventfdTransport::LockSlot(slot);
+  }
+
+ private:
+  std::function<void(std::uint32_t)> scribble_;
+};
+
+class HostileClaimTest : public PeerTableTest {
+ protected:
+  // Calls `scribble` with ever new numbers while `body` runs.
+  static void While(const std::function<void(std::uint32_t)>& scribble,
+                    const std::function<void()>& body) {
+    std::atomic<bool> stop{false};
+    std::atomic<bool> began{false};
+    std::thread scribbler([&] {
+      for (std::uint32_t i = 1; !stop; ++i) {
+        scribble(i);
+        began = true;
+        began.notify_one();
+      }
+    });
+    began.wait(false);
+    body();
+    stop = true;
+    scribbler.join();
+  }
+  layout::PeerSlot& Slot(std::uint32_t slot) { return hub_.region().slot(slot); }
+};
+
+TEST_F(HostileClaimTest, AClaimPassesOverSlotsThatChangeAtEachLook) {
+  ScribblingTransport transport(hub_, [this](std::uint32_t slot) {
+    if (slot < 5) Slot(slot).life.fetch_add(std::uint64_t{1} << 32);
+  });
+  const Result<ClaimedSlot> claimed = table_.Claim(Request("a"), transport);
+  ASSERT_TRUE(claimed.ok()) << claimed.status().ToString();
+  EXPECT_EQ(claimed->id.slot, 5U);
+}
+
+TEST_F(HostileClaimTest, AClaimEndsIfEverySlotChangesAtEachLook) {
+  ScribblingTransport transport(
+      hub_, [this](std::uint32_t slot) { Slot(slot).life.fetch_add(std::uint64_t{1} << 32); });
+  EXPECT_FALSE(table_.Claim(Request("a"), transport).ok());
+}
+
+TEST_F(HostileClaimTest, AClaimIsNotHeldUpByOneThatBeginsAgainAndAgain) {
+  While(
+      [this](std::uint32_t i) {
+        Slot(5).life = Life{.incarnation = i, .state = PeerState::kClaiming}.ToWord();
+      },
+      [this] {
+        const Result<ClaimedSlot> claimed = table_.Claim(Request("a"), transport_);
+        EXPECT_TRUE(claimed.ok()) << claimed.status().ToString();
+      });
+}
+
+// Of the same name, in a slot that loses against the claimer's.
+TEST_F(HostileClaimTest, AClaimOutlastsRivalsThatComeAgainAndAgain) {
+  const Result<ClaimedSlot> model = table_.Claim(Request("a"), transport_);
+  ASSERT_TRUE(model.ok());
+  for (std::size_t i = 0; i < Slot(5).name.size(); ++i) {
+    Slot(5).name[i] = Slot(model->id.slot).name[i].load();
+  }
+  table_.Leave(*model, transport_);
+  While(
+      [this](std::uint32_t i) {
+        Slot(5).name_incarnation = i;
+        Slot(5).life = Life{.incarnation = i, .state = PeerState::kClaiming}.ToWord();
+      },
+      [this] {
+        const Result<ClaimedSlot> claimed = table_.Claim(Request("a"), transport_);
+        EXPECT_TRUE(claimed.ok()) << claimed.status().ToString();
+      });
+}
+
+// A dead durable slot of the name that is seen and cannot be had.
+TEST_F(HostileClaimTest, AClaimOfADurableNameEndsThoughItsSlotFlaps) {
+  const Result<ClaimedSlot> first = table_.Claim(Request("a", true), transport_);
+  ASSERT_TRUE(first.ok());
+  table_.Leave(*first, transport_);
+  Life life = LifeOf(first->id.slot);
+  layout::PeerSlot& slot = Slot(first->id.slot);
+  ScribblingTransport transport(hub_, [&](std::uint32_t) {
+    ++life.incarnation;
+    slot.name_incarnation = life.incarnation;
+    slot.life = life.ToWord();
+  });
+  EXPECT_EQ(table_.Claim(Request("a", true), transport).status().code(), StatusCode::kUnavailable);
+}
+
+TEST_F(HostileClaimTest, AClaimEndsWhateverStandsInTheTable) {
+  testing::Random random(testing::TestSeed());
+  const std::uint64_t memory_words = sizeof(layout::PeerSlot) / sizeof(layout::Word);
+  While(
+      [&](std::uint32_t) {
+        const auto slot = static_cast<std::uint32_t>(testing::Below(random, 8));
+        auto* const words = reinterpret_cast<layout::Word*>(&Slot(slot));
+        const bool is_life = testing::Below(random, 2) == 0;
+        words[is_life ? 0 : testing::Below(random, memory_words)] =
+            is_life ? testing::Below(random, 4) << 32 | testing::Below(random, 5) : random();
+      },
+      [this] {
+        for (int i = 0; i < 20; ++i) {
+          const Result<ClaimedSlot> claimed = table_.Claim(Request("a"), transport_);
+          if (claimed.ok()) table_.Leave(*claimed, transport_);
+        }
+      });
 }
 
 // ---- Services ----
