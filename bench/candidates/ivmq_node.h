@@ -132,7 +132,7 @@ class NodeEnd {
   }
   void Flush() {
     if constexpr (kUse == NodeUse::kBatches) {
-      if (batch_) batch_->Commit();
+      if (batch_) (void)batch_->Commit();
       batch_.reset();
       claimed_ = claimed_bytes_ = 0;
     }

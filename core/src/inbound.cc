@@ -101,7 +101,12 @@ inline Inbound::Outcome Inbound::Deliver(InLink& link, const Frame& frame,
   context_.CountAlone(Counter::kMessagesReceived);
   context_.CountAlone(Counter::kBytesReceived, bytes);
   if (message.redelivered) context_.CountAlone(Counter::kRedelivered);
-  handler(handler_context, message);
+  try {
+    handler(handler_context, message);
+  } catch (...) {
+    link.consumer.Redeliver();
+    throw;
+  }
   return Outcome::kHandled;
 }
 
@@ -109,7 +114,7 @@ std::size_t Inbound::Drain(InLink& link, HandlerFunction handler, void* handler_
                            std::size_t limit) {
   if (!context_.IsMyLife()) [[unlikely]]
     return 0;
-  polling_ = true;
+  const Polling polling(*this);
   std::size_t handled = 0;
   std::span<const std::byte> record;
   for (std::size_t records = 0; records < limit; ++records) {
@@ -152,7 +157,6 @@ std::size_t Inbound::Drain(InLink& link, HandlerFunction handler, void* handler_
   // The next look that finds it empty is not to wait.
   if (link.ending) [[unlikely]]
     link.idle_looks = kCoolingStep - 1;
-  polling_ = false;
   return handled;
 }
 
@@ -454,7 +458,14 @@ Inbound::Outcome Inbound::DeliverFragment(InLink& link, std::uint32_t number,
   std::memcpy(&frame, assembly.bytes.get(), sizeof(frame));
   const std::span<const std::byte> rest(assembly.bytes.get() + sizeof(frame),
                                         assembly.total - sizeof(frame));
-  const Outcome delivered = Deliver(link, frame, rest, true, handler, handler_context);
+  Outcome delivered = Outcome::kMalformed;
+  try {
+    delivered = Deliver(link, frame, rest, true, handler, handler_context);
+  } catch (...) {
+    // The last fragment stays in the ring, and will be taken again.
+    link.assembly.received -= fragment.size() - sizeof(layout::FragmentHeader);
+    throw;
+  }
   EndAssembly(link, false);
   return delivered;
 }

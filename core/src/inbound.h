@@ -47,7 +47,21 @@ class Inbound {
 
   Inbound(NodeContext& context, Outbound& outbound);
 
-  // Handles up to `limit` messages.
+  // While one lives, code of the user's runs on the poller's thread, and a Poll() that it calls
+  // does nothing.
+  class Polling {
+   public:
+    explicit Polling(Inbound& inbound) noexcept : inbound_(inbound) { inbound_.polling_ = true; }
+    ~Polling() { inbound_.polling_ = false; }
+    Polling(const Polling&) = delete;
+    Polling& operator=(const Polling&) = delete;
+
+   private:
+    Inbound& inbound_;
+  };
+  [[nodiscard]] bool is_polling() const noexcept { return polling_; }
+
+  // Handles up to `limit` messages. What the handler throws leaves the message where it is.
   std::size_t Poll(HandlerFunction handler, void* handler_context, std::size_t limit);
 
   // Whether something waits: among the recently active rings and some of the others, or among all.

@@ -44,6 +44,8 @@ std::string_view SendResultName(SendResult result) {
       return "timed out";
     case SendResult::kStopped:
       return "stopped";
+    case SendResult::kBusy:
+      return "in use by this thread";
     case SendResult::kDropped:
       return "dropped";
     case SendResult::kTooLarge:
@@ -93,7 +95,7 @@ struct Node::Impl {
   // The poller's.
   Armed armed;  // see OwnArmed()
   layout::Word armed_for_nobody{0};
-  std::function<void(const PeerSnapshot&)> watcher;
+  std::shared_ptr<const std::function<void(const PeerSnapshot&)>> watcher;
   std::uint64_t generation_seen = 0;
   bool slept_long = false;
   nanoseconds poll_interval = kFirstPoll;
@@ -237,7 +239,9 @@ Status Node::SetServices(std::vector<std::string> services) {
 }
 
 void Node::SetPeerWatcher(std::function<void(const PeerSnapshot&)> watcher) {
-  impl_->watcher = std::move(watcher);
+  impl_->watcher =
+      watcher ? std::make_shared<const std::function<void(const PeerSnapshot&)>>(std::move(watcher))
+              : nullptr;
   impl_->generation_seen = impl_->context.table.generation() - 1;
   impl_->heartbeat->WakeOnPeerChange();
 }
@@ -268,40 +272,54 @@ std::uint64_t Node::MaxRecordMessage(PeerId to, const MessageType& type) {
 Status Node::last_error(PeerId to) const { return impl_->outbound->LastError(to); }
 
 SendResult Node::SendInPlaceWith(PeerId to, const MessageType& type, std::uint64_t bytes,
-                                 WriteFunction write, void* context) {
-  OutLink* const link = impl_->outbound->link(to.slot);
+                                 WriteFunction write, void* context, const SendOptions& options) {
+  Outbound& outbound = *impl_->outbound;
+  OutLink* const link = outbound.link(to.slot);
   if (link == nullptr) return SendResult::kPeerGone;
-  const std::lock_guard lock(link->lock);
-  std::span<std::byte> payload;
-  const SendResult result = impl_->outbound->Claim(*link, to, type, bytes, &payload);
+  SendResult result = outbound.LockRing(*link, options);
   if (result != SendResult::kOk) return result;
+  std::span<std::byte> payload;
+  result = outbound.Claim(*link, to, type, bytes, &payload);
+  if (result != SendResult::kOk) {
+    link->lock.unlock();
+    return result;
+  }
+  // A batch of one: what `write` throws ends it, too.
+  link->BeginClaim();
+  const struct Claimed {
+    ~Claimed() { link.EndClaim(); }
+    OutLink& link;
+  } claimed{*link};
   write(context, payload.data());
-  return impl_->outbound->PublishLate(*link, 1, bytes);
+  return outbound.PublishLate(*link, 1, bytes);
 }
 
-Batch Node::StartBatch(PeerId to) {
-  OutLink* link = impl_->outbound->link(to.slot);
-  if (link != nullptr) link->lock.lock();
-  return {*impl_->outbound, link, to};
+Batch Node::StartBatch(PeerId to, const SendOptions& options) {
+  Outbound& outbound = *impl_->outbound;
+  OutLink* const link = outbound.link(to.slot);
+  const SendResult result =
+      link == nullptr ? SendResult::kPeerGone : outbound.LockRing(*link, options);
+  if (result != SendResult::kOk) return {outbound, nullptr, to, result};
+  link->BeginClaim();
+  return {outbound, link, to, result};
 }
 
 Batch::Batch(Batch&& other) noexcept
     : outbound_(other.outbound_),
       link_(std::exchange(other.link_, nullptr)),
       to_(other.to_),
-      messages_(other.messages_),
-      bytes_(other.bytes_) {}
+      started_(other.started_),
+      messages_(std::exchange(other.messages_, 0)),
+      bytes_(std::exchange(other.bytes_, 0)) {}
 
 Batch::~Batch() {
-  if (link_ == nullptr) return;
-  if (link_->open) link_->producer.Abort();
-  link_->lock.unlock();
+  if (link_ != nullptr) link_->EndClaim();
 }
 
 SendResult Batch::TryClaim(const MessageType& type, std::uint64_t bytes,
                            std::span<std::byte>* payload) {
-  if (link_ == nullptr) return SendResult::kPeerGone;
-  const SendResult result = outbound_.Claim(*link_, to_, type, bytes, payload);
+  if (link_ == nullptr) return started_;
+  const SendResult result = outbound_.Claim(*link_, to_, type, bytes, payload, messages_ != 0);
   if (result == SendResult::kOk) {
     ++messages_;
     bytes_ += bytes;
@@ -309,9 +327,9 @@ SendResult Batch::TryClaim(const MessageType& type, std::uint64_t bytes,
   return result;
 }
 
-void Batch::Commit() {
-  if (messages_ == 0) return;
-  (void)outbound_.PublishLate(*link_, std::exchange(messages_, 0), std::exchange(bytes_, 0));
+SendResult Batch::Commit() {
+  if (messages_ == 0) return started_;
+  return outbound_.PublishLate(*link_, std::exchange(messages_, 0), std::exchange(bytes_, 0));
 }
 
 // ---- Receiving ----
@@ -326,6 +344,7 @@ std::size_t Node::PollWith(HandlerFunction handler, void* context, std::size_t l
 
 std::size_t Node::AttendAndPoll(HandlerFunction handler, void* context, std::size_t limit) {
   Impl& impl = *impl_;
+  if (impl.inbound->is_polling()) return 0;
   if (impl.armed.armed()) impl.EndArmed();
   if (impl.PeersChanged()) TellWatcher();
   return impl.inbound->Poll(handler, context, limit);
@@ -348,9 +367,17 @@ void Node::Impl::EndArmed() {
 }
 
 void Node::TellWatcher() {
+  Impl& impl = *impl_;
   const PeerSnapshot snapshot = Peers();
-  impl_->generation_seen = snapshot.generation;
-  impl_->watcher(snapshot);
+  const std::uint64_t seen = std::exchange(impl.generation_seen, snapshot.generation);
+  const Inbound::Polling polling(*impl.inbound);
+  const auto watcher = impl.watcher;  // it may set another
+  try {
+    (*watcher)(snapshot);
+  } catch (...) {
+    impl.generation_seen = seen;
+    throw;
+  }
 }
 
 bool Node::Impl::SpinUntil(Clock::time_point until) noexcept {
@@ -396,6 +423,7 @@ bool Node::Look() noexcept { return impl_->armed.armed() || impl_->Look(); }
 
 bool Node::Wait(nanoseconds timeout) {
   Impl& impl = *impl_;
+  if (impl.inbound->is_polling()) return false;
   const Clock::time_point start = Clock::now();
   const Clock::time_point deadline = DeadlineAfter(timeout);
   const nanoseconds budget = impl.context.options.spin_budget;
@@ -420,6 +448,7 @@ int Node::Fd() const noexcept { return impl_->context.sleeper->fd(); }
 
 bool Node::Arm(nanoseconds look_again) {
   Impl& impl = *impl_;
+  if (impl.inbound->is_polling()) return false;
   impl.inbound->PublishReleased();
   impl.OwnArmed().Arm();
   if (impl.HasWork() || impl.TakeWakeRequest()) {

@@ -20,6 +20,8 @@ using layout::Life;
 using layout::PeerState;
 using std::chrono::nanoseconds;
 
+// A sender that finds the ring claimed by another thread's code looks this often at least.
+constexpr nanoseconds kLongestClaimLook = std::chrono::milliseconds(1);
 constexpr std::uint64_t kFragmentOverhead = sizeof(layout::Frame) + sizeof(layout::FragmentHeader);
 
 // What fragments carry pieces of: a frame with its type name and message, as one record would hold
@@ -78,6 +80,29 @@ Outbound::Outbound(NodeContext& context)
     : context_(context), links_(std::make_unique<OutLink[]>(context.region.max_peers())) {
   for (std::uint32_t s = 0; s < context.region.max_peers(); ++s) {
     links_[s].slot = &context.region.slot(s);
+  }
+}
+
+SendResult Outbound::AwaitRing(OutLink& link, const Patience& patience) {
+  Spin spin(std::min(patience.deadline, Clock::now() + context_.options.spin_budget));
+  bool spins = context_.options.spin_budget > nanoseconds(0);
+  nanoseconds interval = kFirstPoll;
+  for (;;) {
+    const std::uint64_t ticket = context_.sleeper->Ticket();
+    const void* const owner = link.claimed_by.load(std::memory_order_relaxed);
+    if (owner == ThisThread()) return SendResult::kBusy;
+    if (owner == nullptr) {
+      link.lock.lock();
+      if (!link.is_claimed()) return SendResult::kOk;
+      link.lock.unlock();
+    }
+    if (patience.IsStopped()) return SendResult::kStopped;
+    const nanoseconds left = patience.deadline - Clock::now();
+    if (left <= nanoseconds(0)) return SendResult::kTimedOut;
+    if (spins && (spins = spin.Pause())) continue;
+    // The end of a claim says nothing, so that it costs nothing.
+    (void)context_.sleeper->Sleep(std::min(left, interval), ticket);
+    interval = std::min(interval * 2, kLongestClaimLook);
   }
 }
 
@@ -208,6 +233,21 @@ SendResult Outbound::OpenAndClaimRecord(OutLink& link, PeerId to, std::uint64_t 
   }
 }
 
+SendResult Outbound::ClaimRecordBehind(OutLink& link, PeerId to, std::uint64_t bytes,
+                                       std::span<std::byte>* record) {
+  if (const SendResult result = EnsureOpen(link, to); result != SendResult::kOk) return result;
+  switch (link.producer.TryClaim(bytes, record)) {
+    case ClaimResult::kOk:
+      return SendResult::kOk;
+    case ClaimResult::kTooLarge:
+      return SendResult::kTooLarge;
+    case ClaimResult::kFull:
+    case ClaimResult::kClosed:  // another ring follows once the batch has let go of this one
+      break;
+  }
+  return SendResult::kFull;
+}
+
 void Outbound::RingDoorbell(OutLink& link) noexcept {
   context_.transport->Ring(link.ivposition, link.vector);
   Add(link.doorbells, 1);
@@ -226,7 +266,7 @@ SendResult Outbound::Send(PeerId to, const MessageType& type, std::span<const st
                           const SendOptions& options) {
   OutLink* const found = link(to.slot);
   if (found == nullptr) return SendResult::kPeerGone;
-  const SendResult result = TrySend(*found, to, type, message);
+  const SendResult result = TrySend(*found, to, type, message, options);
   if (result == SendResult::kOk) [[likely]]
     return result;
   return SendSlowly(*found, to, type, message, options, result);
@@ -236,7 +276,7 @@ SendResult Outbound::SendSlowly(OutLink& link, PeerId to, const MessageType& typ
                                 std::span<const std::byte> message, const SendOptions& options,
                                 SendResult first_result) {
   std::optional<Patience> patience;
-  for (SendResult result = first_result;; result = TrySend(link, to, type, message)) {
+  for (SendResult result = first_result;; result = TrySend(link, to, type, message, *patience)) {
     if (result == SendResult::kTooLarge) {
       if (type.name.size() > kMaxTypeName || message.size() > context_.options.max_message_bytes) {
         return result;
@@ -321,7 +361,9 @@ SendResult Outbound::SendLarge(OutLink& link, PeerId to, const MessageType& type
     std::uint64_t record_bytes = 0;
     SendResult result = SendResult::kOk;
     {
-      const std::lock_guard lock(link.lock);
+      result = LockRing(link, patience);
+      if (result != SendResult::kOk) return give_up(result);
+      const std::lock_guard lock(link.lock, std::adopt_lock);
       result = EnsureOpen(link, to);
       if (result == SendResult::kOk && (offset == 0 || cell_word != link.cell_word)) {
         // At first, and when the ring was given up midway: what was sent is lost with it.
@@ -361,7 +403,7 @@ SendResult Outbound::SendLarge(OutLink& link, PeerId to, const MessageType& type
 }
 
 void Outbound::TryAbandon(OutLink& link) {
-  if (!link.must_abandon || !link.open || !context_.IsMyLife()) return;
+  if (!link.must_abandon || !link.open || link.is_claimed() || !context_.IsMyLife()) return;
   std::span<std::byte> record;
   if (link.producer.TryClaim(kFragmentOverhead, &record) != ClaimResult::kOk) return;
   WriteFragment(record, link.next_large - 1, 0, 0);
@@ -375,9 +417,15 @@ SendResult Outbound::AwaitRoom(PeerId to, std::uint64_t record_bytes, const Send
   if (options.when_full == WhenFull::kWait) {
     return WaitForRoom(*found, to, record_bytes, Patience(options));
   }
-  const std::lock_guard lock(found->lock);
-  const SendResult result = LookForRoom(*found, to, record_bytes);
+  const SendResult result = LookForRoom(*found, to, record_bytes, Patience(options));
   return result == SendResult::kFull ? Refuse(options) : result;
+}
+
+SendResult Outbound::LookForRoom(OutLink& link, PeerId to, std::uint64_t bytes,
+                                 const Patience& patience) {
+  if (const SendResult result = LockRing(link, patience); result != SendResult::kOk) return result;
+  const std::lock_guard lock(link.lock, std::adopt_lock);
+  return LookForRoom(link, to, bytes);
 }
 
 SendResult Outbound::LookForRoom(OutLink& link, PeerId to, std::uint64_t bytes) {
@@ -389,15 +437,12 @@ SendResult Outbound::LookForRoom(OutLink& link, PeerId to, std::uint64_t bytes) 
 
 SendResult Outbound::WaitForRoom(OutLink& link, PeerId to, std::uint64_t bytes,
                                  const Patience& patience) {
-  const auto look = [&] { return LookForRoom(link, to, bytes); };
   // The consumer is probably at work on this very ring.
   const nanoseconds budget = context_.options.spin_budget;
   Spin spin(std::min(patience.deadline, Clock::now() + budget));
   do {
-    {
-      const std::lock_guard lock(link.lock);
-      if (const SendResult result = look(); result != SendResult::kFull) return result;
-    }
+    const SendResult result = LookForRoom(link, to, bytes, patience);
+    if (result != SendResult::kFull) return result;
     if (patience.IsStopped()) return SendResult::kStopped;
   } while (budget != nanoseconds(0) && spin.Pause());
   context_.Count(Counter::kRingsFull);
@@ -406,10 +451,12 @@ SendResult Outbound::WaitForRoom(OutLink& link, PeerId to, std::uint64_t bytes,
     bool doorbell = false;
     const std::uint64_t ticket = context_.sleeper->Ticket();
     {
-      const std::lock_guard lock(link.lock);
+      SendResult result = LockRing(link, patience);
+      if (result != SendResult::kOk) return result;
+      const std::lock_guard lock(link.lock, std::adopt_lock);
       ++link.space_waiters;
       if (EnsureOpen(link, to) == SendResult::kOk) link.space_armed.Arm();
-      const SendResult result = look();
+      result = LookForRoom(link, to, bytes);
       // Nobody rings for a ring that was withdrawn.
       doorbell = link.open && link.can_ring && context_.transport->info().wakeable;
       if (result != SendResult::kFull) {
@@ -427,8 +474,9 @@ SendResult Outbound::WaitForRoom(OutLink& link, PeerId to, std::uint64_t bytes,
     {
       const std::lock_guard lock(link.lock);
       if (--link.space_waiters == 0) Disarm(link);
-      if (const SendResult result = look(); result != SendResult::kFull) return result;
     }
+    const SendResult result = LookForRoom(link, to, bytes, patience);
+    if (result != SendResult::kFull) return result;
     if (stopped) return SendResult::kStopped;
     if (left <= nanoseconds(0)) return SendResult::kTimedOut;
   }
@@ -438,7 +486,9 @@ std::uint64_t Outbound::MaxRecord(PeerId to) {
   OutLink* const found = link(to.slot);
   if (found == nullptr) return 0;
   const std::lock_guard lock(found->lock);
-  return EnsureOpen(*found, to) == SendResult::kOk ? found->producer.max_payload() : 0;
+  const bool open =
+      found->is_claimed() ? IsOpen(*found, to) : EnsureOpen(*found, to) == SendResult::kOk;
+  return open ? found->producer.max_payload() : 0;
 }
 
 Status Outbound::LastError(PeerId to) {
@@ -459,6 +509,7 @@ void Outbound::Housekeep() {
     if (!link.lock.try_lock()) continue;  // in use: next time
     const std::lock_guard lock(link.lock, std::adopt_lock);
     if (!context_.IsMyLife()) return;
+    if (link.is_claimed()) continue;
     TryAbandon(link);
     if (link.open && cell.load(std::memory_order_acquire) != link.cell_word) {
       // Only this node writes the cell while it lives, so what stands there is damage.

@@ -22,10 +22,36 @@
 
 namespace ivmq {
 
+// Names the calling thread: an address that no other thread of the process has while it runs.
+inline const void* ThisThread() noexcept {
+  static constinit thread_local char token = 0;
+  return &token;
+}
+
 // The ring to one slot, whoever lives there.
 struct alignas(2 * layout::kCacheLine) OutLink {
   SpinLock lock;
+  // Whose code writes into the ring with no lock held, in a Batch or for SendInPlace; nullptr:
+  // nobody's. Set with `lock` held. Until it is cleared the ring is that thread's: others leave
+  // the producer alone, also with `lock` held, and nothing takes or frees the memory.
+  std::atomic<const void*> claimed_by{nullptr};
   layout::PeerSlot* slot = nullptr;  // the consumer's; constant
+
+  // REQUIRES: `lock` is held.
+  [[nodiscard]] bool is_claimed() const noexcept {
+    return claimed_by.load(std::memory_order_acquire) != nullptr;
+  }
+  // Makes the ring the calling thread's and gives up `lock`. REQUIRES: `lock` is held, and the ring
+  // is not claimed.
+  void BeginClaim() noexcept {
+    claimed_by.store(ThisThread(), std::memory_order_relaxed);
+    lock.unlock();
+  }
+  // Drops what was not committed.
+  void EndClaim() noexcept {
+    producer.Abort();
+    claimed_by.store(nullptr, std::memory_order_release);
+  }
 
   // Guarded by `lock`.
   bool open = false;             // `producer` writes the ring that `cell_word` describes
@@ -72,7 +98,8 @@ struct Patience {
   static constexpr std::chrono::nanoseconds kStopLook = std::chrono::milliseconds(50);
 };
 
-// Thread-safe, except that members that say so want the link's lock held.
+// Thread-safe, except that members that say so want the link's ring to be the caller's: its lock is
+// held and the ring is not claimed, or it is claimed by the caller.
 class Outbound {
  public:
   explicit Outbound(NodeContext& context);
@@ -87,16 +114,28 @@ class Outbound {
   [[nodiscard]] OutLink* link(std::uint32_t slot) noexcept {
     return slot < context_.region.max_peers() ? &links_[slot] : nullptr;
   }
-  // Claims a record and writes its frame and type name. REQUIRES: link.lock is held.
+  // Takes the lock once no user code writes into the ring. kBusy: this thread's does. kTimedOut,
+  // kStopped: another's does for too long. On kOk the lock is held. `limits`: SendOptions or
+  // Patience.
+  template <typename Limits>
+  SendResult LockRing(OutLink& link, const Limits& limits) {
+    link.lock.lock();
+    if (!link.is_claimed()) [[likely]]
+      return SendResult::kOk;
+    link.lock.unlock();
+    return AwaitRing(link, Patience(limits));
+  }
+  // Claims a record and writes its frame and type name. `behind`: what is claimed already stays
+  // claimed, so there is no other ring for it. REQUIRES: the ring is the caller's.
   SendResult Claim(OutLink& link, PeerId to, const MessageType& type, std::uint64_t bytes,
-                   std::span<std::byte>* message) {
+                   std::span<std::byte>* message, bool behind = false) {
     const std::size_t name_bytes = type.name.size();
     if (name_bytes > kMaxTypeName || bytes > context_.options.max_message_bytes) [[unlikely]] {
       return SendResult::kTooLarge;
     }
     std::span<std::byte> record;
     const std::size_t before = sizeof(layout::Frame) + name_bytes;
-    if (const SendResult result = ClaimRecord(link, to, before + bytes, &record);
+    if (const SendResult result = ClaimRecord(link, to, before + bytes, &record, behind);
         result != SendResult::kOk) [[unlikely]] {
       return result;
     }
@@ -109,8 +148,8 @@ class Outbound {
     *message = record.subspan(before);
     return SendResult::kOk;
   }
-  // Commits what was claimed and wakes the consumer if it sleeps. REQUIRES: link.lock is held, and
-  // this node's life went on when it was claimed.
+  // Commits what was claimed and wakes the consumer if it sleeps. REQUIRES: the ring is the
+  // caller's, and this node's life went on when it was claimed.
   void Publish(OutLink& link, std::uint64_t messages, std::uint64_t bytes) noexcept {
     link.producer.Commit();
     Add(link.messages, messages);
@@ -123,10 +162,12 @@ class Outbound {
     link.producer.PrefetchNext();
   }
   // The same some time after the claim, since users' code wrote the messages. kPeerGone: this
-  // node's life is over, and nothing was published.
+  // node's life is over, kFull: the ring was given up; nothing was published.
   SendResult PublishLate(OutLink& link, std::uint64_t messages, std::uint64_t bytes) noexcept {
     if (!context_.IsMyLife()) [[unlikely]]
       return SendResult::kPeerGone;
+    if (!link.producer.has_claims()) [[unlikely]]
+      return SendResult::kFull;
     Publish(link, messages, bytes);
     return SendResult::kOk;
   }
@@ -155,6 +196,7 @@ class Outbound {
   }
   SendResult Open(OutLink& link, PeerId to);
   void Withdraw(OutLink& link, std::uint32_t cell_index, layout::Cell cell, const Status& why);
+  SendResult AwaitRing(OutLink& link, const Patience& patience);
   // Before the ring's units may become another's: nothing is written into them any more, and
   // senders that wait for room in it look again. REQUIRES: link.lock is held.
   void LetGo(OutLink& link) noexcept;
@@ -163,21 +205,31 @@ class Outbound {
   SendResult CarveFor(OutLink& link, PeerId to);
   void Adopt(OutLink& link, PeerId to, std::uint64_t cell_word, const Producer& producer,
              layout::Word& space_armed);
-  // TryClaim, with a new ring in place of one that was given up. REQUIRES: link.lock is held.
+  // TryClaim, with a new ring in place of one that was given up, unless it is claimed `behind`
+  // others. REQUIRES: the ring is the caller's.
   SendResult ClaimRecord(OutLink& link, PeerId to, std::uint64_t bytes,
-                         std::span<std::byte>* record) {
+                         std::span<std::byte>* record, bool behind = false) {
     if (IsOpen(link, to) && link.producer.TryClaim(bytes, record) == ClaimResult::kOk) [[likely]] {
       return SendResult::kOk;
     }
-    return OpenAndClaimRecord(link, to, bytes, record);
+    if (!link.is_claimed()) return OpenAndClaimRecord(link, to, bytes, record);
+    const std::lock_guard lock(link.lock);
+    return behind ? ClaimRecordBehind(link, to, bytes, record)
+                  : OpenAndClaimRecord(link, to, bytes, record);
   }
+  SendResult ClaimRecordBehind(OutLink& link, PeerId to, std::uint64_t bytes,
+                               std::span<std::byte>* record);
   SendResult OpenAndClaimRecord(OutLink& link, PeerId to, std::uint64_t bytes,
                                 std::span<std::byte>* record);
   void RingDoorbell(OutLink& link) noexcept;
   // Sends the message if there is room in a record.
+  template <typename Limits>
   [[gnu::always_inline]] SendResult TrySend(OutLink& link, PeerId to, const MessageType& type,
-                                            std::span<const std::byte> message) {
-    const std::lock_guard lock(link.lock);
+                                            std::span<const std::byte> message,
+                                            const Limits& limits) {
+    if (const SendResult locked = LockRing(link, limits); locked != SendResult::kOk) [[unlikely]]
+      return locked;
+    const std::lock_guard lock(link.lock, std::adopt_lock);
     std::span<std::byte> room;
     const SendResult result = Claim(link, to, type, message.size(), &room);
     if (result == SendResult::kOk) [[likely]] {
@@ -193,7 +245,7 @@ class Outbound {
   SendResult SendLarge(OutLink& link, PeerId to, const MessageType& type,
                        std::span<const std::byte> message, const SendOptions& options);
   // Frees the receiver's memory of a large message that ends midway, as soon as there is room to
-  // say so. REQUIRES: link.lock is held.
+  // say so and the ring is not claimed. REQUIRES: link.lock is held.
   void TryAbandon(OutLink& link);
   class LargeTurn;
   // Waits, as `options` says, until no other large message is under way.
@@ -201,7 +253,9 @@ class Outbound {
   void EndLargeTurn(OutLink& link) noexcept;
   // Waits until a record of `bytes` has room. Never returns kFull.
   SendResult WaitForRoom(OutLink& link, PeerId to, std::uint64_t bytes, const Patience& patience);
-  // One look: kFull if it has none. REQUIRES: link.lock is held.
+  // One look: kFull if it has none.
+  SendResult LookForRoom(OutLink& link, PeerId to, std::uint64_t bytes, const Patience& patience);
+  // The same. REQUIRES: link.lock is held, and the ring is not claimed.
   SendResult LookForRoom(OutLink& link, PeerId to, std::uint64_t bytes);
   // What `when_full` makes of a full ring at once.
   SendResult Refuse(const SendOptions& options) noexcept;

@@ -69,7 +69,12 @@ void Dispatcher::operator()(const Message& message) {
   Type* const type = Find(message);
   if (type == nullptr) return Unhandled(message);
   if (type->Parse(message.payload)) [[likely]] {
-    type->handler(*type->message, message);
+    try {
+      type->handler(*type->message, message);
+    } catch (...) {
+      type->Trim(message.payload.size());
+      throw;
+    }
   } else {
     node_.Count(layout::Counter::kUnparsable);
     node_.Report(Status(StatusCode::kDataLoss,

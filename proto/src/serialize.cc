@@ -87,8 +87,8 @@ SendResult SendLarge(Node& node, PeerId to, const MessageType& type, const Parts
                                                     const Parts& parts, SendOptions& options) {
   std::optional<Clock::time_point> deadline;
   for (;;) {
-    const SendResult sent =
-        node.SendInPlace(to, type, parts.size(), [&](std::byte* payload) { parts.Write(payload); });
+    const SendResult sent = node.SendInPlace(
+        to, type, parts.size(), [&](std::byte* payload) { parts.Write(payload); }, options);
     if (sent != SendResult::kFull) [[likely]]
       return sent;
     if (options.when_full == WhenFull::kWait) {

@@ -66,7 +66,8 @@ struct Message {
   std::uint32_t type = 0;  // the sender's choice, the registered id of a protobuf type, or a call
   std::string_view type_name;  // kTypedByName only
   std::span<const std::byte> payload;
-  // The message may have been handled before: its consumer died between `delivered` and `acked`.
+  // The message may have been handled before: its consumer died, or its handler threw, after it was
+  // handed out and before the handler returned.
   bool redelivered = false;
 
   // The payload as text.
@@ -78,11 +79,12 @@ struct Message {
 enum class [[nodiscard]] SendResult : std::uint8_t{
     kOk,
     kFull,      // WhenFull::kFail: too little space in the ring now
-    kTimedOut,  // too little space until the deadline; the receiver drops what was begun
+    kTimedOut,  // not sent until the deadline; the receiver drops what was begun
     kStopped,   // SendOptions::stop said so; the receiver drops what was begun
     kDropped,   // WhenFull::kDrop: too little space; counted in Counter::kDropped
     kTooLarge,  // more than max_message_bytes, or a claim larger than a record
     kPeerGone,  // that incarnation has ended, or this node's own life; last_error() says which
+    kBusy,      // this thread has a Batch to that peer, or writes a message to it, right now
     kNoRoom,    // the arena has no room for a ring; last_error() has the numbers
 };
 std::string_view SendResultName(SendResult result);
@@ -103,7 +105,8 @@ class StopCondition {
 
 struct SendOptions {
   WhenFull when_full = WhenFull::kFail;
-  // The longest wait: with kWait, and for the rest of a message larger than a record.
+  // The longest wait: for room with kWait, for the rest of a message larger than a record, and in
+  // any case until a Batch or a SendInPlace() of another thread to that peer ends.
   std::chrono::nanoseconds timeout = std::chrono::seconds(1);
   // Ends a wait before that, and a message larger than a record between two fragments. Not asked
   // while there is nothing to wait for. Must outlive the call.
@@ -123,8 +126,11 @@ class Outbound;
 struct OutLink;
 
 // Several messages to one peer, published together: one store, one fence, at most one doorbell.
-// Holds the peer's send lock until it is destroyed, so keep it short. Thread-compatible; must not
-// outlive its node.
+//
+// The ring is the batch's until it is destroyed. What else sends to that peer gives kBusy on the
+// thread that started the batch, and waits on others, no longer than its timeout. To other peers,
+// and for everything else, the node goes on; but a damaged or dead ring is not looked after
+// meanwhile, so keep it short. Thread-compatible; must not outlive its node.
 class Batch {
  public:
   ~Batch();
@@ -132,26 +138,37 @@ class Batch {
   Batch& operator=(Batch&&) = delete;
 
   // Claims room for a message of `bytes` bytes that fits one record. On kOk write all of
-  // `*payload`. kFull, kTooLarge, kPeerGone or kNoRoom leave the messages claimed before untouched.
+  // `*payload` before Commit(). kFull, kTooLarge, kPeerGone or kNoRoom leave the messages claimed
+  // before untouched; after kFull commit them and claim again. What StartBatch() could not get, it
+  // says here: kBusy, kTimedOut, kStopped.
   SendResult TryClaim(const MessageType& type, std::uint64_t bytes, std::span<std::byte>* payload);
 
-  // Publishes what was claimed. What is not committed when the batch ends is dropped.
-  void Commit();
+  // Publishes what was claimed. What is not committed when the batch ends, or an exception ends it,
+  // is dropped. Other results than kOk: nothing was published. kPeerGone: this node's life is over;
+  // kFull: the receiver gave the ring up meanwhile, so claim again.
+  SendResult Commit();
 
  private:
   friend class Node;
-  Batch(Outbound& outbound, OutLink* link, PeerId to) : outbound_(outbound), link_(link), to_(to) {}
+  Batch(Outbound& outbound, OutLink* link, PeerId to, SendResult started)
+      : outbound_(outbound), link_(link), to_(to), started_(started) {}
 
   Outbound& outbound_;
-  OutLink* link_;  // locked; nullptr if there is no such slot
+  OutLink* link_;  // whose ring is claimed; nullptr if `started_` is not kOk, or it was moved from
   PeerId to_;
+  SendResult started_;
   std::uint64_t messages_ = 0;  // claimed and not committed
   std::uint64_t bytes_ = 0;
 };
 
 // Thread-safety: Poll, Look, Wait, Arm and SetPeerWatcher are for one thread at a time (the
-// poller). Everything else may be called from any thread at any time, also by a handler while it
-// runs; a handler that sends with WhenFull::kWait holds up everything else that this node receives.
+// poller). Everything else may be called from any thread at any time.
+//
+// Code of the user's (message handlers, the peer watcher, on_report, writers of SendInPlace, stop
+// conditions) runs with no lock of the library held, so it may call whatever its thread may call;
+// it must not destroy the node. A handler or watcher that polls or waits gets nothing: 0 and false.
+// One that sends with WhenFull::kWait holds up everything else that this node receives. What a
+// handler, a watcher or a writer throws leaves the call that ran it, and the node goes on.
 class Node {
  public:
   // Opens `address` and joins the region. Defined in ivmq::transports, which knows the addresses;
@@ -201,7 +218,7 @@ class Node {
   // FAILED_PRECONDITION: see status().
   Status SetServices(std::vector<std::string> services);
   // Poll() calls `watcher` when the peers, or what they offer, have changed since its last call;
-  // once at first.
+  // once at first. One that throws is called again by the next Poll().
   void SetPeerWatcher(std::function<void(const PeerSnapshot&)> watcher);
 
   // ---- Sending ----
@@ -218,17 +235,20 @@ class Node {
     return Send(to, std::as_bytes(std::span(message)), options);
   }
   // Sends a message of `bytes` bytes that `write(std::byte*)` writes straight into the ring: all of
-  // it, without calling the node, and soon, since it holds the peer's send lock. kTooLarge: it does
-  // not fit one record. kFull, kPeerGone, kNoRoom: as of TryClaim.
+  // it, and soon, since the ring is that thread's meanwhile, as a Batch's. Does not wait for room.
+  // kTooLarge: it does not fit one record. kFull, kPeerGone, kNoRoom: as of TryClaim. Nothing is
+  // sent if `write` throws.
   template <typename Write>
-  SendResult SendInPlace(PeerId to, const MessageType& type, std::uint64_t bytes, Write&& write) {
+  SendResult SendInPlace(PeerId to, const MessageType& type, std::uint64_t bytes, Write&& write,
+                         const SendOptions& options = {}) {
     using Type = std::remove_reference_t<Write>;
     return SendInPlaceWith(
         to, type, bytes,
-        [](void* context, std::byte* payload) noexcept { (*static_cast<Type*>(context))(payload); },
-        const_cast<void*>(static_cast<const void*>(std::addressof(write))));
+        [](void* context, std::byte* payload) { (*static_cast<Type*>(context))(payload); },
+        const_cast<void*>(static_cast<const void*>(std::addressof(write))), options);
   }
-  [[nodiscard]] Batch StartBatch(PeerId to);
+  // Waits, as `options` says, until no other thread has a Batch to that peer.
+  [[nodiscard]] Batch StartBatch(PeerId to, const SendOptions& options = {});
   // Waits, as `options` says, until a record of `bytes` bytes has room. kOk promises nothing to a
   // second sending thread.
   SendResult AwaitRoom(PeerId to, std::uint64_t bytes, const SendOptions& options);
@@ -241,7 +261,8 @@ class Node {
   // ---- Receiving ----
 
   // Calls handler(const Message&) for up to `limit` waiting messages and returns how many. Never
-  // blocks. A message counts as acknowledged when its handler returns.
+  // blocks. A message counts as acknowledged when its handler returns. One at which it throws does
+  // not: the next Poll() hands it out again, with `redelivered` set.
   template <typename Handler>
   std::size_t Poll(Handler&& handler, std::size_t limit = 64) {
     using Type = std::remove_reference_t<Handler>;
@@ -287,11 +308,11 @@ class Node {
   struct Impl;
   using HandlerFunction = void (*)(void* context, const Message& message);
 
-  using WriteFunction = void (*)(void* context, std::byte* payload) noexcept;
+  using WriteFunction = void (*)(void* context, std::byte* payload);
 
   explicit Node(std::unique_ptr<Impl> impl);
   SendResult SendInPlaceWith(PeerId to, const MessageType& type, std::uint64_t bytes,
-                             WriteFunction write, void* context);
+                             WriteFunction write, void* context, const SendOptions& options);
   std::size_t PollWith(HandlerFunction handler, void* context, std::size_t limit);
   // The same after what is rarely to be done.
   [[gnu::noinline]] std::size_t AttendAndPoll(HandlerFunction handler, void* context,

@@ -120,6 +120,8 @@ class Producer {
 
   // Drops all claimed records.
   void Abort() noexcept { tail_ = first_; }
+  // Whether Commit() has something to publish.
+  [[nodiscard]] bool has_claims() const noexcept { return tail_ != first_; }
 
   // Bytes committed since the ring was carved, pads and headers included.
   [[nodiscard]] std::uint64_t position() const noexcept { return first_; }
@@ -201,8 +203,13 @@ class Consumer {
       PublishStep();
   }
 
-  // True if the record that Peek() returned had been given to a handler before a restart.
+  // True if the record that Peek() returned had been given to a handler before: before a restart,
+  // or before Redeliver().
   [[nodiscard]] bool redelivered() const noexcept { return position_ < redelivered_below_; }
+  // Instead of Release(): the next Peek() returns the same record, marked. REQUIRES: as of Release.
+  void Redeliver() noexcept {
+    if (!redelivered()) redelivered_below_ = position_ + size_;
+  }
 
   // Calls handler(std::span<const std::byte>) for up to `limit` records; returns how many. `*end`
   // says why it stopped: kRecord (the limit), kEmpty, kClosed or kCorrupt.

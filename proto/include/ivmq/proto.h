@@ -78,6 +78,9 @@ SendResult Send(Node& node, PeerId to, const google::protobuf::Message& message,
 // messages within a proto3 message). protobuf itself logs text that is not UTF-8: see
 // google::protobuf::SetLogHandler.
 //
+// What a handler throws leaves Node::Poll, which hands the message out again, and the dispatcher
+// goes on.
+//
 // Thread-compatible: one thread at a time, like Node::Poll. Must not outlive its node.
 class Dispatcher {
  public:

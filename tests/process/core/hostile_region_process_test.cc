@@ -73,7 +73,7 @@ void UseNode(Hub& hub, std::uint16_t ivposition, std::uint64_t seed, int steps) 
           if (batch.TryClaim({}, size, &payload) != SendResult::kOk) break;
           std::fill(payload.begin(), payload.end(), std::byte{1});
         }
-        batch.Commit();
+        (void)batch.Commit();
         break;
       }
       case 3:

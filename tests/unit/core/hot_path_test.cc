@@ -54,7 +54,7 @@ class WarmPair {
           std::span<std::byte> payload;
           if (batch.TryClaim({}, 40, &payload) != SendResult::kOk) std::abort();
         }
-        batch.Commit();
+        if (batch.Commit() != SendResult::kOk) std::abort();
       }
       std::size_t echoed = 0;
       const auto echo = [&](const Message& received) {

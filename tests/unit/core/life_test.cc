@@ -111,7 +111,7 @@ TEST_F(OwnLifeTest, ADeadPeerWritesNothing) {
   table_.Reclaim();
   const std::vector<std::byte> before = Bytes();
 
-  claimed_before.Commit();
+  EXPECT_EQ(claimed_before.Commit(), SendResult::kPeerGone);
   EXPECT_EQ(claimed_before.TryClaim({}, 8, &payload), SendResult::kPeerGone);
   { const Batch ends = std::move(claimed_before); }
   EXPECT_EQ(dead->Send(to, "late"), SendResult::kPeerGone);

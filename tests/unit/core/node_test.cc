@@ -601,7 +601,9 @@ TEST_F(NodeTest, ABatchIsInvisibleUntilItsCommitAndDroppedWithoutOne) {
         payload[0] = static_cast<std::byte>('0' + i);
       }
       EXPECT_EQ(b->Poll(kIgnore), 0U);
-      if (commit) batch.Commit();
+      if (commit) {
+        EXPECT_EQ(batch.Commit(), SendResult::kOk);
+      }
     }
     if (commit) {
       EXPECT_THAT(ReceiveTexts(*b, 3), ElementsAre("0", "1", "2"));
@@ -622,7 +624,7 @@ TEST_F(NodeTest, AClaimLargerThanARecordIsTooLargeAndKeepsTheBatch) {
     ASSERT_EQ(batch.TryClaim({}, 2, &payload), SendResult::kOk);
     std::memcpy(payload.data(), "ok", 2);
     EXPECT_EQ(batch.TryClaim({}, record + 1, &payload), SendResult::kTooLarge);
-    batch.Commit();
+    EXPECT_EQ(batch.Commit(), SendResult::kOk);
   }
   EXPECT_THAT(ReceiveTexts(*b, 1), ElementsAre("ok"));
   std::vector<std::byte> largest(record);

@@ -1,4 +1,5 @@
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -140,6 +141,24 @@ TEST(DispatcherTest, TheHandlerForTheRestTakesThemInPlaceOfTheReport) {
   EXPECT_THAT(rest, ElementsAre("ivmq.test.Empty/0", "/5"));
   EXPECT_EQ(pair.unhandled(), 2U);
   EXPECT_THAT(pair.reports.All(), ElementsAre());
+}
+
+TEST(DispatcherTest, AMessageAtWhichItsHandlerThrowsComesAgain) {
+  TypedPair pair;
+  Dispatcher dispatcher(*pair.receiver);
+  std::vector<std::string> calls;
+  dispatcher.On<Blob>([&](const Blob& blob, const Message& message) {
+    calls.push_back(blob.data() + (message.redelivered ? "!" : ""));
+    if (calls.size() == 1) throw std::runtime_error("no");
+  });
+  Blob blob;
+  for (const char* const data : {"a", "b"}) {
+    blob.set_data(data);
+    ASSERT_EQ(Send(*pair.sender, pair.to(), blob), SendResult::kOk);
+  }
+  EXPECT_THROW((void)pair.receiver->Poll(dispatcher), std::runtime_error);
+  ASSERT_TRUE(pair.Receive(dispatcher, 2));
+  EXPECT_THAT(calls, ElementsAre("a", "a!", "b"));
 }
 
 }  // namespace
