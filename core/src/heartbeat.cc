@@ -48,10 +48,12 @@ void Heartbeat::Tick() {
   inbound_.RequestHousekeeping();
   if (context_.transport->control_fd() >= 0) (void)context_.transport->HandleControl();
 
+  // A sleeper may have to tell its watcher, or to sleep shorter. Who changed the table rings for
+  // that if it can.
   const std::uint64_t generation = context_.table.generation();
   if (generation != generation_seen_) {
     generation_seen_ = generation;
-    if (wake_on_change_.load(std::memory_order_relaxed)) context_.sleeper->Notify();
+    context_.sleeper->Notify();
   }
 }
 

@@ -27,9 +27,6 @@ class Heartbeat {
     return still_[slot].load(std::memory_order_relaxed) >= kSuspectAfter;
   }
 
-  // From now on a change of the peer table ends the node's sleep.
-  void WakeOnPeerChange() noexcept { wake_on_change_.store(true, std::memory_order_relaxed); }
-
  private:
   static constexpr std::uint32_t kSuspectAfter = 8;
 
@@ -43,7 +40,6 @@ class Heartbeat {
   NodeContext& context_;
   Outbound& outbound_;
   Inbound& inbound_;
-  std::atomic<bool> wake_on_change_{false};
 
   // Of the thread alone, except `still_`, which others read.
   std::uint64_t beats_ = 0;

@@ -356,7 +356,6 @@ void Inbound::OpenRing(std::uint32_t producer, std::uint64_t cell_word) {
   }
   link.consumer = *std::move(consumer);
   link.open = true;
-  UpdateAllCanRing();
   link.idle_looks = 0;
   if (!was_open) hot_.push_back(&link);
 }
@@ -374,12 +373,6 @@ void Inbound::UpdateProducer(InLink& link, std::uint32_t producer) {
   const Life life =
       Life::FromWord(context_.region.slot(producer).life.load(std::memory_order_acquire));
   link.from = {producer, life.incarnation};
-  link.can_ring = (life.flags & layout::kPeerCanRing) != 0;
-}
-
-void Inbound::UpdateAllCanRing() {
-  all_can_ring_ = std::all_of(links_.begin(), links_.end(),
-                              [](const InLink& link) { return !link.open || link.can_ring; });
 }
 
 void Inbound::Housekeep() {
@@ -411,7 +404,6 @@ void Inbound::FollowLife(InLink& link) {
     link.ending = false;
     EndAssembly(link, link.assembly.total != 0);
     UpdateProducer(link, producer);
-    UpdateAllCanRing();
   }
   // What a dead producer committed is handled first.
   if (!link.ending || (link.open && link.consumer.HasRecord()) || !context_.IsMyLife()) return;
@@ -421,7 +413,6 @@ void Inbound::FollowLife(InLink& link) {
   context_.arena.Free(context_.region.CellIndex(context_.self.id.slot, producer), link.cell_word);
   link = InLink{};
   link.slot = producer;
-  UpdateAllCanRing();
 }
 
 void Inbound::GiveUp(InLink& link, const std::string& reason) {

@@ -32,7 +32,6 @@ struct InLink {
   bool given_up = false;   // the ring of `cell_word` was closed here; its producer carves another
   bool stalled = false;    // its next fragment waits for memory
   bool ending = false;     // the producer was gone when last looked at: free the ring when empty
-  bool can_ring = false;   // the producer can ring our doorbell
   std::uint32_t idle_looks = 0;
   std::uint64_t cell_word = 0;
   PeerId from;
@@ -74,9 +73,6 @@ class Inbound {
   // Tells all producers about all released space. Before sleeping.
   void PublishReleased() noexcept;
 
-  // Whether every producer can ring this node's doorbell, so that it may sleep until one does.
-  [[nodiscard]] bool all_can_ring() const noexcept { return all_can_ring_; }
-
   // Asks Poll() to look after the links: rings of dead producers, damaged words. Thread-safe.
   void RequestHousekeeping() noexcept { housekeeping_due_.store(true, std::memory_order_relaxed); }
 
@@ -100,7 +96,6 @@ class Inbound {
   void FollowLives();
   void FollowLife(InLink& link);
   void UpdateProducer(InLink& link, std::uint32_t producer);
-  void UpdateAllCanRing();
 
   // A look at every recently active ring.
   [[gnu::always_inline]] inline std::size_t PollHot(HandlerFunction handler, void* handler_context,
@@ -144,7 +139,6 @@ class Inbound {
   std::size_t next_hot_ = 0;
   std::size_t next_cold_ = 0;
   std::uint64_t row_seen_ = 0;
-  bool all_can_ring_ = true;
   bool polling_ = false;
   std::atomic<bool> housekeeping_due_{true};
 

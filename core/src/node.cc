@@ -24,6 +24,9 @@ using layout::Counter;
 using std::chrono::nanoseconds;
 using Clock = std::chrono::steady_clock;
 
+// From a message to its doorbell, at most, if it was not forgotten.
+constexpr nanoseconds kRingGrace = std::chrono::milliseconds(10);
+
 std::string AnonymousName() {
   std::random_device random;
   std::array<char, 40> name{};
@@ -82,9 +85,21 @@ struct Node::Impl {
   }
   [[nodiscard]] bool SpinUntil(Clock::time_point until) noexcept;
   [[nodiscard]] bool SleepUntil(Clock::time_point deadline);
-  // How long this node may sleep without looking.
-  [[nodiscard]] bool HasDoorbell() const noexcept {
-    return context.transport->info().wakeable && inbound->all_can_ring();
+  // Whether the doorbell of what the net found comes after all: it had been published just then.
+  [[nodiscard]] bool IsRung() {
+    return context.sleeper->Sleep(kRingGrace, context.sleeper->Ticket());
+  }
+  // Whether a doorbell announces every message, so that this node may sleep until it is rung. A
+  // peer that cannot ring counts from when it has joined, since its first message comes as silently
+  // as the others. The poller's.
+  [[nodiscard]] bool HasDoorbell() noexcept {
+    if (!context.transport->info().wakeable) return false;
+    if (const std::uint64_t generation = context.table.generation();
+        generation != generation_rung) {
+      generation_rung = generation;
+      all_can_ring = context.table.AllCanRing(context.self.id.slot);
+    }
+    return all_can_ring;
   }
 
   NodeContext context;
@@ -96,7 +111,9 @@ struct Node::Impl {
   Armed armed;  // see OwnArmed()
   layout::Word armed_for_nobody{0};
   std::shared_ptr<const std::function<void(const PeerSnapshot&)>> watcher;
-  std::uint64_t generation_seen = 0;
+  std::uint64_t generation_seen = 0;  // of the peer table, by the watcher
+  std::uint64_t generation_rung = 0;  // when `all_can_ring` was looked at
+  bool all_can_ring = false;
   bool slept_long = false;
   nanoseconds poll_interval = kFirstPoll;
 
@@ -243,7 +260,6 @@ void Node::SetPeerWatcher(std::function<void(const PeerSnapshot&)> watcher) {
       watcher ? std::make_shared<const std::function<void(const PeerSnapshot&)>>(std::move(watcher))
               : nullptr;
   impl_->generation_seen = impl_->context.table.generation() - 1;
-  impl_->heartbeat->WakeOnPeerChange();
 }
 
 // ---- Sending ----
@@ -411,7 +427,7 @@ bool Node::Impl::SleepUntil(Clock::time_point deadline) {
     OwnArmed().Disarm();
     if (event) context.CountAlone(Counter::kWakeups);
     if (HasWork()) {
-      if (!event && doorbell) context.CountAlone(Counter::kNetFinds);
+      if (!event && doorbell && left > kNet && !IsRung()) context.CountAlone(Counter::kNetFinds);
       return true;
     }
     if (TakeWakeRequest() || (lived && !context.IsMyLife())) return true;

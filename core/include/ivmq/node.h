@@ -40,8 +40,8 @@ struct NodeOptions {
   // only. 0: sleeps at once. After the first few microseconds, and on a machine with one core, it
   // yields the core between looks.
   std::chrono::nanoseconds spin_budget = std::chrono::microseconds(50);
-  // The longest sleep between two looks where no doorbell can announce a message (this node has
-  // none, or a sender cannot ring). Sleeps start at 50 us and double up to this.
+  // The longest sleep between two looks where no doorbell can announce a message: this node has
+  // none, or a live peer of the region cannot ring. Sleeps start at 50 us and double up to this.
   std::chrono::nanoseconds max_poll_interval = std::chrono::milliseconds(1);
   // False: a message is copied out of the shared memory before the handler sees it, so that its
   // sender cannot change it meanwhile. True: messages that fit a record are handled in place.

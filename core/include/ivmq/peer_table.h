@@ -142,6 +142,9 @@ class PeerTable {
     return region_.header().peers_generation.load(std::memory_order_acquire);
   }
 
+  // Whether every live peer but that of `own_slot` says that it can ring doorbells.
+  [[nodiscard]] bool AllCanRing(std::uint32_t own_slot) const noexcept;
+
   // Rings every peer that has a doorbell, but for the one of `own_slot`, so that it looks at the
   // table: also one that is awake, since another of its threads may wait for room in the ring to a
   // peer that has died.

@@ -740,6 +740,51 @@ TEST_F(NodeTest, ASleepingReceiverIsRungAndTheNetFindsNothing) {
   EXPECT_GT(a->counter(Counter::kDoorbellsRung), 0U);
 }
 
+// A peer whose doorbells do not arrive, although it rings.
+class DeafTransport : public testing::EventfdTransport {
+ public:
+  using EventfdTransport::EventfdTransport;
+  void Ring(std::uint16_t, std::uint32_t) noexcept override {}
+};
+
+TEST_F(NodeTest, OnlyWhatTheNetFindsIsCountedAsAMissedWakeUp) {
+  auto b = Open("b", {.spin_budget = std::chrono::nanoseconds(0)});
+  auto deaf =
+      *Node::Open(std::make_unique<DeafTransport>(hub_, next_ivposition_++), {.name = "deaf"});
+  const layout::Word& armed = hub_.region().slot(b->id().slot).armed;
+  const auto send_to_sleeper = [&] {
+    while (armed.load() % 2 == 0) std::this_thread::yield();
+    EXPECT_EQ(deaf->Send(b->id(), "x"), SendResult::kOk);
+  };
+  // What its own short waits find, it would have found with any doorbell.
+  for (int i = 0; i < 50; ++i) {
+    std::thread sender(send_to_sleeper);
+    while (b->Poll(kIgnore) == 0) (void)b->Wait(milliseconds(1));
+    sender.join();
+  }
+  EXPECT_EQ(b->counter(Counter::kNetFinds), 0U);
+  // Unless something else wakes it, such as the news that a peer has joined.
+  while (b->counter(Counter::kNetFinds) == 0) {
+    std::thread sender(send_to_sleeper);
+    while (b->Poll(kIgnore) == 0) (void)b->Wait(testing::kPatience);
+    sender.join();
+  }
+}
+
+// Nothing is open yet when it joins: a sleeper must not wait for its doorbell all the same.
+TEST_F(NodeTest, TheFirstMessageOfAPeerThatCannotRingIsNotLeftToTheNet) {
+  auto b = Open("b", {.spin_budget = std::chrono::nanoseconds(0)});
+  std::thread receiver([&] {
+    while (b->Poll(kIgnore) == 0) (void)b->Wait(testing::kPatience);
+  });
+  auto mute = Open("mute", {}, {.can_ring = false});
+  const std::uint64_t before = b->counter(Counter::kSleeps);
+  while (b->counter(Counter::kSleeps) < before + 100) std::this_thread::yield();
+  EXPECT_EQ(mute->Send(b->id(), "first"), SendResult::kOk);
+  receiver.join();
+  EXPECT_EQ(b->counter(Counter::kNetFinds), 0U);
+}
+
 TEST_F(NodeTest, AReceiverThatDoesNotSleepCostsNoDoorbell) {
   auto a = Open("a");
   auto b = Open("b");
