@@ -92,6 +92,7 @@ void Heartbeat::WatchOthers() {
   bool any_still = false;
   bool partner_died = false;
   std::uint64_t lives = 0;
+  std::uint64_t suspects = 0;
   for (std::uint32_t s = 0; s < context_.region.max_peers(); ++s) {
     const layout::PeerSlot& slot = context_.region.slot(s);
     const std::uint64_t life_word = slot.life.load(std::memory_order_acquire);
@@ -112,18 +113,22 @@ void Heartbeat::WatchOthers() {
     still_[s].store(still, std::memory_order_relaxed);
     any_still |= still >= 2;
     const bool suspected = life.state == PeerState::kLive && still >= kSuspectAfter;
-    lives = lives * 31 + life_word + (suspected ? 1 : 0);
+    lives = lives * 31 + life_word;
+    suspects = suspects * 31 + (suspected ? life_word : 0);
     // A claim takes microseconds; one that stands still has nothing to lose but itself.
     if (still >= kSuspectAfter && life.state == PeerState::kClaiming) {
       context_.table.EndClaim(s, life);
     }
   }
-  // A process that was killed between changing its life word and saying so, or is suspected now.
+  // What nobody else says: whom this node suspects, and that a process was killed between changing
+  // its life word and saying so. The former at once: a watcher may have taken the last change in
+  // already, and there may be no other.
   const std::uint64_t generation = context_.table.generation();
-  if (lives != lives_seen_ && generation == generation_seen_) {
+  if (suspects != suspects_seen_ || (lives != lives_seen_ && generation == generation_seen_)) {
     context_.region.header().peers_generation.fetch_add(1, std::memory_order_release);
   }
   lives_seen_ = lives;
+  suspects_seen_ = suspects;
 
   std::uint32_t marked = 0;
   if (any_still && info.lock_domain != 0) {

@@ -45,6 +45,7 @@ class Heartbeat {
   std::uint64_t beats_ = 0;
   std::uint64_t generation_seen_ = 0;
   std::uint64_t lives_seen_ = 0;
+  std::uint64_t suspects_seen_ = 0;
   std::vector<std::uint64_t> life_;       // by slot: the life word at the last sample
   std::vector<std::uint64_t> heartbeat_;  // by slot: the heartbeat at the last sample
   std::unique_ptr<std::atomic<std::uint32_t>[]> still_;  // by slot: samples without a change
