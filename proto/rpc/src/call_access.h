@@ -2,6 +2,7 @@
 #ifndef IVMQ_RPC_CALL_ACCESS_H_
 #define IVMQ_RPC_CALL_ACCESS_H_
 
+#include <atomic>
 #include <mutex>
 #include <string>
 
@@ -24,16 +25,14 @@ struct CallAccess {
     context.peer_bytes_ = peer.copy(context.peer_.data(), context.peer_.size());
   }
 
-  // False: it was cancelled before.
-  static bool Begin(ClientContext& context, Client& client, std::uint64_t call) {
+  // From here on TryCancel() ends the call; one that came before only shows in cancelled().
+  static void Begin(ClientContext& context, Client& client, std::uint64_t call) {
     const std::lock_guard lock(context.lock_);
-    if (cancelled(context)) return false;
     context.client_ = &client;
     context.call_ = call;
-    return true;
   }
-  static bool cancelled(const ClientContext& context) {
-    return context.cancelled_.load(std::memory_order_relaxed);
+  static const std::atomic<bool>& cancelled(const ClientContext& context) {
+    return context.cancelled_;
   }
   static void End(ClientContext& context) {
     const std::lock_guard lock(context.lock_);
@@ -58,6 +57,9 @@ struct CallAccess {
     context.cancelled_.store(true, std::memory_order_relaxed);
   }
   static auto deadline(const ServerContext& context) { return context.deadline_; }
+  static const std::atomic<bool>& cancelled(const ServerContext& context) {
+    return context.cancelled_;
+  }
   static bool valid(const ServerContext& context) { return context.valid_; }
   static ReceivedMetadata& received(ServerContext& context) { return context.received_; }
   static const std::string& initial(const ServerContext& context) {

@@ -3,14 +3,17 @@
 #define IVMQ_RPC_CALL_TABLE_H_
 
 #include <atomic>
-#include <chrono>
 #include <cstdint>
 #include <mutex>
+#include <utility>
 #include <vector>
 
+#include "ivmq/rpc/client_context.h"
 #include "ivmq/rpc/status.h"
 #include "ivmq/spin_lock.h"
 
+#include "src/call_access.h"
+#include "src/call_life.h"
 #include "src/frame.h"
 
 namespace ivmq::rpc::internal {
@@ -20,20 +23,19 @@ class ClientCall {
  public:
   // Whether frames before its end reach it; then the table holds a reference to it.
   const bool has_streams;
-  // Whether a thread waits for it, and ends it at its deadline. Otherwise the thread that polls
+  // Whether a thread waits for its end and looks at its deadline. Otherwise the thread that polls
   // does.
   const bool waits;
 
   ClientCall(const ClientCall&) = delete;
   ClientCall& operator=(const ClientCall&) = delete;
 
-  PeerId to;
-  std::uint64_t id = 0;
-  // When the thread that polls ends it.
-  std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
+  ClientContext& context;
+  CallLife life;
+  std::uint64_t id = 0;  // 0: it has never been in the table
 
-  // Ends the call; `end` is the server's frame, nullptr if there is none. The call may be gone
-  // afterwards.
+  // Ends the call; `end` is the server's frame, nullptr if there is none. On any thread, also while
+  // another one begins the call. The call may be gone afterwards.
   virtual void End(Status status, const Parsed* end) = 0;
   // Its request is on its way as a LargeFrame: nothing may be sent behind it yet. For the thread
   // that polls.
@@ -50,7 +52,11 @@ class ClientCall {
   }
 
  protected:
-  ClientCall(bool has_streams_in, bool waits_in) : has_streams(has_streams_in), waits(waits_in) {}
+  ClientCall(const Node& node, ClientContext& context_in, bool has_streams_in, bool waits_in)
+      : has_streams(has_streams_in),
+        waits(waits_in),
+        context(context_in),
+        life(node, CallAccess::deadline(context_in), CallAccess::cancelled(context_in)) {}
   virtual ~ClientCall() = default;
 
  private:
@@ -62,9 +68,8 @@ class CallTable {
  public:
   static constexpr std::uint32_t kMostCalls = 1U << 20;
 
-  // Gives the call its id, which is never 0. False: there are kMostCalls. Until it has started,
-  // only an answer ends it: whoever begins it still uses what it refers to.
-  bool Insert(ClientCall& call, bool started) {
+  // Gives the call its id, which is never 0. False: there are kMostCalls.
+  bool Insert(ClientCall& call) {
     const std::lock_guard lock(lock_);
     if (free_ == kNone) {
       if (entries_.size() == kMostCalls) return false;
@@ -74,64 +79,44 @@ class CallTable {
     Entry& entry = entries_[free_];
     call.id = ++entry.uses << kIndexBits | free_;
     entry.call = &call;
-    entry.started = started;
-    entry.unwanted = false;
     free_ = entry.next_free;
     return true;
   }
-  // True: somebody wanted to end it before.
-  [[nodiscard]] bool Start(std::uint64_t id) noexcept {
+
+  // Takes the call out, to be ended; nullptr if it has ended already.
+  ClientCall* Remove(std::uint64_t id) noexcept {
     const std::lock_guard lock(lock_);
     Entry* const entry = Find(id);
-    if (entry == nullptr) return false;
-    entry->started = true;
-    return entry->unwanted;
+    return entry == nullptr ? nullptr : Take(*entry, /*answered=*/false);
   }
-
-  // Takes the call out; nullptr if it has ended already.
-  ClientCall* Remove(std::uint64_t id) noexcept {
-    return RemoveIf(id, [](Entry&) { return true; });
-  }
-  // The same if it has started; otherwise Start() tells.
-  ClientCall* RemoveStarted(std::uint64_t id) noexcept {
-    return RemoveIf(id, [](Entry& entry) {
-      entry.unwanted = true;
-      return entry.started;
-    });
-  }
-  // The same if it goes to that peer.
+  // The same if it goes to that peer, which has ended it.
   ClientCall* RemoveAnswered(std::uint64_t id, PeerId to) noexcept {
-    return RemoveIf(id, [&](Entry& entry) { return entry.call->to == to; });
+    const std::lock_guard lock(lock_);
+    Entry* const entry = Find(id);
+    if (entry == nullptr || !(entry->call->life.peer() == to)) return nullptr;
+    return Take(*entry, /*answered=*/true);
+  }
+  // Takes out all that `condition(const ClientCall&)` holds for.
+  template <typename Condition>
+  std::vector<ClientCall*> RemoveAll(Condition condition) {
+    std::vector<ClientCall*> removed;
+    const std::lock_guard lock(lock_);
+    for (Entry& entry : entries_) {
+      if (entry.call == nullptr || !condition(*entry.call)) continue;
+      removed.push_back(Take(entry, /*answered=*/false));
+    }
+    return removed;
   }
 
   // The call with streams, with a reference for the caller; nullptr if there is none.
   ClientCall* FindStreams(std::uint64_t id, PeerId to) noexcept {
     const std::lock_guard lock(lock_);
     Entry* const entry = Find(id);
-    if (entry == nullptr || !entry->call->has_streams || !(entry->call->to == to)) return nullptr;
+    if (entry == nullptr || !entry->call->has_streams || !(entry->call->life.peer() == to)) {
+      return nullptr;
+    }
     entry->call->Ref();
     return entry->call;
-  }
-
-  // The calls that have started.
-  template <typename Use>
-  void ForEach(Use use) {
-    const std::lock_guard lock(lock_);
-    for (const Entry& entry : entries_) {
-      if (entry.call != nullptr && entry.started) use(*entry.call);
-    }
-  }
-  // Takes out all that have started and that `condition(const ClientCall&)` holds for.
-  template <typename Condition>
-  std::vector<ClientCall*> RemoveAll(Condition condition) {
-    std::vector<ClientCall*> removed;
-    const std::lock_guard lock(lock_);
-    for (Entry& entry : entries_) {
-      if (entry.call == nullptr || !entry.started || !condition(*entry.call)) continue;
-      removed.push_back(entry.call);
-      Free(entry);
-    }
-    return removed;
   }
 
  private:
@@ -139,8 +124,6 @@ class CallTable {
   static constexpr std::uint32_t kNone = ~0U;
   struct Entry {
     ClientCall* call = nullptr;
-    bool started = false;
-    bool unwanted = false;
     std::uint32_t next_free = kNone;
     std::uint64_t uses = 0;
   };
@@ -151,19 +134,12 @@ class CallTable {
     Entry& entry = entries_[index];
     return entry.call != nullptr && entry.uses == id >> kIndexBits ? &entry : nullptr;
   }
-  template <typename Condition>
-  ClientCall* RemoveIf(std::uint64_t id, Condition condition) noexcept {
-    const std::lock_guard lock(lock_);
-    Entry* const entry = Find(id);
-    if (entry == nullptr || !condition(*entry)) return nullptr;
-    ClientCall* const call = entry->call;
-    Free(*entry);
-    return call;
-  }
-  void Free(Entry& entry) noexcept {
-    entry.call = nullptr;
+  ClientCall* Take(Entry& entry, bool answered) noexcept {
+    ClientCall* const call = std::exchange(entry.call, nullptr);
+    call->life.SetEnded(answered);
     entry.next_free = free_;
     free_ = static_cast<std::uint32_t>(&entry - entries_.data());
+    return call;
   }
 
   SpinLock lock_;

@@ -1,7 +1,10 @@
 #include "src/client.h"
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -16,30 +19,33 @@ namespace {
 
 using std::chrono::nanoseconds;
 
+// Pauses between two looks for a peer that is not there: they double.
+constexpr std::chrono::microseconds kFirstPause{50};
+constexpr std::chrono::milliseconds kLongestPause{5};
+// The thread that polls looks at all calls for late ones only so often.
+constexpr std::chrono::milliseconds kTimeGrain{1};
+
 Status Unavailable(const std::string& peer, std::string_view why) {
   return {StatusCode::UNAVAILABLE, "peer '" + peer + "': " + std::string(why)};
 }
 
-// How often a call that waits for a suspected peer looks at it.
-constexpr std::chrono::milliseconds kSuspectedLook{50};
-
-// How a send went, in words for the caller of a call.
-Status SendFailure(SendResult result, const std::string& peer, const ivmq::Status& error,
-                   std::uint64_t limit) {
-  switch (result) {
-    case SendResult::kTooLarge:
-      return {StatusCode::RESOURCE_EXHAUSTED,
-              "the request is larger than this node's max_message_bytes, " + std::to_string(limit)};
-    case SendResult::kTimedOut:
-      return {StatusCode::DEADLINE_EXCEEDED,
-              "no room in the ring to peer '" + peer + "' before the deadline"};
-    case SendResult::kFull:
-      return {StatusCode::RESOURCE_EXHAUSTED, "no room in the ring to peer '" + peer + "'"};
-    case SendResult::kNoRoom:
-      return {StatusCode::RESOURCE_EXHAUSTED, error.message()};
+// What ends a call that is not wanted any more and has not ended. `missing`: what it lacked.
+Status StatusOf(Verdict verdict, const ClientCall& call, const std::string& missing) {
+  switch (verdict) {
+    case Verdict::kCancelled:
+      return {StatusCode::CANCELLED, "cancelled by the client"};
+    case Verdict::kLate:
+      return {StatusCode::DEADLINE_EXCEEDED, missing + " before the deadline"};
+    case Verdict::kPeerStill:
+      return Unavailable(call.context.peer(), "has shown no sign of life for two seconds");
+    case Verdict::kSelfGone:
+      return {StatusCode::FAILED_PRECONDITION, call.life.node().status().message()};
     default:
-      return Unavailable(peer, "is gone");
+      return Unavailable(call.context.peer(), "is gone");
   }
+}
+Status StatusOf(Verdict verdict, const ClientCall& call) {
+  return StatusOf(verdict, call, "peer '" + call.context.peer() + "' has not ended the call");
 }
 
 }  // namespace
@@ -94,14 +100,13 @@ Status EndUnary(Status status, const Parsed* end, ClientContext& context,
 // A call whose thread waits.
 class SyncCall final : public ClientCall {
  public:
-  SyncCall(Polling& polling, ClientContext& context, google::protobuf::Message& response)
-      : ClientCall(/*has_streams_in=*/false, /*waits_in=*/true),
-        polling_(polling),
-        context_(context),
+  SyncCall(const Client& client, ClientContext& context_in, google::protobuf::Message& response)
+      : ClientCall(client.node(), context_in, /*has_streams_in=*/false, /*waits_in=*/true),
+        polling_(client.polling()),
         response_(response) {}
 
   void End(Status status, const Parsed* end) override {
-    status_ = EndUnary(std::move(status), end, context_, response_);
+    status_ = EndUnary(std::move(status), end, context, response_);
     polling_.Complete(waiter_);
   }
   Waiter& waiter() noexcept { return waiter_; }
@@ -109,48 +114,54 @@ class SyncCall final : public ClientCall {
 
  private:
   Polling& polling_;
-  ClientContext& context_;
   google::protobuf::Message& response_;
   Waiter waiter_;
   Status status_;
 };
 
-// A call with a callback; deletes itself.
+// A call with a callback, which comes when the call has ended and whoever began it has gone on;
+// then it deletes itself.
 class AsyncCall final : public ClientCall, private Task {
  public:
-  AsyncCall(Polling& polling, ClientContext& context, google::protobuf::Message& response,
+  AsyncCall(const Client& client, ClientContext& context_in, google::protobuf::Message& response,
             std::function<void(Status)> done)
-      : ClientCall(/*has_streams_in=*/false, /*waits_in=*/false),
-        polling_(polling),
-        context_(context),
+      : ClientCall(client.node(), context_in, /*has_streams_in=*/false, /*waits_in=*/false),
+        polling_(client.polling()),
         response_(response),
         done_(std::move(done)) {}
 
   void End(Status status, const Parsed* end) override {
-    status_ = EndUnary(std::move(status), end, context_, response_);
+    status_ = EndUnary(std::move(status), end, context, response_);
+    if (!IsSecond()) return;
     if (polling_.InPoll()) {
       Run();
     } else {
       polling_.Post(*this);
     }
   }
-  // It did not begin. Never calls back here: whoever begins a call may hold a lock.
+  // Client::Begin() has returned. Never calls back here: whoever begins a call may hold a lock.
+  void OnBegun() {
+    if (IsSecond()) polling_.Post(*this);
+  }
+  // The call is not made.
   void Fail(Status status) {
     status_ = std::move(status);
     polling_.Post(*this);
   }
 
  private:
+  // Whether the other one of End() and OnBegun() came before.
+  bool IsSecond() noexcept { return one_came_.exchange(true, std::memory_order_acq_rel); }
   void Run() override {
     const std::unique_ptr<AsyncCall> self(this);
     done_(std::move(status_));
   }
 
   Polling& polling_;
-  ClientContext& context_;
   google::protobuf::Message& response_;
   std::function<void(Status)> done_;
   Status status_;
+  std::atomic<bool> one_came_{false};
 };
 
 }  // namespace
@@ -158,26 +169,21 @@ class AsyncCall final : public ClientCall, private Task {
 // A request that is larger than a record.
 class Client::LargeRequest final : public LargeFrame {
  public:
-  LargeRequest(Client& client, const ClientCall& call, const MessageType& type, std::string bytes,
-               std::string peer)
-      : LargeFrame(call.to, type, std::move(bytes)),
-        id_(call.id),
-        peer_(std::move(peer)),
-        client_(client) {}
+  LargeRequest(Client& client, const ClientCall& call, const MessageType& type, std::string bytes)
+      : LargeFrame(call.life.peer(), type, std::move(bytes)), id_(call.id), client_(client) {}
 
   [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
-  [[nodiscard]] const std::string& peer() const noexcept { return peer_; }
 
  private:
   void OnSent(SendResult result) override { client_.OnSent(*this, result); }
 
   const std::uint64_t id_;
-  const std::string peer_;
   Client& client_;
 };
 
 void Client::EndAll() {
   for (ClientCall* const call : calls_.RemoveAll([](const ClientCall&) { return true; })) {
+    (void)GiveUpRequest(call->id);
     call->End({StatusCode::CANCELLED, "the endpoint was closed"}, nullptr);
   }
 }
@@ -188,13 +194,10 @@ Status Client::Call(Channel& channel, const MethodName& method, ClientContext& c
     return {StatusCode::FAILED_PRECONDITION,
             "a synchronous call on the thread that polls could never end: use async() here"};
   }
-  SyncCall call(polling_, context, response);
-  if (Status status = Begin(call, /*is_kept=*/true, channel, method, context, &request);
-      !status.ok()) {
-    return status;
-  }
-  if (!polling_.Await(call.waiter(), CallAccess::deadline(context))) {
-    Cancel(call.id, StatusCode::DEADLINE_EXCEEDED, "no answer before the deadline");
+  SyncCall call(*this, context, response);
+  Begin(call, channel, method, &request);
+  if (!polling_.Await(call.waiter(), call.life.deadline())) {
+    EndIfUnwanted(call);
     (void)polling_.Await(call.waiter(), Clock::time_point::max());
   }
   return call.TakeStatus();
@@ -203,19 +206,28 @@ Status Client::Call(Channel& channel, const MethodName& method, ClientContext& c
 void Client::CallAsync(Channel& channel, const MethodName& method, ClientContext& context,
                        const google::protobuf::Message& request,
                        google::protobuf::Message& response, std::function<void(Status)> done) {
-  // It may be gone as soon as it has begun.
-  auto* const call = new AsyncCall(polling_, context, response, std::move(done));
-  Status status = Begin(*call, /*is_kept=*/false, channel, method, context, &request);
-  if (!status.ok()) call->Fail(std::move(status));
+  auto* const call = new AsyncCall(*this, context, response, std::move(done));
+  Begin(*call, channel, method, &request);
+  call->OnBegun();
 }
 
 void Client::FailAsync(ClientContext& context, google::protobuf::Message& response,
                        std::function<void(Status)> done, Status status) {
-  (new AsyncCall(polling_, context, response, std::move(done)))->Fail(std::move(status));
+  (new AsyncCall(*this, context, response, std::move(done)))->Fail(std::move(status));
 }
 
-Status Client::Begin(ClientCall& call, bool is_kept, Channel& channel, const MethodName& method,
-                     ClientContext& context, const google::protobuf::Message* request) {
+void Client::Begin(ClientCall& call, Channel& channel, const MethodName& method,
+                   const google::protobuf::Message* request) {
+  Status failure = TryBegin(call, channel, method, request);
+  if (failure.ok()) [[likely]]
+    return;
+  // Whoever has ended it meanwhile has said why.
+  if (call.id == 0 || calls_.Remove(call.id) != nullptr) call.End(std::move(failure), nullptr);
+}
+
+Status Client::TryBegin(ClientCall& call, Channel& channel, const MethodName& method,
+                        const google::protobuf::Message* request) {
+  ClientContext& context = call.context;
   if (!CallAccess::valid(context)) {
     return {StatusCode::INVALID_ARGUMENT,
             "the metadata is not valid: see ClientContext::AddMetadata for what it may hold"};
@@ -224,41 +236,39 @@ Status Client::Begin(ClientCall& call, bool is_kept, Channel& channel, const Met
     return {StatusCode::INTERNAL,
             "the request lacks required fields: " + request->InitializationErrorString()};
   }
-  const Clock::time_point deadline = CallAccess::deadline(context);
-  Header header{.sender = node_.id().incarnation, .method = method.id};
-  if (deadline != Clock::time_point::max()) {
-    const nanoseconds left = deadline - Clock::now();
-    if (left <= nanoseconds(0)) {
-      return {StatusCode::DEADLINE_EXCEEDED, "the deadline had passed before the call"};
-    }
-    header.argument = static_cast<std::uint64_t>(left.count());
+  Clock::time_point now = call.life.Now();
+  if (now >= call.life.deadline()) {
+    return {StatusCode::DEADLINE_EXCEEDED, "the deadline had passed before the call"};
   }
-  if (Status status = Resolve(channel, context, &call.to); !status.ok()) return status;
-  // FindProvider() has said it.
-  if (channel.providers_ == nullptr) [[likely]]
-    CallAccess::set_peer(context, channel.peer());
+  const std::uint64_t cached = channel.cached_.load(std::memory_order_relaxed);
+  PeerId to{static_cast<std::uint32_t>(cached >> 32), static_cast<std::uint32_t>(cached)};
+  CallAccess::set_peer(context, channel.peer());
+  if (cached == 0 || !node_.IsLive(to) || node_.IsSuspected(to)) [[unlikely]] {
+    if (Status status = FindPeer(channel, call, &to); !status.ok()) return status;
+    now = call.life.Now();
+  }
 
-  const PeerId to = call.to;
-  if (!call.waits) call.deadline = deadline;
-  if (!calls_.Insert(call, is_kept)) {
+  call.life.SetPeer(to);
+  if (!calls_.Insert(call)) {
     return {StatusCode::RESOURCE_EXHAUSTED, "more calls under way than an endpoint can have"};
   }
+  // From here on other threads may end it.
   const std::uint64_t id = call.id;
-  if (call.deadline != Clock::time_point::max()) polling_.WakeAt(call.deadline);
-  const auto give_up = [&](Status status) {
-    // Whoever ended it meanwhile has said why.
-    if (calls_.Remove(id) == nullptr) return Status();
-    CallAccess::End(context);
-    return status;
-  };
-  if (!CallAccess::Begin(context, *this, id)) {
-    return give_up({StatusCode::CANCELLED, "cancelled before it began"});
+  if (!call.waits && call.life.has_deadline()) polling_.WakeAt(call.life.deadline());
+  CallAccess::Begin(context, *this, id);
+  // What came before it was in the table, nobody else has seen.
+  if (const Verdict verdict = call.life.Look(now); verdict != Verdict::kWanted) [[unlikely]] {
+    if (verdict == Verdict::kEnded) CallAccess::End(context);
+    return StatusOf(verdict, call);
   }
-  // OnPeers() ends a call that has started, if the peer dies from here on.
-  if (!node_.IsLive(to)) return give_up(Unavailable(context.peer(), "is gone"));
 
-  header.receiver = to.incarnation;
-  header.call_high = static_cast<std::uint32_t>(id >> 32);
+  Header header{.sender = node_.id().incarnation,
+                .receiver = to.incarnation,
+                .call_high = static_cast<std::uint32_t>(id >> 32),
+                .method = method.id};
+  if (call.life.has_deadline()) {
+    header.argument = static_cast<std::uint64_t>(nanoseconds(call.life.deadline() - now).count());
+  }
   const MessageType type{.kind = ToFrameKind(Kind::kRequest),
                          .type = static_cast<std::uint32_t>(id)};
   const std::string& metadata = CallAccess::metadata(context);
@@ -270,46 +280,52 @@ Status Client::Begin(ClientCall& call, bool is_kept, Channel& channel, const Met
     longer += metadata;
     head = std::as_bytes(std::span(longer));
   }
-  const bool in_poll = polling_.InPoll();
-  SendResult result = in_poll ? TrySendWithHead(node_, to, type, head, request)
-                              : SendPatiently(node_, to, type, head, request, deadline,
-                                              [&] { return CallAccess::cancelled(context); });
-  if (result == SendResult::kTooLarge && in_poll) [[unlikely]]
-    result = SendLater(call, type, head, request, context);
-  if (result == SendResult::kOk) [[likely]] {
-    // The context may be gone with the call, unless it is kept.
-    if (!is_kept) {
-      if (calls_.Start(id)) Cancel(id, StatusCode::CANCELLED, "cancelled by the client");
-      if (!node_.IsLive(to)) {
-        // OnPeers() may have passed it over.
-        peers_changed_.store(true, std::memory_order_relaxed);
-        node_.Wake();
-      }
-    } else if (CallAccess::cancelled(context)) [[unlikely]] {
-      SendCancel(to, id);  // the first one may have overtaken the request
-    }
-    return {};
+  SendResult result = SendResult::kOk;
+  if (!polling_.InPoll()) {
+    result = SendPatiently(node_, to, type, head, request, call.life);
+  } else {
+    result = TrySendWithHead(node_, to, type, head, request);
+    if (result == SendResult::kTooLarge) [[unlikely]]
+      result = SendLater(call, type, head, request);
   }
-  if (result == SendResult::kTimedOut && CallAccess::cancelled(context)) {
-    return give_up({StatusCode::CANCELLED, "cancelled by the client"});
+  if (result != SendResult::kOk) [[unlikely]] {
+    const Verdict verdict = call.life.Look();
+    if (verdict == Verdict::kWanted) return SendFailure(call, result);
+    return StatusOf(verdict, call, "no room in the ring to peer '" + context.peer() + "'");
   }
-  return give_up(
-      SendFailure(result, context.peer(), node_.last_error(to), node_.max_message_bytes()));
+  // The first cancel may have overtaken the request.
+  if (call.life.is_cut()) [[unlikely]]
+    SendCancel(to, id);
+  return {};
+}
+
+Status Client::SendFailure(const ClientCall& call, SendResult result) const {
+  const std::string peer = call.context.peer();
+  switch (result) {
+    case SendResult::kTooLarge:
+      return {StatusCode::RESOURCE_EXHAUSTED,
+              "the message is larger than this node's max_message_bytes, " +
+                  std::to_string(node_.max_message_bytes())};
+    case SendResult::kNoRoom:
+      return {StatusCode::RESOURCE_EXHAUSTED, node_.last_error(call.life.peer()).message()};
+    case SendResult::kPeerGone:
+      return Unavailable(peer, "is gone");
+    default:
+      return {StatusCode::RESOURCE_EXHAUSTED, "no room in the ring to peer '" + peer + "'"};
+  }
 }
 
 SendResult Client::SendLater(ClientCall& call, const MessageType& type,
                              std::span<const std::byte> head,
-                             const google::protobuf::Message* request, ClientContext& context) {
-  if (!large_.HasRoom(call.to)) return SendResult::kFull;
+                             const google::protobuf::Message* request) {
+  if (!large_.HasRoom(call.life.peer())) return SendResult::kFull;
   std::optional<std::string> bytes = SerializeWithHead(node_, head, request);
   if (!bytes.has_value()) return SendResult::kTooLarge;
-  auto* const frame = new LargeRequest(*this, call, type, *std::move(bytes), context.peer());
+  auto* const frame = new LargeRequest(*this, call, type, *std::move(bytes));
   {
     const std::lock_guard lock(cancels_mutex_);
     large_requests_.emplace(call.id, frame);
   }
-  // From here on SendCancel() tells it.
-  if (CallAccess::cancelled(context)) frame->GiveUp();
   call.awaits_request = true;
   large_.Send(*frame);
   return SendResult::kOk;
@@ -321,13 +337,11 @@ void Client::OnSent(const LargeRequest& request, SendResult result) {
     large_requests_.erase(request.id());
   }
   if (result != SendResult::kOk) {
-    ClientCall* const call = calls_.Remove(request.id());
-    if (call == nullptr) return;  // it has ended
-    if (request.is_unwanted())
-      return call->End({StatusCode::CANCELLED, "cancelled by the client"}, nullptr);
-    return call->End(SendFailure(result, request.peer(), node_.last_error(request.to()),
-                                 node_.max_message_bytes()),
-                     nullptr);
+    // nullptr: it has ended.
+    if (ClientCall* const call = calls_.Remove(request.id()); call != nullptr) {
+      call->End(SendFailure(*call, result), nullptr);
+    }
+    return;
   }
   if (request.is_unwanted()) return SendCancel(request.to(), request.id());
   ClientCall* const call = calls_.FindStreams(request.id(), request.to());
@@ -336,93 +350,108 @@ void Client::OnSent(const LargeRequest& request, SendResult result) {
   call->Unref();
 }
 
-Status Client::Resolve(Channel& channel, ClientContext& context, PeerId* to) {
-  const std::uint64_t cached = channel.cached_.load(std::memory_order_relaxed);
-  const PeerId known{static_cast<std::uint32_t>(cached >> 32), static_cast<std::uint32_t>(cached)};
-  if (cached != 0 && node_.IsLive(known) && !node_.IsSuspected(known)) [[likely]] {
-    *to = known;
-    return {};
+template <typename LookForPeer>
+bool Client::AwaitPeer(const ClientCall& call, LookForPeer look) const {
+  const Pool::Wait wait;
+  for (nanoseconds pause = kFirstPause; !look();
+       pause = std::min<nanoseconds>(2 * pause, kLongestPause)) {
+    if (call.life.IsStopped()) return false;
+    std::this_thread::sleep_until(std::min(call.life.deadline(), Clock::now() + pause));
   }
-  if (channel.providers_ != nullptr) return FindProvider(*channel.providers_, context, to);
-  const Clock::time_point deadline = CallAccess::deadline(context);
-  for (;;) {
-    Result<PeerInfo> peer = node_.Lookup(channel.peer());
+  return true;
+}
+
+Status Client::FindPeer(Channel& channel, ClientCall& call, PeerId* to) {
+  std::string missing;  // why there is none
+  const auto look = [&] {
+    if (channel.providers_ != nullptr) {
+      if (channel.providers_->Next(node_, call.context, to)) return true;
+      missing = "no live peer offers the service " + channel.providers_->service() +
+                "; see who offers what with `ivmq ls --services`";
+      return false;
+    }
+    const Result<PeerInfo> peer = node_.Lookup(channel.peer());
     const bool is_live = peer.ok() && peer->state == layout::PeerState::kLive;
-    if (is_live && !peer->suspected) {
-      *to = peer->id;
-      break;
+    if (!is_live || peer->suspected) {
+      missing = "peer '" + channel.peer() +
+                (is_live     ? "': has shown no sign of life for two seconds"
+                 : peer.ok() ? "': is away"
+                             : "': is not there");
+      return false;
     }
-    if (!CallAccess::wait_for_ready(context) || polling_.InPoll()) {
-      return Unavailable(channel.peer(), is_live     ? "has shown no sign of life for two seconds"
-                                         : peer.ok() ? "is away"
-                                                     : "is not there");
-    }
-    const nanoseconds left = deadline == Clock::time_point::max()
-                                 ? nanoseconds(std::chrono::hours(24 * 365))
-                                 : nanoseconds(deadline - Clock::now());
-    if (left <= nanoseconds(0)) {
-      return {StatusCode::DEADLINE_EXCEEDED,
-              "peer '" + channel.peer() + "' was not ready before the deadline"};
-    }
-    const Pool::Wait wait;
-    if (is_live) {
-      std::this_thread::sleep_for(std::min<nanoseconds>(left, kSuspectedLook));
-    } else {
-      (void)node_.Await(channel.peer(), left);
-    }
-  }
-  channel.cached_.store(std::uint64_t{to->slot} << 32 | to->incarnation, std::memory_order_relaxed);
-  return {};
+    *to = peer->id;
+    channel.cached_.store(std::uint64_t{to->slot} << 32 | to->incarnation,
+                          std::memory_order_relaxed);
+    return true;
+  };
+  if (look()) [[likely]]
+    return {};
+  const bool waits = CallAccess::wait_for_ready(call.context) && !polling_.InPoll();
+  if (waits && AwaitPeer(call, look)) return {};
+  const Verdict verdict = call.life.Look();
+  return verdict == Verdict::kWanted ? Status(StatusCode::UNAVAILABLE, missing)
+                                     : StatusOf(verdict, call, missing);
 }
 
-Status Client::FindProvider(Providers& providers, ClientContext& context, PeerId* to) {
-  const Clock::time_point deadline = CallAccess::deadline(context);
-  for (nanoseconds interval = std::chrono::microseconds(50);;) {
-    if (providers.Next(node_, context, to)) [[likely]]
-      return {};
-    const std::string nobody = "no live peer offers the service " + providers.service();
-    if (!CallAccess::wait_for_ready(context) || polling_.InPoll()) {
-      return {StatusCode::UNAVAILABLE, nobody + "; see who offers what with `ivmq ls --services`"};
-    }
-    if (Clock::now() >= deadline) {
-      return {StatusCode::DEADLINE_EXCEEDED, nobody + " before the deadline"};
-    }
-    const Pool::Wait wait;
-    std::this_thread::sleep_until(std::min(deadline, Clock::now() + interval));
-    interval = std::min<nanoseconds>(interval * 2, std::chrono::milliseconds(5));
-  }
-}
-
-void Client::Cancel(std::uint64_t id, StatusCode code, const char* why) {
-  ClientCall* const call = calls_.RemoveStarted(id);
+void Client::Cancel(std::uint64_t id, Status why) {
+  ClientCall* const call = calls_.Remove(id);
   if (call == nullptr) return;
-  const PeerId to = call->to;
-  call->End({code, why}, nullptr);
+  const PeerId to = call->life.peer();
+  call->End(std::move(why), nullptr);
   SendCancel(to, id);
 }
 
-void Client::EndExpired() {
+void Client::EndIfUnwanted(const ClientCall& call) {
+  const Verdict verdict = call.life.Look();
+  if (verdict == Verdict::kWanted || verdict == Verdict::kEnded || verdict == Verdict::kPeerGone) {
+    return;
+  }
+  Cancel(call.id, StatusOf(verdict, call));
+}
+
+void Client::EndUnsent(const ClientCall& call, SendResult why) {
+  if (call.life.Look() == Verdict::kWanted) return Cancel(call.id, SendFailure(call, why));
+  EndIfUnwanted(call);
+}
+
+void Client::EndUnwanted() {
   const Clock::time_point now = Clock::now();
-  for (ClientCall* const call :
-       calls_.RemoveAll([&](const ClientCall& each) { return each.deadline <= now; })) {
-    const PeerId to = call->to;
-    const std::uint64_t id = call->id;
-    call->End({StatusCode::DEADLINE_EXCEEDED, "no answer before the deadline"}, nullptr);
+  Clock::time_point next = Clock::time_point::max();
+  std::vector<Verdict> verdicts;
+  const std::vector<ClientCall*> unwanted = calls_.RemoveAll([&](const ClientCall& call) {
+    const Verdict verdict = call.life.Look(now);
+    if (verdict == Verdict::kWanted || verdict == Verdict::kPeerGone) {
+      if (!call.waits) next = std::min(next, call.life.deadline());
+      if (verdict == Verdict::kPeerGone &&
+          std::find(dead_.begin(), dead_.end(), call.life.peer()) == dead_.end()) {
+        dead_.push_back(call.life.peer());
+      }
+      return false;
+    }
+    verdicts.push_back(verdict);
+    return true;
+  });
+  if (next != Clock::time_point::max()) polling_.WakeAt(std::max(next, now + kTimeGrain));
+  for (std::size_t i = 0; i < unwanted.size(); ++i) {
+    const PeerId to = unwanted[i]->life.peer();
+    const std::uint64_t id = unwanted[i]->id;
+    unwanted[i]->End(StatusOf(verdicts[i], *unwanted[i]), nullptr);
+    // One that only stands still may go on one day.
     SendCancel(to, id);
   }
-  Clock::time_point next = Clock::time_point::max();
-  calls_.ForEach([&](const ClientCall& call) { next = std::min(next, call.deadline); });
-  if (next != Clock::time_point::max()) polling_.WakeAt(next);
+}
+
+bool Client::GiveUpRequest(std::uint64_t id) {
+  const std::lock_guard lock(cancels_mutex_);
+  const auto request = large_requests_.find(id);
+  if (request == large_requests_.end()) return false;
+  request->second->GiveUp();
+  return true;
 }
 
 void Client::SendCancel(PeerId to, std::uint64_t id) {
-  {
-    const std::lock_guard lock(cancels_mutex_);
-    const auto request = large_requests_.find(id);
-    // The server hears of it behind the request, if at all.
-    if (request != large_requests_.end()) return request->second->GiveUp();
-  }
-  if (TrySendCancel(to, id)) return;
+  // The server hears of it behind the request, if at all.
+  if (GiveUpRequest(id) || TrySendCancel(to, id)) return;
   {
     const std::lock_guard lock(cancels_mutex_);
     cancels_.emplace_back(to, id);
@@ -460,38 +489,17 @@ void Client::OnFrame(const Message& message, Kind kind, const Parsed& frame) {
   ClientCall* const call = calls_.FindStreams(id, from);
   if (call == nullptr) return;
   if (!call->OnFrame(kind, frame)) {
-    Cancel(id, StatusCode::INTERNAL, "the server sends what no correct server sends");
+    Cancel(id, {StatusCode::INTERNAL, "the server sends what no correct server sends"});
   }
   call->Unref();
-}
-
-void Client::OnPeers() {
-  peers_changed_.store(false, std::memory_order_relaxed);
-  // The calls know whom they wait for.
-  std::vector<PeerId> dead;
-  std::vector<std::uint64_t> suspected;
-  calls_.ForEach([&](const ClientCall& call) {
-    if (!node_.IsLive(call.to)) {
-      if (std::find(dead.begin(), dead.end(), call.to) == dead.end()) dead.push_back(call.to);
-    } else if (node_.IsSuspected(call.to)) {
-      suspected.push_back(call.id);
-    }
-  });
-  // It may go on one day: it is told.
-  for (const std::uint64_t id : suspected) {
-    Cancel(id, StatusCode::UNAVAILABLE, "the server has shown no sign of life for two seconds");
-  }
-  for (const PeerId peer : dead) {
-    if (std::find(dead_.begin(), dead_.end(), peer) == dead_.end()) dead_.push_back(peer);
-  }
 }
 
 void Client::EndCallsOfTheDead() {
   std::erase_if(dead_, [&](PeerId peer) {
     if (!node_.HasDrained(peer)) return false;
     for (ClientCall* const call :
-         calls_.RemoveAll([&](const ClientCall& each) { return each.to == peer; })) {
-      call->End({StatusCode::UNAVAILABLE, "the server has died, or left"}, nullptr);
+         calls_.RemoveAll([&](const ClientCall& each) { return each.life.peer() == peer; })) {
+      call->End(StatusOf(Verdict::kPeerGone, *call), nullptr);
     }
     return true;
   });
@@ -517,7 +525,7 @@ void ClientContext::TryCancel() {
     client = client_;
     call = call_;
   }
-  if (client != nullptr) client->Cancel(call, StatusCode::CANCELLED, "cancelled by the client");
+  if (client != nullptr) client->Cancel(call, {StatusCode::CANCELLED, "cancelled by the client"});
 }
 
 }  // namespace ivmq::rpc

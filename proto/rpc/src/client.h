@@ -2,7 +2,7 @@
 #ifndef IVMQ_RPC_CLIENT_H_
 #define IVMQ_RPC_CLIENT_H_
 
-#include <atomic>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -45,12 +45,18 @@ class Client {
   // The same for a call that is not made.
   void FailAsync(ClientContext& context, google::protobuf::Message& response,
                  std::function<void(Status)> done, Status status);
-  void Cancel(std::uint64_t call, StatusCode code, const char* why);
-  // Finds the peer, takes an id and sends the request, with a message if there is one. Not OK: the
-  // call has not begun. `is_kept`: call and context live until this returns, also if the call ends
-  // before.
-  Status Begin(ClientCall& call, bool is_kept, Channel& channel, const MethodName& method,
-               ClientContext& context, const google::protobuf::Message* request);
+  // Ends the call if it has not ended, and tells the server.
+  void Cancel(std::uint64_t call, Status why);
+  // The same if it is not wanted any more: what a thread does whose wait for it was in vain. A call
+  // whose peer is gone ends behind the peer's last words, by whoever polls.
+  void EndIfUnwanted(const ClientCall& call);
+  // The same for a message of a stream that was not sent: without it the call is worth nothing.
+  void EndUnsent(const ClientCall& call, SendResult why);
+  // Finds the peer and sends the request, with a message if there is one; waits for both, but not
+  // on the thread that polls. Ends the call if that fails. The call and its context live until this
+  // returns, also if the call ends before.
+  void Begin(ClientCall& call, Channel& channel, const MethodName& method,
+             const google::protobuf::Message* request);
 
   [[nodiscard]] Node& node() const noexcept { return node_; }
   [[nodiscard]] Polling& polling() const noexcept { return polling_; }
@@ -59,27 +65,32 @@ class Client {
   // ---- For the thread that polls ----
 
   void OnFrame(const Message& message, Kind kind, const Parsed& frame);
-  // The peers have changed.
-  void OnPeers();
-  [[nodiscard]] bool peers_changed() const noexcept {
-    return peers_changed_.load(std::memory_order_relaxed);
-  }
+  // Ends the calls that are not wanted any more: to be called when their time has come (see
+  // Polling::TakeTime), and when the peers have changed.
+  void EndUnwanted();
   // Ends the calls of peers that are gone and whose last words have been heard.
   void EndCallsOfTheDead();
-  // Ends the calls whose deadline has passed.
-  void EndExpired();
   [[nodiscard]] bool has_dead() const noexcept { return !dead_.empty(); }
 
  private:
-  // The peer that the call goes to.
-  Status Resolve(Channel& channel, ClientContext& context, PeerId* to);
-  // The same among many; the context gets its name.
-  Status FindProvider(Providers& providers, ClientContext& context, PeerId* to);
+  // Begins the call, or says why not.
+  Status TryBegin(ClientCall& call, Channel& channel, const MethodName& method,
+                  const google::protobuf::Message* request);
+  // Says which peer the call goes to; the context gets its name. Waits for it if the context says
+  // so.
+  Status FindPeer(Channel& channel, ClientCall& call, PeerId* to);
+  // Looks until `look()` is true, with pauses while the call is wanted. False: it is not.
+  template <typename LookForPeer>
+  [[nodiscard]] bool AwaitPeer(const ClientCall& call, LookForPeer look) const;
+  // How a send went, in words for the caller of a call.
+  [[nodiscard]] Status SendFailure(const ClientCall& call, SendResult result) const;
   class LargeRequest;
   // Has a request sent that is larger than a record. Not kOk: it will not be. Within a poll.
   SendResult SendLater(ClientCall& call, const MessageType& type, std::span<const std::byte> head,
-                       const google::protobuf::Message* request, ClientContext& context);
+                       const google::protobuf::Message* request);
   void OnSent(const LargeRequest& request, SendResult result);
+  // Does not send the call's large request, if that waits. False: it does not.
+  bool GiveUpRequest(std::uint64_t id);
   // Tells the server now, or later if its ring is full.
   void SendCancel(PeerId to, std::uint64_t id);
   [[nodiscard]] bool TrySendCancel(PeerId to, std::uint64_t id);
@@ -99,7 +110,6 @@ class Client {
   Polling& polling_;
   LargeSender& large_;
   CallTable calls_;
-  std::atomic<bool> peers_changed_{false};
   std::mutex cancels_mutex_;
   std::vector<std::pair<PeerId, std::uint64_t>> cancels_;  // guarded by cancels_mutex_
   std::map<std::uint64_t, LargeRequest*> large_requests_;  // guarded by cancels_mutex_; by call

@@ -17,26 +17,27 @@ namespace ivmq::rpc::internal {
 class ClientStream final : public ClientCall, public Steps {
  public:
   // Keeps the channel, and so the endpoint. `reactor`: nullptr for threads that wait.
-  ClientStream(Channel& channel, ClientContext& context, google::protobuf::Message* response,
+  ClientStream(Channel& channel, ClientContext& context_in, google::protobuf::Message* response,
                ClientReactor* reactor)
-      : ClientCall(/*has_streams_in=*/true, /*waits_in=*/false),
+      : ClientCall(channel.ClientForStream(false).node(), context_in, /*has_streams_in=*/true,
+                   /*waits_in=*/false),
         Steps(channel.ClientForStream(reactor != nullptr).polling(),
               channel.ClientForStream(false).large(), stream_, /*open=*/false),
         channel_(channel.shared_from_this()),
         client_(channel.ClientForStream(false)),
-        context_(context),
         response_(response),
-        stream_(client_.node(), client_.polling(), kClientKinds, to, id),
+        stream_(client_.node(), client_.polling(), kClientKinds, life.peer(), id),
         reactor_(reactor) {}
 
   void Begin(const MethodName& method, const google::protobuf::Message* request) {
     Ref();  // the table's
-    Status status =
-        reactor_ == nullptr && client_.polling().InPoll()
-            ? Status(StatusCode::FAILED_PRECONDITION,
-                     "a synchronous call on the thread that polls could never end")
-            : client_.Begin(*this, /*is_kept=*/true, *channel_, method, context_, request);
-    if (!status.ok()) End(std::move(status), nullptr);
+    if (reactor_ == nullptr && client_.polling().InPoll()) {
+      End({StatusCode::FAILED_PRECONDITION,
+           "a synchronous call on the thread that polls could never end"},
+          nullptr);
+    } else {
+      client_.Begin(*this, *channel_, method, request);
+    }
     if (reactor_ != nullptr && !awaits_request) Open();
   }
   void OnRequestSent() override { Open(); }
@@ -67,26 +68,27 @@ class ClientStream final : public ClientCall, public Steps {
   // ---- For threads that wait ----
 
   bool Read(google::protobuf::Message& message) {
-    switch (stream_.Read(message, CallAccess::deadline(context_))) {
+    switch (stream_.Read(message, life)) {
       case Stream::Outcome::kMessage:
         return true;
       case Stream::Outcome::kEnd:
         return false;
-      case Stream::Outcome::kDeadline:
-        Expire();
+      case Stream::Outcome::kUnwanted:
+        client_.EndIfUnwanted(*this);
         return false;
       case Stream::Outcome::kNotParsed:
-        client_.Cancel(id, StatusCode::INTERNAL, "a message of the stream does not parse");
+        client_.Cancel(id, NotParsed());
         return false;
     }
     return false;
   }
 
   bool Write(const google::protobuf::Message& message) {
-    const Clock::time_point until = CallAccess::deadline(context_);
-    const bool written = stream_.Write(message, {}, until);
-    if (!written && until != Clock::time_point::max() && Clock::now() >= until) Expire();
-    return written;
+    const SendResult result = stream_.Write(message, {}, life);
+    if (result == SendResult::kOk) [[likely]]
+      return true;
+    client_.EndUnsent(*this, result);
+    return false;
   }
 
   bool WritesDone() {
@@ -94,8 +96,11 @@ class ClientStream final : public ClientCall, public Steps {
       const std::lock_guard lock(mutex_);
       if (ended_) return false;
     }
-    stream_.SendFrame(Kind::kHalfClose, {}, 0, CallAccess::deadline(context_));
-    return true;
+    const SendResult result = stream_.SendFrame(Kind::kHalfClose, {}, 0, life);
+    if (result == SendResult::kOk) [[likely]]
+      return true;
+    client_.EndUnsent(*this, result);
+    return false;
   }
 
   void WaitForInitialMetadata() {
@@ -103,7 +108,7 @@ class ClientStream final : public ClientCall, public Steps {
   }
 
   Status Finish() {
-    stream_.Discard();
+    stream_.Discard(life);
     Await([] { return false; });
     const std::lock_guard lock(mutex_);
     return status_;
@@ -111,7 +116,7 @@ class ClientStream final : public ClientCall, public Steps {
 
   // Nobody asks for its end any more.
   void Abandon() {
-    client_.Cancel(id, StatusCode::CANCELLED, "nobody waits for its end");
+    client_.Cancel(id, {StatusCode::CANCELLED, "nobody waits for its end"});
     Unref();
   }
 
@@ -119,13 +124,13 @@ class ClientStream final : public ClientCall, public Steps {
 
   void End(Status status, const Parsed* end) override {
     if (end != nullptr) {
-      status = ReadEnd(*end, context_);
+      status = ReadEnd(*end, context);
       if (status.ok() && response_ != nullptr &&
           !response_->ParseFromArray(end->message.data(), static_cast<int>(end->message.size()))) {
         status = {StatusCode::INTERNAL, "the response does not parse"};
       }
     }
-    CallAccess::End(context_);
+    CallAccess::End(context);
     Waiter* waiter = nullptr;
     {
       const std::lock_guard lock(mutex_);
@@ -163,11 +168,14 @@ class ClientStream final : public ClientCall, public Steps {
   void DropReference() override { Unref(); }
   void OnRead(Stream::Attempt how) override {
     if (how == Stream::Attempt::kNotParsed) {
-      client_.Cancel(id, StatusCode::INTERNAL, "a message of the stream does not parse");
+      client_.Cancel(id, NotParsed());
     }
     reactor_->OnReadDone(how == Stream::Attempt::kDone);
   }
-  void OnWritten(bool ok) override { reactor_->OnWriteDone(ok); }
+  void OnWritten(bool ok) override {
+    if (!ok) client_.EndUnsent(*this, SendResult::kTooLarge);
+    reactor_->OnWriteDone(ok);
+  }
   Stream::Attempt OnIdle(bool reads, bool writes) override {
     std::unique_lock lock(mutex_);
     if (half_close_ && !writes) {
@@ -189,8 +197,8 @@ class ClientStream final : public ClientCall, public Steps {
     return Stream::Attempt::kEnd;
   }
 
-  void Expire() {
-    client_.Cancel(id, StatusCode::DEADLINE_EXCEEDED, "not ended before the deadline");
+  static Status NotParsed() {
+    return {StatusCode::INTERNAL, "a message of the stream does not parse"};
   }
 
   bool SetInitial(const Parsed& frame) {
@@ -201,7 +209,7 @@ class ClientStream final : public ClientCall, public Steps {
       if (ended_) return true;  // the context may be gone
       if (has_initial_) return false;
       while (const std::optional<Entry> entry = entries.Next()) {
-        CallAccess::initial(context_).Set(entry->key, entry->value);
+        CallAccess::initial(context).Set(entry->key, entry->value);
       }
       has_initial_ = true;
       waiter = std::exchange(waiter_, nullptr);
@@ -221,16 +229,15 @@ class ClientStream final : public ClientCall, public Steps {
         if (ended_ || ready()) return;
         waiter_ = &waiter;
       }
-      if (polling.Await(waiter, CallAccess::deadline(context_))) continue;
+      if (polling.Await(waiter, life.deadline())) continue;
       // Ends the call, and so the wait.
-      Expire();
+      client_.EndIfUnwanted(*this);
       (void)polling.Await(waiter, Clock::time_point::max());
     }
   }
 
   const std::shared_ptr<Channel> channel_;
   Client& client_;
-  ClientContext& context_;
   google::protobuf::Message* const response_;
   Stream stream_;
 

@@ -33,7 +33,7 @@ struct Endpoint::Impl {
         large(*node, polling),
         client(*node, polling, large) {
     node->SetPeerWatcher([this](const PeerSnapshot& snapshot) {
-      client.OnPeers();
+      client.EndUnwanted();
       watches.OnPeers(snapshot);
       if (internal::Server* const offers = server.load(std::memory_order_acquire)) {
         offers->OnPeers();
@@ -43,8 +43,8 @@ struct Endpoint::Impl {
 
   ~Impl() {
     if (server_owner != nullptr) server_owner->Shutdown(internal::Clock::time_point::min());
-    large.Stop();
     client.EndAll();
+    large.Stop();
     // Their callbacks; there is no channel any more to begin another call with.
     while (polling.has_tasks()) polling.PollOnce();
   }
@@ -92,12 +92,10 @@ void Endpoint::Impl::OnMessage(const Message& message) {
 
 std::size_t Endpoint::Impl::Poll() {
   const std::size_t count = node->Poll([this](const Message& message) { OnMessage(message); });
-  if (client.peers_changed()) [[unlikely]]
-    client.OnPeers();
   if (watches.has_new()) [[unlikely]]
     watches.OnPeers(node->Peers());
   if (polling.TakeTime()) [[unlikely]]
-    client.EndExpired();
+    client.EndUnwanted();
   if (client.has_dead()) [[unlikely]]
     client.EndCallsOfTheDead();
   return count;

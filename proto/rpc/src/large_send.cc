@@ -1,21 +1,14 @@
 #include "src/large_send.h"
 
-#include <algorithm>
 #include <span>
-
-#include "src/patient_send.h"
 
 namespace ivmq::rpc::internal {
 namespace {
 
-using std::chrono::nanoseconds;
-
 // What may wait for one peer; the last frame may go beyond it.
 constexpr std::size_t kMostWaiting = std::size_t{64} << 20;
-// A frame that was begun is not to be stopped, so a receiver gets this long for all of it, and more
-// for each MiB. Then it begins again, with twice the time, unless it is to be given up.
-constexpr std::chrono::seconds kFirstPatience{1};
-constexpr std::chrono::milliseconds kPatiencePerMiB{50};
+// What an endpoint's end gives them.
+constexpr std::chrono::seconds kGrace{1};
 
 }  // namespace
 
@@ -83,42 +76,45 @@ bool LargeSender::Finish(Queue& queue, SendResult result) {
   return more;
 }
 
+bool LargeSender::IsGivenUp(const LargeFrame& frame) const noexcept {
+  // A durable peer's ring takes messages after its death; but this is for that life.
+  return frame.is_unwanted() || !node_.IsLive(frame.to_) ||
+         (stopped_.load(std::memory_order_acquire) && Clock::now() >= last_moment_);
+}
+
 SendResult LargeSender::SendOne(const LargeFrame& frame) {
-  const auto given_up = [&] {
-    return frame.is_unwanted() || stopped_.load(std::memory_order_relaxed);
+  class Stop final : public StopCondition {
+   public:
+    Stop(const LargeSender& sender, const LargeFrame& frame) : sender_(sender), frame_(frame) {}
+    [[nodiscard]] bool IsStopped() const noexcept override { return sender_.IsGivenUp(frame_); }
+
+   private:
+    const LargeSender& sender_;
+    const LargeFrame& frame_;
   };
-  nanoseconds patience = kFirstPatience + kPatiencePerMiB * (frame.bytes_.size() >> 20);
-  if (frame.is_unwanted()) return SendResult::kTimedOut;
-  for (;;) {
-    // A durable peer's ring takes messages after its death; but this is for that life.
-    if (!node_.IsLive(frame.to_)) return SendResult::kPeerGone;
-    const SendResult result =
-        node_.Send(frame.to_, frame.type_, std::as_bytes(std::span(frame.bytes_)),
-                   {.when_full = WhenFull::kFail, .timeout = patience});
-    if (result == SendResult::kTimedOut) {
-      patience = std::min<nanoseconds>(2 * patience, kLargePatience);
-    } else if (result != SendResult::kFull) {
-      return result;
-    }
-    if (given_up()) return SendResult::kTimedOut;
-    const SendResult room = node_.AwaitRoom(
-        frame.to_, sizeof(layout::Frame) + node_.MaxRecordMessage(frame.to_, frame.type_),
-        {.when_full = WhenFull::kWait, .timeout = kPatienceSlice});
-    if (room != SendResult::kOk && room != SendResult::kTimedOut) return room;
-    if (given_up()) return SendResult::kTimedOut;
-  }
+  const Stop stop(*this, frame);
+  const SendResult result =
+      stop.IsStopped() ? SendResult::kStopped
+                       : node_.Send(frame.to_, frame.type_, std::as_bytes(std::span(frame.bytes_)),
+                                    {.when_full = WhenFull::kWait,
+                                     .timeout = TimeLeft(Clock::time_point::max()),
+                                     .stop = &stop});
+  return result == SendResult::kStopped && !node_.IsLive(frame.to_) ? SendResult::kPeerGone
+                                                                    : result;
 }
 
 void LargeSender::Stop() {
   {
     const std::lock_guard lock(mutex_);
-    stopped_.store(true, std::memory_order_relaxed);
+    if (stopped_.load(std::memory_order_relaxed)) return;
+    last_moment_ = Clock::now() + kGrace;
+    stopped_.store(true, std::memory_order_release);
   }
   // Waits for the jobs.
   pool_.reset();
   // Those that no thread was there for.
   for (const std::unique_ptr<Queue>& queue : queues_) {
-    while (queue != nullptr && !queue->frames.empty()) (void)Finish(*queue, SendResult::kTimedOut);
+    while (queue != nullptr && !queue->frames.empty()) (void)Finish(*queue, SendResult::kStopped);
   }
 }
 

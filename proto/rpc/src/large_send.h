@@ -28,7 +28,7 @@ class LargeFrame : public boost::intrusive::slist_base_hook<>, private Task {
       : to_(to), type_(type), bytes_(std::move(bytes)) {}
   ~LargeFrame() override = default;
 
-  // Nobody wants it any more: it may be sent all the same. Thread-safe.
+  // Nobody wants it any more: it may have been sent all the same. Thread-safe.
   void GiveUp() noexcept { unwanted_.store(true, std::memory_order_relaxed); }
   [[nodiscard]] bool is_unwanted() const noexcept {
     return unwanted_.load(std::memory_order_relaxed);
@@ -36,7 +36,7 @@ class LargeFrame : public boost::intrusive::slist_base_hook<>, private Task {
   [[nodiscard]] PeerId to() const noexcept { return to_; }
 
  protected:
-  // How it went, by the thread that polls. kTimedOut: it was given up.
+  // How it went, by the thread that polls. kStopped: it was given up.
   virtual void OnSent(SendResult result) = 0;
 
  private:
@@ -50,7 +50,7 @@ class LargeFrame : public boost::intrusive::slist_base_hook<>, private Task {
   const MessageType type_;
   const std::string bytes_;
   std::atomic<bool> unwanted_{false};
-  SendResult result_ = SendResult::kTimedOut;
+  SendResult result_ = SendResult::kStopped;
 };
 
 // Thread-safe. One thread for each peer that keeps a frame waiting: a peer takes one large frame at
@@ -66,8 +66,8 @@ class LargeSender {
   [[nodiscard]] bool HasRoom(PeerId to);
   // Behind those that were given before. Whatever is sent otherwise may overtake it.
   void Send(LargeFrame& frame);
-  // Tries each frame that waits once more, and gives up those that do not go. Returns when all are
-  // posted to the thread that polls. REQUIRES: nobody polls or sends meanwhile.
+  // Gives frames that peers take in this second time for it, and gives up the others. Returns when
+  // all are posted to the thread that polls. REQUIRES: nobody polls or sends meanwhile.
   void Stop();
 
  private:
@@ -101,12 +101,14 @@ class LargeSender {
   void Submit(Queue& queue);
   void SendAll(Queue& queue);
   [[nodiscard]] SendResult SendOne(const LargeFrame& frame);
+  [[nodiscard]] bool IsGivenUp(const LargeFrame& frame) const noexcept;
   // Takes the first frame out. Whether there are more.
   [[nodiscard]] bool Finish(Queue& queue, SendResult result);
 
   Node& node_;
   Polling& polling_;
   std::atomic<bool> stopped_{false};  // written under mutex_
+  Clock::time_point last_moment_;     // behind it all is given up; written before stopped_
   std::mutex mutex_;
   std::vector<std::unique_ptr<Queue>> queues_;  // guarded by mutex_; by slot
   std::unique_ptr<Pool> pool_;                  // made under mutex_, with the first frame

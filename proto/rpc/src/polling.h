@@ -21,7 +21,8 @@ using Clock = std::chrono::steady_clock;
 
 // Looks at the clock only if there is a deadline.
 inline std::chrono::nanoseconds TimeLeft(Clock::time_point deadline) {
-  return deadline == Clock::time_point::max() ? std::chrono::hours(24) : deadline - Clock::now();
+  return deadline == Clock::time_point::max() ? std::chrono::hours(24 * 365)
+                                              : deadline - Clock::now();
 }
 
 // A thread that waits for something which a poll brings. One Await() at a time.

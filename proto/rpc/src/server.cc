@@ -10,6 +10,7 @@
 #include "ivmq/serialize.h"
 
 #include "src/call_access.h"
+#include "src/call_life.h"
 #include "src/patient_send.h"
 #include "src/server_reactor.h"
 #include "src/server_stream.h"
@@ -369,11 +370,15 @@ void Server::Send(const EndFrame& end, const google::protobuf::Message* response
     if (!TrySend(end, response)) Keep(end, response);
     return;
   }
-  const SendResult result =
-      SendPatiently(node_, end.to(), end.type(), end.head(), response, Clock::time_point::max(),
-                    [&] { return wait_for->IsCancelled(); });
+  CallLife life(node_, CallAccess::deadline(*wait_for), CallAccess::cancelled(*wait_for));
+  life.SetPeer(end.to());
+  const SendResult result = SendPatiently(node_, end.to(), end.type(), end.head(), response, life);
+  if (result == SendResult::kTooLarge) return Send(TooLarge(end), nullptr, wait_for);
+  // One that stands still may go on one day; no thread waits for that.
+  if (result == SendResult::kStopped && life.Look() == Verdict::kPeerStill) {
+    return Send(end, response, nullptr);
+  }
   // Otherwise it is sent, or the client is gone or does not want it any more.
-  if (result == SendResult::kTooLarge) Send(TooLarge(end), nullptr, wait_for);
 }
 
 void Server::Keep(const EndFrame& end, const google::protobuf::Message* response) {

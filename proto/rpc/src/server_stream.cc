@@ -9,18 +9,18 @@
 namespace ivmq::rpc::internal {
 
 bool ServerStream::Read(google::protobuf::Message& message) {
-  const Stream::Outcome outcome = stream_.Read(message, CallAccess::deadline(context_));
+  const Stream::Outcome outcome = stream_.Read(message, life_);
   if (outcome == Stream::Outcome::kNotParsed) unparsable_ = true;
   return outcome == Stream::Outcome::kMessage;
 }
 
 bool ServerStream::Write(const google::protobuf::Message& message) {
-  return stream_.Write(message, TakeInitial(), CallAccess::deadline(context_));
+  return stream_.Write(message, TakeInitial(), life_) == SendResult::kOk;
 }
 
 void ServerStream::SendInitialMetadata() {
   if (initial_sent_) return;
-  stream_.SendFrame(Kind::kServerInitial, TakeInitial(), 0, CallAccess::deadline(context_));
+  (void)stream_.SendFrame(Kind::kServerInitial, TakeInitial(), 0, life_);
 }
 
 const std::string& ServerStream::TakeInitial() {

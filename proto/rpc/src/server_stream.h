@@ -9,6 +9,8 @@
 #include "ivmq/node.h"
 #include "ivmq/rpc/server_context.h"
 
+#include "src/call_access.h"
+#include "src/call_life.h"
 #include "src/polling.h"
 #include "src/stream.h"
 
@@ -20,7 +22,11 @@ class ServerStream {
   // References must live as long as it does.
   ServerStream(Node& node, Polling& polling, ServerContext& context, const PeerId& client,
                const std::uint64_t& id)
-      : stream_(node, polling, kServerKinds, client, id), context_(context) {}
+      : life_(node, CallAccess::deadline(context), CallAccess::cancelled(context)),
+        stream_(node, polling, kServerKinds, client, id),
+        context_(context) {
+    life_.SetPeer(client);
+  }
 
   bool Read(google::protobuf::Message& message);
   bool Write(const google::protobuf::Message& message);
@@ -34,6 +40,7 @@ class ServerStream {
  private:
   const std::string& TakeInitial();
 
+  CallLife life_;
   Stream stream_;
   ServerContext& context_;
   bool initial_sent_ = false;

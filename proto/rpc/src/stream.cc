@@ -33,21 +33,22 @@ Stream::Attempt Stream::Take(google::protobuf::Message& message, Waiter* waiter,
   return parsed ? Attempt::kDone : Attempt::kNotParsed;
 }
 
-Stream::Outcome Stream::Read(google::protobuf::Message& message, Clock::time_point deadline) {
+Stream::Outcome Stream::Read(google::protobuf::Message& message, const CallLife& life) {
   bool grant = false;
   Attempt attempt = Take(message, nullptr, &grant);
   while (attempt == Attempt::kNotYet) {
     Waiter waiter;
     attempt = Take(message, &waiter, &grant);
-    if (attempt != Attempt::kNotYet || polling_.Await(waiter, deadline)) continue;
+    if (attempt != Attempt::kNotYet || polling_.Await(waiter, life.deadline())) continue;
     std::unique_lock lock(lock_);
-    if (std::exchange(reader_, nullptr) == &waiter) return Outcome::kDeadline;
+    if (std::exchange(reader_, nullptr) == &waiter) return Outcome::kUnwanted;
     lock.unlock();
     // Somebody is about to complete it.
     (void)polling_.Await(waiter, Clock::time_point::max());
   }
+  // Not sent: the call ends, and the next Read() says so.
   if (grant) [[unlikely]]
-    SendFrame(kinds_.credit, {}, granted_, Clock::time_point::max());
+    (void)SendFrame(kinds_.credit, {}, granted_, life);
   switch (attempt) {
     case Attempt::kDone:
       return Outcome::kMessage;
@@ -88,7 +89,7 @@ std::span<const std::byte> Stream::Head(const Header& header, std::string_view m
   return std::as_bytes(std::span(*longer));
 }
 
-void Stream::Discard() {
+void Stream::Discard(const CallLife& life) {
   reading_.Clear();
   {
     const std::lock_guard lock(lock_);
@@ -97,34 +98,33 @@ void Stream::Discard() {
     if (last_ || ended_.load(std::memory_order_relaxed)) return;
   }
   constexpr std::uint64_t kEverything = ~std::uint64_t{0} / 2;
-  SendFrame(kinds_.credit, {}, kEverything, Clock::time_point::max());
+  (void)SendFrame(kinds_.credit, {}, kEverything, life);
 }
 
-bool Stream::Write(const google::protobuf::Message& message, std::string_view metadata,
-                   Clock::time_point deadline) {
+SendResult Stream::Write(const google::protobuf::Message& message, std::string_view metadata,
+                         const CallLife& life) {
   while (!MayWrite()) {
     Waiter waiter;
     {
       const std::lock_guard lock(lock_);
-      if (HasEnded()) return false;
+      if (HasEnded()) return SendResult::kStopped;
       if (MayWrite()) break;
       writer_ = &waiter;
     }
-    if (!polling_.Await(waiter, deadline)) {
+    if (!polling_.Await(waiter, life.deadline())) {
       std::unique_lock lock(lock_);
-      if (std::exchange(writer_, nullptr) == &waiter) return false;
+      if (std::exchange(writer_, nullptr) == &waiter) return SendResult::kTimedOut;
       lock.unlock();
       (void)polling_.Await(waiter, Clock::time_point::max());
     }
   }
-  if (HasEnded()) return false;
+  if (HasEnded()) return SendResult::kStopped;
   const Header header = HeaderOf(metadata, 0);
   std::string longer;
-  const SendResult result =
-      SendPatiently(node_, to_, TypeOf(kinds_.message), Head(header, metadata, &longer), &message,
-                    deadline, [this] { return HasEnded(); });
+  const SendResult result = SendPatiently(node_, to_, TypeOf(kinds_.message),
+                                          Head(header, metadata, &longer), &message, life);
   sent_ += static_cast<std::uint64_t>(message.GetCachedSize()) + kMessageCost;
-  return result == SendResult::kOk;
+  return result;
 }
 
 Stream::Attempt Stream::TryWrite(const google::protobuf::Message& message,
@@ -154,12 +154,11 @@ std::optional<std::string> Stream::LargeFrameOf(const google::protobuf::Message*
   return bytes;
 }
 
-void Stream::SendFrame(Kind kind, std::string_view metadata, std::uint64_t argument,
-                       Clock::time_point deadline) {
+SendResult Stream::SendFrame(Kind kind, std::string_view metadata, std::uint64_t argument,
+                             const CallLife& life) {
   const Header header = HeaderOf(metadata, argument);
   std::string longer;
-  (void)SendPatiently(node_, to_, TypeOf(kind), Head(header, metadata, &longer), nullptr, deadline,
-                      [this] { return HasEnded(); });
+  return SendPatiently(node_, to_, TypeOf(kind), Head(header, metadata, &longer), nullptr, life);
 }
 
 Stream::Attempt Stream::TrySendFrame(Kind kind, std::string_view metadata, std::uint64_t argument) {

@@ -18,6 +18,7 @@
 #include "ivmq/spin_lock.h"
 
 #include "src/byte_queue.h"
+#include "src/call_life.h"
 #include "src/frame.h"
 #include "src/polling.h"
 
@@ -46,17 +47,20 @@ class Stream {
 
   // ---- For the application's threads ----
 
+  // All of them wait while the call is wanted.
+
   // Waits for a message. kEnd: there will be none.
-  enum class [[nodiscard]] Outcome : std::uint8_t{kMessage, kEnd, kDeadline, kNotParsed};
-  Outcome Read(google::protobuf::Message& message, Clock::time_point deadline);
-  // Waits until the other side wants it. False: it does not any more, or the deadline has passed.
-  bool Write(const google::protobuf::Message& message, std::string_view metadata,
-             Clock::time_point deadline);
+  enum class [[nodiscard]] Outcome : std::uint8_t{kMessage, kEnd, kUnwanted, kNotParsed};
+  Outcome Read(google::protobuf::Message& message, const CallLife& life);
+  // Waits until the other side wants it. kStopped, kTimedOut: it does not any more, or the call is
+  // not wanted.
+  SendResult Write(const google::protobuf::Message& message, std::string_view metadata,
+                   const CallLife& life);
   // Nobody reads any more: what comes is dropped.
-  void Discard();
+  void Discard(const CallLife& life);
   // Sends a frame without a message, behind those sent.
-  void SendFrame(Kind kind, std::string_view metadata, std::uint64_t argument,
-                 Clock::time_point deadline);
+  SendResult SendFrame(Kind kind, std::string_view metadata, std::uint64_t argument,
+                       const CallLife& life);
 
   // ---- The same without waiting ----
 

@@ -1,6 +1,7 @@
 // Frames that no correct peer sends, or that come too late.
 #include <cstdint>
 #include <cstring>
+#include <future>
 #include <memory>
 #include <optional>
 #include <string>
@@ -313,6 +314,63 @@ TEST_F(FrameTest, AServerThatSendsBeyondItsCreditIsCutOff) {
   EXPECT_TRUE(pair_.stub->Say(&another, request, &response).ok());
   release.join();
   EXPECT_EQ(reader->Finish().error_code(), StatusCode::INTERNAL);
+}
+
+// While the request waits, what it is made of is in use.
+TEST_F(FrameTest, AnAnswerBeforeTheRequestEndsTheCallBehindItsBeginning) {
+  const auto stub = Echo::NewStub(pair_.client_endpoint->CreateChannel("raw"));
+  Node& client = pair_.client_endpoint->node();
+  while (client.Send(raw_.node().id(), "x") == SendResult::kOk) {
+  }
+  struct Call {
+    ClientContext context;
+    Request request;
+    Response response;
+  };
+  std::promise<rpc::Status> ended;
+  std::future<rpc::Status> end = ended.get_future();
+  std::thread caller([&] {
+    auto* const call = new Call;
+    call->context.AddMetadata("much", std::string(1000, 'x'));
+    stub->async()->Say(&call->context, &call->request, &call->response,
+                       [call, &ended](rpc::Status status) {
+                         delete call;
+                         ended.set_value(std::move(status));
+                       });
+  });
+  // The id of an endpoint's first call is guessed easily.
+  while (end.wait_for(std::chrono::milliseconds(1)) != std::future_status::ready) {
+    raw_.Send(client.id(), kEnd, 1U << 20, raw_.To(client.id()));
+  }
+  EXPECT_TRUE(end.get().ok());
+  caller.join();
+}
+
+TEST_F(FrameTest, ADeadlineEndsAReadWhoseCreditFindsNoRoom) {
+  const auto stub = Echo::NewStub(pair_.client_endpoint->CreateChannel("raw"));
+  Node& client = pair_.client_endpoint->node();
+  ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(300));
+  const auto reader = stub->Count(&context, Request());
+  const RawFrame asked = raw_.Receive();
+  while (client.Send(raw_.node().id(), "x") == SendResult::kOk) {
+  }
+  auto status = std::async(std::launch::async, [&] {
+    Response::Part part;
+    while (reader->Read(&part)) {
+    }
+    return reader->Finish();
+  });
+  // What is no field of a part is part of one all the same. Half a window is credit's worth.
+  Response large;
+  large.set_data(std::string(20'000, 'x'));
+  RawHeader header = raw_.To(client.id());
+  header.call_high = asked.header.call_high;
+  for (int i = 0; i < 10; ++i) {
+    raw_.Send(client.id(), kServerMessage, asked.call, header, large.SerializeAsString());
+  }
+  ASSERT_EQ(status.wait_for(kPatience), std::future_status::ready);
+  EXPECT_EQ(status.get().error_code(), StatusCode::DEADLINE_EXCEEDED);
 }
 
 }  // namespace

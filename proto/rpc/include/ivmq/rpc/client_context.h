@@ -50,10 +50,13 @@ class ClientContext {
     valid_ = metadata_.Add(key, value) && valid_;
   }
 
-  // Waits for a server that is not there, until the deadline. Otherwise: UNAVAILABLE at once.
+  // Waits for a server that is not there, or shows no sign of life, until the deadline or
+  // TryCancel(). The thread that begins the call waits, whatever kind of call it is. Otherwise, and
+  // on the thread that polls, where nothing waits: UNAVAILABLE at once.
   void set_wait_for_ready(bool wait) noexcept { wait_for_ready_ = wait; }
 
-  // Ends the call with CANCELLED if it has not ended. Before the call: it will not begin.
+  // Ends the call with CANCELLED if it has not ended, whatever it waits for. Before the call: it
+  // will not begin.
   void TryCancel();
 
   [[nodiscard]] const Metadata& GetServerInitialMetadata() const { return initial_.map(); }
