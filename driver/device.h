@@ -6,14 +6,19 @@
  *
  * Lifetimes: struct ivmq_device belongs to its embedded struct device, which
  * an open file keeps; the PCI device's resources end with ivmq_remove(), after
- * ivmq_detach() has seen to it that nothing uses them any more.
+ * ivmq_end_files() has seen to it that nothing uses them any more.
+ *
+ * An open file is over when the device goes, or when the machine turns out to be
+ * a copy of another one (see pci.c). It has no vectors and slots then, and what
+ * it has mapped is memory of its own, which begins as zeroes: so its process
+ * lives on without the device, harmlessly.
  *
  * Locks, outer first:
  *   mmap_lock         of a process, in faults and when mappings come and go
- *   device->removal   read: faults and doorbells, while !gone; write:
- *                     ivmq_detach(), to set gone
+ *   device->removal   read: faults and doorbells of files that are not over;
+ *                     write: while files become over, and during a reset
  *   device->lock      open files, their vectors, slots and mappings; under it
- *                     the BARs may be touched while !detached
+ *                     the BARs may be touched for a file that is not over
  *   msix->lock        users of a vector; taken by the interrupt
  * User memory is never touched under them, as that may need mmap_lock.
  */
@@ -29,10 +34,13 @@
 #include <linux/io.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
+#include <linux/notifier.h>
 #include <linux/pci.h>
 #include <linux/rwsem.h>
 #include <linux/spinlock.h>
 #include <linux/wait.h>
+#include <linux/workqueue.h>
+#include <linux/xarray.h>
 
 #define IVMQ_NAME		"ivmq"
 
@@ -50,6 +58,8 @@ struct ivmq_msix {
 	spinlock_t lock;		/* of users, and of their eventfds */
 	struct list_head users;		/* struct ivmq_use */
 	unsigned int user_count;	/* under device->lock */
+	struct delayed_work rest;	/* ends a rest from a storm */
+	bool ending;			/* no more rests; under lock */
 };
 
 struct ivmq_device {
@@ -59,8 +69,7 @@ struct ivmq_device {
 	int id;
 
 	struct rw_semaphore removal;
-	bool gone;			/* no more faults, doorbells and new uses */
-	bool detached;			/* the BARs are about to go */
+	bool gone;			/* no file is opened any more */
 
 	void __iomem *regs;
 	phys_addr_t region_start;
@@ -69,20 +78,24 @@ struct ivmq_device {
 	bool firmware_uncached;
 
 	bool doorbell;
-	u32 ivposition;			/* the register's value */
-	unsigned int vectors;
+	u32 ivposition;			/* the register's value when it was last looked at */
+	unsigned int vectors;		/* 0 also where there is no MSI-X */
 	struct ivmq_msix *msix;
 	atomic64_t interrupts;
+	unsigned long window;		/* jiffies when it began */
+	atomic_t in_window;		/* interrupts since */
 	wait_queue_head_t wait;		/* for any interrupt */
 
 	struct mutex lock;		/* of files and what belongs to them */
 	struct list_head files;		/* struct ivmq_file */
+	struct notifier_block copied;	/* is told when this machine is a copy */
 };
 
 /* An open file. */
 struct ivmq_file {
 	struct ivmq_device *device;
 	struct file *file;
+	bool over;			/* set under device->removal and device->lock */
 	struct list_head entry;		/* in device->files */
 	struct list_head uses;		/* struct ivmq_use */
 	unsigned int counted_uses;	/* uses without an eventfd */
@@ -91,6 +104,7 @@ struct ivmq_file {
 	atomic64_t waited;		/* device->interrupts when the last wait ended */
 	struct mm_struct *mm;		/* who has mapped the region; NULL if maps is 0 */
 	unsigned int maps;
+	struct xarray pages;		/* what is mapped in place of the region once over */
 	struct list_head slots;		/* struct ivmq_owned_slot */
 	unsigned int slot_count;
 };
@@ -106,20 +120,26 @@ struct ivmq_use {
 
 /* file.c */
 extern const struct file_operations ivmq_fops;
+void ivmq_end_files(struct ivmq_device *device, bool dead);
 
 /* mapping.c */
 int ivmq_mmap(struct file *file, struct vm_area_struct *vma);
+void ivmq_unmap_files(struct ivmq_device *device);
+void ivmq_free_pages(struct ivmq_file *f);
 
 /* slots.c */
+u32 ivmq_server_vectors(struct ivmq_device *device);
 void ivmq_end_slots(struct ivmq_file *f);
+void ivmq_forget_slots(struct ivmq_file *f);
 long ivmq_ioctl_register_slot(struct ivmq_file *f, const void __user *user);
 long ivmq_ioctl_unregister_slot(struct ivmq_file *f, const void __user *user);
 
 /* vectors.c */
 int ivmq_request_interrupts(struct ivmq_device *device);
 void ivmq_free_interrupts(struct ivmq_device *device);
-void ivmq_signal(struct eventfd_ctx *eventfd);
-void ivmq_end_use(struct ivmq_use *use);
+unsigned int ivmq_usable_vectors(struct ivmq_device *device);
+void ivmq_wake_users(struct ivmq_device *device);
+void ivmq_end_uses(struct ivmq_file *f, bool tell);
 long ivmq_ioctl_alloc_vector(struct ivmq_file *f, void __user *user);
 long ivmq_ioctl_free_vector(struct ivmq_file *f, const void __user *user);
 long ivmq_ioctl_set_eventfd(struct ivmq_file *f, const void __user *user);

@@ -15,10 +15,9 @@ static long ivmq_ioctl_info(struct ivmq_file *f, void __user *user)
 		.api_version = IVMQ_API_VERSION,
 		.region_size = device->region_size,
 		.ivposition = IVMQ_NO_IVPOSITION,
-		.vectors = device->vectors,
 		.interrupts = atomic64_read(&device->interrupts),
 	};
-	unsigned int i;
+	unsigned int usable, i;
 
 	if (device->doorbell) {
 		info.flags |= IVMQ_INFO_DOORBELL;
@@ -27,7 +26,14 @@ static long ivmq_ioctl_info(struct ivmq_file *f, void __user *user)
 	if (device->firmware_uncached)
 		info.flags |= IVMQ_INFO_FIRMWARE_UNCACHED;
 	mutex_lock(&device->lock);
-	for (i = 0; i < device->vectors; i++)
+	if (f->over) {
+		mutex_unlock(&device->lock);
+		return -ENODEV;
+	}
+	info.vectors = device->vectors;
+	info.server_vectors = ivmq_server_vectors(device);
+	usable = ivmq_usable_vectors(device);
+	for (i = 0; i < usable; i++)
 		info.vectors_unused += !device->msix[i].user_count;
 	mutex_unlock(&device->lock);
 	return copy_to_user(user, &info, sizeof(info)) ? -EFAULT : 0;
@@ -45,7 +51,7 @@ static long ivmq_ring(struct ivmq_file *f, u32 peer, u32 vector)
 	if (!device->doorbell)
 		return -EOPNOTSUPP;
 	down_read(&device->removal);
-	if (device->gone)
+	if (f->over)
 		ret = -ENODEV;
 	else
 		ivmq_ring_register(device, peer, vector);
@@ -86,13 +92,13 @@ static long ivmq_ioctl_ivpci_wait(struct ivmq_file *f)
 	bool taken = false;
 	int ret;
 
-	if (!device->doorbell)
-		return -EOPNOTSUPP;
+	if (!device->vectors)
+		return READ_ONCE(f->over) ? -ENODEV : -EOPNOTSUPP;
 	if (f->file->f_flags & O_NONBLOCK)
 		return ivmq_take_interrupts(f) ? 0 : -EAGAIN;
 	ret = wait_event_interruptible(device->wait,
 				       (taken = ivmq_take_interrupts(f)) ||
-				       READ_ONCE(device->gone));
+				       READ_ONCE(f->over));
 	if (ret)
 		return ret;
 	return taken ? 0 : -ENODEV;
@@ -109,32 +115,64 @@ static long ivmq_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	struct ivmq_file *f = file->private_data;
 	void __user *user = (void __user *)arg;
-	bool gone = READ_ONCE(f->device->gone);
+	bool over = READ_ONCE(f->over);
 
 	switch (cmd) {
 	case IVMQ_IOC_INFO:
-		return gone ? -ENODEV : ivmq_ioctl_info(f, user);
+		return over ? -ENODEV : ivmq_ioctl_info(f, user);
 	case IVMQ_IOC_RING:
-		return gone ? -ENODEV : ivmq_ioctl_ring(f, user);
+		return over ? -ENODEV : ivmq_ioctl_ring(f, user);
 	case IVMQ_IOC_ALLOC_VECTOR:
-		return gone ? -ENODEV : ivmq_ioctl_alloc_vector(f, user);
+		return over ? -ENODEV : ivmq_ioctl_alloc_vector(f, user);
 	case IVMQ_IOC_FREE_VECTOR:
-		return gone ? -ENODEV : ivmq_ioctl_free_vector(f, user);
+		return over ? -ENODEV : ivmq_ioctl_free_vector(f, user);
 	case IVMQ_IOC_SET_EVENTFD:
-		return gone ? -ENODEV : ivmq_ioctl_set_eventfd(f, user);
+		return over ? -ENODEV : ivmq_ioctl_set_eventfd(f, user);
 	case IVMQ_IOC_REGISTER_SLOT:
-		return gone ? -ENODEV : ivmq_ioctl_register_slot(f, user);
+		return over ? -ENODEV : ivmq_ioctl_register_slot(f, user);
 	case IVMQ_IOC_UNREGISTER_SLOT:
-		return gone ? -ENODEV : ivmq_ioctl_unregister_slot(f, user);
+		return over ? -ENODEV : ivmq_ioctl_unregister_slot(f, user);
 	case IVPCI_IOC_RING:
-		return gone ? -ENODEV : ivmq_ioctl_ivpci_ring(f, user);
+		return over ? -ENODEV : ivmq_ioctl_ivpci_ring(f, user);
 	case IVPCI_IOC_WAIT:
-		return gone ? -ENODEV : ivmq_ioctl_ivpci_wait(f);
+		return over ? -ENODEV : ivmq_ioctl_ivpci_wait(f);
 	case IVPCI_IOC_IVPOSITION:
-		return gone ? -ENODEV : ivmq_ioctl_ivpci_ivposition(f, user);
+		return over ? -ENODEV : ivmq_ioctl_ivpci_ivposition(f, user);
 	default:
 		return -ENOTTY;
 	}
+}
+
+/*
+ * Parts all open files from the device. They stay, and hear that they are over.
+ * `dead`: their slots are marked so; otherwise the slots are left as they are.
+ */
+void ivmq_end_files(struct ivmq_device *device, bool dead)
+{
+	struct ivmq_file *f;
+
+	down_write(&device->removal);
+	mutex_lock(&device->lock);
+	list_for_each_entry(f, &device->files, entry) {
+		WRITE_ONCE(f->over, true);
+		if (!dead)
+			ivmq_forget_slots(f);
+	}
+	mutex_unlock(&device->lock);
+	up_write(&device->removal);
+
+	mutex_lock(&device->lock);
+	/* From here on nobody maps a page of it: first the processes lose theirs, then their slots. */
+	ivmq_unmap_files(device);
+	list_for_each_entry(f, &device->files, entry) {
+		if (!f->over)
+			continue;	/* opened since */
+		ivmq_end_slots(f);
+		ivmq_end_uses(f, true);
+		wake_up_interruptible_poll(&f->wait, EPOLLHUP | EPOLLERR);
+	}
+	mutex_unlock(&device->lock);
+	wake_up_interruptible_all(&device->wait);
 }
 
 static int ivmq_open(struct inode *inode, struct file *file)
@@ -150,6 +188,7 @@ static int ivmq_open(struct inode *inode, struct file *file)
 	f->file = file;
 	INIT_LIST_HEAD(&f->uses);
 	INIT_LIST_HEAD(&f->slots);
+	xa_init(&f->pages);
 	init_waitqueue_head(&f->wait);
 
 	mutex_lock(&device->lock);
@@ -172,14 +211,13 @@ static int ivmq_release(struct inode *inode, struct file *file)
 {
 	struct ivmq_file *f = file->private_data;
 	struct ivmq_device *device = f->device;
-	struct ivmq_use *use, *next;
 
 	mutex_lock(&device->lock);
 	list_del(&f->entry);
-	list_for_each_entry_safe(use, next, &f->uses, of_file)
-		ivmq_end_use(use);
+	ivmq_end_uses(f, false);
 	/* Slots have ended with the last mapping, which kept the file. */
 	mutex_unlock(&device->lock);
+	ivmq_free_pages(f);
 	kfree(f);
 	put_device(&device->dev);
 	return 0;
@@ -188,14 +226,13 @@ static int ivmq_release(struct inode *inode, struct file *file)
 static ssize_t ivmq_read(struct file *file, char __user *user, size_t count, loff_t *position)
 {
 	struct ivmq_file *f = file->private_data;
-	struct ivmq_device *device = f->device;
 	u64 rings = 0;
 	int ret;
 
 	if (count < sizeof(rings))
 		return -EINVAL;
 	for (;;) {
-		if (READ_ONCE(device->gone))
+		if (READ_ONCE(f->over))
 			return -ENODEV;
 		rings = atomic64_xchg(&f->rings, 0);
 		if (rings)
@@ -207,7 +244,7 @@ static ssize_t ivmq_read(struct file *file, char __user *user, size_t count, lof
 		ret = wait_event_interruptible(f->wait,
 					       atomic64_read(&f->rings) ||
 					       !READ_ONCE(f->counted_uses) ||
-					       READ_ONCE(device->gone));
+					       READ_ONCE(f->over));
 		if (ret)
 			return ret;
 	}
@@ -223,7 +260,7 @@ static __poll_t ivmq_poll(struct file *file, poll_table *wait)
 	struct ivmq_file *f = file->private_data;
 
 	poll_wait(file, &f->wait, wait);
-	if (READ_ONCE(f->device->gone))
+	if (READ_ONCE(f->over))
 		return EPOLLHUP | EPOLLERR;
 	return atomic64_read(&f->rings) ? EPOLLIN | EPOLLRDNORM : 0;
 }

@@ -30,28 +30,108 @@ static int ivmq_fill_pte(pte_t *pte, unsigned long address, void *data)
  * commonly call PCI memory uncached, and an uncached mapping of what is RAM of
  * the host is slower by two orders of magnitude.
  */
-static vm_fault_t ivmq_vm_fault(struct vm_fault *vmf)
+static vm_fault_t ivmq_map_region(struct vm_fault *vmf)
 {
 	struct vm_area_struct *vma = vmf->vma;
 	struct ivmq_file *f = vma->vm_file->private_data;
-	struct ivmq_device *device = f->device;
 	unsigned long table = vmf->address & PMD_MASK;
 	unsigned long start = max(vma->vm_start, table);
 	unsigned long end = min(vma->vm_end, table + PMD_SIZE);
 	struct ivmq_fill fill = {
 		.mm = vma->vm_mm,
-		.pfn = PHYS_PFN(device->region_start) + vma->vm_pgoff +
+		.pfn = PHYS_PFN(f->device->region_start) + vma->vm_pgoff +
 		       ((start - vma->vm_start) >> PAGE_SHIFT),
 		.prot = pgprot_decrypted(vma->vm_page_prot),
 	};
-	vm_fault_t ret = VM_FAULT_SIGBUS;
 
-	down_read(&device->removal);
-	if (!device->gone)
-		ret = apply_to_page_range(vma->vm_mm, start, end - start, ivmq_fill_pte, &fill) ?
-			VM_FAULT_OOM : VM_FAULT_NOPAGE;
-	up_read(&device->removal);
-	return ret;
+	return apply_to_page_range(vma->vm_mm, start, end - start, ivmq_fill_pte, &fill) ?
+		       VM_FAULT_OOM :
+		       VM_FAULT_NOPAGE;
+}
+
+/* The file's own page in place of one of the region; an error, or NULL if there is no memory. */
+static struct page *ivmq_own_page(struct ivmq_file *f, pgoff_t index)
+{
+	struct page *page = xa_load(&f->pages, index);
+	struct page *other;
+
+	if (page)
+		return page;
+	page = alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+	if (!page)
+		return NULL;
+	other = xa_cmpxchg(&f->pages, index, NULL, page, GFP_KERNEL_ACCOUNT);
+	if (!other)
+		return page;
+	__free_page(page);
+	return xa_is_err(other) ? NULL : other;
+}
+
+/* Once no mapping of the file is left. */
+void ivmq_free_pages(struct ivmq_file *f)
+{
+	unsigned long index;
+	struct page *page;
+
+	xa_for_each(&f->pages, index, page)
+		__free_page(page);
+	xa_destroy(&f->pages);
+}
+
+static vm_fault_t ivmq_vm_fault(struct vm_fault *vmf)
+{
+	struct ivmq_file *f = vmf->vma->vm_file->private_data;
+	struct page *page;
+	vm_fault_t ret = 0;
+
+	down_read(&f->device->removal);
+	if (!f->over)
+		ret = ivmq_map_region(vmf);
+	up_read(&f->device->removal);
+	if (ret)
+		return ret;
+	page = ivmq_own_page(f, vmf->pgoff);
+	return page ? vmf_insert_pfn(vmf->vma, vmf->address, page_to_pfn(page)) : VM_FAULT_OOM;
+}
+
+/* For debuggers, which cannot pin such pages. */
+static int ivmq_vm_access(struct vm_area_struct *vma, unsigned long address, void *buffer, int size,
+			  int write)
+{
+	struct ivmq_file *f = vma->vm_file->private_data;
+	u64 offset = ((u64)vma->vm_pgoff << PAGE_SHIFT) + (address - vma->vm_start);
+	void *memory = f->device->region + offset;
+	struct page *page;
+
+	size = min_t(unsigned long, size, PAGE_SIZE - offset_in_page(address));
+	down_read(&f->device->removal);
+	if (f->over) {
+		page = ivmq_own_page(f, offset >> PAGE_SHIFT);
+		memory = page ? page_address(page) + offset_in_page(address) : NULL;
+	}
+	if (!memory)
+		size = -ENOMEM;
+	else if (write)
+		memcpy(memory, buffer, size);
+	else
+		memcpy(buffer, memory, size);
+	up_read(&f->device->removal);
+	return size;
+}
+
+/* All open files of the device lose what they have mapped, and map it anew when they touch it. */
+void ivmq_unmap_files(struct ivmq_device *device)
+{
+	struct address_space *unmapped = NULL;
+	struct ivmq_file *f;
+
+	list_for_each_entry(f, &device->files, entry) {
+		/* All files of a node share it: once for each would be quadratic. */
+		if (f->file->f_mapping == unmapped)
+			continue;
+		unmapped = f->file->f_mapping;
+		unmap_mapping_range(unmapped, 0, 0, 1);
+	}
 }
 
 static void ivmq_vm_open(struct vm_area_struct *vma)
@@ -82,6 +162,7 @@ static const struct vm_operations_struct ivmq_vm_ops = {
 	.open = ivmq_vm_open,
 	.close = ivmq_vm_close,
 	.fault = ivmq_vm_fault,
+	.access = ivmq_vm_access,
 };
 
 static void ivmq_set_vm_flags(struct vm_area_struct *vma, unsigned long flags)
@@ -105,7 +186,7 @@ int ivmq_mmap(struct file *file, struct vm_area_struct *vma)
 		return -EINVAL;
 
 	mutex_lock(&device->lock);
-	if (READ_ONCE(device->gone)) {
+	if (f->over) {
 		ret = -ENODEV;
 	} else if (f->maps && f->mm != vma->vm_mm) {
 		/* The mappings say whether the process lives, so they are one process's. */

@@ -9,8 +9,9 @@
 #include <linux/idr.h>
 #include <linux/mm.h>
 #include <linux/module.h>
-#include <linux/poll.h>
+#include <linux/random.h>
 #include <linux/slab.h>
+#include <linux/version.h>
 
 #include "device.h"
 #include "ivmq.h"
@@ -106,43 +107,69 @@ static void ivmq_release_bars(struct ivmq_device *device)
 	pci_disable_device(device->pdev);
 }
 
-/* Parts open files from the hardware. They stay, and hear that it is gone. */
+/* The last that the device does. */
 static void ivmq_detach(struct ivmq_device *device)
 {
-	struct address_space *unmapped = NULL;
-	struct ivmq_file *f;
-	struct ivmq_use *use;
-
-	down_write(&device->removal);
-	WRITE_ONCE(device->gone, true);
-	up_write(&device->removal);
-
 	mutex_lock(&device->lock);
-	/* From here on nobody maps a page: first the processes lose theirs, then their slots. */
-	list_for_each_entry(f, &device->files, entry) {
-		/* All files of a node share it: once for each would be quadratic. */
-		if (f->file->f_mapping == unmapped)
-			continue;
-		unmapped = f->file->f_mapping;
-		unmap_mapping_range(unmapped, 0, 0, 1);
-	}
-	list_for_each_entry(f, &device->files, entry)
-		ivmq_end_slots(f);
-	device->detached = true;
+	device->gone = true;
 	mutex_unlock(&device->lock);
-
+	ivmq_end_files(device, true);
 	ivmq_free_interrupts(device);
+}
 
-	mutex_lock(&device->lock);
-	list_for_each_entry(f, &device->files, entry) {
-		list_for_each_entry(use, &f->uses, of_file) {
-			if (use->eventfd)
-				ivmq_signal(use->eventfd);
-		}
-		wake_up_interruptible_poll(&f->wait, EPOLLHUP | EPOLLERR);
+static u32 ivmq_read_ivposition(struct ivmq_device *device)
+{
+	return ioread32(device->regs + IVMQ_REG_IVPOSITION);
+}
+
+/*
+ * The machine went on after it had stood still: rings may be lost. If the device
+ * has another ivposition now, the lives of before are somebody else's concern:
+ * their slots name the old one.
+ */
+static void ivmq_go_on(struct ivmq_device *device)
+{
+	u32 ivposition = ivmq_read_ivposition(device);
+
+	if (ivposition != device->ivposition) {
+		dev_warn(&device->pdev->dev, "its ivposition has become %d: what has it open is cut off\n",
+			 (s32)ivposition);
+		device->ivposition = ivposition;
+		ivmq_end_files(device, false);
 	}
-	mutex_unlock(&device->lock);
-	wake_up_interruptible_all(&device->wait);
+	ivmq_wake_users(device);
+}
+
+/*
+ * This machine has been restored from a snapshot, perhaps beside the one that it
+ * was taken of, which lives in the same slots: what was open before may not
+ * touch the region any more, nor mark its slots dead.
+ */
+static int ivmq_copied(struct notifier_block *copied, unsigned long action, void *data)
+{
+	struct ivmq_device *device = container_of(copied, struct ivmq_device, copied);
+
+	dev_warn(&device->pdev->dev, "this machine is a copy: what has the device open is cut off\n");
+	device->ivposition = ivmq_read_ivposition(device);
+	ivmq_end_files(device, false);
+	return NOTIFY_DONE;
+}
+
+/* Kernels tell of it from 5.18 on, if they know a machine's generation id (CONFIG_VMGENID). */
+static int ivmq_watch_copies(struct ivmq_device *device)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(5, 18, 0)
+	return register_random_vmfork_notifier(&device->copied);
+#else
+	return 0;
+#endif
+}
+
+static void ivmq_unwatch_copies(struct ivmq_device *device)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(5, 18, 0)
+	unregister_random_vmfork_notifier(&device->copied);
+#endif
 }
 
 static int ivmq_probe(struct pci_dev *pdev, const struct pci_device_id *id)
@@ -169,11 +196,13 @@ static int ivmq_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	device->regs = pci_ioremap_bar(pdev, 0);
 	if (!device->regs)
 		goto release_regions;
-	device->region = memremap(device->region_start, device->region_size, MEMREMAP_WB);
+	/* Others have the memory, too: where a guest's memory is encrypted, this is not. */
+	device->region = memremap(device->region_start, device->region_size,
+				  MEMREMAP_WB | MEMREMAP_DEC);
 	if (!device->region)
 		goto unmap_registers;
 	device->firmware_uncached = ivmq_is_uncached(device->region);
-	device->ivposition = ioread32(device->regs + IVMQ_REG_IVPOSITION);
+	device->ivposition = ivmq_read_ivposition(device);
 	/* Interrupts are memory writes of the device; without this they are dropped. */
 	pci_set_master(pdev);
 	ret = ivmq_request_interrupts(device);
@@ -187,11 +216,18 @@ static int ivmq_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 		goto unmap_region;
 	}
 	pci_set_drvdata(pdev, device);
+	device->copied.notifier_call = ivmq_copied;
+	ret = ivmq_watch_copies(device);
+	if (ret) {
+		ivmq_free_interrupts(device);
+		goto unmap_region;
+	}
 	cdev_init(&device->cdev, &ivmq_fops);
 	device->cdev.owner = THIS_MODULE;
 	ret = cdev_device_add(&device->cdev, &device->dev);
 	if (ret) {
 		/* For a moment it could be opened. */
+		ivmq_unwatch_copies(device);
 		ivmq_detach(device);
 		goto unmap_region;
 	}
@@ -223,6 +259,7 @@ static void ivmq_remove(struct pci_dev *pdev)
 	struct ivmq_device *device = pci_get_drvdata(pdev);
 
 	cdev_device_del(&device->cdev, &device->dev);
+	ivmq_unwatch_copies(device);
 	ivmq_detach(device);
 	ivmq_release_bars(device);
 	put_device(&device->dev);
@@ -235,8 +272,39 @@ static int ivmq_freeze(struct device *dev)
 	return -EBUSY;
 }
 
+static int ivmq_resume(struct device *dev)
+{
+	ivmq_go_on(dev_get_drvdata(dev));
+	return 0;
+}
+
 static const struct dev_pm_ops ivmq_pm_ops = {
 	.freeze = ivmq_freeze,
+	.resume = ivmq_resume,
+};
+
+/* Somebody resets the device or its bus: until that is done, nobody touches it. */
+static void ivmq_reset_prepare(struct pci_dev *pdev)
+{
+	struct ivmq_device *device = pci_get_drvdata(pdev);
+
+	down_write(&device->removal);
+	mutex_lock(&device->lock);
+	ivmq_unmap_files(device);
+}
+
+static void ivmq_reset_done(struct pci_dev *pdev)
+{
+	struct ivmq_device *device = pci_get_drvdata(pdev);
+
+	mutex_unlock(&device->lock);
+	up_write(&device->removal);
+	ivmq_go_on(device);
+}
+
+static const struct pci_error_handlers ivmq_error_handlers = {
+	.reset_prepare = ivmq_reset_prepare,
+	.reset_done = ivmq_reset_done,
 };
 
 static const struct pci_device_id ivmq_ids[] = {
@@ -250,7 +318,8 @@ static struct pci_driver ivmq_driver = {
 	.id_table = ivmq_ids,
 	.probe = ivmq_probe,
 	.remove = ivmq_remove,
-	.driver.pm = pm_sleep_ptr(&ivmq_pm_ops),
+	.err_handler = &ivmq_error_handlers,
+	.driver.pm = &ivmq_pm_ops,
 };
 
 static int __init ivmq_init(void)

@@ -7,6 +7,7 @@
  * kernel has only one CPU.
  */
 
+#include <linux/nospec.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -78,6 +79,18 @@ static int ivmq_read_table(struct ivmq_device *device, struct ivmq_table *table)
 }
 
 /*
+ * The vectors that the server gives each of its clients, which anybody can
+ * overwrite; 0 if the region does not say. The caller may touch the BARs.
+ */
+u32 ivmq_server_vectors(struct ivmq_device *device)
+{
+	struct ivmq_table table;
+
+	return ivmq_read_table(device, &table) ? 0 :
+						 ivmq_read32(device, IVMQ_HEADER_SERVER_VECTORS);
+}
+
+/*
  * Rings every live peer that can be woken: it may sleep as a receiver, or as a
  * sender until some ring has space. What is read decides only which doorbells
  * are rung, at most one for each slot.
@@ -145,10 +158,16 @@ static void ivmq_forget_slot(struct ivmq_file *f, struct ivmq_owned_slot *owned)
 	kfree(owned);
 }
 
-/*
- * Ends all slots of an open file. The caller holds device->lock. Nothing is
- * left to do when the device has been detached: that has ended them.
- */
+/* The slots are not this file's any more, and stay as they are. Under device->lock. */
+void ivmq_forget_slots(struct ivmq_file *f)
+{
+	struct ivmq_owned_slot *owned, *next;
+
+	list_for_each_entry_safe(owned, next, &f->slots, entry)
+		ivmq_forget_slot(f, owned);
+}
+
+/* Ends all slots of an open file. Under device->lock; a file that is over has none. */
 void ivmq_end_slots(struct ivmq_file *f)
 {
 	struct ivmq_owned_slot *owned, *next;
@@ -156,7 +175,7 @@ void ivmq_end_slots(struct ivmq_file *f)
 	bool ended = false;
 
 	list_for_each_entry_safe(owned, next, &f->slots, entry) {
-		if (!f->device->detached && ivmq_end_slot(f->device, owned)) {
+		if (ivmq_end_slot(f->device, owned)) {
 			table = owned->table;
 			ended = true;
 		}
@@ -212,7 +231,7 @@ static int ivmq_register_slot(struct ivmq_file *f, const struct ivmq_slot *args,
 		return -ENOSPC;
 	if (old)
 		ivmq_forget_slot(f, old);
-	new->slot = args->slot;
+	new->slot = array_index_nospec(args->slot, new->table.max_peers);
 	new->live_word = args->live_word;
 	memcpy(new->boot_id, args->boot_id, sizeof(new->boot_id));
 	list_add_tail(&new->entry, &f->slots);
@@ -240,7 +259,7 @@ long ivmq_ioctl_register_slot(struct ivmq_file *f, const void __user *user)
 	if (!owned)
 		return -ENOMEM;
 	mutex_lock(&device->lock);
-	ret = device->detached ? -ENODEV : ivmq_register_slot(f, &args, owned);
+	ret = f->over ? -ENODEV : ivmq_register_slot(f, &args, owned);
 	mutex_unlock(&device->lock);
 	if (ret)
 		kfree(owned);

@@ -2,6 +2,8 @@
 /* MSI-X vectors: interrupts, and the open files that they go to. */
 
 #include <linux/interrupt.h>
+#include <linux/module.h>
+#include <linux/nospec.h>
 #include <linux/poll.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -10,7 +12,19 @@
 #include "device.h"
 #include "ivmq.h"
 
-void ivmq_signal(struct eventfd_ctx *eventfd)
+/*
+ * A peer that rings without end must not take the machine: a vector that exceeds
+ * the limit rests. Rings in the rest become one interrupt at its end.
+ */
+static unsigned int interrupt_limit = 50000;
+module_param(interrupt_limit, uint, 0644);
+MODULE_PARM_DESC(interrupt_limit,
+		 "most interrupts of a device in a second, looked at every 10 ms; 0: no limit");
+
+#define IVMQ_WINDOW		(HZ / 100)
+#define IVMQ_REST		(HZ / 100)
+
+static void ivmq_signal(struct eventfd_ctx *eventfd)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 8, 0)
 	eventfd_signal(eventfd);
@@ -19,13 +33,11 @@ void ivmq_signal(struct eventfd_ctx *eventfd)
 #endif
 }
 
-/* What it costs others is bounded: IVMQ_USER_LIMIT users, each with an eventfd of its own. */
-static irqreturn_t ivmq_interrupt(int irq, void *data)
+/* Under msix->lock. Bounded: IVMQ_USER_LIMIT users, each with an eventfd of its own. */
+static void ivmq_tell_users(struct ivmq_msix *msix)
 {
-	struct ivmq_msix *msix = data;
 	struct ivmq_use *use;
 
-	spin_lock(&msix->lock);
 	list_for_each_entry(use, &msix->users, of_msix) {
 		if (use->eventfd) {
 			ivmq_signal(use->eventfd);
@@ -34,21 +46,79 @@ static irqreturn_t ivmq_interrupt(int irq, void *data)
 			wake_up_interruptible_poll(&use->file->wait, EPOLLIN | EPOLLRDNORM);
 		}
 	}
-	spin_unlock(&msix->lock);
+}
 
-	atomic64_inc(&msix->device->interrupts);
-	wake_up_interruptible(&msix->device->wait);
+/* Has every user look: rings may have been lost. */
+void ivmq_wake_users(struct ivmq_device *device)
+{
+	unsigned int i;
+
+	for (i = 0; i < device->vectors; i++) {
+		spin_lock_irq(&device->msix[i].lock);
+		ivmq_tell_users(&device->msix[i]);
+		spin_unlock_irq(&device->msix[i].lock);
+	}
+	atomic64_inc(&device->interrupts);
+	wake_up_interruptible_all(&device->wait);
+}
+
+/* Counts an interrupt. Whether there have been too many. */
+static bool ivmq_is_storm(struct ivmq_device *device)
+{
+	unsigned int limit = READ_ONCE(interrupt_limit);
+	unsigned long now = jiffies;
+
+	/* Several processors race here; an interrupt more or less makes no storm. */
+	if (time_after_eq(now, READ_ONCE(device->window) + IVMQ_WINDOW)) {
+		WRITE_ONCE(device->window, now);
+		atomic_set(&device->in_window, 0);
+	}
+	return atomic_inc_return(&device->in_window) > max(limit / 100, 1U) && limit;
+}
+
+static irqreturn_t ivmq_interrupt(int irq, void *data)
+{
+	struct ivmq_msix *msix = data;
+	struct ivmq_device *device = msix->device;
+
+	spin_lock(&msix->lock);
+	ivmq_tell_users(msix);
+	atomic64_inc(&device->interrupts);
+	wake_up_interruptible(&device->wait);
+	if (ivmq_is_storm(device) && !msix->ending) {
+		disable_irq_nosync(irq);
+		schedule_delayed_work(&msix->rest, IVMQ_REST);
+		dev_warn_once(&device->pdev->dev,
+			      "vector %u is rung without end, and rests from time to time\n",
+			      msix->index);
+	}
+	spin_unlock(&msix->lock);
 	return IRQ_HANDLED;
+}
+
+static void ivmq_end_rest(struct work_struct *work)
+{
+	struct ivmq_msix *msix = container_of(work, struct ivmq_msix, rest.work);
+
+	enable_irq(msix->irq);
 }
 
 void ivmq_free_interrupts(struct ivmq_device *device)
 {
 	unsigned int i;
 
-	for (i = 0; i < device->vectors; i++)
-		free_irq(device->msix[i].irq, &device->msix[i]);
+	for (i = 0; i < device->vectors; i++) {
+		struct ivmq_msix *msix = &device->msix[i];
+
+		spin_lock_irq(&msix->lock);
+		msix->ending = true;
+		spin_unlock_irq(&msix->lock);
+		cancel_delayed_work_sync(&msix->rest);
+		free_irq(msix->irq, msix);
+	}
 	if (device->vectors)
 		pci_free_irq_vectors(device->pdev);
+	device->vectors = 0;
 }
 
 int ivmq_request_interrupts(struct ivmq_device *device)
@@ -60,10 +130,11 @@ int ivmq_request_interrupts(struct ivmq_device *device)
 	wanted = pci_msix_vec_count(pdev);
 	if (wanted <= 0)
 		return 0;
+	device->doorbell = true;
 	got = pci_alloc_irq_vectors(pdev, 1, wanted, PCI_IRQ_MSIX);
 	if (got < 0) {
-		dev_err(&pdev->dev, "no MSI-X vectors: %d\n", got);
-		return got;
+		dev_warn(&pdev->dev, "no MSI-X (%d): peers can be rung, and cannot ring\n", got);
+		return 0;
 	}
 	if (got < wanted)
 		dev_warn(&pdev->dev, "only %d of %d vectors work\n", got, wanted);
@@ -80,6 +151,7 @@ int ivmq_request_interrupts(struct ivmq_device *device)
 		msix->irq = pci_irq_vector(pdev, msix->index);
 		spin_lock_init(&msix->lock);
 		INIT_LIST_HEAD(&msix->users);
+		INIT_DELAYED_WORK(&msix->rest, ivmq_end_rest);
 		snprintf(msix->name, sizeof(msix->name), IVMQ_NAME "%d-%u", device->id,
 			 msix->index);
 		ret = request_irq(msix->irq, ivmq_interrupt, 0, msix->name, msix);
@@ -89,12 +161,21 @@ int ivmq_request_interrupts(struct ivmq_device *device)
 				ivmq_free_interrupts(device);
 			else
 				pci_free_irq_vectors(pdev);
-			device->vectors = 0;
 			return ret;
 		}
 	}
-	device->doorbell = true;
 	return 0;
+}
+
+/*
+ * Vectors that both the device and the server have: those beyond can be rung by
+ * nobody. The caller may touch the BARs.
+ */
+unsigned int ivmq_usable_vectors(struct ivmq_device *device)
+{
+	u32 server = ivmq_server_vectors(device);
+
+	return server ? min(server, device->vectors) : device->vectors;
 }
 
 static struct ivmq_use *ivmq_find_use(struct ivmq_file *f, u32 vector)
@@ -130,7 +211,7 @@ static void ivmq_count_use(struct ivmq_file *f, int change)
 		wake_up_interruptible(&f->wait);
 }
 
-void ivmq_end_use(struct ivmq_use *use)
+static void ivmq_end_use(struct ivmq_use *use)
 {
 	struct ivmq_msix *msix = use->msix;
 
@@ -143,6 +224,18 @@ void ivmq_end_use(struct ivmq_use *use)
 		ivmq_count_use(use->file, -1);
 	ivmq_put_eventfd(use->eventfd);
 	kfree(use);
+}
+
+/* Gives all vectors of an open file back. `tell`: it hears of it as of a ring. Under device->lock. */
+void ivmq_end_uses(struct ivmq_file *f, bool tell)
+{
+	struct ivmq_use *use, *next;
+
+	list_for_each_entry_safe(use, next, &f->uses, of_file) {
+		if (tell && use->eventfd)
+			ivmq_signal(use->eventfd);
+		ivmq_end_use(use);
+	}
 }
 
 /* Whether another user of the vector than `self` has the eventfd. */
@@ -164,19 +257,19 @@ static int ivmq_choose_vector(struct ivmq_file *f, const struct ivmq_vector *arg
 			      const struct eventfd_ctx *eventfd)
 {
 	struct ivmq_device *device = f->device;
+	unsigned int usable = ivmq_usable_vectors(device);
 	int best = -ENOSPC;
 	unsigned int i;
 
 	if (args->flags & IVMQ_VECTOR_EXACT) {
-		if (args->vector >= device->vectors)
+		if (args->vector >= usable)
 			return -EINVAL;
-		if (ivmq_find_use(f, args->vector) ||
-		    ivmq_is_bound(&device->msix[args->vector], NULL, eventfd))
+		i = array_index_nospec(args->vector, usable);
+		if (ivmq_find_use(f, i) || ivmq_is_bound(&device->msix[i], NULL, eventfd))
 			return -EBUSY;
-		return device->msix[args->vector].user_count < IVMQ_USER_LIMIT ? args->vector :
-										 -ENOSPC;
+		return device->msix[i].user_count < IVMQ_USER_LIMIT ? i : -ENOSPC;
 	}
-	for (i = 0; i < device->vectors; i++) {
+	for (i = 0; i < usable; i++) {
 		unsigned int count = device->msix[i].user_count;
 
 		if (count < IVMQ_USER_LIMIT && !ivmq_find_use(f, i) &&
@@ -239,7 +332,7 @@ long ivmq_ioctl_alloc_vector(struct ivmq_file *f, void __user *user)
 		return -EFAULT;
 	if (args.flags & ~IVMQ_VECTOR_EXACT)
 		return -EINVAL;
-	if (!device->doorbell)
+	if (!device->vectors)
 		return -EOPNOTSUPP;
 	eventfd = ivmq_get_eventfd(args.eventfd);
 	if (IS_ERR(eventfd))
@@ -250,7 +343,7 @@ long ivmq_ioctl_alloc_vector(struct ivmq_file *f, void __user *user)
 		return -ENOMEM;
 	}
 	mutex_lock(&device->lock);
-	ret = READ_ONCE(device->gone) ? -ENODEV : ivmq_alloc_vector(f, &args, eventfd, use);
+	ret = f->over ? -ENODEV : ivmq_alloc_vector(f, &args, eventfd, use);
 	mutex_unlock(&device->lock);
 	if (ret) {
 		ivmq_put_eventfd(eventfd);
@@ -292,13 +385,13 @@ long ivmq_ioctl_set_eventfd(struct ivmq_file *f, const void __user *user)
 
 	if (copy_from_user(&args, user, sizeof(args)))
 		return -EFAULT;
-	if (!device->doorbell)
+	if (!device->vectors)
 		return -EOPNOTSUPP;
 	eventfd = ivmq_get_eventfd(args.eventfd);
 	if (IS_ERR(eventfd))
 		return PTR_ERR(eventfd);
 	mutex_lock(&device->lock);
-	ret = READ_ONCE(device->gone) ? -ENODEV : ivmq_set_eventfd(f, args.vector, &eventfd);
+	ret = f->over ? -ENODEV : ivmq_set_eventfd(f, args.vector, &eventfd);
 	mutex_unlock(&device->lock);
 	ivmq_put_eventfd(eventfd);
 	return ret;

@@ -15,11 +15,17 @@
  * seen: look at the memory once after IVMQ_IOC_ALLOC_VECTOR.
  *
  * poll() reports POLLIN while there are interrupts to read, and POLLHUP | POLLERR
- * once the device is gone. Then every bound eventfd has been signalled once,
- * reads and ioctls give ENODEV, and touching the mapping raises SIGBUS.
+ * once the open file is over: the device has been removed, or this machine is a
+ * copy of another one, restored from a snapshot, which the kernel has noticed.
+ * Then every bound eventfd has been signalled once, reads and ioctls give ENODEV,
+ * and what was mapped shows the region no more but memory of this open file
+ * alone, which begins as zeroes (as of API version 2; before, touching it raised
+ * SIGBUS). So a process finds 0 in the life word of its slot. After a removal
+ * its slots have been marked dead; those of a copy are the original's,
+ * and stay. A copy may open the device anew.
  *
  * Errors of all ioctls: ENOTTY, no such ioctl; EFAULT, bad pointer; ENODEV,
- * the device has been removed; EINVAL also for reserved fields that are not 0.
+ * the open file is over; EINVAL also for reserved fields that are not 0.
  */
 #ifndef _UAPI_IVMQ_H
 #define _UAPI_IVMQ_H
@@ -28,7 +34,7 @@
 #include <linux/types.h>
 
 /** IVMQ_API_VERSION - grows by one with each addition to this file */
-#define IVMQ_API_VERSION	1
+#define IVMQ_API_VERSION	2
 
 /** IVMQ_VECTOR_LIMIT - doorbells exist for vectors 0..255; QEMU looks at 8 bits */
 #define IVMQ_VECTOR_LIMIT	256
@@ -61,9 +67,12 @@
  * @region_size: bytes of the shared memory, all of which can be mapped
  * @ivposition: the id by which others ring this guest; IVMQ_NO_IVPOSITION for
  *	a plain device
- * @vectors: vectors that work: 0..@vectors-1; 0 for a plain device
- * @vectors_unused: vectors that no open file has allocated
- * @reserved: 0
+ * @vectors: vectors of the device: 0..@vectors-1; 0 for a plain device, and
+ *	where there is no MSI-X: then peers can be rung, and cannot ring
+ * @vectors_unused: vectors that can be allocated and that no open file has
+ * @server_vectors: vectors for which the server, by what the region says, makes
+ *	doorbells; 0: not known, also before API version 2. Only vectors below
+ *	both numbers are allocated
  * @interrupts: interrupts since the driver took the device over
  */
 struct ivmq_info {
@@ -73,7 +82,7 @@ struct ivmq_info {
 	__u32 ivposition;
 	__u32 vectors;
 	__u32 vectors_unused;
-	__u32 reserved;
+	__u32 server_vectors;
 	__u64 interrupts;
 };
 
@@ -153,8 +162,8 @@ struct ivmq_slot {
  * IVMQ_IOC_ALLOC_VECTOR - makes a vector this open file's, until it is closed
  *
  * Without IVMQ_VECTOR_EXACT the vector with the fewest users that this file
- * does not have yet. EOPNOTSUPP: a plain device. EINVAL: unknown flags, no
- * such vector, or @eventfd is none. EBADF: @eventfd is not open. EBUSY: this
+ * does not have yet. EOPNOTSUPP: a device without vectors. EINVAL: unknown flags, no
+ * such vector (see ivmq_info.server_vectors), or @eventfd is none. EBADF: @eventfd is not open. EBUSY: this
  * file has the vector, or another one has bound @eventfd to it. ENOSPC: this
  * file has all vectors, or the vector has IVMQ_USER_LIMIT users.
  */
@@ -167,7 +176,7 @@ struct ivmq_slot {
  * IVMQ_IOC_SET_EVENTFD - changes where the rings of an own vector go
  *
  * The eventfd is signalled at once if there are rings that read() has not
- * taken, so that none gets lost on the way. EOPNOTSUPP: a plain device. EINVAL:
+ * taken, so that none gets lost on the way. EOPNOTSUPP: a device without vectors. EINVAL:
  * this file has not got the vector, or @eventfd is none. EBADF: @eventfd is not
  * open. EBUSY: another file has bound @eventfd to the vector.
  */
@@ -215,7 +224,7 @@ struct ivmq_slot {
  *
  * Returns at once if one came since the last wait of this open file returned
  * or, at the first wait, since it was opened. EAGAIN: none, and the file is
- * O_NONBLOCK. EOPNOTSUPP: a plain device. The argument is not looked at.
+ * O_NONBLOCK. EOPNOTSUPP: a device without vectors. The argument is not looked at.
  */
 #define IVPCI_IOC_WAIT		_IO('f', 2)
 

@@ -112,6 +112,10 @@ IvshmemDevice IvshmemDevice::Plain(std::string file, std::uint64_t size) {
   return {.path = std::move(file), .size = size, .vectors = 0};
 }
 
+IvshmemDevice IvshmemDevice::Master(std::string file, std::uint64_t size) {
+  return {.path = std::move(file), .size = size, .vectors = 0, .master = true};
+}
+
 IvshmemDevice IvshmemDevice::Doorbell(std::string socket, int vectors) {
   return {.path = std::move(socket), .size = 0, .vectors = vectors};
 }
@@ -130,7 +134,7 @@ Guest::~Guest() {
 
 std::unique_ptr<Guest> Guest::Boot(const GuestOptions& options) {
   std::unique_ptr<Guest> guest(new Guest(options));
-  if (!guest->Launch("")) return nullptr;
+  if (!guest->Launch("", options.devices)) return nullptr;
   const TimePoint deadline = Clock::now() + options.boot_limit;
   if (!guest->AwaitReady(deadline) || !guest->ConnectQmp(deadline)) return nullptr;
   return guest;
@@ -140,11 +144,28 @@ std::unique_ptr<Guest> Guest::Restore(const GuestOptions& options) {
   const std::string state = SavedState(options);
   if (state.empty()) return nullptr;
   std::unique_ptr<Guest> guest(new Guest(options));
-  if (!guest->Launch(state) || !guest->Adopt()) return nullptr;
+  if (!guest->Launch(state, {}) || !guest->Adopt()) return nullptr;
   for (const IvshmemDevice& device : options.devices) {
     if (!guest->AddDevice(device)) return nullptr;
   }
   return guest;
+}
+
+std::unique_ptr<Guest> Guest::Copy(std::vector<std::string> arguments) {
+  const std::string state = dir_ + "/state";
+  if (!Save(state) || Qmp("cont").empty()) return nullptr;
+  ReadAgent();  // what the commands have printed so far belongs to both
+  GuestOptions options = options_;
+  options.arguments = std::move(arguments);
+  std::unique_ptr<Guest> copy(new Guest(std::move(options)));
+  copy->jobs_ = jobs_;
+  copy->next_job_ = next_job_;
+  const TimePoint deadline = Clock::now() + options_.boot_limit;
+  if (!copy->Launch(state, options_.devices) || !copy->ConnectQmp(deadline) ||
+      !copy->Greet(deadline)) {
+    return nullptr;
+  }
+  return copy;
 }
 
 // The file with the state of a freshly booted guest; made now if there is none that fits.
@@ -194,7 +215,7 @@ bool Guest::Save(const std::string& file) {
   return true;
 }
 
-bool Guest::Launch(const std::string& incoming) {
+bool Guest::Launch(const std::string& incoming, const std::vector<IvshmemDevice>& devices) {
   std::string folder = (fs::temp_directory_path() / "ivmq-guest-XXXXXX").string();
   if (mkdtemp(folder.data()) == nullptr) {
     ADD_FAILURE() << folder << ": " << ErrnoText();
@@ -222,15 +243,13 @@ bool Guest::Launch(const std::string& incoming) {
   if (!options_.kernel.empty()) {
     args.insert(args.end(), {"--kernel", KernelImage(options_.kernel)});
   }
-  if (!incoming.empty()) {
-    args.insert(args.end(), {"--incoming", incoming});
-  } else {
-    for (const IvshmemDevice& device : options_.devices) {
-      if (device.vectors > 0) {
-        args.insert(args.end(), {"--doorbell", device.path + "," + std::to_string(device.vectors)});
-      } else {
-        args.insert(args.end(), {"--plain", device.path + "," + std::to_string(device.size)});
-      }
+  if (!incoming.empty()) args.insert(args.end(), {"--incoming", incoming});
+  for (const IvshmemDevice& device : devices) {
+    if (device.vectors > 0) {
+      args.insert(args.end(), {"--doorbell", device.path + "," + std::to_string(device.vectors)});
+    } else {
+      args.insert(args.end(), {"--plain", device.path + "," + std::to_string(device.size) +
+                                              (device.master ? ",master" : "")});
     }
   }
   if (!options_.append.empty()) args.insert(args.end(), {"--append", options_.append});
@@ -268,11 +287,8 @@ bool Guest::Launch(const std::string& incoming) {
   return true;
 }
 
-// Takes over a restored guest: waits until it runs, and makes it another machine than the one
-// that was saved.
-bool Guest::Adopt() {
-  const TimePoint deadline = Clock::now() + options_.boot_limit;
-  if (!ConnectQmp(deadline)) return false;
+// Takes over a guest whose state is being loaded: waits until it runs and takes commands.
+bool Guest::Greet(TimePoint deadline) {
   // What comes before the state is loaded would be overwritten by it.
   if (Qmp("query-status").find("\"status\": \"running\"") == std::string::npos &&
       ReadQmp("\"RESUME\"", deadline).empty()) {
@@ -280,7 +296,13 @@ bool Guest::Adopt() {
   }
   if (!Await([this] { return fs::exists(dir_ + "/agent.out"); }, deadline)) return false;
   Tell("hello");
-  if (!AwaitReady(deadline)) return false;
+  return AwaitReady(deadline);
+}
+
+// Makes a restored guest another machine than the one that was saved.
+bool Guest::Adopt() {
+  const TimePoint deadline = Clock::now() + options_.boot_limit;
+  if (!ConnectQmp(deadline) || !Greet(deadline)) return false;
   std::string id = ReadFile("/proc/sys/kernel/random/uuid");
   id.resize(std::min<std::size_t>(id.size(), 36));
   const Result result = Run("hostname " + options_.name + " && echo " + id +

@@ -18,12 +18,15 @@ namespace ivmq::testing {
 struct IvshmemDevice {
   // Over a file or shm on the host, whose size must be `size`, a power of two.
   static IvshmemDevice Plain(std::string file, std::uint64_t size);
+  // The same in a machine that can be copied: QEMU does not save other plain devices.
+  static IvshmemDevice Master(std::string file, std::uint64_t size);
   // Served by an ivshmem server that listens at `socket`.
   static IvshmemDevice Doorbell(std::string socket, int vectors = 8);
 
   std::string path;
   std::uint64_t size = 0;  // plain only
   int vectors = 0;         // doorbell only; 0 says that the device is plain
+  bool master = false;     // plain only
 };
 
 struct GuestOptions {
@@ -66,6 +69,13 @@ class Guest {
   // initrd, then plugs in the devices. The guest gets a boot id of its own, but shares the state
   // of its random generator with other restored guests.
   static std::unique_ptr<Guest> Restore(const GuestOptions& options = {});
+
+  // A copy of this running machine beside it, with the same devices and, instead of
+  // options.arguments, these for its QEMU. Commands that run go on in both, under the same JobId;
+  // so does everything else, the boot id included. REQUIRES: all devices were there at the boot,
+  // and none is a doorbell device.
+  // QEMU puts the memory of the devices back to what it was when the machine was saved.
+  std::unique_ptr<Guest> Copy(std::vector<std::string> arguments);
 
   ~Guest();
   Guest(const Guest&) = delete;
@@ -123,7 +133,8 @@ class Guest {
 
   static std::string SavedState(const GuestOptions& options);
   bool Save(const std::string& file);
-  bool Launch(const std::string& incoming);
+  bool Launch(const std::string& incoming, const std::vector<IvshmemDevice>& devices);
+  bool Greet(TimePoint deadline);
   bool Adopt();
   bool AwaitReady(TimePoint deadline);
   bool ConnectQmp(TimePoint deadline);

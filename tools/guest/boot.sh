@@ -13,7 +13,9 @@ agent and run-in.sh), qmp.sock, pid.
   --kernel FILE             image (default: build/guest/kernel-6.1/vmlinuz)
   --name NAME               host name in the guest (default: vm)
   --doorbell SOCKET[,N]     an ivshmem-doorbell device with N vectors (default 8), served at SOCKET
-  --plain FILE,SIZE         an ivshmem-plain device over FILE of SIZE (as in 8M)
+  --plain FILE,SIZE[,master]
+                            an ivshmem-plain device over FILE of SIZE (as in 8M); only with
+                            "master" can the guest's state be saved
   --machine pc|q35          (default: pc, which restores and hot-plugs)
   --memory MIB              (default: 192; at least 96)
   --accel tcg|kvm           (default: $IVMQ_ACCEL or tcg)
@@ -79,10 +81,12 @@ while [ $# -gt 0 ]; do
       count=$((count + 1))
       ;;
     --plain)
-      [[ $2 =~ ^(.*),([0-9]+[KMG]?)$ ]] || fail "--plain needs FILE,SIZE, got '$2'."
+      [[ $2 =~ ^(.*),([0-9]+[KMG]?)(,master)?$ ]] ||
+        fail "--plain needs FILE,SIZE[,master], got '$2'."
+      [ -n "${BASH_REMATCH[3]}" ] && master=on || master=off
       devices+=(-object
         "memory-backend-file,id=ivmq$count,share=on,mem-path=$(quote "${BASH_REMATCH[1]}"),size=${BASH_REMATCH[2]}"
-        -device "ivshmem-plain,memdev=ivmq$count")
+        -device "ivshmem-plain,memdev=ivmq$count,master=$master")
       count=$((count + 1))
       ;;
     *) fail "unknown option $1; see --help." ;;

@@ -22,9 +22,17 @@ struct Opened {
   Mapping memory;
 };
 
+// The oldest interface of a driver that this library can use.
+constexpr std::uint32_t kOldestApi = 1;
+
 std::string VectorsText(const ivmq_info& info) {
   if ((info.flags & IVMQ_INFO_DOORBELL) == 0) return "plain";
-  return std::to_string(info.vectors) + (info.vectors == 1 ? " vector" : " vectors");
+  if (info.vectors == 0) return "no interrupts";
+  std::string text = std::to_string(info.vectors) + (info.vectors == 1 ? " vector" : " vectors");
+  if (info.server_vectors != 0 && info.server_vectors < info.vectors) {
+    text += " (" + std::to_string(info.server_vectors) + " of the server)";
+  }
+  return text;
 }
 
 // Opens the node and asks what it is.
@@ -54,11 +62,11 @@ Result<Opened> OpenNode(const std::string& path, Access access) {
     }
     return Status(StatusCode::kFailedPrecondition, path + ": " + ErrnoText(error));
   }
-  if (opened.info.api_version < IVMQ_API_VERSION) {
+  if (opened.info.api_version < kOldestApi) {
     return Status(StatusCode::kFailedPrecondition,
                   "the driver's interface is of version " +
                       std::to_string(opened.info.api_version) + ", this library needs " +
-                      std::to_string(IVMQ_API_VERSION) + "; load a newer ivmq.ko");
+                      std::to_string(kOldestApi) + "; load a newer ivmq.ko");
   }
   return opened;
 }
@@ -74,6 +82,10 @@ Result<Opened> Open(const std::string& path, Access access) {
   int error = 0;
   if (!opened->memory.Map(opened->fd.get(), size, access, &error)) {
     return Status(StatusCode::kInternal, path + " cannot be mapped: " + ErrnoText(error));
+  }
+  if (opened->info.api_version < 2) {
+    const auto* header = reinterpret_cast<const layout::Header*>(opened->memory.bytes().data());
+    opened->info.server_vectors = header->server_vectors.load(std::memory_order_relaxed);
   }
   return opened;
 }
@@ -127,22 +139,29 @@ Result<std::unique_ptr<Transport>> OpenDriverTransport(const std::string& path,
   info.address = address;
   info.description = "driver " + path + ", " + VectorsText(device->info);
   UniqueFd event;
-  if ((device->info.flags & IVMQ_INFO_DOORBELL) != 0) {
+  const bool doorbell = (device->info.flags & IVMQ_INFO_DOORBELL) != 0;
+  if (doorbell) {
+    info.ivposition = static_cast<std::uint16_t>(device->info.ivposition);
+    info.can_ring = true;
+  }
+  if (doorbell && device->info.vectors != 0) {
     event.reset(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
     if (!event.valid()) {
       return Status(StatusCode::kResourceExhausted, "eventfd: " + ErrnoText(errno));
     }
     ivmq_vector vector{};
     vector.eventfd = event.get();
+    if (device->info.api_version < 2 && device->info.server_vectors != 0 &&
+        device->info.server_vectors < device->info.vectors) {
+      vector.flags = IVMQ_VECTOR_EXACT;  // that driver would hand out one that nobody can ring
+    }
     if (ioctl(device->fd.get(), IVMQ_IOC_ALLOC_VECTOR, &vector) != 0) {
       const int error = errno;
       return Status(error == ENOSPC ? StatusCode::kResourceExhausted : StatusCode::kInternal,
                     path + " gives this process no vector: " + ErrnoText(error) +
                         (error == ENOSPC ? "; give the device more (vectors=)" : ""));
     }
-    info.ivposition = static_cast<std::uint16_t>(device->info.ivposition);
     info.vector = vector.vector;
-    info.can_ring = true;
     info.wakeable = true;
     info.description += ", interrupts of vector " + std::to_string(vector.vector) +
                         (vector.users > 1 ? ", which is shared" : "");
@@ -170,6 +189,7 @@ Result<DriverNode> AskDriver(const std::string& path) {
   return DriverNode{.ivposition = info.ivposition,
                     .vectors = info.vectors,
                     .vectors_unused = info.vectors_unused,
+                    .server_vectors = info.server_vectors,
                     .interrupts = info.interrupts,
                     .firmware_uncached = (info.flags & IVMQ_INFO_FIRMWARE_UNCACHED) != 0};
 }

@@ -90,5 +90,20 @@ TEST_F(RpcTest, AGuestKilledInACallAndInAStreamIsUnavailableAndFoundAgainWhenItI
   EXPECT_THAT(host.Finish(), HasSubstr("third life\n"));
 }
 
+TEST_F(RpcTest, CallsOfAGuestWhoseDeviceIsUnpluggedAreUnavailableAtBothEnds) {
+  const auto vm = WithDriver("vm", "6.12");
+  ASSERT_NE(vm, nullptr);
+  Peer host = OnHost("host", "serve");
+  Peer serving(*vm, "auto", "serving", "serve");
+  ASSERT_TRUE(host.Await("serves") && serving.Await("serves"));
+  Peer up(*vm, "auto", "up", "hold host");
+  ASSERT_TRUE(host.Await("holding\n"));
+  Peer down = OnHost("down", "hold serving");
+  ASSERT_TRUE(serving.Await("holding\n"));
+  ASSERT_TRUE(vm->RemoveLastDevice());
+  EXPECT_THAT(down.Finish(), HasSubstr("the next call ends: "));
+  EXPECT_THAT(up.Finish(), HasSubstr("the next call ends: "));
+}
+
 }  // namespace
 }  // namespace ivmq::testing

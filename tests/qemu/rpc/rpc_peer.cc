@@ -9,6 +9,8 @@
 //   rpc_peer ADDRESS NAME outlive PEER
 //       Calls PEER, who is killed meanwhile, then again as soon as it is back; then the same in the
 //       midst of a stream. All that on one channel.
+//   rpc_peer ADDRESS NAME hold PEER
+//       A call to PEER that has no answer, and one more after its end: both are UNAVAILABLE.
 //   rpc_peer ADDRESS NAME stream PEER
 //       Large streams of all kinds, read late; see streams.h.
 //   rpc_peer ADDRESS NAME outlive-streams PEER
@@ -167,6 +169,15 @@ void Outlive(Relay::Stub& stub, const std::string& peer) {
   std::printf("third life\n");
 }
 
+void Hold(Relay::Stub& stub) {
+  for (const char* what : {"the call", "the next call"}) {
+    ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + kPatience);
+    Words words;
+    MustDie(stub.Hold(&context, words, &words), what);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -175,7 +186,7 @@ int main(int argc, char** argv) {
   const auto is = [&](std::string_view what, std::size_t words) {
     return args.size() >= words && args[2] == what;
   };
-  if (!is("serve", 3) && !is("ask", 5) && !is("outlive", 4) && !is("stream", 4) &&
+  if (!is("serve", 3) && !is("ask", 5) && !is("outlive", 4) && !is("hold", 4) && !is("stream", 4) &&
       !is("outlive-streams", 4)) {
     Fail("see the head of rpc_peer.cc");
   }
@@ -204,6 +215,10 @@ int main(int argc, char** argv) {
   const auto stub = Relay::NewStub(channel);
   if (args[2] == "outlive") {
     Outlive(*stub, args[3]);
+    return 0;
+  }
+  if (args[2] == "hold") {
+    Hold(*stub);
     return 0;
   }
   std::vector<std::string> answerers{args[3]};

@@ -3,7 +3,8 @@
 //
 //   test_peer ADDRESS NAME sit
 //       Prints who comes (+NAME) and goes (-NAME) and what is said to it (NAME: TEXT), answers
-//       "echo TEXT" with TEXT, and leaves when it is told "end".
+//       "echo TEXT" with TEXT, and leaves when it is told "end". If its life ends before, it
+//       says so.
 //   test_peer ADDRESS NAME say PEER TEXT
 //   test_peer ADDRESS NAME ask PEER TEXT
 //       Has PEER, which sits, send TEXT back.
@@ -86,7 +87,7 @@ int Sit(Node& node) {
     live = now;
   });
   bool end = false;
-  while (!end) {
+  while (!end && node.status().ok()) {
     (void)node.Poll([&](const Message& message) {
       const std::string text(message.text());
       std::string from = "?";
@@ -98,6 +99,11 @@ int Sit(Node& node) {
       end |= text == "end";
     });
     if (!end) (void)node.Wait(std::chrono::hours(1));
+  }
+  if (!end) {
+    const SendResult sent = node.Send(node.id(), "to whoever", {});
+    std::printf("its life is over, and a send gives: %s\n",
+                std::string(SendResultName(sent)).c_str());
   }
   std::printf("sleeps %llu woken %llu net finds %llu\n", Figure(node, Counter::kSleeps),
               Figure(node, Counter::kWakeups), Figure(node, Counter::kNetFinds));

@@ -60,8 +60,9 @@ Result<RegionMemory> OpenGuestRegion(const PciDevice& device, std::string_view a
 // What the driver ivmq says about a device.
 struct DriverNode {
   std::uint32_t ivposition = 0;
-  std::uint32_t vectors = 0;         // that work; 0 for a plain device
-  std::uint32_t vectors_unused = 0;  // that no process has
+  std::uint32_t vectors = 0;         // of the device; 0 for a plain one and without MSI-X
+  std::uint32_t vectors_unused = 0;  // that a process can have, and none has
+  std::uint32_t server_vectors = 0;  // for which the server makes doorbells; 0: not known
   std::uint64_t interrupts = 0;      // since the driver took the device over
   bool firmware_uncached = false;    // the firmware's MTRRs call the memory uncached
 };
