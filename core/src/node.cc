@@ -6,11 +6,16 @@
 #include <array>
 #include <atomic>
 #include <cstdio>
+#include <mutex>
 #include <random>
+#include <system_error>
+#include <thread>
 #include <utility>
+#include <vector>
 
 #include "ivmq/spin.h"
 
+#include "src/at_fork.h"
 #include "src/heartbeat.h"
 #include "src/inbound.h"
 #include "src/node_context.h"
@@ -66,7 +71,7 @@ struct Node::Impl {
       : context(std::move(transport), region, std::move(options_in)) {}
 
   [[nodiscard]] bool PeersChanged() const noexcept {
-    return watcher && context.table.generation() != generation_seen;
+    return watcher && context.table.generation() != generation_seen && !context.is_forked_copy();
   }
   [[nodiscard]] bool TakeWakeRequest() noexcept {
     return wake_requested.load(std::memory_order_relaxed) &&
@@ -118,7 +123,27 @@ struct Node::Impl {
   nanoseconds poll_interval = kFirstPoll;
 
   std::atomic<bool> wake_requested{false};
+
+  // Last, so that no child sees what is half destroyed.
+  AtFork at_fork{[this] {
+    context.BecomeForkedCopy();
+    if (outbound) outbound->UnlockInChild();
+  }};
 };
+
+namespace {
+
+// What a forked child has of its parent's nodes: threads that it does not have may hold their
+// locks and sleep on their conditions, so that nothing of them can be destroyed. Kept reachable,
+// since they are no leaks.
+void KeepForever(std::shared_ptr<void> copy) {
+  static std::mutex mutex;
+  static auto& kept = *new std::vector<std::shared_ptr<void>>;
+  const std::lock_guard lock(mutex);
+  kept.push_back(std::move(copy));
+}
+
+}  // namespace
 
 Node::Node(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
@@ -142,6 +167,7 @@ Result<std::unique_ptr<Node>> Node::Open(std::unique_ptr<Transport> transport,
   if (!region.ok()) return at_address(region.status());
   auto impl = std::make_unique<Impl>(std::move(transport), *region, std::move(options));
   NodeContext& context = impl->context;
+  if (Status status = impl->at_fork.status(); !status.ok()) return at_address(status);
 
   Result<std::unique_ptr<Sleeper>> sleeper = Sleeper::Create(*context.transport);
   if (!sleeper.ok()) return at_address(sleeper.status());
@@ -158,12 +184,22 @@ Result<std::unique_ptr<Node>> Node::Open(std::unique_ptr<Transport> transport,
   impl->armed = Armed(context.slot().armed);
   impl->outbound = std::make_unique<Outbound>(context);
   impl->inbound = std::make_unique<Inbound>(context, *impl->outbound);
-  impl->heartbeat = std::make_unique<Heartbeat>(context, *impl->outbound, *impl->inbound);
+  try {
+    impl->heartbeat = std::make_unique<Heartbeat>(context, *impl->outbound, *impl->inbound);
+  } catch (const std::system_error& error) {
+    context.table.Leave(context.self, *context.transport);
+    return at_address(Status(StatusCode::kResourceExhausted,
+                             StrCat("no thread for the heartbeat: ", error.what())));
+  }
   context.table.WakeAll(*context.transport, context.self.id.slot);
   return std::unique_ptr<Node>(new Node(std::move(impl)));
 }
 
 Node::~Node() {
+  if (IsForkedCopy()) {
+    KeepForever(std::move(impl_));
+    return;
+  }
   impl_->heartbeat.reset();
   impl_->context.reporter.Finish();  // on_report may still send
   impl_->inbound->PublishReleased();
@@ -176,6 +212,7 @@ const std::string& Node::name() const noexcept { return impl_->context.options.n
 const Transport& Node::transport() const noexcept { return *impl_->context.transport; }
 const Region& Node::region() const noexcept { return impl_->context.region; }
 Status Node::status() const { return impl_->context.LifeStatus(); }
+bool Node::IsForkedCopy() const noexcept { return impl_->context.is_forked_copy(); }
 
 // ---- Peers ----
 
@@ -244,6 +281,7 @@ std::uint64_t Node::peers_generation() const noexcept { return impl_->context.ta
 Status Node::SetServices(std::vector<std::string> services) {
   NodeContext& context = impl_->context;
   if (Status status = CheckServices(services); !status.ok()) return status;
+  if (Status over = context.LifeStatus(); !over.ok()) return over;
   {
     const std::lock_guard lock(context.services_mutex);
     if (Status over = context.LifeStatus(); !over.ok()) return over;
@@ -442,6 +480,10 @@ bool Node::Wait(nanoseconds timeout) {
   if (impl.inbound->is_polling()) return false;
   const Clock::time_point start = Clock::now();
   const Clock::time_point deadline = DeadlineAfter(timeout);
+  if (impl.context.is_forked_copy()) {
+    std::this_thread::sleep_until(deadline);
+    return false;
+  }
   const nanoseconds budget = impl.context.options.spin_budget;
   if (budget > nanoseconds(0)) {
     const Clock::time_point until = start + (impl.slept_long ? budget / 16 : budget);
@@ -465,6 +507,7 @@ int Node::Fd() const noexcept { return impl_->context.sleeper->fd(); }
 bool Node::Arm(nanoseconds look_again) {
   Impl& impl = *impl_;
   if (impl.inbound->is_polling()) return false;
+  if (impl.context.is_forked_copy()) return true;
   impl.inbound->PublishReleased();
   impl.OwnArmed().Arm();
   if (impl.HasWork() || impl.TakeWakeRequest()) {
@@ -491,6 +534,8 @@ void Node::Count(Counter counter, std::uint64_t amount) noexcept {
   impl_->context.Count(counter, amount);
 }
 
-void Node::Report(const Status& status) { impl_->context.Report(status); }
+void Node::Report(const Status& status) {
+  if (!IsForkedCopy()) impl_->context.Report(status);
+}
 
 }  // namespace ivmq

@@ -1,5 +1,7 @@
 #include "src/node_context.h"
 
+#include <sys/mman.h>
+
 #include "src/str_cat.h"
 
 namespace ivmq {
@@ -23,7 +25,20 @@ void NodeContext::BeginLife(const ClaimedSlot& claimed) noexcept {
   life_.store(&slot().life, std::memory_order_relaxed);
 }
 
+void NodeContext::BecomeForkedCopy() noexcept {
+  forked_.store(true, std::memory_order_relaxed);
+  life_.store(&kNobody, std::memory_order_relaxed);
+  const std::span<std::byte> memory = transport->memory();
+  // In one step, so that no other mapping can come into the place.
+  (void)mmap(memory.data(), memory.size(), PROT_READ | PROT_WRITE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  transport->LetGoInChild();
+  if (sleeper) sleeper->LetGoInChild();
+}
+
 bool NodeContext::JudgeLife() noexcept {
+  // A lock may be held by a thread that the child does not have.
+  if (is_forked_copy()) return false;
   {
     const std::lock_guard lock(life_mutex_);
     if (over_) return false;
@@ -50,6 +65,11 @@ bool NodeContext::JudgeLife() noexcept {
 
 Status NodeContext::LifeStatus() {
   if (IsMyLife()) return {};
+  if (is_forked_copy()) {
+    return {StatusCode::kFailedPrecondition,
+            StrCat("this node, '", identity.name, "' in slot ", self.id.slot,
+                   ", belongs to the parent process; open a node of your own in the child")};
+  }
   const std::lock_guard lock(life_mutex_);
   const Life found = Life::FromWord(found_);
   const char* what = "damaged";

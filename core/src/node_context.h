@@ -65,6 +65,13 @@ struct NodeContext {
   // Why it is over: FAILED_PRECONDITION; OK while it goes on.
   [[nodiscard]] Status LifeStatus();
 
+  // In a forked child: this life is the parent's. The memory becomes zeroes of the child's own, so
+  // that nothing keeps the region's file, and its locks, but the parent.
+  void BecomeForkedCopy() noexcept;
+  [[nodiscard]] bool is_forked_copy() const noexcept {
+    return forked_.load(std::memory_order_relaxed);
+  }
+
   void Count(layout::Counter counter, std::uint64_t amount = 1) noexcept {
     counters[static_cast<std::size_t>(counter)].fetch_add(amount, std::memory_order_relaxed);
   }
@@ -83,7 +90,8 @@ struct NodeContext {
 
   std::atomic<const layout::Word*> life_;    // the slot's; once it is over, a word that is nobody's
   std::atomic<std::uint64_t> live_word_{0};  // what stands there while this life lasts
-  std::mutex life_mutex_;                    // guards what follows, and stores to the above
+  std::atomic<bool> forked_{false};
+  std::mutex life_mutex_;  // guards what follows, and stores to the life's words
   bool over_ = false;
   std::uint64_t found_ = 0;  // the life word that ended it
 };

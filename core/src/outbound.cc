@@ -541,6 +541,10 @@ void Outbound::FreeUnread() {
   }
 }
 
+void Outbound::UnlockInChild() noexcept {
+  for (std::uint32_t s = 0; s < context_.region.max_peers(); ++s) links_[s].lock.unlock();
+}
+
 std::uint64_t Outbound::Sum(Counter counter) const noexcept {
   std::uint64_t sum = 0;
   for (std::uint32_t s = 0; s < context_.region.max_peers(); ++s) {

@@ -177,6 +177,9 @@ class Outbound {
   // Frees the rings of consumers that are gone.
   void FreeUnread();
 
+  // In a forked child: no thread is left that would give back a link's lock.
+  void UnlockInChild() noexcept;
+
   // What the links counted.
   [[nodiscard]] std::uint64_t Sum(layout::Counter counter) const noexcept;
 

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 #include <span>
+#include <utility>
 
 #include "src/str_cat.h"
 
@@ -82,9 +83,11 @@ Result<std::unique_ptr<Sleeper>> Sleeper::Create(Transport& transport) {
   return sleeper;
 }
 
-Sleeper::~Sleeper() {
-  for (const int fd : {timer_, event_, loop_epoll_, epoll_}) {
-    if (fd >= 0) close(fd);
+Sleeper::~Sleeper() { LetGoInChild(); }
+
+void Sleeper::LetGoInChild() noexcept {
+  for (int* const fd : {&timer_, &event_, &loop_epoll_, &epoll_}) {
+    if (*fd >= 0) close(std::exchange(*fd, -1));
   }
 }
 

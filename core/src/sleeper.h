@@ -53,6 +53,9 @@ class Sleeper {
   // Takes the events that made fd() readable, without blocking.
   void Drain();
 
+  // In a forked child: leaves all descriptors, whose events are the parent's, to it.
+  void LetGoInChild() noexcept;
+
  private:
   explicit Sleeper(Transport& transport) : transport_(transport) {}
   // Waits in the kernel for events of one set. Returns whether there was one.

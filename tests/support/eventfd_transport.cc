@@ -11,6 +11,7 @@
 #include <cstring>
 #include <new>
 #include <string>
+#include <utility>
 
 namespace ivmq::testing {
 namespace {
@@ -70,8 +71,10 @@ EventfdTransport::EventfdTransport(Hub& hub, std::uint16_t ivposition, Options o
   }
 }
 
-EventfdTransport::~EventfdTransport() {
-  if (lock_fd_ >= 0) close(lock_fd_);
+EventfdTransport::~EventfdTransport() { LetGoInChild(); }
+
+void EventfdTransport::LetGoInChild() noexcept {
+  if (lock_fd_ >= 0) close(std::exchange(lock_fd_, -1));
 }
 
 void EventfdTransport::Ring(std::uint16_t ivposition, std::uint32_t /*vector*/) noexcept {

@@ -63,6 +63,7 @@ class EventfdTransport : public Transport {
   Status LockSlot(std::uint32_t slot) override;
   void UnlockSlot(std::uint32_t slot) noexcept override;
   [[nodiscard]] bool IsSlotLocked(std::uint32_t slot) const noexcept override;
+  void LetGoInChild() noexcept override;
 
  private:
   Hub& hub_;

@@ -121,6 +121,7 @@ class DriverTransport : public Transport {
   void UnregisterSlot(std::uint32_t slot) noexcept override {
     (void)ioctl(device_.fd.get(), IVMQ_IOC_UNREGISTER_SLOT, &slot);
   }
+  void LetGoInChild() noexcept override { device_.fd.reset(); }
 
  private:
   Opened device_;

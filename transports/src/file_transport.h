@@ -28,6 +28,7 @@ class FileTransport : public Transport {
   Status LockSlot(std::uint32_t slot) override;
   void UnlockSlot(std::uint32_t slot) noexcept override;
   [[nodiscard]] bool IsSlotLocked(std::uint32_t slot) const noexcept override;
+  void LetGoInChild() noexcept override { file_.reset(); }
 
  private:
   UniqueFd file_;

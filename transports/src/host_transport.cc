@@ -32,6 +32,7 @@ class HostTransport : public Transport {
   [[nodiscard]] int wake_fd() const noexcept override { return wake_fd_; }
   [[nodiscard]] int control_fd() const noexcept override { return client_->control_fd(); }
   bool HandleControl() noexcept override { return client_->HandleControl(); }
+  void LetGoInChild() noexcept override { client_->CloseInChild(); }
 
  private:
   std::unique_ptr<IvshmemClient> client_;

@@ -318,6 +318,11 @@ bool IvshmemClient::HandleControl() noexcept {
   return true;
 }
 
+void IvshmemClient::CloseInChild() noexcept {
+  impl_->socket.reset();
+  impl_->memory.reset();
+}
+
 Status IvshmemClient::connection() const {
   const std::lock_guard lock(impl_->mutex);
   return impl_->connection;

@@ -42,6 +42,11 @@ class VfioDevice {
   // Has an interrupt of vector 0 written to `event`, and lets the device send it.
   Status EnableInterrupt(int event) const;
   [[nodiscard]] int fd() const noexcept { return device_.get(); }
+  void Close() noexcept {
+    device_.reset();
+    group_.reset();
+    container_.reset();
+  }
 
  private:
   Status OpenGroup(const std::string& path);
@@ -194,6 +199,7 @@ class VfioTransport : public Transport {
     (void)!pwrite(device_.fd(), &value, sizeof(value), static_cast<off_t>(bar0_ + kDoorbell));
   }
   [[nodiscard]] int wake_fd() const noexcept override { return event_.get(); }
+  void LetGoInChild() noexcept override { device_.Close(); }
 
  private:
   VfioDevice device_;

@@ -169,6 +169,13 @@ class Batch {
 // it must not destroy the node. A handler or watcher that polls or waits gets nothing: 0 and false.
 // One that sends with WhenFull::kWait holds up everything else that this node receives. What a
 // handler, a watcher or a writer throws leaves the call that ran it, and the node goes on.
+//
+// fork(): the node stays the parent's. The child's copy of it does nothing and says so: status()
+// and what returns one give FAILED_PRECONDITION, sends kPeerGone, Poll() 0; Fd() is -1, Wait()
+// passes its time, nothing is reported, and region() is all zero. It may be destroyed or left
+// alone, and it keeps neither the parent's name nor its slot from being given to others when the
+// parent ends. So daemon() comes before Open(). A region over inproc: is lost to the child.
+// Children of vfork(), posix_spawn(), _Fork() or a bare clone() may only exec or exit.
 class Node {
  public:
   // Opens `address` and joins the region. Defined in ivmq::transports, which knows the addresses;
@@ -178,7 +185,10 @@ class Node {
   // The same over a transport that is open already.
   static Result<std::unique_ptr<Node>> Open(std::unique_ptr<Transport> transport,
                                             NodeOptions options = {});
-  // Leaves the region in order. No other call may be running.
+  // Leaves the region in order, and closes the transport last. No other call may be running, and
+  // nothing may use region() or transport() any more. on_report may be called until it returns, so
+  // what that uses must outlive the node; a handler, watcher or StopCondition is not called any
+  // more. May run at the end of the program, for a node in static storage.
   ~Node();
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
@@ -193,6 +203,8 @@ class Node {
   // gives this one. on_report hears it once, and every wait for room and every Wait() that is under
   // way ends. Open a new node to go on. Thread-safe.
   [[nodiscard]] Status status() const;
+  // Whether this is a forked child's copy of its parent's node. One load.
+  [[nodiscard]] bool IsForkedCopy() const noexcept;
 
   // ---- Peers ----
 

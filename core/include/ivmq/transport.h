@@ -51,9 +51,9 @@ class Transport {
   // more.
   virtual bool HandleControl() noexcept { return false; }
 
-  // Life by file lock, for transports whose processes open one file: the lock on byte `slot` goes
-  // with the process, however it ends; a forked child keeps it too. Only for
-  // info().lock_domain != 0. ABORTED: another process holds it.
+  // Life by file lock, for transports whose processes open one file: the lock on byte `slot`
+  // belongs to the open file description that memory() is mapped from, and goes with the process,
+  // however it ends. Only for info().lock_domain != 0. ABORTED: another process holds it.
   virtual Status LockSlot(std::uint32_t slot);
   virtual void UnlockSlot(std::uint32_t slot) noexcept;
   // Whether another process holds the lock. Errors count as held.
@@ -65,6 +65,11 @@ class Transport {
   virtual Status RegisterSlot(std::uint32_t slot, std::uint64_t live_word,
                               std::span<const std::uint64_t, 2> boot_id);
   virtual void UnregisterSlot(std::uint32_t slot) noexcept;
+
+  // In a forked child, on its only thread, before fork() returns there; memory() is mapped no more.
+  // Closes the descriptors by which others see that the process lives, and takes no lock. Nothing
+  // else is called in the child afterwards.
+  virtual void LetGoInChild() noexcept {}
 };
 
 }  // namespace ivmq

@@ -1,11 +1,14 @@
 // A node whose life was declared over while its process goes on: its slot, its rings and their
 // units belong to others, so it writes nothing, and says why.
 #include <sys/eventfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -215,6 +218,58 @@ TEST_F(OwnLifeTest, WhoSleepsWhenItsLifeEndsIsWoken) {
   DeclareDead(*dead);
   sender.join();
   poller.join();
+}
+
+// ---- The end in order ----
+
+// Tells what the node had done by the time its transport went.
+class LastTransport : public testing::EventfdTransport {
+ public:
+  LastTransport(Hub& hub, PeerState& state, std::uint64_t& rings)
+      : EventfdTransport(hub, 1), hub_(hub), state_(state), rings_(rings) {}
+  ~LastTransport() override {
+    state_ = Life::FromWord(hub_.region().slot(0).life.load()).state;
+    rings_ = hub_.rings();
+  }
+  LastTransport(const LastTransport&) = delete;
+  LastTransport& operator=(const LastTransport&) = delete;
+
+ private:
+  Hub& hub_;
+  PeerState& state_;
+  std::uint64_t& rings_;
+};
+
+TEST_F(OwnLifeTest, TheTransportGoesLast) {
+  PeerState state{};
+  std::uint64_t rings = 0;
+  auto node = Node::Open(std::make_unique<LastTransport>(hub_, state, rings), {.name = "node"});
+  ASSERT_TRUE(node.ok());
+  auto peer = Open("peer");
+  const std::uint64_t before = hub_.rings();
+  node->reset();
+  EXPECT_EQ(state, PeerState::kFree) << "the transport went before the node had left";
+  EXPECT_GT(rings, before) << "the others were not told";
+  EXPECT_EQ(hub_.rings(), rings) << "the transport was used afterwards";
+}
+
+// At the end of the program, when statics are destroyed.
+TEST_F(OwnLifeTest, ANodeInStaticStorageLeavesInOrder) {
+  (void)std::fflush(nullptr);
+  const pid_t child = fork();
+  if (child == 0) {
+    static std::string reported;  // outlives the node
+    static std::unique_ptr<Node> node;
+    node = testing::OpenNode(
+        hub_, 1, {.name = "static", .on_report = [](const Status& s) { reported = s.message(); }});
+    node->Report(Status(StatusCode::kUnknown, "told before the end"));
+    std::exit(0);
+  }
+  int status = -1;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(Life::FromWord(hub_.region().slot(0).life.load()),
+            (Life{1, layout::kNoIvposition, 0, PeerState::kFree}));
 }
 
 // Damage to the word is no end: it is put right before anything else is done.

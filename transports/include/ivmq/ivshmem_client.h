@@ -74,6 +74,10 @@ class IvshmemClient {
   // protocol, RESOURCE_EXHAUSTED this process has too few file descriptors.
   [[nodiscard]] Status connection() const;
 
+  // In a forked child, on its only thread: closes what shows the server that this client lives, the
+  // socket and the shared memory. Nothing else may be called afterwards. Takes no lock.
+  void CloseInChild() noexcept;
+
  private:
   struct Impl;
   explicit IvshmemClient(std::unique_ptr<Impl> impl);
