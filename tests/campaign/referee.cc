@@ -1,0 +1,315 @@
+#include "referee.h"
+
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
+#include <random>
+#include <string>
+#include <thread>
+
+#include <fmt/format.h>
+
+#include "ivmq/address.h"
+#include "ivmq/server.h"
+
+#include "worker.h"
+
+namespace ivmq::campaign {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::nanoseconds;
+using std::chrono::seconds;
+using Clock = std::chrono::steady_clock;
+
+constexpr std::uint64_t kRegionBytes = std::uint64_t{64} << 20;
+constexpr std::uint32_t kSlots = 16;
+constexpr milliseconds kTick{5};
+// A running process whose call or poll takes longer than this beyond its timeout hangs.
+constexpr seconds kStall{20};
+// For the last messages, once all processes run.
+constexpr seconds kSettle{60};
+constexpr std::uint32_t kMostDown = 3;
+// Messages of a pair: three times as many as a quiet machine sends.
+constexpr std::uint32_t kMessagesPerSecond = 600;
+
+pid_t Fork(const std::function<int()>& body) {
+  (void)std::fflush(nullptr);
+  const pid_t parent = getpid();
+  const pid_t pid = fork();
+  if (pid < 0) {
+    std::perror("fork");
+    std::abort();
+  }
+  if (pid != 0) return pid;
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent) _exit(1);
+  const int status = body();
+  (void)std::fflush(nullptr);
+  _exit(status);
+}
+
+int RunServer(const std::string& socket) {
+  server::Options options;
+  options.socket = socket;
+  options.size = kRegionBytes;
+  options.max_peers = kSlots;
+  auto server = server::Server::Create(std::move(options));
+  if (!server.ok()) {
+    (void)std::fprintf(stderr, "%s\n", server.status().ToString().c_str());
+    return 1;
+  }
+  return (*server)->Run().ok() ? 0 : 1;
+}
+
+class Referee {
+ public:
+  Referee(Mesh mesh, const CampaignOptions& options, Outcome* outcome)
+      : mesh_(mesh),
+        options_(options),
+        outcome_(*outcome),
+        ledger_(static_cast<std::uint32_t>(options.duration.count() + 60) * kMessagesPerSecond),
+        random_(options.seed) {}
+
+  void Run();
+
+ private:
+  enum class State : std::uint8_t { kRunning, kStopped, kDead };
+  struct Child {
+    pid_t pid = -1;
+    State state = State::kDead;
+    Clock::time_point since;  // of the state
+    Clock::time_point until;  // when a stopped or dead one goes on
+    bool dies = false;        // killed instead of going on
+  };
+
+  bool Prepare();
+  void Start(std::uint32_t index);
+  void Kill(std::uint32_t index, milliseconds pause);
+  void Stop(std::uint32_t index);
+  // One more fault, unless too many are down.
+  void Disturb();
+  // Lets go on what has waited long enough, or `all`.
+  void GoOn(bool all);
+  // Restarts what has ended by itself; a call that does not return is a fault.
+  void Watch();
+  void Hang(std::uint32_t index, const std::string& what);
+  // Ticks until `done` says so; false if `limit` has passed.
+  bool Until(milliseconds limit, const std::function<bool()>& done);
+  void End();
+  std::uint32_t Below(std::uint32_t limit) { return static_cast<std::uint32_t>(random_() % limit); }
+
+  const Mesh mesh_;
+  const CampaignOptions options_;
+  Outcome& outcome_;
+  const Ledger ledger_;
+  std::mt19937_64 random_;
+  std::string folder_;
+  std::string address_;
+  pid_t server_ = -1;
+  std::array<Child, kProcesses> children_;
+};
+
+bool Referee::Prepare() {
+  folder_ = (std::filesystem::temp_directory_path() / "ivmq-campaign-XXXXXX").string();
+  if (mkdtemp(folder_.data()) == nullptr) {
+    std::perror("mkdtemp");
+    return false;
+  }
+  if (mesh_ == Mesh::kUnix) {
+    const std::string socket = folder_ + "/socket";
+    address_ = "unix:" + socket;
+    server_ = Fork([&] { return RunServer(socket); });
+    return true;
+  }
+  address_ = "file:" + folder_ + "/region";
+  const Status status = CreateRegionFile(address_, kRegionBytes, {.format = {.max_peers = kSlots}});
+  if (!status.ok()) (void)std::fprintf(stderr, "%s\n", status.ToString().c_str());
+  return status.ok();
+}
+
+void Referee::Start(std::uint32_t index) {
+  Process& process = ledger_.process(index);
+  process.life = process.life + 1;
+  process.ready = false;
+  process.done = false;
+  process.sending_since = 0;
+  const std::uint64_t seed = random_();
+  Child& child = children_.at(index);
+  child.pid = Fork([&] {
+    return RunWorker(ledger_, address_, index, seed, folder_ + "/" + NameOf(index) + ".log");
+  });
+  child.state = State::kRunning;
+  child.since = Clock::now();
+}
+
+void Referee::Kill(std::uint32_t index, milliseconds pause) {
+  Child& child = children_.at(index);
+  kill(child.pid, SIGKILL);
+  waitpid(child.pid, nullptr, 0);
+  ++outcome_.killed;
+  child = {.state = State::kDead, .since = Clock::now(), .until = Clock::now() + pause};
+}
+
+void Referee::Stop(std::uint32_t index) {
+  Child& child = children_.at(index);
+  kill(child.pid, SIGSTOP);
+  ++outcome_.stopped;
+  child.state = State::kStopped;
+  child.since = Clock::now();
+  // Some so long that the others suspect it; some never go on.
+  child.until = child.since + milliseconds(Below(8) == 0 ? 3000 : 1 + Below(500));
+  child.dies = Below(4) == 0;
+}
+
+void Referee::Disturb() {
+  const auto down = std::ranges::count_if(
+      children_, [](const Child& child) { return child.state != State::kRunning; });
+  const std::uint32_t index = Below(kProcesses);
+  if (down >= kMostDown || children_.at(index).state != State::kRunning) return;
+  if (Below(3) == 0) {
+    Stop(index);
+  } else {
+    Kill(index, milliseconds(Below(6) == 0 ? Below(3000) : Below(100)));
+  }
+}
+
+void Referee::GoOn(bool all) {
+  for (std::uint32_t index = 0; index < kProcesses; ++index) {
+    Child& child = children_.at(index);
+    if (child.state == State::kRunning || (!all && Clock::now() < child.until)) continue;
+    if (child.state == State::kStopped && child.dies) {
+      Kill(index, milliseconds(Below(100)));
+      if (!all) continue;
+    }
+    if (child.state == State::kDead) {
+      Start(index);
+    } else {
+      kill(child.pid, SIGCONT);
+      child.state = State::kRunning;
+      child.since = Clock::now();
+    }
+  }
+}
+
+void Referee::Hang(std::uint32_t index, const std::string& what) {
+  ledger_.Add(Fault::kNotEnded, fmt::format("{}, life {}: {}", NameOf(index),
+                                            ledger_.process(index).life.load(), what));
+  Kill(index, milliseconds(0));
+}
+
+void Referee::Watch() {
+  const std::int64_t now = MonotonicNanoseconds();
+  const auto stalls = [&](const Child& child, std::int64_t since, nanoseconds limit) {
+    const std::int64_t begin = std::max(since, child.since.time_since_epoch().count());
+    return since != 0 && now - begin > (limit + kStall).count();
+  };
+  for (std::uint32_t index = 0; index < kProcesses; ++index) {
+    Child& child = children_.at(index);
+    if (child.state != State::kRunning) continue;
+    int status = 0;
+    if (waitpid(child.pid, &status, WNOHANG) == child.pid) {
+      ledger_.Add(
+          Fault::kCrashed,
+          fmt::format("{}, life {}: ended by {} {}", NameOf(index),
+                      ledger_.process(index).life.load(), WIFSIGNALED(status) ? "signal" : "status",
+                      WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status)));
+      child = {.state = State::kDead, .since = Clock::now(), .until = Clock::now()};
+      continue;
+    }
+    const Process& process = ledger_.process(index);
+    if (!process.ready) {
+      if (stalls(child, 1, kOpenTimeout)) Hang(index, "Open() did not return");
+    } else if (stalls(child, process.sending_since, kSendTimeout)) {
+      Hang(index, "a send did not end");
+    } else if (stalls(child, process.polled_at, seconds(1))) {
+      Hang(index, "Poll() or Wait() did not return");
+    }
+  }
+}
+
+bool Referee::Until(milliseconds limit, const std::function<bool()>& done) {
+  const Clock::time_point until = Clock::now() + limit;
+  while (!done()) {
+    if (Clock::now() >= until) return false;
+    Watch();
+    GoOn(false);
+    std::this_thread::sleep_for(kTick);
+  }
+  return true;
+}
+
+void Referee::End() {
+  ledger_.phase() = Phase::kEnd;
+  const Clock::time_point until = Clock::now() + kStall;
+  for (std::uint32_t index = 0; index < kProcesses; ++index) {
+    Child& child = children_.at(index);
+    int status = 0;
+    pid_t ended = 0;
+    while ((ended = waitpid(child.pid, &status, WNOHANG)) == 0 && Clock::now() < until) {
+      std::this_thread::sleep_for(kTick);
+    }
+    if (ended == 0) {
+      Hang(index, "a process did not leave");
+    } else if (status != 0) {
+      ledger_.Add(Fault::kCrashed,
+                  fmt::format("{}: left with wait status {:#x}", NameOf(index), status));
+    }
+  }
+  if (server_ > 0) {
+    kill(server_, SIGKILL);
+    waitpid(server_, nullptr, 0);
+  }
+}
+
+void Referee::Run() {
+  if (!Prepare()) return;
+  for (std::uint32_t index = 0; index < kProcesses; ++index) Start(index);
+  Clock::time_point next = Clock::now();
+  (void)Until(options_.duration, [&] {
+    if (Clock::now() < next) return false;
+    Disturb();
+    next = Clock::now() + milliseconds(1 + Below(60));
+    return false;
+  });
+  GoOn(true);
+  ledger_.phase() = Phase::kFinal;
+  (void)Until(kSettle, [&] {
+    for (std::uint32_t index = 0; index < kProcesses; ++index) {
+      if (!ledger_.process(index).done) return false;
+    }
+    const Verdict verdict = Judge(ledger_);
+    return verdict.stuck == 0 && verdict.lost == 0;
+  });
+  outcome_.verdict = Judge(ledger_);
+  Explain(ledger_);
+  End();
+  for (std::size_t i = 0; i < outcome_.verdict.faults.size(); ++i) {
+    outcome_.verdict.faults.at(i) = ledger_.count(static_cast<Fault>(i));
+  }
+  std::string texts = ledger_.Texts();
+  if (outcome_.verdict.holds()) {
+    std::error_code ignored;
+    std::filesystem::remove_all(folder_, ignored);
+  } else {
+    texts += "  Region and reports are kept in " + folder_ + "\n";
+  }
+  std::copy_n(texts.begin(), std::min(texts.size(), outcome_.texts.size() - 1),
+              outcome_.texts.begin());
+  outcome_.judged = true;
+}
+
+}  // namespace
+
+void RunMesh(Mesh mesh, const CampaignOptions& options, Outcome* outcome) {
+  Referee(mesh, options, outcome).Run();
+}
+
+}  // namespace ivmq::campaign
