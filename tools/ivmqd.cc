@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <climits>
 #include <csignal>
 #include <cstdint>
@@ -197,11 +198,30 @@ int Main(int argc, char** argv) {
       ->allow_extra_args(false);
   app.add_option_function<std::string>(
          "--id-policy", [&](const std::string& text) { options.id_policy = Policy(text); },
-         "lend: the id of a client that has gone is given to the next one once its process has "
-         "ended; "
-         "unique: the others are told of its end, and no id is used twice")
+         "lend: the id of a client that has gone is given to the next one; unique: the others are "
+         "told of its end, and no id is used twice")
       ->type_name("lend|unique")
       ->default_str("lend");
+  app.add_option("--first-id", options.first_id,
+                 "Id of the first client, 0 to 65534; QEMU's ivshmem-doorbell,master=on wants 0")
+      ->capture_default_str()
+      ->type_name("N");
+  app.add_option("--ids-per-uid", options.ids_per_uid,
+                 "Ids that the clients of one user may have, connected or not, and three quarters "
+                 "of them one process; 0: three quarters of what this server can serve")
+      ->capture_default_str()
+      ->type_name("N");
+  app.add_option_function<std::uint32_t>(
+         "--handshake-timeout",
+         [&](std::uint32_t seconds) { options.handshake_timeout = std::chrono::seconds(seconds); },
+         "Seconds after which a connection is ended that reads nothing of its greeting; 0: never")
+      ->type_name("SECONDS")
+      ->default_str("60");
+  app.add_option("--log-limit", options.log_lines_per_second,
+                 "Lines of this log that the clients of one user may cause in a second; what is "
+                 "left out is counted; 0: no limit")
+      ->capture_default_str()
+      ->type_name("N");
   app.add_flag("--verbose", verbose, "Log clients that read slowly or only look, too");
   try {
     app.parse(argc, argv);

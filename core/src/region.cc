@@ -220,7 +220,7 @@ bool IsAllZero(std::span<const std::byte> memory) noexcept {
 Status Format(std::span<std::byte> memory, const FormatOptions& options) {
   const Result<Geometry> plan = PlanGeometry(memory.size(), options);
   if (!plan.ok()) return plan.status();
-  if (!IsAllZero(memory)) {
+  if (!options.known_zero && !IsAllZero(memory)) {
     return {StatusCode::kFailedPrecondition,
             "the memory is not all zero, and formatting overwrites nothing; give it a new file"};
   }

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -9,7 +10,10 @@
 #include <bit>
 #include <cerrno>
 #include <climits>
+#include <cstdint>
 #include <cstring>
+#include <fstream>
+#include <sstream>
 
 #include "ivmq/peer_table.h"
 #include "ivmq/region.h"
@@ -115,6 +119,45 @@ Status LockForFormat(int fd) {
   return {StatusCode::kFailedPrecondition, "cannot be locked: " + ErrnoText(errno)};
 }
 
+// What a file system without a size of its own can hold: the memory of the machine.
+std::uint64_t AvailableMemory() {
+  std::ifstream file("/proc/meminfo");
+  std::uint64_t bytes = 0;
+  for (std::string line; std::getline(file, line);) {
+    std::istringstream words(line);
+    std::string name;
+    std::uint64_t kilobytes = 0;
+    if (words >> name >> kilobytes && (name == "MemAvailable:" || name == "SwapFree:")) {
+      bytes += kilobytes << 10;
+    }
+  }
+  return bytes == 0 ? UINT64_MAX : bytes;
+}
+
+std::uint64_t FreeBytes(const struct statfs& fs) {
+  if (fs.f_blocks != 0) return fs.f_bavail * static_cast<std::uint64_t>(fs.f_bsize);
+  // A hugetlbfs without a size: its mapping reserves the pages, or fails.
+  return fs.f_type == HUGETLBFS_MAGIC ? UINT64_MAX : AvailableMemory();
+}
+
+Status NoSpace(int error, const struct statfs& fs, std::uint64_t size) {
+  const std::string free =
+      fs.f_type == HUGETLBFS_MAGIC
+          ? "too few huge pages of " + SizeText(static_cast<std::uint64_t>(fs.f_bsize)) +
+                " are free (grep Huge /proc/meminfo); reserve more in /proc/sys/vm/nr_hugepages"
+          : SizeText(FreeBytes(fs)) +
+                (fs.f_blocks != 0 ? " are free in its file system" : " of memory are free");
+  return {StatusCode::kResourceExhausted,
+          "no space for " + SizeText(size) + " (" + ErrnoText(error) + "); " + free};
+}
+
+Status AllocationError(int error, const struct statfs& fs, std::uint64_t size) {
+  if (error == ENOSPC || error == EDQUOT || error == EFBIG || error == ENOMEM) {
+    return NoSpace(error, fs, size);
+  }
+  return {StatusCode::kInternal, "allocating " + SizeText(size) + ": " + ErrnoText(error)};
+}
+
 // REQUIRES: the lock of the whole file
 Status FormatFile(int fd, std::uint64_t size, bool created, const CreateOptions& options) {
   struct stat file {};
@@ -146,7 +189,9 @@ Status FormatFile(int fd, std::uint64_t size, bool created, const CreateOptions&
       return status;
     }
   }
-  return Format(mapping->bytes(), options.format);
+  FormatOptions format = options.format;
+  format.known_zero = true;
+  return Format(mapping->bytes(), format);
 }
 
 }  // namespace
@@ -216,34 +261,41 @@ Result<RegionFile> OpenRegionFile(const std::string& path, std::string_view addr
   return file;
 }
 
-Status Allocate(int fd, std::uint64_t size) {
+Status Resize(int fd, std::uint64_t size) {
   struct stat file {};
   struct statfs fs {};
   if (fstat(fd, &file) != 0 || fstatfs(fd, &fs) != 0) {
     return {StatusCode::kInternal, "fstat: " + ErrnoText(errno)};
   }
-  // Looked at first: allocation fills the file system before it fails, and where the file system
-  // cannot allocate, posix_fallocate() writes block by block.
-  const auto block = static_cast<std::uint64_t>(fs.f_bsize);
+  const auto found = static_cast<std::uint64_t>(file.st_size);
+  // Looked at first: to grow a file beyond this limit ends the process with SIGXFSZ.
+  if (rlimit limit{}; found < size && getrlimit(RLIMIT_FSIZE, &limit) == 0 &&
+                      limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < size) {
+    return {StatusCode::kResourceExhausted,
+            "no space for " + SizeText(size) + ": this process may make files of " +
+                SizeText(limit.rlim_cur) + " only; raise that limit (ulimit -f, LimitFSIZE=)"};
+  }
+  // Likewise: allocation fills the file system before it fails, and where the file system cannot
+  // allocate, posix_fallocate() writes block by block.
   const std::uint64_t has = static_cast<std::uint64_t>(file.st_blocks) * 512;
-  const bool limited = fs.f_blocks != 0;  // 0 where a file system has no size, as hugetlbfs
-  int error = limited && has < size && (size - has) / block > fs.f_bavail ? ENOSPC : 0;
-  if (error == 0 && static_cast<std::uint64_t>(file.st_size) < size &&
-      ftruncate(fd, static_cast<off_t>(size)) != 0) {
-    error = errno;
+  if (has < size && size - has > FreeBytes(fs)) return NoSpace(ENOSPC, fs, size);
+  if (found < size && ftruncate(fd, static_cast<off_t>(size)) != 0) {
+    return AllocationError(errno, fs, size);
   }
-  if (error == 0) error = posix_fallocate(fd, 0, static_cast<off_t>(size));
+  return {};
+}
+
+Status AllocateRange(int fd, std::uint64_t size, std::uint64_t offset, std::uint64_t length) {
+  const int error = posix_fallocate(fd, static_cast<off_t>(offset), static_cast<off_t>(length));
   if (error == 0) return {};
-  if (error != ENOSPC && error != EDQUOT && error != EFBIG && error != ENOMEM) {
-    return {StatusCode::kInternal, "allocating " + SizeText(size) + ": " + ErrnoText(error)};
-  }
-  const std::string free =
-      fs.f_type == HUGETLBFS_MAGIC
-          ? "too few huge pages of " + SizeText(block) +
-                " are free (grep Huge /proc/meminfo); reserve more in /proc/sys/vm/nr_hugepages"
-          : SizeText(fs.f_bavail * block) + " are free in its file system";
-  return {StatusCode::kResourceExhausted,
-          "no space for " + SizeText(size) + " (" + ErrnoText(error) + "); " + free};
+  struct statfs fs {};
+  (void)fstatfs(fd, &fs);
+  return AllocationError(error, fs, size);
+}
+
+Status Allocate(int fd, std::uint64_t size) {
+  if (Status status = Resize(fd, size); !status.ok()) return status;
+  return AllocateRange(fd, size, 0, size);
 }
 
 Result<Mapping> MapRegion(int fd, std::uint64_t size, Access access) {

@@ -31,8 +31,11 @@ Result<RegionFile> OpenRegionFile(const std::string& path, std::string_view addr
 // Checks that the open file `fd` can hold a region and returns its size. `remedy` ends the message.
 Result<std::uint64_t> CheckRegionSize(int fd, std::string_view remedy);
 
-// Gives `fd` the size and allocates all of it. RESOURCE_EXHAUSTED with the remedy if there is no
-// space.
+// Gives `fd` the size. RESOURCE_EXHAUSTED with the remedy if there is no space for all of it now.
+Status Resize(int fd, std::uint64_t size);
+// Allocates `length` bytes from `offset` on. REQUIRES: Resize(fd, size).ok()
+Status AllocateRange(int fd, std::uint64_t size, std::uint64_t offset, std::uint64_t length);
+// Both, for all of it.
 Status Allocate(int fd, std::uint64_t size);
 
 // Maps all of it.

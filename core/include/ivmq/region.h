@@ -20,6 +20,8 @@ struct FormatOptions {
   // Bytes of data in the first rings, a power of two; later rings are half as large. 0: the largest
   // power of two, at most 1 MiB, of which 2 * max_peers fit into three quarters of the arena.
   std::uint32_t ring_capacity = 0;
+  // The caller knows that the memory is all zero: to look takes seconds for gigabytes of it.
+  bool known_zero = false;
 };
 
 // The immutable fields of a header, checked once and kept privately.

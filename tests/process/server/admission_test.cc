@@ -1,12 +1,16 @@
 // Who is let in: users, the descriptor budget, and a server that has run out of descriptors itself.
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <deque>
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 
 #include <gmock/gmock.h>
@@ -14,11 +18,13 @@
 
 #include "raw_client.h"
 #include "server_process.h"
+#include "src/ivshmem_protocol.h"
 #include "support/child.h"
 
 namespace ivmq::testing {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 void LimitDescriptors(rlim_t soft) {
@@ -135,7 +141,7 @@ TEST_F(AdmissionTest, AClientWhoseOwnLimitIsTooLowIsRefused) {
             0);
 }
 
-TEST_F(AdmissionTest, ANewcomerIsRefusedIfAnAttachedClientCouldNotTakeItsDoorbells) {
+TEST_F(AdmissionTest, AClientWithoutRoomForANewcomersDoorbellsHearsOfItLaterAndHoldsNobodyUp) {
   ServerProcess server(folder_.Path("s"), {"--size", "1M", "--vectors", "64"});
   server.AwaitReady();
   SteppedChild small([&](const std::function<void()>& step) {
@@ -146,52 +152,175 @@ TEST_F(AdmissionTest, ANewcomerIsRefusedIfAnAttachedClientCouldNotTakeItsDoorbel
     // Nothing was announced to it.
     EXPECT_FALSE(client.HasUnread());
     LimitDescriptors(257);
-    step();
     client.ReadUntilKnown({1, 2});
+    EXPECT_FALSE(client.HasUnread());
+    LimitDescriptors(1024);
+    client.ReadUntilKnown({1, 2, 3});
   });
   small.AwaitStep();
-  RawClient refused(server.socket());
-  refused.ExpectRefusal();
-  const std::string line = server.AwaitLog("refused");
+  RawClient second(server.socket());
+  RawClient third(server.socket());
+  ASSERT_TRUE(second.Greet(64));
+  ASSERT_TRUE(third.Greet(64));
+  const std::string line = server.AwaitLog("id 1: ");
   EXPECT_THAT(line, HasSubstr("pid " + std::to_string(small.child().pid())));
-  EXPECT_THAT(line, HasSubstr("may open 256 only"));
+  EXPECT_THAT(line, HasSubstr("may open 256 files"));
   // Its limit counts as it is now, not as it was when it came.
-  small.Continue();
-  small.AwaitStep();
-  RawClient welcome(server.socket());
-  ASSERT_TRUE(welcome.Greet(64));
   small.Continue();
   EXPECT_EQ(small.child().Wait(), 0);
 }
 
-TEST_F(AdmissionTest, AParkedIdCountsInTheBudgetAndALentOneCostsNothing) {
+TEST_F(AdmissionTest, ANewcomerWithoutRoomForAllIsToldOfSomeAfterItsOwnDoorbells) {
   ServerProcess server(folder_.Path("s"), {"--size", "1M", "--vectors", "64"});
   server.AwaitReady();
-  Child holder = Child::Fork([&] {
-    {
-      RawClient client(server.socket());
-      EXPECT_TRUE(client.Greet(64));
-    }
-    pause();
+  SteppedChild small([&](const std::function<void()>& step) {
+    step();
+    LimitDescriptors(257);
+    RawClient client(server.socket());
+    EXPECT_TRUE(client.Greet(64));
+    EXPECT_EQ(client.known(), (std::set<std::uint16_t>{1, 4}));
+    LimitDescriptors(1024);
+    client.ReadUntilKnown({1, 2, 3, 4});
   });
-  server.AwaitLog("id 1 has gone");
-  const auto connect = [&](bool welcome) {
-    return Child::Fork([&, welcome] {
-             LimitDescriptors(256);
-             RawClient client(server.socket());
-             if (welcome) {
-               EXPECT_TRUE(client.Greet(64));
-             } else {
-               client.ExpectRefusal();
-             }
-           })
-        .Wait();
-  };
-  EXPECT_EQ(connect(false), 0);
-  holder.Kill();
-  server.AwaitLog("id 1 can be lent");
-  EXPECT_EQ(connect(true), 0);
+  small.AwaitStep();
+  std::deque<RawClient> others;
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(others.emplace_back(server.socket()).Greet(64));
+  small.Continue();
+  EXPECT_EQ(small.child().Wait(), 0);
 }
+
+// All its connections have one limit.
+TEST_F(AdmissionTest, TheDescriptorsOfAllConnectionsOfAProcessCount) {
+  ServerProcess server(folder_.Path("s"), {"--size", "1M", "--vectors", "64"});
+  server.AwaitReady();
+  EXPECT_EQ(Child::Fork([&] {
+              // Three ids fit.
+              LimitDescriptors(128 + 3 * 64 + 1);
+              RawClient first(server.socket());
+              EXPECT_TRUE(first.Greet(64));
+              RawClient second(server.socket());
+              EXPECT_TRUE(second.Greet(64));
+              EXPECT_EQ(first.known().size() + second.known().size(), 3U);
+              RawClient third(server.socket());
+              third.ExpectRefusal();
+            }).Wait(),
+            0);
+  server.AwaitLog("refused");
+}
+
+// Its limit says nothing about the process that has the connection now.
+TEST_F(AdmissionTest, OfAConnectionWhoseLauncherHasEndedAUsualLimitIsAssumed) {
+  ServerProcess server(folder_.Path("s"), {"--size", "1M", "--vectors", "64"});
+  server.AwaitReady();
+  std::array<int, 2> passed{};
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, passed.data()), 0);
+  const pid_t launcher = fork();
+  if (launcher == 0) {
+    const RawClient client(server.socket());
+    _exit(ivshmem::SendMessage(passed[1], 7, client.socket()) == ivshmem::SendResult::kSent ? 0
+                                                                                            : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(launcher, &status, 0), launcher);
+  ASSERT_EQ(status, 0);
+  ivshmem::MessageReader reader;
+  ivshmem::Message message;
+  ASSERT_EQ(reader.Read(passed[0], &message), ivshmem::ReadResult::kMessage);
+  // (1024 - 128) / 64 is 14, and that must stay below the limit.
+  std::deque<RawClient> others;
+  for (int i = 0; i < 14; ++i) ASSERT_TRUE(others.emplace_back(server.socket()).Greet(64));
+  RawClient client(std::move(message.fd));
+  ASSERT_TRUE(client.Greet(64));
+  client.ReadUntil([&] { return client.known().size() == 13; });
+  EXPECT_THAT(server.AwaitLog("may open 1024 files, as is assumed"),
+              AllOf(HasSubstr("id 1: pid " + std::to_string(launcher)), HasSubstr("knows 13 ids")));
+  for (const int fd : passed) close(fd);
+}
+
+// ---- What one may take from the others
+
+TEST_F(AdmissionTest, AProcessThatConnectsAndClosesAgainAndAgainLocksNobodyOut) {
+  ServerProcess server(folder_.Path("s"), {"--size", "1M"}, [] {
+    const rlimit limit{1024, 1024};
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0) _exit(126);
+  });
+  server.AwaitReady();
+  for (int i = 0; i < 300; ++i) {
+    RawClient client(server.socket());
+    ASSERT_TRUE(client.Greet(8));
+    client.Close();
+    server.AwaitLog("has gone");
+  }
+  RawClient client(server.socket());
+  ASSERT_TRUE(client.Greet(8));
+  EXPECT_EQ(client.id(), 1);
+}
+
+TEST_F(AdmissionTest, AUserAndAProcessHaveSoManyIdsAtMostConnectedOrNot) {
+  ServerProcess server(folder_.Path("s"),
+                       {"--size", "1M", "--vectors", "1", "--mode", "0666", "--ids-per-uid", "4"});
+  server.AwaitReady();
+  SteppedChild greedy([&](const std::function<void()>& step) {
+    std::deque<RawClient> clients;
+    for (int i = 0; i < 3; ++i) EXPECT_TRUE(clients.emplace_back(server.socket()).Greet(1));
+    clients[1].Disconnect();
+    RawClient refused(server.socket());
+    refused.ExpectRefusal();
+    step();
+  });
+  greedy.AwaitStep();
+  EXPECT_THAT(server.AwaitLog("refused"), HasSubstr("it has 3 ids already"));
+  RawClient fourth(server.socket());
+  ASSERT_TRUE(fourth.Greet(1));
+  RawClient fifth(server.socket());
+  fifth.ExpectRefusal();
+  EXPECT_THAT(server.AwaitLog("refused"),
+              AllOf(HasSubstr("all 4 ids"), HasSubstr("1 of them without a connection"),
+                    HasSubstr("most, 3, has pid " + std::to_string(greedy.child().pid()))));
+  EXPECT_EQ(Child::Fork([&] {
+              ASSERT_EQ(setuid(54321), 0);
+              RawClient other(server.socket());
+              EXPECT_TRUE(other.Greet(1));
+            }).Wait(),
+            0);
+  greedy.Continue();
+  EXPECT_EQ(greedy.child().Wait(), 0);
+  RawClient welcome(server.socket());
+  EXPECT_TRUE(welcome.Greet(1));
+}
+
+TEST_F(AdmissionTest, AConnectionThatReadsNothingOfItsGreetingIsEnded) {
+  ServerProcess server(folder_.Path("s"), {"--size", "1M", "--handshake-timeout", "1"});
+  server.AwaitReady();
+  RawClient silent(server.socket());
+  RawClient other(server.socket());
+  ASSERT_TRUE(other.Greet(8));
+  EXPECT_THAT(server.AwaitLog("has read nothing of its greeting"), HasSubstr("id 1"));
+  // What is on its way it can still take, and then it is at the end.
+  ASSERT_TRUE(silent.Greet(8));
+  while (silent.HasUnread() && silent.ReadUpdate()) {
+  }
+  silent.Close();
+  server.AwaitLog("id 1 has gone");
+  EXPECT_FALSE(other.HasUnread());
+}
+
+TEST_F(AdmissionTest, TheLogIsLimitedAndCountsWhatItLeavesOut) {
+  ServerProcess server(folder_.Path("s"), {"--size", "1M", "--vectors", "1", "--log-limit", "1"});
+  server.AwaitReady();
+  const std::string left_out = "lines about clients of uid " + std::to_string(geteuid());
+  int connections = 0;
+  while (server.Log().find(left_out) == std::string::npos) {
+    RawClient client(server.socket());
+    ASSERT_TRUE(client.Greet(1));
+    ++connections;
+  }
+  const std::string log = server.Log();
+  const auto lines = std::count(log.begin(), log.end(), '\n');
+  EXPECT_LT(lines, 2 * connections);
+}
+
+// ---- What this server may take
 
 TEST_F(AdmissionTest, TheServersOwnLimitIsRaisedAndThenObeyed) {
   ServerProcess server(folder_.Path("s"), {"--size", "1M", "--vectors", "64"}, [] {

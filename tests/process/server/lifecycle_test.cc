@@ -3,6 +3,7 @@
 #include <grp.h>
 #include <sched.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -14,7 +15,9 @@
 #include <deque>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -22,6 +25,7 @@
 
 #include "raw_client.h"
 #include "server_process.h"
+#include "support/child.h"
 
 namespace ivmq::testing {
 namespace {
@@ -211,23 +215,37 @@ TEST_F(LifecycleTest, OfTwoServersThatStartAtOnceOneServes) {
   }
 }
 
-TEST_F(LifecycleTest, AStaleSocketIsNotTouchedWhileAnotherServerOfTheFolderStarts) {
+// As another server has that starts at the same path.
+class LockedPathTest : public LifecycleTest {
+ protected:
+  LockedPathTest()
+      : lock_path_(socket_ + ".lock"),
+        lock_(open(lock_path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600)) {
+    EXPECT_EQ(flock(lock_.get(), LOCK_EX), 0);
+  }
+
+  std::string lock_path_;
+  UniqueFd lock_;
+};
+
+TEST_F(LockedPathTest, AStaleSocketIsNotTouchedMeanwhile) {
+  lock_.reset();
   {
     ServerProcess stale(socket_, {"--size", "1M"});
     stale.AwaitReady();
     stale.Kill();
   }
+  EXPECT_FALSE(std::filesystem::exists(lock_path_));
   const ino_t before = StatSocket().st_ino;
-  UniqueFd folder(open(folder_.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  ASSERT_EQ(flock(folder.get(), LOCK_EX), 0);
+  lock_.reset(open(lock_path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  ASSERT_EQ(flock(lock_.get(), LOCK_EX), 0);
   ServerProcess server(socket_, {"--size", "1M"});
   const auto waits = [&] {
-    std::ifstream locks("/proc/locks");
-    for (std::string line; std::getline(locks, line);) {
-      if (line.find("->") != std::string::npos && line.find("FLOCK") != std::string::npos &&
-          line.find(" " + std::to_string(server.pid()) + " ") != std::string::npos) {
-        return true;
-      }
+    const std::string fds = "/proc/" + std::to_string(server.pid()) + "/fd";
+    std::error_code ended;
+    for (const auto& fd : std::filesystem::directory_iterator(fds, ended)) {
+      std::error_code closed;
+      if (std::filesystem::read_symlink(fd, closed) == lock_path_) return true;
     }
     return false;
   };
@@ -236,8 +254,87 @@ TEST_F(LifecycleTest, AStaleSocketIsNotTouchedWhileAnotherServerOfTheFolderStart
     sched_yield();
   }
   EXPECT_EQ(StatSocket().st_ino, before);
-  folder.reset();
+  lock_.reset();
   server.AwaitReady();
+}
+
+TEST_F(LockedPathTest, WhoKeepsTheLockIsNamed) {
+  ServerProcess server(socket_, {"--size", "1M"});
+  EXPECT_EQ(server.Wait(), 1);
+  EXPECT_THAT(server.Log(),
+              AllOf(HasSubstr(lock_path_), HasSubstr("pid " + std::to_string(getpid()))));
+}
+
+TEST_F(LifecycleTest, ALockOnTheFolderHoldsNobodyUp) {
+  const UniqueFd folder(open(folder_.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  ASSERT_EQ(flock(folder.get(), LOCK_EX), 0);
+  ServerProcess server(socket_, {"--size", "1M"});
+  server.AwaitReady();
+}
+
+TEST_F(LifecycleTest, SighupIsLoggedAndDoesNothingElse) {
+  ServerProcess server(socket_, {"--size", "1M"});
+  server.AwaitReady();
+  server.Signal(SIGHUP);
+  server.AwaitLog("SIGHUP from pid " + std::to_string(getpid()) + " is ignored");
+  RawClient client(socket_);
+  EXPECT_TRUE(client.Greet(8));
+  EXPECT_EQ(server.Terminate(), 0);
+}
+
+// Runs `body` in a process that sees no process of the test, and that the test's processes see.
+int RunInPidNamespace(const std::function<void()>& body) {
+  return Child::Fork([&] {
+           ASSERT_EQ(unshare(CLONE_NEWPID), 0) << "run this test as root";
+           EXPECT_EQ(Child::Fork(body).Wait(), 0);
+         })
+      .Wait();
+}
+
+// vm.memfd_noexec belongs to a pid namespace.
+TEST_F(LifecycleTest, AMemfdIsMadeWhereOnlyThoseThatCannotBeExecutedAreAllowed) {
+  if (!std::filesystem::exists("/proc/sys/vm/memfd_noexec")) return;  // before Linux 6.3
+  EXPECT_EQ(RunInPidNamespace([&] {
+              std::ofstream("/proc/sys/vm/memfd_noexec") << 2;
+              constexpr unsigned kMfdExec = 0x10;
+              ASSERT_EQ(memfd_create("x", kMfdExec), -1);
+              ServerProcess server(socket_, {"--size", "1M"});
+              server.AwaitReady();
+              RawClient client(socket_);
+              EXPECT_TRUE(client.Greet(8));
+            }),
+            0);
+}
+
+TEST_F(LifecycleTest, AClientOfAnotherPidNamespaceIsServedWithAUsualLimit) {
+  std::array<int, 2> ready{};
+  std::array<int, 2> done{};
+  ASSERT_EQ(pipe(ready.data()), 0);
+  ASSERT_EQ(pipe(done.data()), 0);
+  Child server = Child::Fork([&] {
+    EXPECT_EQ(RunInPidNamespace([&] {
+                ServerProcess inner(socket_, {"--size", "1M", "--vectors", "64"});
+                inner.AwaitReady();
+                EXPECT_EQ(write(ready[1], "x", 1), 1);
+                inner.AwaitLog("id 1 to a process of another pid namespace");
+                inner.AwaitLog("may open 1024 files, as is assumed");
+                inner.AwaitLog("id 1 has gone");
+                char byte = 0;
+                EXPECT_EQ(read(done[0], &byte, 1), 1);
+              }),
+              0);
+  });
+  char byte = 0;
+  ASSERT_EQ(read(ready[0], &byte, 1), 1);
+  RawClient first(socket_);
+  ASSERT_TRUE(first.Greet(64));
+  std::deque<RawClient> others;
+  for (int i = 0; i < 14; ++i) ASSERT_TRUE(others.emplace_back(socket_).Greet(64));
+  first.ReadUntil([&] { return first.known().size() == 13; });
+  first.Close();
+  ASSERT_EQ(write(done[1], "x", 1), 1);
+  EXPECT_EQ(server.Wait(), 0);
+  for (const int fd : {ready[0], ready[1], done[0], done[1]}) close(fd);
 }
 
 TEST_F(LifecycleTest, ItDoesNotRemoveTheSocketOfASuccessor) {

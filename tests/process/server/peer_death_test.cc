@@ -1,8 +1,12 @@
 // What the server does to the region when a client has gone.
+#include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -77,37 +81,139 @@ TEST_F(PeerDeathTest, AKilledClientsSlotsAreReclaimedAndWhoeverCanBeWokenIsTold)
   close(attached[1]);
 }
 
-// It has closed its socket, but its process runs and still has the region.
-TEST_F(PeerDeathTest, ASlotClaimedAfterTheSocketsEndDiesWithTheProcess) {
-  RawClient watcher(server_.socket());
-  ASSERT_TRUE(watcher.Greet(2));
-  const MappedRegion mapped(watcher.memory());
-  std::array<int, 2> go{};
-  std::array<int, 2> done{};
-  ASSERT_EQ(pipe(go.data()), 0);
-  ASSERT_EQ(pipe(done.data()), 0);
-  Child late = Child::Fork([&] {
-    RawClient client(server_.socket());
-    EXPECT_TRUE(client.Greet(2));
-    client.Close();
-    char byte = 0;
-    EXPECT_EQ(read(go[0], &byte, 1), 1);
+// ---- The proof of death
+
+// The end of a connection is none: whoever lost it may go on writing. The lock of what the client
+// was given goes with the last descriptor and the last mapping of it.
+class DeathProofTest : public ::testing::TestWithParam<const char*> {
+ protected:
+  DeathProofTest() {
+    std::string region = GetParam();
+    if (region == "file") region = "file:" + folder_.Path("region");
+    if (region == "shm") region = "shm:" + shm_;
+    server_.emplace(folder_.Path("s"),
+                    std::vector<std::string>{"--size", "1M", "--vectors", "1", "--region", region});
+    server_->AwaitReady();
+    watcher_.emplace(server_->socket());
+    EXPECT_TRUE(watcher_->Greet(1));
+    mapped_.emplace(watcher_->memory());
+  }
+  ~DeathProofTest() override { (void)shm_unlink(("/" + shm_).c_str()); }
+
+  // Waits until the server has seen the end of the connection of client `id`, and not more.
+  void AwaitDisconnect(std::uint16_t id) {
+    server_->AwaitLog("id " + std::to_string(id) + ": pid");
+  }
+  void AwaitEnd(std::uint16_t id) { server_->AwaitLog("id " + std::to_string(id) + " has gone"); }
+  // A newcomer gets another id, and the peer is not dead.
+  void ExpectHeld(std::uint16_t id) {
+    RawClient newcomer(server_->socket());
+    ASSERT_TRUE(newcomer.Greet(1));
+    EXPECT_NE(newcomer.id(), id);
+    EXPECT_TRUE(PeerTable(mapped_->region()).Find("victim"));
+  }
+  void ExpectEnded(std::uint16_t id) {
+    EXPECT_FALSE(PeerTable(mapped_->region()).Find("victim"));
+    RawClient newcomer(server_->socket());
+    ASSERT_TRUE(newcomer.Greet(1));
+    EXPECT_EQ(newcomer.id(), id);
+  }
+
+  TemporaryFolder folder_;
+  std::string shm_ = "ivmq-test-" + std::to_string(getpid());
+  std::optional<ServerProcess> server_;
+  std::optional<RawClient> watcher_;
+  std::optional<MappedRegion> mapped_;
+};
+
+TEST_P(DeathProofTest, AClientThatHasTheRegionMappedIsNotDeadWithoutItsConnection) {
+  RawClient client(server_->socket());
+  ASSERT_TRUE(client.Greet(1));
+  const std::uint16_t id = client.id();
+  {
     const MappedRegion own(client.memory());
-    const SlotOwner slot(own.region(), "late", client.id());
-    EXPECT_EQ(write(done[1], "x", 1), 1);
+    const SlotOwner slot(own.region(), "victim", id);
+    client.Close();
+    AwaitDisconnect(id);
+    ExpectHeld(id);
+    EXPECT_TRUE(slot.IsLive());
+  }
+  AwaitEnd(id);
+  ExpectEnded(id);
+}
+
+TEST_P(DeathProofTest, ADescriptorThatWasPassedOnIsAsGoodAsAMapping) {
+  std::optional<RawClient> client(server_->socket());
+  ASSERT_TRUE(client->Greet(1));
+  const std::uint16_t id = client->id();
+  UniqueFd passed_on(dup(client->memory()));
+  const SlotOwner slot(mapped_->region(), "victim", id);
+  client.reset();
+  AwaitDisconnect(id);
+  ExpectHeld(id);
+  passed_on.reset();
+  AwaitEnd(id);
+  ExpectEnded(id);
+}
+
+TEST_P(DeathProofTest, AChildThatStillHasTheMappingOfItsDeadParentKeepsItAlive) {
+  std::array<int, 2> up{};
+  std::array<int, 2> down{};
+  ASSERT_EQ(pipe(up.data()), 0);
+  ASSERT_EQ(pipe(down.data()), 0);
+  Child parent = Child::Fork([&] {
+    RawClient client(server_->socket());
+    EXPECT_TRUE(client.Greet(1));
+    const MappedRegion own(client.memory());
+    const SlotOwner slot(own.region(), "victim", client.id());
+    if (fork() == 0) {
+      client.Close();
+      close(down[1]);
+      char byte = 0;
+      (void)!read(down[0], &byte, 1);
+      _exit(0);
+    }
+    const std::uint16_t id = client.id();
+    EXPECT_EQ(write(up[1], &id, sizeof(id)), static_cast<ssize_t>(sizeof(id)));
     pause();
   });
-  server_.AwaitLog("id 2 has gone");
-  char byte = 0;
-  ASSERT_EQ(write(go[1], "x", 1), 1);
-  ASSERT_EQ(read(done[0], &byte, 1), 1);
-  const PeerTable table(mapped.region());
-  ASSERT_TRUE(table.Find("late"));
-  late.Kill();
-  server_.AwaitLog("id 2 can be lent");
-  EXPECT_FALSE(table.Find("late"));
-  for (const int fd : {go[0], go[1], done[0], done[1]}) close(fd);
+  std::uint16_t id = 0;
+  ASSERT_EQ(read(up[0], &id, sizeof(id)), static_cast<ssize_t>(sizeof(id)));
+  parent.Kill();
+  AwaitDisconnect(id);
+  ExpectHeld(id);
+  close(down[1]);
+  AwaitEnd(id);
+  ExpectEnded(id);
+  for (const int fd : {up[0], up[1], down[0]}) close(fd);
 }
+
+TEST_P(DeathProofTest, WhatIsOnItsWayToAClientItMayStillTake) {
+  RawClient client(server_->socket());
+  ASSERT_EQ(shutdown(client.socket(), SHUT_WR), 0);
+  AwaitDisconnect(2);
+  const SlotOwner slot(mapped_->region(), "victim", 2);
+  ExpectHeld(2);
+  ASSERT_TRUE(client.Greet(1));
+  client.Disconnect();
+  ExpectHeld(2);
+  client.Close();
+  AwaitEnd(2);
+  ExpectEnded(2);
+}
+
+TEST_P(DeathProofTest, AClientThatNeverTookTheRegionHasGoneWithItsConnection) {
+  {
+    RawClient client(server_->socket());
+    const auto version = client.Read();
+    ASSERT_TRUE(version);
+  }
+  AwaitEnd(2);
+  ExpectEnded(2);
+}
+
+INSTANTIATE_TEST_SUITE_P(Regions, DeathProofTest, ::testing::Values("memfd", "shm", "file"),
+                         [](const auto& region) { return std::string(region.param); });
 
 // Slots may hold anything: who maps the region can write it.
 TEST_F(PeerDeathTest, NonsenseInThePeerTableHurtsNobody) {

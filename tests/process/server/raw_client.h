@@ -9,6 +9,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "src/unique_fd.h"
@@ -25,6 +26,8 @@ class RawClient {
 
   // Connects and reads nothing.
   explicit RawClient(const std::string& socket_path);
+  // Takes a connection over of which nothing was read.
+  explicit RawClient(UniqueFd socket) : socket_(std::move(socket)) {}
 
   // Waits for the next message. Nothing at the end of the stream, or, with a failure of the test,
   // after 30 s or within a message.
@@ -56,7 +59,13 @@ class RawClient {
   // Waits until an own doorbell is rung, and takes its value.
   std::uint64_t AwaitRing(std::uint32_t vector) const;
 
-  void Close() { socket_.reset(); }
+  // Ends the connection only.
+  void Disconnect() { socket_.reset(); }
+  // Ends the connection and closes the region; mappings stay.
+  void Close() {
+    socket_.reset();
+    memory_.reset();
+  }
   [[nodiscard]] int socket() const noexcept { return socket_.get(); }
   [[nodiscard]] std::uint16_t id() const noexcept { return id_; }
   [[nodiscard]] int memory() const noexcept { return memory_.get(); }

@@ -305,17 +305,31 @@ TEST_F(RegionTest, AFolderOrADeviceIsRefused) {
   ExpectRefused(Arguments(), "no regular file");
 }
 
+// Needs no disk of that size: the limit of file sizes says no, and does not end the server.
 TEST_F(RegionTest, WithoutRoomNothingIsLeftBehind) {
-  // Needs no disk of that size: the limit of file sizes says no.
-  ServerProcess server(socket_, Arguments(), [] {
-    signal(SIGXFSZ, SIG_IGN);
-    const rlimit limit{kSize / 2, kSize / 2};
-    if (setrlimit(RLIMIT_FSIZE, &limit) != 0) _exit(126);
-  });
-  EXPECT_EQ(server.Wait(), 1);
-  EXPECT_THAT(server.Log(), HasSubstr("no space for 1 MiB"));
+  for (const std::string& region : {std::string("memfd"), region_}) {
+    ServerProcess server(socket_, {"--size", "1M", "--region", region}, [] {
+      const rlimit limit{kSize / 2, kSize / 2};
+      if (setrlimit(RLIMIT_FSIZE, &limit) != 0) _exit(126);
+    });
+    EXPECT_EQ(server.Wait(), 1);
+    EXPECT_THAT(server.Log(), AllOf(HasSubstr("no space for 1 MiB"), HasSubstr("ulimit -f")));
+  }
   EXPECT_FALSE(std::filesystem::exists(file_));
   EXPECT_FALSE(std::filesystem::exists(socket_));
+}
+
+TEST_F(RegionTest, ALargeRegionIsServedBeforeAllOfItIsAllocated) {
+  ServerProcess server(socket_, {"--size", "1G"});
+  server.AwaitReady();
+  server.AwaitLog("256 MiB of 1 GiB are allocated, the rest while clients are served");
+  RawClient client(socket_);
+  ASSERT_TRUE(client.Greet(8));
+  server.AwaitLog("512 MiB of 1 GiB are allocated");
+  server.AwaitLog("1 GiB of 1 GiB are allocated");
+  struct stat found {};
+  ASSERT_EQ(fstat(client.memory(), &found), 0);
+  EXPECT_GE(found.st_blocks * 512, found.st_size);
 }
 
 // ---- hugetlbfs

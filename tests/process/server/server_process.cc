@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -40,6 +41,9 @@ TemporaryFolder::~TemporaryFolder() {
 ServerProcess::ServerProcess(std::string socket, std::vector<std::string> arguments,
                              const std::function<void()>& before)
     : socket_(std::move(socket)) {
+  if (std::find(arguments.begin(), arguments.end(), "--log-limit") == arguments.end()) {
+    arguments.insert(arguments.end(), {"--log-limit", "0"});
+  }
   arguments.insert(arguments.begin(), {IVMQD_PATH, "--socket", socket_, "--verbose"});
   std::vector<char*> argv;
   argv.reserve(arguments.size() + 1);

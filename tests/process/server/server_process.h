@@ -31,8 +31,8 @@ class TemporaryFolder {
 // Thread-compatible. Ends with the test.
 class ServerProcess {
  public:
-  // Starts `ivmqd --socket SOCKET --verbose ARGUMENTS...`; `before` runs in the process before
-  // that.
+  // Starts `ivmqd --socket SOCKET --verbose ARGUMENTS... --log-limit 0`, the last unless it is
+  // among the arguments; `before` runs in the process before that.
   ServerProcess(std::string socket, std::vector<std::string> arguments,
                 const std::function<void()>& before = {});
   ~ServerProcess();

@@ -1,7 +1,9 @@
 // Clients that do not read: nobody waits for them, and nothing is lost for them.
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include <array>
 #include <deque>
 #include <set>
 #include <string>
@@ -11,6 +13,7 @@
 
 #include "raw_client.h"
 #include "server_process.h"
+#include "src/ivshmem_protocol.h"
 #include "support/child.h"
 
 namespace ivmq::testing {
@@ -58,8 +61,8 @@ TEST_F(SlowClientTest, TwoHundredLentIdsChangeHandsBeforeItReadsAWord) {
                 EXPECT_TRUE(two.Greet(8));
               }).Wait(),
               0);
-    server.AwaitLog("can be lent");
-    server.AwaitLog("can be lent");
+    server.AwaitLog("has gone");
+    server.AwaitLog("has gone");
   }
   std::deque<RawClient> living;
   for (int i = 0; i < 3; ++i) ASSERT_TRUE(living.emplace_back(server.socket()).Greet(8));
@@ -90,30 +93,98 @@ TEST_F(SlowClientTest, AClientThatStopsAmidItsGreetingGetsTheRestLater) {
 }
 
 // What is sent and not read counts against the sender's user, unless it is privileged.
-TEST_F(SlowClientTest, DescriptorsInFlightAreRetriedAndNewcomersRefused) {
-  const std::string socket = folder_.Path("s");
-  ServerProcess server(socket, {"--size", "1M", "--vectors", "8", "--mode", "0666"}, [] {
-    // 5 ids fit the budget of 128 + ids * 10, and 200 descriptors may be on their way.
-    const rlimit limit{200, 200};
-    if (setrlimit(RLIMIT_NOFILE, &limit) != 0) _exit(126);
-    // An account that has nothing else in flight.
-    if (geteuid() == 0 && (setgid(54321) != 0 || setuid(54321) != 0)) _exit(126);
-  });
-  server.AwaitReady();
+class InFlightTest : public SlowClientTest {
+ protected:
+  // An account that has nothing else in flight.
+  static constexpr uid_t kUser = 54321;
+
+  InFlightTest()
+      : server_(folder_.Path("s"), {"--size", "1M", "--vectors", "8", "--mode", "0666"}, [] {
+          const rlimit limit{600, 600};
+          if (setrlimit(RLIMIT_NOFILE, &limit) != 0) _exit(126);
+          if (setgid(kUser) != 0 || setuid(kUser) != 0) _exit(126);
+        }) {
+    server_.AwaitReady();
+  }
+  void SetUp() override {
+    ASSERT_EQ(geteuid(), 0U) << "this test acts as several users: run it as root";
+  }
+
+  ServerProcess server_;
+};
+
+TEST_F(InFlightTest, AProcessThatDoesNotReadHoldsOnlyItselfUp) {
   std::deque<RawClient> silent;
-  for (int i = 0; i < 5; ++i) silent.emplace_back(socket);
-  server.AwaitLog("too many descriptors are on their way");
-  RawClient newcomer(socket);
-  newcomer.ExpectRefusal();
-  server.AwaitLog("refused");
+  for (int i = 0; i < 5; ++i) silent.emplace_back(server_.socket());
+  server_.AwaitLog("too many descriptors are on their way");
+  RawClient refused(server_.socket());
+  refused.ExpectRefusal();
+  EXPECT_NE(server_.AwaitLog("refused").find("do not read"), std::string::npos);
+  EXPECT_EQ(Child::Fork([&] {
+              RawClient other(server_.socket());
+              EXPECT_TRUE(other.Greet(8));
+            }).Wait(),
+            0);
 
   for (RawClient& client : silent) {
     ASSERT_TRUE(client.Greet(8));
-    client.ReadUntil([&] { return client.known().size() == 5; });
+    client.ReadUntil([&] { return client.known().size() >= 5; });
   }
-  RawClient welcome(socket);
+  RawClient welcome(server_.socket());
   ASSERT_TRUE(welcome.Greet(8));
-  EXPECT_EQ(welcome.known().size(), 6U);
+}
+
+// The connection has ended, and what was sent by it is still on its way.
+TEST_F(InFlightTest, WhatNobodyReadsCountsAlsoWhenTheConnectionHasEnded) {
+  std::deque<RawClient> silent;
+  for (;;) {
+    RawClient& client = silent.emplace_back(server_.socket());
+    const auto version = client.Read();
+    ASSERT_TRUE(version);
+    if (version->value != 0) break;
+    ASSERT_EQ(shutdown(client.socket(), SHUT_WR), 0);
+    ASSERT_LT(silent.size(), 100U);
+  }
+  EXPECT_NE(server_.AwaitLog("refused").find("do not read"), std::string::npos);
+  EXPECT_EQ(Child::Fork([&] {
+              RawClient other(server_.socket());
+              EXPECT_TRUE(other.Greet(8));
+            }).Wait(),
+            0);
+}
+
+TEST_F(InFlightTest, WhenTheKernelPassesNothingOnNewcomersAreRefusedAndTheOthersWait) {
+  RawClient first(server_.socket());
+  ASSERT_TRUE(first.Greet(8));
+  std::array<int, 2> go{};
+  ASSERT_EQ(pipe(go.data()), 0);
+  std::array<int, 2> full{};
+  ASSERT_EQ(pipe(full.data()), 0);
+  // Another program of the server's user.
+  Child other = Child::Fork([&] {
+    ASSERT_EQ(setuid(kUser), 0);
+    std::array<int, 2> pair{};
+    for (int i = 0; i < 700; ++i) {
+      // A buffer takes some hundred.
+      if (i % 100 == 0) {
+        ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, pair.data()), 0);
+      }
+      ASSERT_EQ(ivshmem::SendMessage(pair[0], 1, go[0]), ivshmem::SendResult::kSent);
+    }
+    EXPECT_EQ(write(full[1], "x", 1), 1);
+    char byte = 0;
+    EXPECT_EQ(read(go[0], &byte, 1), 1);
+  });
+  char byte = 0;
+  ASSERT_EQ(read(full[0], &byte, 1), 1);
+  RawClient refused(server_.socket());
+  refused.ExpectRefusal();
+  server_.AwaitLog("refused");
+  ASSERT_EQ(write(go[1], "x", 1), 1);
+  EXPECT_EQ(other.Wait(), 0);
+  RawClient welcome(server_.socket());
+  ASSERT_TRUE(welcome.Greet(8));
+  for (const int fd : {go[0], go[1], full[0], full[1]}) close(fd);
 }
 
 }  // namespace

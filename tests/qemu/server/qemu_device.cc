@@ -39,30 +39,30 @@ std::array<UniqueFd, 2> Pipe() {
 }  // namespace
 
 QemuDevice::QemuDevice(const std::string& socket, std::uint32_t vectors,
-                       const std::function<void()>& before) {
-  std::vector<std::string> arguments = {
-      IVMQ_QEMU,
-      "-accel",
-      "tcg",
-      "-S",
-      "-M",
-      "pc",
-      "-smp",
-      "1,maxcpus=2",
-      "-m",
-      "64",
-      "-nodefaults",
-      "-no-user-config",
-      "-display",
-      "none",
-      "-qtest",
-      "stdio",
-      "-qtest-log",
-      "none",
-      "-chardev",
-      "socket,id=iv,path=" + socket,
-      "-device",
-      "ivshmem-doorbell,chardev=iv,addr=" + Hex(kDevice) + ",vectors=" + std::to_string(vectors)};
+                       const std::function<void()>& before, const std::string& more) {
+  std::vector<std::string> arguments = {IVMQ_QEMU,
+                                        "-accel",
+                                        "tcg",
+                                        "-S",
+                                        "-M",
+                                        "pc",
+                                        "-smp",
+                                        "1,maxcpus=2",
+                                        "-m",
+                                        "64",
+                                        "-nodefaults",
+                                        "-no-user-config",
+                                        "-display",
+                                        "none",
+                                        "-qtest",
+                                        "stdio",
+                                        "-qtest-log",
+                                        "none",
+                                        "-chardev",
+                                        "socket,id=iv,path=" + socket,
+                                        "-device",
+                                        "ivshmem-doorbell,chardev=iv,addr=" + Hex(kDevice) +
+                                            ",vectors=" + std::to_string(vectors) + more};
   std::vector<char*> argv;
   for (std::string& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);

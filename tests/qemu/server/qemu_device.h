@@ -17,8 +17,9 @@ namespace ivmq::testing {
 class QemuDevice {
  public:
   // Starts QEMU as a client of the server at `socket`; `before` runs in its process before that.
+  // `more`: further properties of the device, each after a comma.
   QemuDevice(const std::string& socket, std::uint32_t vectors,
-             const std::function<void()>& before = {});
+             const std::function<void()>& before = {}, const std::string& more = "");
   ~QemuDevice();
   QemuDevice(const QemuDevice&) = delete;
   QemuDevice& operator=(const QemuDevice&) = delete;

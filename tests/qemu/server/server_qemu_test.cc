@@ -61,6 +61,52 @@ TEST_F(ServerQemuTest, ARefusedQemuEndsWithACleanError) {
   EXPECT_THAT(server.AwaitLog("refused"), HasSubstr("may open 150 only"));
 }
 
+// QEMU migrates a device with master=on only, and lets that have id 0 only.
+TEST_F(ServerQemuTest, AMasterStartsWhereTheFirstIdIsZeroAndMayStartAgain) {
+  ServerProcess server(socket_, {"--size", "1M", "--vectors", "4", "--first-id", "0"});
+  server.AwaitReady();
+  for (int i = 0; i < 2; ++i) {
+    QemuDevice master(socket_, 4, {}, ",master=on");
+    ASSERT_TRUE(master.Attach());
+    EXPECT_EQ(master.ReadIvposition(), 0);
+    RawClient host(socket_);
+    ASSERT_TRUE(host.Greet(4));
+    EXPECT_TRUE(host.Knows(0));
+    RingUntilHeard(master, host, 3);
+    master.Kill();
+    server.AwaitLog("id 0 has gone");
+    host.Close();
+    server.AwaitLog("has gone");
+  }
+}
+
+TEST_F(ServerQemuTest, AMasterIsRefusedByQemuItselfWhereTheFirstIdIsOne) {
+  ServerProcess server(socket_, {"--size", "1M", "--vectors", "4"});
+  server.AwaitReady();
+  QemuDevice master(socket_, 4, {}, ",master=on");
+  EXPECT_EQ(master.Wait(), 1);
+  EXPECT_THAT(master.Errors(), HasSubstr("master must connect to the server before any peers"));
+}
+
+// With one descriptor less than it needs QEMU corrupts its heap.
+TEST_F(ServerQemuTest, AQemuWithoutDescriptorsForNewcomersGoesOnAndHearsOfThemWhenItHas) {
+  ServerProcess server(socket_, {"--size", "1M", "--vectors", "64"});
+  server.AwaitReady();
+  QemuDevice qemu(socket_, 64, [] {
+    const rlimit limit{400, 4096};
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0) _exit(126);
+  });
+  ASSERT_TRUE(qemu.Attach());
+  EXPECT_EQ(qemu.ReadIvposition(), 1);
+  std::deque<RawClient> clients;
+  for (int i = 0; i < 20; ++i) ASSERT_TRUE(clients.emplace_back(socket_).Greet(64));
+  server.AwaitLog("may open 400 files");
+  RingUntilHeard(qemu, clients.front(), 5);
+  const rlimit more{4096, 4096};
+  ASSERT_EQ(prlimit(qemu.pid(), RLIMIT_NOFILE, &more, nullptr), 0);
+  RingUntilHeard(qemu, clients.back(), 63);
+}
+
 TEST_F(ServerQemuTest, AKilledQemusIdIsLentToTheNextOneAndAThirdOneGoesOn) {
   ServerProcess server(socket_, {"--size", "1M", "--vectors", "4"});
   server.AwaitReady();
@@ -73,7 +119,7 @@ TEST_F(ServerQemuTest, AKilledQemusIdIsLentToTheNextOneAndAThirdOneGoesOn) {
     EXPECT_EQ(passing.ReadIvposition(), 2);
     witness.Ring(2, 1);
     passing.Kill();
-    server.AwaitLog("id 2 can be lent");
+    server.AwaitLog("id 2 has gone");
   }
   // The witness was never told of an end, and reaches the next holder through the same doorbells.
   RawClient next(socket_);

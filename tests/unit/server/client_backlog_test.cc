@@ -21,15 +21,16 @@ std::vector<Message> TakeAll(ClientBacklog& backlog) {
   std::vector<Message> messages;
   while (const auto message = backlog.Next()) {
     messages.push_back(*message);
-    backlog.Sent();
+    backlog.Sent(*message);
   }
   return messages;
 }
 
 void Take(ClientBacklog& backlog, int count) {
   for (int i = 0; i < count; ++i) {
-    ASSERT_TRUE(backlog.Next());
-    backlog.Sent();
+    const auto message = backlog.Next();
+    ASSERT_TRUE(message);
+    backlog.Sent(*message);
   }
 }
 
@@ -47,7 +48,7 @@ TEST(ClientBacklogTest, GreetsInTheOrderOfTheProtocol) {
 TEST(ClientBacklogTest, AMessageStaysNextUntilItIsSent) {
   ClientBacklog backlog(1, 1, {});
   EXPECT_EQ(backlog.Next(), backlog.Next());
-  backlog.Sent();
+  backlog.Sent({Kind::kVersion});
   EXPECT_EQ(backlog.Next(), (Message{Kind::kOwnId, 1}));
 }
 
@@ -128,6 +129,38 @@ TEST(ClientBacklogTest, WhatIsOwedIsBoundedByIdsHoweverManyPeersComeAndGo) {
   EXPECT_EQ(backlog.owed(), 0U);
 }
 
+TEST(ClientBacklogTest, WithoutRoomTheOwnVectorsComeAndTheOthersLater) {
+  ClientBacklog backlog(3, 2, {1, 2});
+  EXPECT_EQ(backlog.told(), 1U);
+  Take(backlog, 4);
+  EXPECT_EQ(backlog.told(), 2U);
+  // What was begun is finished.
+  EXPECT_EQ(backlog.Next(false), (Message{Kind::kVector, 1, 1}));
+  Take(backlog, 1);
+  for (const std::uint32_t vector : {0U, 1U}) {
+    const auto own = backlog.Next(false);
+    ASSERT_EQ(own, (Message{Kind::kVector, 3, vector}));
+    backlog.Sent(*own);
+  }
+  backlog.Come(4);
+  EXPECT_EQ(backlog.Next(false), std::nullopt);
+  EXPECT_EQ(backlog.owed(), 2U);
+  EXPECT_EQ(backlog.told(), 2U);
+  EXPECT_THAT(TakeAll(backlog),
+              ElementsAre(Message{Kind::kVector, 2, 0}, Message{Kind::kVector, 2, 1},
+                          Message{Kind::kVector, 4, 0}, Message{Kind::kVector, 4, 1}));
+}
+
+TEST(ClientBacklogTest, AnEndNeedsNoRoom) {
+  ClientBacklog backlog(1, 1, {2});
+  TakeAll(backlog);
+  backlog.Come(3);
+  backlog.Gone(2);
+  EXPECT_EQ(backlog.Next(false), (Message{Kind::kGone, 2}));
+  backlog.Sent({Kind::kGone, 2});
+  EXPECT_EQ(backlog.Next(false), std::nullopt);
+}
+
 // A client that reads whenever it likes, against peers that come and go at random: each message is
 // one that the protocol allows, and in the end it knows exactly the living peers.
 TEST(ClientBacklogTest, RandomTrafficLeavesAConsistentView) {
@@ -140,9 +173,9 @@ TEST(ClientBacklogTest, RandomTrafficLeavesAConsistentView) {
     std::map<std::uint16_t, std::uint32_t> view;  // id -> vectors
     std::set<std::uint16_t> gone;
     const auto read_one = [&] {
-      const auto message = backlog.Next();
+      const auto message = backlog.Next(/*has_room=*/random() % 4 != 0);
       if (!message) return false;
-      backlog.Sent();
+      backlog.Sent(*message);
       if (message->kind == Kind::kVector) {
         EXPECT_FALSE(gone.contains(message->id));
         EXPECT_EQ(message->vector, view[message->id]++);
@@ -171,8 +204,7 @@ TEST(ClientBacklogTest, RandomTrafficLeavesAConsistentView) {
           (void)read_one();
       }
     }
-    while (read_one()) {
-    }
+    while (backlog.Next()) (void)read_one();
     living.insert(4);
     std::set<std::uint16_t> known;
     for (const auto& [id, vectors] : view) {

@@ -13,6 +13,7 @@ namespace ivmq::server {
 namespace {
 
 constexpr std::uint32_t kVectors = 2;
+constexpr std::uint16_t kFirstId = 1;
 const IdSet kNobody;
 
 std::uint16_t MustTake(IdPool& pool, const IdSet& held = kNobody) {
@@ -22,7 +23,7 @@ std::uint16_t MustTake(IdPool& pool, const IdSet& held = kNobody) {
 }
 
 TEST(IdPoolTest, IdsStartAtOneAndHaveNonBlockingEventfds) {
-  IdPool pool(kVectors, IdPolicy::kLend, kFirstId);
+  IdPool pool(kVectors, IdPolicy::kLend, kFirstId, kFirstId);
   EXPECT_EQ(MustTake(pool), 1);
   EXPECT_EQ(MustTake(pool), 2);
   EXPECT_EQ(pool.size(), 2U);
@@ -33,29 +34,19 @@ TEST(IdPoolTest, IdsStartAtOneAndHaveNonBlockingEventfds) {
 }
 
 TEST(IdPoolTest, AnUnknownIdOrVectorHasNoEventfd) {
-  IdPool pool(kVectors, IdPolicy::kLend, kFirstId);
+  IdPool pool(kVectors, IdPolicy::kLend, kFirstId, kFirstId);
   MustTake(pool);
   EXPECT_EQ(pool.eventfd(1, kVectors), -1);
   EXPECT_EQ(pool.eventfd(2, 0), -1);
   EXPECT_EQ(pool.eventfd(0xffff, 0), -1);
 }
 
-TEST(IdPoolTest, AParkedIdIsNotLentWhileItsHolderLives) {
-  IdPool pool(kVectors, IdPolicy::kLend, kFirstId);
-  MustTake(pool);
-  pool.Park(1);
-  EXPECT_FALSE(pool.CanLend(kNobody));
-  EXPECT_EQ(MustTake(pool), 2);
-  EXPECT_EQ(pool.size(), 2U);
-}
-
 TEST(IdPoolTest, ALentIdKeepsItsEventfdsAndTheyAreDrained) {
-  IdPool pool(kVectors, IdPolicy::kLend, kFirstId);
+  IdPool pool(kVectors, IdPolicy::kLend, kFirstId, kFirstId);
   MustTake(pool);
   const int doorbell = pool.eventfd(1, 1);
-  pool.Park(1);
   ASSERT_EQ(eventfd_write(doorbell, 3), 0);
-  pool.HolderGone(1);
+  pool.Lend(1);
   ASSERT_EQ(eventfd_write(doorbell, 4), 0);
   ASSERT_TRUE(pool.CanLend(kNobody));
   EXPECT_EQ(MustTake(pool), 1);
@@ -66,12 +57,11 @@ TEST(IdPoolTest, ALentIdKeepsItsEventfdsAndTheyAreDrained) {
 
 // O_NONBLOCK is common to all who have the eventfd, and QEMU clears it.
 TEST(IdPoolTest, AnEventfdThatBecameBlockingHoldsNobodyUp) {
-  IdPool pool(1, IdPolicy::kLend, kFirstId);
+  IdPool pool(1, IdPolicy::kLend, kFirstId, kFirstId);
   MustTake(pool);
   const int doorbell = pool.eventfd(1, 0);
   ASSERT_EQ(fcntl(doorbell, F_SETFL, O_RDWR), 0);
-  pool.Park(1);
-  pool.HolderGone(1);
+  pool.Lend(1);
   EXPECT_EQ(MustTake(pool), 1);
   EXPECT_NE(fcntl(doorbell, F_GETFL) & O_NONBLOCK, 0);
 
@@ -90,13 +80,12 @@ TEST(IdPoolTest, AnEventfdThatBecameBlockingHoldsNobodyUp) {
 }
 
 TEST(IdPoolTest, AnIdThatALivingPeerOfTheRegionHoldsIsNeitherTakenNorLent) {
-  IdPool pool(kVectors, IdPolicy::kLend, kFirstId);
+  IdPool pool(kVectors, IdPolicy::kLend, kFirstId, kFirstId);
   IdSet held;
   held.set(1).set(3);
   EXPECT_EQ(MustTake(pool, held), 2);
   EXPECT_EQ(MustTake(pool, held), 4);
-  pool.Park(2);
-  pool.HolderGone(2);
+  pool.Lend(2);
   held.set(2);
   EXPECT_FALSE(pool.CanLend(held));
   EXPECT_EQ(MustTake(pool, held), 5);
@@ -108,7 +97,7 @@ TEST(IdPoolTest, AnIdThatALivingPeerOfTheRegionHoldsIsNeitherTakenNorLent) {
 }
 
 TEST(IdPoolTest, ARetiredIdNeverComesBack) {
-  IdPool pool(1, IdPolicy::kUnique, kLastId - 2);
+  IdPool pool(1, IdPolicy::kUnique, kFirstId, kLastId - 2);
   for (std::uint32_t id = kLastId - 2; id <= kLastId; ++id) {
     EXPECT_EQ(MustTake(pool), id);
     pool.Retire(static_cast<std::uint16_t>(id));
@@ -121,13 +110,24 @@ TEST(IdPoolTest, ARetiredIdNeverComesBack) {
 }
 
 TEST(IdPoolTest, LendingGoesOnBelowTheFirstIdWhenThoseAboveAreUsedUp) {
-  IdPool pool(1, IdPolicy::kLend, kLastId);
+  IdPool pool(1, IdPolicy::kLend, kFirstId, kLastId);
   EXPECT_EQ(MustTake(pool), kLastId);
   EXPECT_EQ(MustTake(pool), kFirstId);
 }
 
+TEST(IdPoolTest, ZeroIsAnIdLikeAnyOther) {
+  IdPool pool(1, IdPolicy::kLend, 0, 0);
+  EXPECT_EQ(MustTake(pool), 0);
+  EXPECT_EQ(MustTake(pool), 1);
+  pool.Lend(0);
+  EXPECT_EQ(MustTake(pool), 0);
+  IdPool later(1, IdPolicy::kLend, 0, kLastId);
+  EXPECT_EQ(MustTake(later), kLastId);
+  EXPECT_EQ(MustTake(later), 0);
+}
+
 TEST(IdPoolTest, AnIdThatGetsNoEventfdsIsNotUsedUp) {
-  IdPool pool(kVectors, IdPolicy::kLend, kFirstId);
+  IdPool pool(kVectors, IdPolicy::kLend, kFirstId, kFirstId);
   rlimit limit{};
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
   const rlimit none{0, limit.rlim_max};

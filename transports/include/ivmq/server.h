@@ -5,6 +5,7 @@
 #ifndef IVMQ_SERVER_H_
 #define IVMQ_SERVER_H_
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -17,12 +18,14 @@
 
 namespace ivmq::server {
 
-// What becomes of the id of a client that has gone.
+// What becomes of the id of a client that has gone. It has gone when the kernel has dropped the
+// lock of the region's open file description that this client was given: nobody can write the
+// region for it any more. The end of its connection is no proof of that.
 enum class IdPolicy : std::uint8_t {
-  // It is kept with its eventfds, nobody is told, and the next client gets it once the process that
-  // held it has ended. QEMU needs this: it crashes when an id returns whose end was announced.
+  // It is kept with its eventfds, nobody is told, and the next client gets it. QEMU needs this: it
+  // crashes when an id returns whose end was announced.
   kLend,
-  // The others are told, and the id is never used again. Up to 65,534 clients in a region's life.
+  // The others are told, and the id is never used again. Up to 65,535 clients in a region's life.
   kUnique,
 };
 
@@ -43,7 +46,19 @@ struct Options {
   // the socket's permissions let through.
   std::vector<std::uint32_t> allow_uids;
   IdPolicy id_policy = IdPolicy::kLend;
-  // SIGTERM and SIGINT end Run(). Create() blocks them in the calling thread for good.
+  // The id of the first client, 0..65534. QEMU wants 0 for -device ivshmem-doorbell,master=on; some
+  // programs take 0 for "no id".
+  std::uint32_t first_id = 1;
+  // How many ids the clients of one user may have, connected or not; 0: three quarters of what this
+  // process's limit of open files allows. One process may have three quarters of that.
+  std::uint32_t ids_per_uid = 0;
+  // A connection that reads nothing of its greeting for so long is ended; 0: never.
+  std::chrono::milliseconds handshake_timeout = std::chrono::seconds(60);
+  // Lines that the clients of one user may cause in a second, with ten seconds' worth at once; 0:
+  // no limit. What was left out is counted in a line.
+  std::uint32_t log_lines_per_second = 10;
+  // SIGTERM and SIGINT end Run(), SIGHUP is logged and does nothing. Create() blocks them in the
+  // calling thread for good.
   bool stop_on_signals = false;
   // Gets one line for each event, without a line end. Called from Create() and Run().
   std::function<void(LogLevel, std::string_view)> log;
@@ -57,9 +72,9 @@ class Server {
   //   INVALID_ARGUMENT     an option is out of range
   //   ALREADY_EXISTS       another server has the socket or the region
   //   FAILED_PRECONDITION  the file or shm holds something else than a matching region; a file that
-  //   is no
-  //                        socket stands at the socket's path
+  //                        is no socket stands at the socket's path
   //   RESOURCE_EXHAUSTED   no memory, disk space or huge pages for the region, or no descriptors
+  //   UNAVAILABLE          another process keeps the lock file beside the socket
   //   PERMISSION_DENIED, NOT_FOUND, ...  what the system says about a path
   static Result<std::unique_ptr<Server>> Create(Options options);
   // Removes the socket. Clients keep the region and their doorbells.
@@ -67,7 +82,8 @@ class Server {
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
-  // Serves until Stop() or a signal. Call it once.
+  // Serves until Stop() or a signal. Call it once. RESOURCE_EXHAUSTED: there was no memory for the
+  // rest of a large region.
   Status Run();
 
   // Ends Run(). From any thread or signal handler, at any time.

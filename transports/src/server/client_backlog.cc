@@ -18,13 +18,14 @@ void ClientBacklog::Gone(std::uint16_t id) {
   if (partial_ && partial_->id == id) partial_.reset();
 }
 
-std::optional<std::uint16_t> ClientBacklog::NextPeer() const {
-  if (stage_ == Stage::kPresent) return present_.empty() ? own_id_ : *present_.begin();
-  if (!come_.empty()) return *come_.begin();
+std::optional<std::uint16_t> ClientBacklog::NextPeer(bool has_room) const {
+  if (has_room && !present_.empty()) return *present_.begin();
+  if (stage_ == Stage::kPresent) return own_id_;
+  if (has_room && !come_.empty()) return *come_.begin();
   return std::nullopt;
 }
 
-std::optional<ClientBacklog::Message> ClientBacklog::Next() const {
+std::optional<ClientBacklog::Message> ClientBacklog::Next(bool has_room) const {
   switch (stage_) {
     case Stage::kVersion:
       return Message{Kind::kVersion};
@@ -38,14 +39,13 @@ std::optional<ClientBacklog::Message> ClientBacklog::Next() const {
   }
   if (partial_) return partial_;
   if (!gone_.empty()) return Message{Kind::kGone, *gone_.begin()};
-  if (const std::optional<std::uint16_t> id = NextPeer()) return Message{Kind::kVector, *id, 0};
+  if (const std::optional<std::uint16_t> id = NextPeer(has_room))
+    return Message{Kind::kVector, *id, 0};
   return std::nullopt;
 }
 
-void ClientBacklog::Sent() {
-  const std::optional<Message> sent = Next();
-  if (!sent) return;
-  switch (sent->kind) {
+void ClientBacklog::Sent(const Message& sent) {
+  switch (sent.kind) {
     case Kind::kVersion:
       stage_ = Stage::kOwnId;
       return;
@@ -56,19 +56,19 @@ void ClientBacklog::Sent() {
       stage_ = Stage::kPresent;
       return;
     case Kind::kGone:
-      gone_.erase(sent->id);
+      gone_.erase(sent.id);
       return;
     case Kind::kVector:
       break;
   }
-  if (sent->vector == 0) {
-    told_.insert(sent->id);
-    Forget(sent->id);
+  if (sent.vector == 0) {
+    told_.insert(sent.id);
+    Forget(sent.id);
   }
   partial_.reset();
-  if (sent->vector + 1 < vectors_) {
-    partial_ = Message{Kind::kVector, sent->id, sent->vector + 1};
-  } else if (sent->id == own_id_) {
+  if (sent.vector + 1 < vectors_) {
+    partial_ = Message{Kind::kVector, sent.id, sent.vector + 1};
+  } else if (sent.id == own_id_) {
     stage_ = Stage::kUpToDate;
   }
 }

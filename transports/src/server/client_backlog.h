@@ -3,7 +3,8 @@
 //
 // Order: the greeting (version, own id, shared memory, the peers that were there, own vectors),
 // then peers that have gone before peers that have come. An announcement that was begun is
-// finished, unless its peer is announced as gone.
+// finished, unless its peer is announced as gone. While the client has no room for the descriptors
+// of further peers, these wait, in the greeting until after the own vectors.
 #ifndef IVMQ_TRANSPORTS_SRC_SERVER_CLIENT_BACKLOG_H_
 #define IVMQ_TRANSPORTS_SRC_SERVER_CLIENT_BACKLOG_H_
 
@@ -36,21 +37,27 @@ class ClientBacklog {
   // A peer has gone for good. Nothing is owed if the client never heard of it.
   void Gone(std::uint16_t id);
 
-  // The next message, until Sent() says that it is on its way. Nothing: the client is up to date.
-  [[nodiscard]] std::optional<Message> Next() const;
-  // REQUIRES: Next() has a value.
-  void Sent();
+  // The next message, until Sent() says that it is on its way. Nothing: the client is up to date,
+  // or `has_room` is false and what it is owed begins the announcement of a peer.
+  [[nodiscard]] std::optional<Message> Next(bool has_room = true) const;
+  // REQUIRES: Next(), of either kind, has given `message`
+  void Sent(const Message& message);
 
   // Ids that are still to be announced, in whole or in part.
   [[nodiscard]] std::size_t owed() const noexcept {
     return present_.size() + come_.size() + gone_.size() + (partial_ ? 1 : 0);
+  }
+  // Ids whose descriptors the client has or will have whatever else happens: those announced to it,
+  // and its own.
+  [[nodiscard]] std::size_t told() const noexcept {
+    return told_.size() + (told_.contains(own_id_) ? 0 : 1);
   }
 
  private:
   enum class Stage : std::uint8_t { kVersion, kOwnId, kSharedMemory, kPresent, kUpToDate };
 
   // The peer whose vectors come next, if any.
-  [[nodiscard]] std::optional<std::uint16_t> NextPeer() const;
+  [[nodiscard]] std::optional<std::uint16_t> NextPeer(bool has_room) const;
 
   std::uint16_t own_id_;
   std::uint32_t vectors_;

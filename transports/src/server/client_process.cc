@@ -1,5 +1,6 @@
 #include "src/server/client_process.h"
 
+#include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -19,16 +20,6 @@
 
 namespace ivmq::server {
 namespace {
-
-// What a process calls itself is for people only, and may hold anything.
-std::string ProcessName(pid_t pid) {
-  std::ifstream file(fmt::format("/proc/{}/comm", pid));
-  std::string name;
-  std::getline(file, name);
-  std::replace_if(
-      name.begin(), name.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
-  return name.empty() ? "?" : name;
-}
 
 UniqueFd OpenPidfd(int socket, pid_t pid) {
   int fd = -1;
@@ -54,6 +45,15 @@ std::uint64_t LimitFromProc(pid_t pid) {
 
 }  // namespace
 
+std::string ProcessName(pid_t pid) {
+  std::ifstream file(fmt::format("/proc/{}/comm", pid));
+  std::string name;
+  std::getline(file, name);
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+  return name.empty() ? "?" : name;
+}
+
 ClientProcess::ClientProcess(int socket) {
   ucred credentials{};
   socklen_t length = sizeof(credentials);
@@ -61,17 +61,18 @@ ClientProcess::ClientProcess(int socket) {
     pid_ = credentials.pid;
     uid_ = credentials.uid;
   }
-  errno = 0;
   pidfd_ = OpenPidfd(socket, pid_);
-  if (!pidfd_.valid() && (errno == EMFILE || errno == ENFILE || errno == ENOMEM)) {
-    pidfd_error_ = errno;
-  }
   description_ = pid_ == 0 ? fmt::format("a process of another pid namespace, uid {}", uid_)
                            : fmt::format("pid {} ({}), uid {}", pid_, ProcessName(pid_), uid_);
 }
 
+bool ClientProcess::HasEnded() const {
+  pollfd ended{pidfd_.get(), POLLIN, 0};
+  return pidfd_.valid() && poll(&ended, 1, 0) == 1;
+}
+
 std::uint64_t ClientProcess::DescriptorLimit() {
-  if (pid_ == 0) return descriptor_limit_;
+  if (!IsLimitKnown()) return std::min(descriptor_limit_, kUnknownDescriptorLimit);
   rlimit limit{};
   if (prlimit(pid_, RLIMIT_NOFILE, nullptr, &limit) == 0) {
     descriptor_limit_ = limit.rlim_cur;

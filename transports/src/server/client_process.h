@@ -14,7 +14,8 @@ namespace ivmq::server {
 // Descriptors that a process may open if its limit cannot be read: what nearly every process has.
 inline constexpr std::uint64_t kUnknownDescriptorLimit = 1024;
 
-// Who called connect(). Thread-compatible.
+// Who called connect(). A launcher may have passed the connection on since: that shows only once it
+// has ended. Thread-compatible.
 class ClientProcess {
  public:
   explicit ClientProcess(int socket);
@@ -23,26 +24,26 @@ class ClientProcess {
   [[nodiscard]] pid_t pid() const noexcept { return pid_; }
   [[nodiscard]] uid_t uid() const noexcept { return uid_; }
 
-  // Readable when the process has ended. -1: it has ended already, the kernel (before 5.3) cannot
-  // tell, or pidfd_error() is not 0.
-  [[nodiscard]] int pidfd() const noexcept { return pidfd_.get(); }
-  // The errno if there was no descriptor or no memory for pidfd(), else 0.
-  [[nodiscard]] int pidfd_error() const noexcept { return pidfd_error_; }
-
-  // Its soft RLIMIT_NOFILE now; the last known value if it cannot be read any more.
+  // The soft RLIMIT_NOFILE of whoever has the connection, now. If that cannot be known, as little
+  // as is usual: kUnknownDescriptorLimit, or what its launcher had if that was less.
   [[nodiscard]] std::uint64_t DescriptorLimit();
+  [[nodiscard]] bool IsLimitKnown() const { return pid_ != 0 && !HasEnded(); }
 
   // "pid 812 (qemu-system-x86), uid 1000"
   [[nodiscard]] const std::string& description() const noexcept { return description_; }
 
  private:
+  [[nodiscard]] bool HasEnded() const;
+
   pid_t pid_ = 0;
   uid_t uid_ = static_cast<uid_t>(-1);
   UniqueFd pidfd_;
-  int pidfd_error_ = 0;
   std::uint64_t descriptor_limit_ = kUnknownDescriptorLimit;
   std::string description_;
 };
+
+// What a process calls itself, for people: it may hold anything, and is kept to printable ASCII.
+std::string ProcessName(pid_t pid);
 
 // Raises this process's soft RLIMIT_NOFILE to the hard one.
 void RaiseOwnDescriptorLimit();

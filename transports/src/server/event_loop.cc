@@ -44,9 +44,10 @@ void EventLoop::Remove(Watch watch) {
   entries_.erase(entry);
 }
 
-Status EventLoop::RunOnce() {
+Status EventLoop::RunOnce(std::chrono::milliseconds timeout) {
   std::array<epoll_event, 64> events;
-  const int ready = epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), -1);
+  const int ready = epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()),
+                               static_cast<int>(timeout.count()));
   if (ready < 0) {
     return errno == EINTR ? Status() : SystemError(errno, "epoll_wait");
   }

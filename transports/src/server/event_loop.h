@@ -2,6 +2,7 @@
 #ifndef IVMQ_TRANSPORTS_SRC_SERVER_EVENT_LOOP_H_
 #define IVMQ_TRANSPORTS_SRC_SERVER_EVENT_LOOP_H_
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -31,8 +32,9 @@ class EventLoop {
   // REQUIRES: the descriptor is still open.
   void Remove(Watch watch);
 
-  // Waits until something is ready and calls back for it.
-  Status RunOnce();
+  // Waits until something is ready, for `timeout` at most, and calls back for it. Negative: without
+  // a limit.
+  Status RunOnce(std::chrono::milliseconds timeout);
 
  private:
   struct Entry {

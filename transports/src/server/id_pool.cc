@@ -34,7 +34,7 @@ std::optional<std::uint16_t> IdPool::Unused(const IdSet& held) const {
     if (!ever_used_[id] && !held[id]) return static_cast<std::uint16_t>(id);
   }
   if (policy_ == IdPolicy::kLend) {
-    for (std::uint32_t id = kFirstId; id < first_; ++id) {
+    for (std::uint32_t id = lowest_; id < first_; ++id) {
       if (!ever_used_[id] && !held[id]) return static_cast<std::uint16_t>(id);
     }
   }
@@ -60,7 +60,9 @@ Result<std::uint16_t> IdPool::Take(const IdSet& held) {
         policy_ == IdPolicy::kUnique
             ? "all ids have been used, and --id-policy unique uses none twice; start with a "
               "new region"
-            : "all ids are in use, or parked while the process that had them still runs");
+            : "all ids are in use: by clients, or by processes that still have the region of "
+              "former "
+              "connections");
   }
   Entry entry;
   for (std::uint32_t i = 0; i < vectors_; ++i) {
@@ -73,9 +75,7 @@ Result<std::uint16_t> IdPool::Take(const IdSet& held) {
   return *id;
 }
 
-void IdPool::Park(std::uint16_t id) { ids_.at(id).state = State::kParked; }
-
-void IdPool::HolderGone(std::uint16_t id) { ids_.at(id).state = State::kLendable; }
+void IdPool::Lend(std::uint16_t id) { ids_.at(id).state = State::kLendable; }
 
 void IdPool::Retire(std::uint16_t id) { ids_.erase(id); }
 

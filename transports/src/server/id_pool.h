@@ -1,10 +1,12 @@
 // The ids of clients and the eventfds that belong to them.
 //
-//            Take()                 Park()               HolderGone()
-//   unused ---------> in use ---------------> parked ---------------> lendable --Take()--> in use
+//            Take()             Lend()
+//   unused ---------> in use ---------------> lendable --Take()--> in use
 //                        \--- Retire() ---> never again
 //
-// An id keeps its eventfds while it is in use, parked or lendable: everybody who knows it may go on
+// An id is in use until nobody can write the region by it any more, connected or not.
+//
+// An id keeps its eventfds while it is in use or lendable: everybody who knows it may go on
 // ringing it, and nobody needs to be told when it is lent. They are made non-blocking, but that
 // flag is common to all who have them, and a QEMU clears it for a moment when it receives them.
 #ifndef IVMQ_TRANSPORTS_SRC_SERVER_ID_POOL_H_
@@ -24,8 +26,7 @@
 
 namespace ivmq::server {
 
-// 0 is left out because programs take it for "no id", 0xffff because it means that in a peer slot.
-inline constexpr std::uint16_t kFirstId = 1;
+// 0xffff means "no id" in a peer slot.
 inline constexpr std::uint16_t kLastId = 0xfffe;
 
 using IdSet = std::bitset<65536>;
@@ -33,10 +34,10 @@ using IdSet = std::bitset<65536>;
 // Thread-compatible.
 class IdPool {
  public:
-  // The first id is `first`; with kLend ids below it follow when those above are used up.
-  // REQUIRES: kFirstId <= first <= kLastId
-  IdPool(std::uint32_t vectors, IdPolicy policy, std::uint16_t first)
-      : vectors_(vectors), policy_(policy), first_(first) {}
+  // The first id is `first`; with kLend those from `lowest` up to it follow when the ids above are
+  // used up. REQUIRES: lowest <= first <= kLastId
+  IdPool(std::uint32_t vectors, IdPolicy policy, std::uint16_t lowest, std::uint16_t first)
+      : vectors_(vectors), policy_(policy), lowest_(lowest), first_(first) {}
 
   // An id for a new client: a lendable one, its eventfds drained, or an unused one with new
   // eventfds. Never one of `held`: ids that peers of the region have which are no clients of this
@@ -46,12 +47,11 @@ class IdPool {
   // Whether Take() would make no new eventfds.
   [[nodiscard]] bool CanLend(const IdSet& held) const { return Lendable(held).has_value(); }
 
-  // REQUIRES of the next three: `id` is in use, parked, in use.
-  void Park(std::uint16_t id);
-  void HolderGone(std::uint16_t id);
+  // REQUIRES of both: `id` is in use
+  void Lend(std::uint16_t id);
   void Retire(std::uint16_t id);
 
-  // Ids that have eventfds: in use, parked and lendable.
+  // Ids that have eventfds: in use and lendable.
   [[nodiscard]] std::size_t size() const noexcept { return ids_.size(); }
 
   // The eventfd of an id's vector, -1 if there is none.
@@ -60,7 +60,7 @@ class IdPool {
   void Ring(std::uint16_t id, std::uint32_t vector) const noexcept;
 
  private:
-  enum class State : std::uint8_t { kInUse, kParked, kLendable };
+  enum class State : std::uint8_t { kInUse, kLendable };
   struct Entry {
     State state = State::kInUse;
     std::vector<UniqueFd> eventfds;
@@ -71,6 +71,7 @@ class IdPool {
 
   std::uint32_t vectors_;
   IdPolicy policy_;
+  std::uint16_t lowest_;
   std::uint16_t first_;
   IdSet ever_used_;
   std::map<std::uint16_t, Entry> ids_;

@@ -1,22 +1,26 @@
 #include "src/server/listener.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
-#include <filesystem>
 #include <utility>
 
 #include <fmt/format.h>
 
+#include "src/server/path_lock.h"
 #include "src/server/system_error.h"
+#include "src/text.h"
 
 namespace ivmq::server {
 namespace {
+
+// A server has the lock for an instant.
+constexpr std::chrono::seconds kLockPatience{2};
 
 sockaddr_un AddressOf(const std::string& path) {
   sockaddr_un address{};
@@ -70,16 +74,8 @@ Listener::~Listener() { Unlink(); }
 
 Result<Listener> Listener::Open(const std::string& path, std::optional<gid_t> group, mode_t mode) {
   const sockaddr_un address = AddressOf(path);
-  const std::string parent = std::filesystem::path(path).parent_path().string();
-  const std::string folder_path = parent.empty() ? "." : parent;
-  // Two servers that start at once must not both find the same stale socket.
-  const UniqueFd folder(open(folder_path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!folder.valid()) {
-    return SystemError(errno, fmt::format("--socket {}: folder {}", path, folder_path));
-  }
-  if (flock(folder.get(), LOCK_EX) != 0) {
-    return SystemError(errno, fmt::format("--socket {}: locking folder {}", path, folder_path));
-  }
+  const Result<PathLock> lock = PathLock::Take(path, kLockPatience);
+  if (!lock.ok()) return At(fmt::format("--socket {}", path), lock.status());
   if (Status status = RemoveStale(path, address); !status.ok()) return status;
 
   UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));

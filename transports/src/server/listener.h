@@ -25,9 +25,10 @@ enum class AcceptOutcome : std::uint8_t {
 class Listener {
  public:
   // Listens at `path`, with these permissions from the first moment at which somebody can connect.
-  // Removes a socket at which nobody listens any more. Waits while another server of the same
-  // folder does the same.
+  // Removes a socket at which nobody listens any more. Waits a moment for another server that does
+  // the same at this path; see PathLock.
   //   ALREADY_EXISTS       a living process has a socket there
+  //   UNAVAILABLE          another process keeps the lock of the path
   //   FAILED_PRECONDITION  something that is no socket is there
   static Result<Listener> Open(const std::string& path, std::optional<gid_t> group, mode_t mode);
   Listener(Listener&&) noexcept = default;

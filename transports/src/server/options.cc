@@ -4,6 +4,7 @@
 #include <sys/un.h>
 
 #include <charconv>
+#include <chrono>
 #include <optional>
 #include <string>
 
@@ -11,6 +12,7 @@
 
 #include "src/ivshmem_protocol.h"
 #include "src/region_file.h"
+#include "src/server/id_pool.h"
 #include "src/text.h"
 
 namespace ivmq::server {
@@ -50,6 +52,12 @@ Result<CheckedOptions> CheckOptions(const Options& options) {
   if (options.vectors == 0 || options.vectors > ivshmem::kMaxVectors) {
     return Invalid(fmt::format("--vectors {}: a client has 1 to {} doorbells", options.vectors,
                                ivshmem::kMaxVectors));
+  }
+  if (options.first_id > kLastId) {
+    return Invalid(fmt::format("--first-id {}: ids are 0 to {}", options.first_id, kLastId));
+  }
+  if (options.handshake_timeout < std::chrono::milliseconds(0)) {
+    return Invalid("--handshake-timeout: seconds, or 0 for no limit");
   }
   if (options.mode > 0777) {
     return Invalid(fmt::format("--mode {:o}: permissions are 0 to 0777, e.g. 0660", options.mode));

@@ -25,12 +25,22 @@
 namespace ivmq::server {
 namespace {
 
+// MFD_NOEXEC_SEAL of Linux 6.3, which older headers do not have.
+constexpr unsigned kMfdNoexecSeal = 8;
+
 constexpr const char* kRemedy = "give another file, or remove it if nobody needs what it holds";
 
-// The file of a region, open twice: for the lock and for the clients.
+// Takes a fraction of a second.
+constexpr std::uint64_t kAllocatedAtOnce = std::uint64_t{256} << 20;
+// Holds clients up for some milliseconds.
+constexpr std::uint64_t kAllocatedPerStep = std::uint64_t{32} << 20;
+
+// The file of a region, open twice: for locks and for the clients.
 struct LockedFile {
   UniqueFd lock;
   UniqueFd fd;
+  std::uint64_t allocated = 0;
+  bool is_blank = false;  // holds nothing, as far as can be told without looking at each byte
 };
 
 // Removes a file that was made, unless Keep() is called.
@@ -51,14 +61,48 @@ class Undo {
   bool made_ = false;
 };
 
-Result<UniqueFd> MakeMemfd(std::uint64_t size) {
-  UniqueFd fd(memfd_create("ivmq", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!fd.valid()) return SystemError(errno, "memfd_create");
-  if (Status status = Allocate(fd.get(), size); !status.ok()) return status;
-  if (fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+// The same file once more, not by its path, where another one may be by now.
+Result<UniqueFd> OpenAgain(int fd) {
+  UniqueFd again(open(fmt::format("/proc/self/fd/{}", fd).c_str(), O_RDWR | O_CLOEXEC));
+  if (!again.valid()) {
+    return SystemError(errno, "opening the region once more, by /proc, which must be mounted");
+  }
+  return again;
+}
+
+// Whether a file's space is memory, which the kernel clears when it allocates it.
+bool IsInMemory(int fd) {
+  struct statfs system {};
+  return fstatfs(fd, &system) == 0 && system.f_type == TMPFS_MAGIC;
+}
+
+Status AllocateFirst(LockedFile& file, std::uint64_t size) {
+  file.allocated = IsInMemory(file.fd.get()) ? std::min(size, kAllocatedAtOnce) : size;
+  if (Status status = Resize(file.fd.get(), size); !status.ok()) return status;
+  return AllocateRange(file.fd.get(), size, 0, file.allocated);
+}
+
+int CreateMemfd() {
+  // Where vm.memfd_noexec=2 forbids any other kind. Unknown before Linux 6.3.
+  const int fd = memfd_create("ivmq", MFD_CLOEXEC | MFD_ALLOW_SEALING | kMfdNoexecSeal);
+  return fd >= 0 || errno != EINVAL ? fd : memfd_create("ivmq", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+}
+
+Result<LockedFile> MakeMemfd(std::uint64_t size) {
+  LockedFile file;
+  file.is_blank = true;
+  file.fd.reset(CreateMemfd());
+  if (!file.fd.valid()) {
+    return SystemError(errno, "memfd_create");
+  }
+  if (Status status = AllocateFirst(file, size); !status.ok()) return status;
+  if (fcntl(file.fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
     return SystemError(errno, "sealing");
   }
-  return fd;
+  Result<UniqueFd> lock = OpenAgain(file.fd.get());
+  if (!lock.ok()) return lock.status();
+  file.lock = *std::move(lock);
+  return file;
 }
 
 // Opens `path`, or makes it; gives what it made its group and mode.
@@ -134,7 +178,8 @@ Result<LockedFile> OpenFile(const Options& options, const CheckedOptions& checke
     case LockResult::kError:
       return SystemError(errno, "locking it");
   }
-  if (Status status = Allocate(file.fd.get(), options.size); !status.ok()) return status;
+  file.is_blank = found.st_size == 0 || (lseek(file.fd.get(), 0, SEEK_DATA) < 0 && errno == ENXIO);
+  if (Status status = AllocateFirst(file, options.size); !status.ok()) return status;
   return file;
 }
 
@@ -171,8 +216,13 @@ void AddLockedIds(int fd, std::size_t first, std::size_t count, std::set<std::ui
 
 }  // namespace
 
-RegionOwner::RegionOwner(UniqueFd fd, UniqueFd lock, Mapping mapping, const Region& region)
-    : fd_(std::move(fd)), lock_(std::move(lock)), mapping_(std::move(mapping)), region_(region) {}
+RegionOwner::RegionOwner(UniqueFd fd, UniqueFd lock, Mapping mapping, const Region& region,
+                         std::uint64_t allocated)
+    : fd_(std::move(fd)),
+      lock_(std::move(lock)),
+      mapping_(std::move(mapping)),
+      region_(region),
+      allocated_(allocated) {}
 
 RegionOwner::~RegionOwner() {
   if (fd_.valid()) region_.header().server_pid.store(0, std::memory_order_release);
@@ -181,22 +231,18 @@ RegionOwner::~RegionOwner() {
 Result<RegionOwner> RegionOwner::Open(const Options& options, const CheckedOptions& checked) {
   const std::string where = fmt::format("--region {}", options.region);
   Undo undo(checked.region_path);
-  LockedFile file;
-  if (checked.region_path.empty()) {
-    Result<UniqueFd> memfd = MakeMemfd(options.size);
-    if (!memfd.ok()) return At(where, memfd.status());
-    file.fd = *std::move(memfd);
-  } else {
-    Result<LockedFile> opened = OpenFile(options, checked, undo);
-    if (!opened.ok()) return At(where, opened.status());
-    file = *std::move(opened);
-  }
+  Result<LockedFile> opened =
+      checked.region_path.empty() ? MakeMemfd(options.size) : OpenFile(options, checked, undo);
+  if (!opened.ok()) return At(where, opened.status());
+  LockedFile file = *std::move(opened);
   Result<Mapping> mapping = MapRegion(file.fd.get(), options.size, Access::kReadWrite);
   if (!mapping.ok()) return At(where, mapping.status());
 
-  const bool empty = IsAllZero(mapping->bytes());
+  const bool empty = file.is_blank || IsAllZero(mapping->bytes());
   if (empty) {
-    if (Status status = Format(mapping->bytes(), checked.format); !status.ok()) {
+    FormatOptions format = checked.format;
+    format.known_zero = true;
+    if (Status status = Format(mapping->bytes(), format); !status.ok()) {
       return At(where, status);
     }
   }
@@ -204,7 +250,8 @@ Result<RegionOwner> RegionOwner::Open(const Options& options, const CheckedOptio
   if (!region.ok()) return At(where, region.status());
   undo.Keep();
 
-  RegionOwner owner(std::move(file.fd), std::move(file.lock), *std::move(mapping), *region);
+  RegionOwner owner(std::move(file.fd), std::move(file.lock), *std::move(mapping), *region,
+                    file.allocated);
   layout::Header& header = region->header();
   owner.taken_over_ = !empty;
   owner.crashed_pid_ = header.server_pid.load(std::memory_order_relaxed);
@@ -216,17 +263,23 @@ Result<RegionOwner> RegionOwner::Open(const Options& options, const CheckedOptio
 }
 
 Result<UniqueFd> RegionOwner::OpenForClient(std::uint16_t id) const {
-  // Not by its path, where another file may be by now.
-  UniqueFd fd(open(fmt::format("/proc/self/fd/{}", fd_.get()).c_str(), O_RDWR | O_CLOEXEC));
-  if (!fd.valid()) return SystemError(errno, "opening the region once more");
-  if (TryShareFile(fd.get(), kIdLocks + id, 1) != LockResult::kLocked) {
+  Result<UniqueFd> fd = OpenAgain(fd_.get());
+  if (fd.ok() && TryShareFile(fd->get(), kIdLocks + id, 1) != LockResult::kLocked) {
     return SystemError(errno, "locking the region");
   }
   return fd;
 }
 
-bool RegionOwner::IsClientAlive(std::uint16_t id) const {
+bool RegionOwner::IsHeld(std::uint16_t id) const {
   return IsFileLocked(lock_.get(), kIdLocks + id, 1);
+}
+
+Status RegionOwner::AllocateMore() {
+  const std::uint64_t size = mapping_.bytes().size();
+  const std::uint64_t step = std::min(size - allocated_, kAllocatedPerStep);
+  if (Status status = AllocateRange(fd_.get(), size, allocated_, step); !status.ok()) return status;
+  allocated_ += step;
+  return {};
 }
 
 std::set<std::uint16_t> RegionOwner::FormerIds() const {

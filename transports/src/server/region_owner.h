@@ -1,9 +1,12 @@
 // The region that a server looks after: makes it, or takes it over, and keeps other servers away.
 //
-// memfd   preallocated and sealed: nobody can truncate it under the others.
-// shm     preallocated; but every process that may write it could truncate it, and all others would
-// end by file    SIGBUS. Locked while the server runs; survives the server, and is taken over at a
-// restart.
+// memfd      preallocated and sealed: nobody can truncate it under the others.
+// shm, file  preallocated; but every process that may write it could truncate it, and all others
+//            would end by SIGBUS. Locked while the server runs; survives the server, and is taken
+//            over at a restart.
+//
+// Memory of many gigabytes takes seconds to allocate: the first part of it is there when Open()
+// returns, and AllocateMore() does the rest.
 #ifndef IVMQ_TRANSPORTS_SRC_SERVER_REGION_OWNER_H_
 #define IVMQ_TRANSPORTS_SRC_SERVER_REGION_OWNER_H_
 
@@ -35,13 +38,21 @@ class RegionOwner {
 
   // What who only looks gets.
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
-  // What the client with this id gets: a lock of its own hangs on it, which shows the next server
-  // whether the client lives.
+  // What the client with this id gets: a lock of its own hangs on it. The kernel drops the lock
+  // when the last descriptor and the last mapping that came of it are gone, however they went.
   [[nodiscard]] Result<UniqueFd> OpenForClient(std::uint16_t id) const;
+  // Whether anybody can still write the region by what OpenForClient(id) gave, now or under a
+  // former server. False is final, and the only proof that the client is dead.
+  [[nodiscard]] bool IsHeld(std::uint16_t id) const;
   [[nodiscard]] std::span<std::byte> memory() const noexcept { return mapping_.bytes(); }
   [[nodiscard]] const Region& region() const noexcept { return region_; }
 
   [[nodiscard]] bool taken_over() const noexcept { return taken_over_; }
+  // Allocates the next part. An error if there is no space left.
+  Status AllocateMore();
+  [[nodiscard]] std::uint64_t allocated() const noexcept { return allocated_; }
+  [[nodiscard]] bool is_allocated() const noexcept { return allocated_ == mapping_.bytes().size(); }
+
   // The former server if it did not leave in order, else 0. For people.
   [[nodiscard]] std::uint32_t crashed_pid() const noexcept { return crashed_pid_; }
 
@@ -50,14 +61,12 @@ class RegionOwner {
   // The ids that living peers or clients of former servers have.
   // REQUIRES: taken_over(), and nobody is a client yet
   [[nodiscard]] std::set<std::uint16_t> FormerIds() const;
-  // Whether a client with that id lives, as the locks say. REQUIRES: as FormerIds(), or the id is
-  // one of those that it gave
-  [[nodiscard]] bool IsClientAlive(std::uint16_t id) const;
   // The highest id that a peer of the table has or had, 0 if none.
   [[nodiscard]] std::uint16_t HighestId() const;
 
  private:
-  RegionOwner(UniqueFd fd, UniqueFd lock, Mapping mapping, const Region& region);
+  RegionOwner(UniqueFd fd, UniqueFd lock, Mapping mapping, const Region& region,
+              std::uint64_t allocated);
 
   UniqueFd fd_;
   // The file opened once more: a lock belongs to an open file description, and clients share the
@@ -65,6 +74,7 @@ class RegionOwner {
   UniqueFd lock_;
   Mapping mapping_;
   Region region_;
+  std::uint64_t allocated_;  // bytes, from the start
   bool taken_over_ = false;
   std::uint32_t crashed_pid_ = 0;
 };

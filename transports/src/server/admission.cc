@@ -1,0 +1,266 @@
+// Who comes: nobody is let in who could not be served, and nobody takes what others need.
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <string>
+#include <utility>
+
+#include "src/server/server_impl.h"
+#include "src/server/system_error.h"
+#include "src/text.h"
+
+namespace ivmq::server {
+namespace {
+
+// The kernel doubles this; about 85 messages with descriptors fit. What is on its way to a client
+// that does not read counts against the descriptors that this user may have in flight.
+constexpr int kSendBuffer = 32 << 10;
+constexpr int kAcceptsPerEvent = 16;
+constexpr std::chrono::milliseconds kAcceptPause{100};
+
+// The largest part of `whole` that leaves something for others.
+constexpr std::uint64_t MostOf(std::uint64_t whole) { return whole - whole / 4; }
+
+}  // namespace
+
+void Server::Impl::OnConnection() {
+  for (int i = 0; i < kAcceptsPerEvent; ++i) {
+    UniqueFd socket;
+    const AcceptOutcome outcome = listener_.Accept(&socket);
+    if (outcome == AcceptOutcome::kAccepted) {
+      Admit(std::move(socket));
+      continue;
+    }
+    if (outcome == AcceptOutcome::kNoDescriptors) OnNoDescriptors();
+    if (outcome == AcceptOutcome::kFailed) PauseAccepting(ErrnoText(errno));
+    break;
+  }
+  EndMarked();
+}
+
+void Server::Impl::OnNoDescriptors() {
+  const std::string reason = fmt::format("accept: {}; this server may open {} files, see ulimit -n",
+                                         ErrnoText(errno), OwnDescriptorLimit());
+  if (const UniqueFd socket = listener_.AcceptWithReserve(); socket.valid()) {
+    Refuse(socket, ClientProcess(socket.get()), reason);
+  } else {
+    PauseAccepting(reason);
+  }
+  listener_.RestoreReserve();
+}
+
+void Server::Impl::PauseAccepting(const std::string& reason) {
+  Log(LogLevel::kWarning, "no clients are accepted for the moment: {}", reason);
+  accepting_ = false;
+  loop_.Modify(listener_watch_, 0);
+  Soon(kAcceptPause);
+}
+
+void Server::Impl::Refuse(const UniqueFd& socket, const ClientProcess& process,
+                          const std::string& reason) {
+  // A closed socket alone would make QEMU spin; this ends it with a clear error.
+  (void)ivshmem::SendMessage(socket.get(), ivshmem::kRefusal);
+  LogAbout(process, LogLevel::kWarning, "refused {}: {}", process.description(), reason);
+}
+
+// Nobody is left with a connection that ends without a word: QEMU would spin.
+void Server::Impl::RefuseWaiting() {
+  listener_.Unlink();
+  UniqueFd socket;
+  while (listener_.Accept(&socket) == AcceptOutcome::kAccepted) {
+    Refuse(socket, ClientProcess(socket.get()), "the server ends");
+  }
+}
+
+Status Server::Impl::CheckUser(const ClientProcess& process) const {
+  const std::vector<std::uint32_t>& allowed = options_.allow_uids;
+  if (allowed.empty() || process.uid() == 0 || process.uid() == geteuid() ||
+      std::find(allowed.begin(), allowed.end(), process.uid()) != allowed.end()) {
+    return {};
+  }
+  return {StatusCode::kPermissionDenied,
+          fmt::format("its user is not among --allow-uid; add --allow-uid {} if it may attach",
+                      process.uid())};
+}
+
+// Connected or not: an id is taken as long as somebody has the region by it.
+Status Server::Impl::CheckQuota(const ClientProcess& process) const {
+  std::uint64_t of_user = 0;
+  std::uint64_t without_connection = 0;
+  std::map<pid_t, std::pair<std::uint64_t, std::string>> of_process;
+  const auto count = [&](const ClientProcess& holder) {
+    if (holder.uid() != process.uid()) return;
+    ++of_user;
+    auto& [ids, description] = of_process[holder.pid()];
+    ++ids;
+    description = holder.description();
+  };
+  for (const auto& [id, client] : clients_) count(client.process);
+  for (const Observer& observer : observers_) count(observer.process);
+  for (const auto& [id, lingering] : lingering_) {
+    if (!lingering.process) continue;
+    count(*lingering.process);
+    if (lingering.process->uid() == process.uid()) ++without_connection;
+  }
+  const std::uint64_t descriptors = std::max(OwnDescriptorLimit(), kSpareDescriptors + 1);
+  const std::uint64_t all =
+      std::min<std::uint64_t>((descriptors - kSpareDescriptors) / (options_.vectors + 2), kLastId);
+  const std::uint64_t user_may = options_.ids_per_uid != 0 ? options_.ids_per_uid : MostOf(all);
+  const std::uint64_t process_may = MostOf(user_may);
+  if (of_user >= user_may) {
+    const auto most = std::max_element(
+        of_process.begin(), of_process.end(),
+        [](const auto& a, const auto& b) { return a.second.first < b.second.first; });
+    return {StatusCode::kResourceExhausted,
+            fmt::format("its user has all {} ids that one may have (--ids-per-uid), {} of them "
+                        "without a connection, whose holders still have the region; most, {}, has "
+                        "{}",
+                        of_user, without_connection, most->second.first, most->second.second)};
+  }
+  const auto own = of_process.find(process.pid());
+  if (process.pid() != 0 && own != of_process.end() && own->second.first >= process_may) {
+    return {StatusCode::kResourceExhausted,
+            fmt::format("it has {} ids already, as many as one process may have; see --ids-per-uid",
+                        own->second.first)};
+  }
+  return {};
+}
+
+Status Server::Impl::CheckDescriptors(const IdSet& held, ClientProcess& newcomer) const {
+  // Others may wait to be announced to it; its own doorbells cannot.
+  const std::uint64_t need = (IdsOfProcess(newcomer) + 1) * options_.vectors + kSpareDescriptors;
+  if (const std::uint64_t limit = newcomer.DescriptorLimit(); need >= limit) {
+    return {
+        StatusCode::kResourceExhausted,
+        fmt::format("its {} doorbells, those that it has, and {} descriptors to spare need more "
+                    "than {}, but it may open {} only; raise its limit (prlimit --pid {} "
+                    "--nofile={}) or start this server with fewer --vectors",
+                    options_.vectors, kSpareDescriptors, need, limit, newcomer.pid(),
+                    std::max<std::uint64_t>(4096, 2 * need))};
+  }
+  // Beside the doorbells, this server has a socket and a pidfd for each client.
+  const std::uint64_t ids = ids_.size() + (ids_.CanLend(held) ? 0 : 1);
+  const std::uint64_t own_need = ids * (options_.vectors + 2) + kSpareDescriptors;
+  if (const std::uint64_t limit = OwnDescriptorLimit(); own_need >= limit) {
+    return {StatusCode::kResourceExhausted,
+            fmt::format(
+                "{} ids with {} vectors need more than {} descriptors, and this server may open "
+                "{} only; start it with a higher limit (ulimit -Hn, LimitNOFILE=) or fewer "
+                "--vectors",
+                ids, options_.vectors, own_need, limit)};
+  }
+  return {};
+}
+
+// Whether the kernel passes descriptors on now. Asked before the first message, since a greeting
+// that was begun cannot be turned into a refusal.
+Status Server::Impl::CheckInFlight(const ClientProcess& process, std::uint64_t descriptors) {
+  if (!MayFly(process, descriptors)) {
+    return {StatusCode::kResourceExhausted,
+            "clients of its user or process do not read what they are sent: as many descriptors "
+            "are on their way to them as may be"};
+  }
+  std::array<int, 2> pair{};
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair.data()) != 0) {
+    return SystemError(errno, "socketpair");
+  }
+  const UniqueFd near(pair[0]);
+  const UniqueFd far(pair[1]);
+  if (ivshmem::SendMessage(near.get(), ivshmem::kSharedMemory, region_.fd()) ==
+      ivshmem::SendResult::kSent) {
+    return {};
+  }
+  return SystemError(errno, "the shared memory cannot be sent now, since clients do not read");
+}
+
+void Server::Impl::ServeObserver(UniqueFd socket, ClientProcess process) {
+  Status status = CheckQuota(process);
+  if (status.ok()) status = CheckInFlight(process, 1);
+  if (!status.ok()) {
+    Refuse(socket, process, status.message());
+    return;
+  }
+  if (ivshmem::SendMessage(socket.get(), ivshmem::kVersion) != ivshmem::SendResult::kSent ||
+      ivshmem::SendMessage(socket.get(), ivshmem::kSharedMemory, region_.fd()) !=
+          ivshmem::SendResult::kSent) {
+    return;
+  }
+  LogAbout(process, LogLevel::kDebug, "{} looks at the region", process.description());
+  CountInFlight(process, 1);
+  (void)shutdown(socket.get(), SHUT_RDWR);
+  observers_.push_back({std::move(socket), std::move(process)});
+  LookAtObservers();
+}
+
+void Server::Impl::Admit(UniqueFd socket) {
+  ClientProcess process(socket.get());
+  if (Status status = CheckUser(process); !status.ok()) {
+    Refuse(socket, process, status.message());
+    return;
+  }
+  if (ivshmem::IsObserver(socket.get())) {
+    ServeObserver(std::move(socket), std::move(process));
+    return;
+  }
+  IdSet held = region_.HeldIds();
+  for (const auto& [id, lingering] : lingering_) held.set(id);
+  Status status = CheckDescriptors(held, process);
+  if (status.ok()) status = CheckQuota(process);
+  if (status.ok()) status = CheckInFlight(process, 1 + options_.vectors);
+  if (!status.ok()) {
+    Refuse(socket, process, status.message());
+    return;
+  }
+  const bool lent = ids_.CanLend(held);
+  const Result<std::uint16_t> taken = ids_.Take(held);
+  if (!taken.ok()) {
+    Refuse(socket, process, taken.status().message());
+    return;
+  }
+  const std::uint16_t id = *taken;
+  const auto give_back = [this, id] {  // nobody has heard of it
+    if (options_.id_policy == IdPolicy::kLend) {
+      ids_.Lend(id);
+    } else {
+      ids_.Retire(id);
+    }
+  };
+  Result<UniqueFd> memory = region_.OpenForClient(id);
+  if (!memory.ok()) {
+    Refuse(socket, process, memory.status().message());
+    give_back();
+    return;
+  }
+  (void)setsockopt(socket.get(), SOL_SOCKET, SO_SNDBUF, &kSendBuffer, sizeof(kSendBuffer));
+
+  std::set<std::uint16_t> present;
+  for (const auto& [other, client] : clients_) present.insert(other);
+  const auto [entry, inserted] =
+      clients_.try_emplace(id, std::move(socket), *std::move(memory), std::move(process),
+                           ClientBacklog(id, options_.vectors, std::move(present)));
+  Client& client = entry->second;
+  auto watch = loop_.Add(client.socket.get(), EPOLLIN | EPOLLRDHUP,
+                         [this, id](std::uint32_t events) { OnClient(id, events); });
+  if (!watch.ok()) {
+    Refuse(client.socket, client.process, watch.status().message());
+    give_back();
+    clients_.erase(entry);
+    return;
+  }
+  client.watch = *watch;
+  client.idle_at = Clock::now() + options_.handshake_timeout;
+  LogAbout(client.process, LogLevel::kInfo, "id {} to {}{}", id, client.process.description(),
+           lent ? ", lent" : "");
+  Flush(id, client);
+  LookAtGreetings();
+  for (auto& [other, peer] : clients_) {
+    if (other == id) continue;
+    peer.backlog.Come(id);
+    Flush(other, peer);
+  }
+}
+
+}  // namespace ivmq::server

@@ -1,0 +1,310 @@
+// Who is there, and who goes.
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "src/server/server_impl.h"
+
+namespace ivmq::server {
+namespace {
+
+using std::chrono::milliseconds;
+
+// When to try again what no event announces.
+constexpr milliseconds kRetry{100};
+constexpr milliseconds kLook{250};
+
+}  // namespace
+
+// ---- What clients are sent
+
+void Server::Impl::OnClient(std::uint16_t id, std::uint32_t events) {
+  Client& client = clients_.at(id);
+  if ((events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP)) != 0) {
+    ending_.insert(id);
+  } else {
+    if ((events & EPOLLIN) != 0) {
+      // Nothing is ever read from a client, so that one that writes without end only stops itself.
+      client.has_spoken = true;
+      LogAbout(client.process, LogLevel::kWarning,
+               "id {}: {} sends data, which no client may; it is not read", id,
+               client.process.description());
+      UpdateWatch(client);
+    }
+    if ((events & EPOLLOUT) != 0) Flush(id, client);
+  }
+  EndMarked();
+}
+
+void Server::Impl::UpdateWatch(const Client& client) {
+  loop_.Modify(client.watch, EPOLLRDHUP | (client.has_spoken ? 0U : EPOLLIN) |
+                                 (client.waits_for_space ? EPOLLOUT : 0U));
+}
+
+ivshmem::SendResult Server::Impl::Send(const Client& client,
+                                       const ClientBacklog::Message& message) const {
+  const int socket = client.socket.get();
+  switch (message.kind) {
+    case ClientBacklog::Kind::kVersion:
+      return ivshmem::SendMessage(socket, ivshmem::kVersion);
+    case ClientBacklog::Kind::kOwnId:
+    case ClientBacklog::Kind::kGone:
+      return ivshmem::SendMessage(socket, message.id);
+    case ClientBacklog::Kind::kSharedMemory:
+      return ivshmem::SendMessage(socket, ivshmem::kSharedMemory, client.memory.get());
+    case ClientBacklog::Kind::kVector:
+      break;
+  }
+  return ivshmem::SendMessage(socket, message.id, ids_.eventfd(message.id, message.vector));
+}
+
+std::uint64_t Server::Impl::IdsOfProcess(const ClientProcess& process) const {
+  std::uint64_t ids = 0;
+  for (const auto& [id, client] : clients_) {
+    if (process.pid() != 0 && client.process.pid() == process.pid()) ids += client.backlog.told();
+  }
+  return ids;
+}
+
+std::optional<ClientBacklog::Message> Server::Impl::NextMessage(std::uint16_t id, Client& client) {
+  auto message = client.backlog.Next();
+  const bool is_other =
+      message && message->kind == ClientBacklog::Kind::kVector && message->id != id;
+  if (!is_other) {
+    if (!message) client.is_held_back = false;
+    return message;
+  }
+  // A QEMU that runs out of descriptors amid announcements takes them for disconnects and corrupts
+  // its heap. So nothing is begun that might not fit.
+  if (message->vector == 0) {
+    const std::uint64_t known =
+        client.process.pid() == 0 ? client.backlog.told() : IdsOfProcess(client.process);
+    if ((known + 1) * options_.vectors + kSpareDescriptors >= client.process.DescriptorLimit()) {
+      if (!std::exchange(client.is_held_back, true)) ReportHeldBack(id, client);
+      message = client.backlog.Next(/*has_room=*/false);
+      // Its own doorbells go before those of the others.
+      return message;
+    }
+    client.is_held_back = false;
+  }
+  client.waits_for_kernel = !MayFly(client.process, 1);
+  return client.waits_for_kernel ? std::nullopt : message;
+}
+
+void Server::Impl::ReportHeldBack(std::uint16_t id, Client& client) {
+  const std::uint64_t limit = client.process.DescriptorLimit();
+  const std::uint64_t need =
+      (client.backlog.told() + client.backlog.owed()) * options_.vectors + kSpareDescriptors;
+  LogAbout(
+      client.process, LogLevel::kWarning,
+      "id {}: {} may open {} files{}, too few for the doorbells of all peers: it knows {} ids, "
+      "and further ones are announced to it when it may open more{}",
+      id, client.process.description(), limit,
+      client.process.IsLimitKnown() ? "" : ", as is assumed, since its limit cannot be seen",
+      client.backlog.told(),
+      client.process.IsLimitKnown()
+          ? fmt::format(" (prlimit --pid {} --nofile={})", client.process.pid(),
+                        std::max<std::uint64_t>(4096, 2 * need))
+          : "");
+}
+
+// Sends what the client is owed, as far as its socket takes it. Disconnects nobody: lists may be
+// being walked.
+void Server::Impl::Flush(std::uint16_t id, Client& client) {
+  const bool waited_for_kernel = std::exchange(client.waits_for_kernel, false);
+  bool wants_space = false;
+  while (const auto message = NextMessage(id, client)) {
+    const ivshmem::SendResult result = Send(client, *message);
+    if (result == ivshmem::SendResult::kSent) {
+      client.backlog.Sent(*message);
+      ++client.sent;
+      if (message->kind == ClientBacklog::Kind::kSharedMemory) client.memory.reset();
+      if (message->kind == ClientBacklog::Kind::kSharedMemory ||
+          message->kind == ClientBacklog::Kind::kVector) {
+        CountInFlight(client.process, 1);
+      }
+      continue;
+    }
+    wants_space = result == ivshmem::SendResult::kWouldBlock;
+    client.waits_for_kernel = result == ivshmem::SendResult::kTooManyRefs;
+    if (result == ivshmem::SendResult::kError) ending_.insert(id);
+    break;
+  }
+  if (wants_space != client.waits_for_space) {
+    client.waits_for_space = wants_space;
+    UpdateWatch(client);
+    LogAbout(client.process, LogLevel::kDebug, "id {}: {} {}", id, client.process.description(),
+             wants_space ? fmt::format("does not read; {} ids wait to be announced to it",
+                                       client.backlog.owed())
+                         : "reads again, and is up to date");
+  }
+  if (client.waits_for_kernel && !waited_for_kernel) {
+    LogAbout(client.process, LogLevel::kWarning,
+             "id {}: {} has to wait: too many descriptors are on their way to clients that do not "
+             "read",
+             id, client.process.description());
+  }
+  if (client.waits_for_kernel || client.is_held_back) Soon(kRetry);
+}
+
+void Server::Impl::FlushWaiting() {
+  for (auto& [id, client] : clients_) {
+    if (client.waits_for_kernel || client.is_held_back) Flush(id, client);
+  }
+}
+
+// ---- What they do not read
+
+std::uint64_t Server::Impl::Unread(const UniqueFd& socket) const {
+  int bytes = 0;
+  if (message_cost_ == 0 || !socket.valid() || ioctl(socket.get(), SIOCOUTQ, &bytes) != 0) return 0;
+  return (static_cast<std::uint64_t>(bytes) + message_cost_ - 1) / message_cost_;
+}
+
+// The kernel limits what this server has on its way in all. So that nobody uses that up, a user may
+// have half of it, and a process a quarter.
+bool Server::Impl::MayFly(const ClientProcess& process, std::uint64_t descriptors) {
+  if (!in_flight_is_limited_) return true;
+  if (!in_flight_) {
+    in_flight_.emplace();
+    for (const auto& [id, client] : clients_) CountInFlight(client.process, Unread(client.socket));
+    for (const Observer& observer : observers_) {
+      CountInFlight(observer.process, Unread(observer.socket));
+    }
+    for (const auto& [id, lingering] : lingering_) {
+      if (lingering.process) CountInFlight(*lingering.process, Unread(lingering.socket));
+    }
+  }
+  const std::uint64_t limit = OwnDescriptorLimit();
+  return in_flight_->by_uid[process.uid()] + descriptors <= limit / 2 &&
+         (process.pid() == 0 || in_flight_->by_pid[process.pid()] + descriptors <= limit / 4);
+}
+
+void Server::Impl::CountInFlight(const ClientProcess& process, std::uint64_t descriptors) {
+  if (!in_flight_) return;
+  in_flight_->by_uid[process.uid()] += descriptors;
+  in_flight_->by_pid[process.pid()] += descriptors;
+}
+
+// A connection that reads nothing of its greeting is nobody's, or somebody's who wants to use up
+// what others need.
+void Server::Impl::LookAtGreetings() {
+  if (options_.handshake_timeout == milliseconds(0)) return;
+  bool is_any = false;
+  const Clock::time_point now = Clock::now();
+  for (auto& [id, client] : clients_) {
+    if (!client.is_greeting) continue;
+    const std::uint64_t unread = Unread(client.socket);
+    client.is_greeting = unread != 0;
+    if (!client.is_greeting) continue;
+    is_any = true;
+    const std::uint64_t read = client.sent - std::min(client.sent, unread);
+    if (read > client.read) {
+      client.read = read;
+      client.idle_at = now + options_.handshake_timeout;
+    } else if (now >= client.idle_at) {
+      LogAbout(client.process, LogLevel::kWarning,
+               "id {}: {} has read nothing of its greeting for {} s (--handshake-timeout); its "
+               "connection is ended",
+               id, client.process.description(), options_.handshake_timeout.count() / 1000);
+      ending_.insert(id);
+    }
+  }
+  if (is_any) Soon(kLook);
+}
+
+void Server::Impl::LookAtObservers() {
+  observers_.remove_if([this](const Observer& observer) { return Unread(observer.socket) == 0; });
+  if (!observers_.empty()) Soon(kLook);
+}
+
+// ---- The end of clients
+
+void Server::Impl::EndMarked() {
+  while (!ending_.empty()) {
+    const std::uint16_t id = *ending_.begin();
+    ending_.erase(ending_.begin());
+    if (clients_.contains(id)) Disconnect(id);
+  }
+  in_flight_.reset();
+}
+
+// The connection has ended, which proves nothing: its process may have lost it and go on.
+void Server::Impl::Disconnect(std::uint16_t id) {
+  const auto entry = clients_.find(id);
+  Client& client = entry->second;
+  loop_.Remove(client.watch);
+  (void)shutdown(client.socket.get(), SHUT_RDWR);
+  lingering_.try_emplace(id, Lingering{.socket = std::move(client.socket),
+                                       .process = std::move(client.process),
+                                       .look_at = {}});
+  clients_.erase(entry);
+  for (auto& [other, peer] : clients_) peer.backlog.Forget(id);
+  LookAtLingering();
+}
+
+// A process that ends closes its socket and lets go of the region in any order, a few microseconds
+// apart: so the first looks follow each other closely.
+void Server::Impl::LookAtLingering() {
+  const Clock::time_point now = Clock::now();
+  milliseconds next = milliseconds::max();
+  for (auto entry = lingering_.begin(); entry != lingering_.end();) {
+    const std::uint16_t id = entry->first;
+    Lingering& lingering = entry->second;
+    if (now >= lingering.look_at) {
+      if (!region_.IsHeld(id) && Unread(lingering.socket) == 0) {
+        const auto ended = lingering_.extract(entry++);
+        End(id, ended.mapped());
+        continue;
+      }
+      lingering.look_at = now + lingering.pause;
+      lingering.pause = std::min(lingering.pause * 2, kLook);
+      if (lingering.pause == kLook && !std::exchange(lingering.is_reported, true)) {
+        LogAbout(*lingering.process, LogLevel::kInfo,
+                 "id {}: {} has no connection any more, and the region is still open or mapped by "
+                 "what it was given: it is not taken for dead, and the id is not lent",
+                 id, lingering.process->description());
+      }
+    }
+    next = std::min(next, std::chrono::ceil<milliseconds>(lingering.look_at - now));
+    ++entry;
+  }
+  if (!lingering_.empty()) Soon(next);
+}
+
+// The kernel has dropped the client's lock: nobody can write the region for it any more.
+void Server::Impl::End(std::uint16_t id, const Lingering& lingering) {
+  const std::uint32_t dead = MarkDead(id);
+  const std::string dead_text =
+      dead == 0 ? std::string() : fmt::format("; {} peers that had not left are dead", dead);
+  if (!lingering.process) {
+    Log(LogLevel::kInfo, "id {} of a former server has gone{}", id, dead_text);
+    return;
+  }
+  LogAbout(*lingering.process, LogLevel::kInfo, "id {} has gone: {}{}", id,
+           lingering.process->description(), dead_text);
+  if (options_.id_policy == IdPolicy::kLend) {
+    ids_.Lend(id);
+    return;
+  }
+  for (auto& [other, client] : clients_) {
+    client.backlog.Gone(id);
+    Flush(other, client);
+  }
+  ids_.Retire(id);
+}
+
+std::uint32_t Server::Impl::MarkDead(std::uint16_t id) {
+  const std::uint32_t dead = table_.MarkIvpositionDead(id);
+  if (dead != 0) {
+    table_.Reclaim();
+    table_.WakeAll(doorbells_, std::nullopt);
+  }
+  return dead;
+}
+
+}  // namespace ivmq::server

@@ -1,0 +1,210 @@
+// What a server is made of. server.cc: its start and end; admission.cc: who comes; clients.cc: who
+// is there, and who goes.
+#ifndef IVMQ_TRANSPORTS_SRC_SERVER_SERVER_IMPL_H_
+#define IVMQ_TRANSPORTS_SRC_SERVER_SERVER_IMPL_H_
+
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstdint>
+#include <list>
+#include <map>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "ivmq/peer_table.h"
+#include "ivmq/server.h"
+#include "ivmq/transport.h"
+
+#include "src/ivshmem_protocol.h"
+#include "src/server/client_backlog.h"
+#include "src/server/client_process.h"
+#include "src/server/event_loop.h"
+#include "src/server/id_pool.h"
+#include "src/server/listener.h"
+#include "src/server/log_limiter.h"
+#include "src/server/options.h"
+#include "src/server/region_owner.h"
+#include "src/unique_fd.h"
+
+namespace ivmq::server {
+
+// Descriptors that every process needs beside the doorbells.
+inline constexpr std::uint64_t kSpareDescriptors = 128;
+
+using Clock = std::chrono::steady_clock;
+
+struct Client {
+  Client(UniqueFd socket_fd, UniqueFd memory_fd, ClientProcess connected, ClientBacklog greeting)
+      : socket(std::move(socket_fd)),
+        memory(std::move(memory_fd)),
+        process(std::move(connected)),
+        backlog(std::move(greeting)) {}
+
+  UniqueFd socket;
+  UniqueFd memory;  // until it is sent: this server must not keep the client's lock
+  ClientProcess process;
+  ClientBacklog backlog;
+  Watch watch = 0;
+  std::uint64_t sent = 0;         // messages
+  std::uint64_t read = 0;         // of these, at the last look
+  bool is_greeting = true;        // has not been seen with nothing left to read
+  Clock::time_point idle_at{};    // is_greeting: when it has read nothing for too long
+  bool has_spoken = false;        // sent something, which no correct client does
+  bool waits_for_space = false;   // EPOLLOUT is watched
+  bool waits_for_kernel = false;  // too many descriptors are on their way
+  bool is_held_back = false;      // has no room for the descriptors of further peers
+};
+
+// An id without a connection whose holder may still write the region: no proof of its death yet.
+struct Lingering {
+  UniqueFd socket;                       // shut down; what is on its way to the client counts
+  std::optional<ClientProcess> process;  // nothing: a former server's client
+  Clock::time_point look_at{};
+  std::chrono::milliseconds pause{1};
+  bool is_reported = false;
+};
+
+// Somebody who only looks, and has not read yet what he asked for.
+struct Observer {
+  UniqueFd socket;
+  ClientProcess process;
+};
+
+// Descriptors that are on their way and not read.
+struct InFlight {
+  std::map<uid_t, std::uint64_t> by_uid;
+  std::map<pid_t, std::uint64_t> by_pid;
+};
+
+// What the peer table needs to wake sleepers: the doorbells of this server's clients.
+class Doorbells final : public Transport {
+ public:
+  Doorbells(std::span<std::byte> memory, const IdPool& ids) : memory_(memory), ids_(ids) {}
+
+  [[nodiscard]] std::span<std::byte> memory() const noexcept override { return memory_; }
+  [[nodiscard]] const TransportInfo& info() const noexcept override { return info_; }
+  void Ring(std::uint16_t ivposition, std::uint32_t vector) noexcept override {
+    ids_.Ring(ivposition, vector);
+  }
+
+ private:
+  std::span<std::byte> memory_;
+  const IdPool& ids_;
+  TransportInfo info_;
+};
+
+// Thread-compatible, except for Stop().
+class Server::Impl {
+ public:
+  Impl(Options options, EventLoop loop, RegionOwner region, Listener listener);
+  ~Impl() { RefuseWaiting(); }
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
+  Status Start();
+  Status Run();
+  void Stop() noexcept { (void)eventfd_write(stop_.get(), 1); }
+
+ private:
+  using ClientMap = std::map<std::uint16_t, Client>;
+
+  template <typename... Args>
+  void Log(LogLevel level, fmt::format_string<Args...> format, Args&&... args) const {
+    if (options_.log) options_.log(level, fmt::format(format, std::forward<Args>(args)...));
+  }
+  // A line that a client can cause. Those of one user are limited.
+  template <typename... Args>
+  void LogAbout(const ClientProcess& process, LogLevel level, fmt::format_string<Args...> format,
+                Args&&... args) {
+    if (!options_.log || !MayLogAbout(process.uid(), level)) return;
+    options_.log(level, fmt::format(format, std::forward<Args>(args)...));
+  }
+  bool MayLogAbout(uid_t uid, LogLevel level);
+
+  // ---- server.cc
+  Status WatchSignals();
+  void OnSignal();
+  void ReportTakeover();
+  Status AllocateMore();
+  // Has OnTimer() called after `delay` at the latest.
+  void Soon(std::chrono::milliseconds delay);
+  void OnTimer();
+
+  // ---- admission.cc
+  void OnConnection();
+  void OnNoDescriptors();
+  void PauseAccepting(const std::string& reason);
+  void Admit(UniqueFd socket);
+  void ServeObserver(UniqueFd socket, ClientProcess process);
+  [[nodiscard]] Status CheckUser(const ClientProcess& process) const;
+  [[nodiscard]] Status CheckQuota(const ClientProcess& process) const;
+  [[nodiscard]] Status CheckDescriptors(const IdSet& held, ClientProcess& newcomer) const;
+  [[nodiscard]] Status CheckInFlight(const ClientProcess& process, std::uint64_t descriptors);
+  void Refuse(const UniqueFd& socket, const ClientProcess& process, const std::string& reason);
+  void RefuseWaiting();
+
+  // ---- clients.cc
+  void OnClient(std::uint16_t id, std::uint32_t events);
+  void Flush(std::uint16_t id, Client& client);
+  // What Flush() sends next; nothing if the client has to wait.
+  std::optional<ClientBacklog::Message> NextMessage(std::uint16_t id, Client& client);
+  ivshmem::SendResult Send(const Client& client, const ClientBacklog::Message& message) const;
+  void UpdateWatch(const Client& client);
+  // Ids whose descriptors the clients of `process` have.
+  [[nodiscard]] std::uint64_t IdsOfProcess(const ClientProcess& process) const;
+  void ReportHeldBack(std::uint16_t id, Client& client);
+  void FlushWaiting();
+  void LookAtGreetings();
+  void LookAtObservers();
+  // Messages on their way through a connection.
+  [[nodiscard]] std::uint64_t Unread(const UniqueFd& socket) const;
+  // Whether the kernel would take `descriptors` more for this client's user and process.
+  bool MayFly(const ClientProcess& process, std::uint64_t descriptors);
+  void CountInFlight(const ClientProcess& process, std::uint64_t descriptors);
+
+  void EndMarked();
+  void Disconnect(std::uint16_t id);
+  void LookAtLingering();
+  void End(std::uint16_t id, const Lingering& lingering);
+  std::uint32_t MarkDead(std::uint16_t id);
+
+  Options options_;
+  EventLoop loop_;
+  RegionOwner region_;
+  Listener listener_;
+  std::map<std::uint16_t, Lingering> lingering_;
+  IdPool ids_;
+  Doorbells doorbells_;
+  PeerTable table_;
+  LogLimiter log_limiter_;
+
+  UniqueFd stop_;
+  UniqueFd signals_;
+  UniqueFd timer_;
+  Clock::time_point timer_due_ = Clock::time_point::max();
+  Watch listener_watch_ = 0;
+  bool stopping_ = false;
+  bool accepting_ = true;
+
+  // What a message with a descriptor counts in SIOCOUTQ.
+  std::uint64_t message_cost_ = 0;
+  bool in_flight_is_limited_ = false;  // privileged processes are not
+  std::optional<InFlight> in_flight_;  // as of the event that is being handled
+
+  ClientMap clients_;
+  std::list<Observer> observers_;
+  // Clients whose end was noticed; disconnected when no list is being walked.
+  std::set<std::uint16_t> ending_;
+};
+
+}  // namespace ivmq::server
+
+#endif  // IVMQ_TRANSPORTS_SRC_SERVER_SERVER_IMPL_H_
