@@ -237,6 +237,7 @@ Result<PeerInfo> Node::Lookup(std::string_view name) const {
 
 Result<PeerInfo> Node::Await(std::string_view name, nanoseconds timeout,
                              const StopCondition* stop) const {
+  if (Status over = status(); !over.ok()) return over;
   const Clock::time_point deadline = DeadlineAfter(timeout);
   nanoseconds interval = kFirstPoll;
   for (;;) {
@@ -281,6 +282,7 @@ std::uint64_t Node::peers_generation() const noexcept { return impl_->context.ta
 Status Node::SetServices(std::vector<std::string> services) {
   NodeContext& context = impl_->context;
   if (Status status = CheckServices(services); !status.ok()) return status;
+  // Before the lock too: a forked child might never get it.
   if (Status over = context.LifeStatus(); !over.ok()) return over;
   {
     const std::lock_guard lock(context.services_mutex);

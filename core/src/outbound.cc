@@ -96,6 +96,7 @@ SendResult Outbound::AwaitRing(OutLink& link, const Patience& patience) {
       if (!link.is_claimed()) return SendResult::kOk;
       link.lock.unlock();
     }
+    if (!context_.IsMyLife()) return SendResult::kPeerGone;
     if (patience.IsStopped()) return SendResult::kStopped;
     const nanoseconds left = patience.deadline - Clock::now();
     if (left <= nanoseconds(0)) return SendResult::kTimedOut;
@@ -542,7 +543,10 @@ void Outbound::FreeUnread() {
 }
 
 void Outbound::UnlockInChild() noexcept {
-  for (std::uint32_t s = 0; s < context_.region.max_peers(); ++s) links_[s].lock.unlock();
+  for (std::uint32_t s = 0; s < context_.region.max_peers(); ++s) {
+    links_[s].lock.unlock();
+    links_[s].claimed_by.store(nullptr, std::memory_order_relaxed);
+  }
 }
 
 std::uint64_t Outbound::Sum(Counter counter) const noexcept {

@@ -177,7 +177,7 @@ class Outbound {
   // Frees the rings of consumers that are gone.
   void FreeUnread();
 
-  // In a forked child: no thread is left that would give back a link's lock.
+  // In a forked child: no thread is left that would give back a link's lock or its ring.
   void UnlockInChild() noexcept;
 
   // What the links counted.

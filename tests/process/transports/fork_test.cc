@@ -83,7 +83,7 @@ TEST_P(ForkTest, AChildsCopyDoesNothingAndSaysSo) {
                     node->Lookup("peer").status(), node->Await("peer", kPatience).status()}) {
                 EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
               }
-              batch.Commit();
+              EXPECT_EQ(batch.Commit(), SendResult::kPeerGone);
               EXPECT_EQ(batch.TryClaim({}, 6, &payload), SendResult::kPeerGone);
               EXPECT_EQ(node->Send(to, "child"), SendResult::kPeerGone);
               EXPECT_EQ(node->Send(to, std::string(1 << 20, 'c'), kWait), SendResult::kPeerGone);
@@ -183,6 +183,7 @@ TEST_P(ForkTest, NoLockOfAnotherThreadHangsTheChild) {
     threads.emplace_back([&] {
       while (!stop) {
         (void)node->Send(to, "x");
+        (void)node->SendInPlace(to, {}, 4, [](std::byte*) {});
         (void)node->SetServices({"pkg.Echo"});
         (void)node->SetServices({});
         (void)node->last_error(to);
