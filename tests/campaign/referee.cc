@@ -29,7 +29,8 @@ using std::chrono::nanoseconds;
 using std::chrono::seconds;
 using Clock = std::chrono::steady_clock;
 
-constexpr std::uint64_t kRegionBytes = std::uint64_t{64} << 20;
+// Small, so that many messages are larger than a record of its rings.
+constexpr std::uint64_t kRegionBytes = std::uint64_t{16} << 20;
 constexpr std::uint32_t kSlots = 16;
 constexpr milliseconds kTick{5};
 // A running process whose call or poll takes longer than this beyond its timeout hangs.
@@ -165,7 +166,7 @@ void Referee::Stop(std::uint32_t index) {
   child.state = State::kStopped;
   child.since = Clock::now();
   // Some so long that the others suspect it; some never go on.
-  child.until = child.since + milliseconds(Below(8) == 0 ? 3000 : 1 + Below(500));
+  child.until = child.since + milliseconds(Below(20) == 0 ? 3000 : 1 + Below(200));
   child.dies = Below(4) == 0;
 }
 
@@ -177,7 +178,7 @@ void Referee::Disturb() {
   if (Below(3) == 0) {
     Stop(index);
   } else {
-    Kill(index, milliseconds(Below(6) == 0 ? Below(3000) : Below(100)));
+    Kill(index, milliseconds(Below(20) == 0 ? Below(3000) : Below(50)));
   }
 }
 

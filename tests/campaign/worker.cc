@@ -215,7 +215,7 @@ void Worker::Handle(const Message& message) {
 }
 
 void Worker::Linger() {
-  if (handler_random_() % 512 == 0) {
+  if (handler_random_() % 64 == 0) {
     std::this_thread::sleep_for(std::chrono::microseconds(handler_random_() % 5000));
   }
 }
