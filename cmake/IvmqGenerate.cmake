@@ -51,11 +51,12 @@ function(ivmq_generate)
       COMMENT "protoc-gen-ivmq ${stem}.proto"
       VERBATIM)
     list(APPEND generated ${outputs})
+    # protoc's code is not the target's: no warnings. That of protoc-gen-ivmq gives none.
+    set_source_files_properties("${out}/${stem}.pb.cc" PROPERTIES COMPILE_OPTIONS "-w")
   endforeach()
   target_sources(${arg_TARGET} PRIVATE ${generated})
-  # Their helpers share names; and they are not code of the target's: no warnings.
   set_source_files_properties(${generated} PROPERTIES
-    SKIP_UNITY_BUILD_INCLUSION ON COMPILE_OPTIONS "-w")
+    SKIP_UNITY_BUILD_INCLUSION ON) # the helpers of protoc's code share names
   target_include_directories(${arg_TARGET} SYSTEM PUBLIC "$<BUILD_INTERFACE:${out}>")
   target_link_libraries(${arg_TARGET} PUBLIC ivmq::rpc protobuf::libprotobuf)
 endfunction()
