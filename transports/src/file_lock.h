@@ -1,7 +1,7 @@
 // Locks on bytes of a region's file, and what they mean. A lock belongs to an open file description
-// (fcntl F_OFD_SETLK): it goes when the last process that has the description ends, however it
-// ends. So whoever wants a lock of its own opens the file itself. A forked child shares its
-// parent's locks.
+// (fcntl F_OFD_SETLK): it goes with the last descriptor and the last mapping of it, so while it is
+// held the region may still be written, and once it is gone it cannot be. Whoever wants a lock of
+// its own opens the file itself. A forked child shares its parent's locks until it lets go of both.
 //
 //   bytes 0..1023       byte n: the process that owns peer slot n
 //   byte kServerLock    the server that serves this file

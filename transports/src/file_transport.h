@@ -19,7 +19,8 @@ namespace ivmq {
 
 class FileTransport : public Transport {
  public:
-  // REQUIRES: `file` is an open file description of its own. Sets info.lock_domain.
+  // REQUIRES: `file` is an open file description of its own, and `mapping` is of it, so that the
+  // slot's lock goes with the last mapping, and not before. Sets info.lock_domain.
   FileTransport(UniqueFd file, Mapping mapping, TransportInfo info);
 
   [[nodiscard]] std::span<std::byte> memory() const noexcept override { return mapping_.bytes(); }

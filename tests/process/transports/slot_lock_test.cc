@@ -1,8 +1,11 @@
 // The lock on a slot's byte says whether the slot's process lives, however it ends.
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
 #include <csignal>
+#include <cstddef>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -61,6 +64,33 @@ TEST_F(SlotLockTest, StoppedProcessKeepsItsSlot) {
   ASSERT_TRUE(transport.ok());
   holder.Stop();
   EXPECT_TRUE((*transport)->IsSlotLocked(kSlot));
+}
+
+// Daemons close descriptors that they do not know. While the region is mapped it can be written, so
+// the slot's owner lives.
+TEST_F(SlotLockTest, TheLockGoesWithTheLastMapping) {
+  SharedCounter closed;
+  SharedCounter unmap;
+  SharedCounter unmapped;
+  Child holder = Child::Fork([&] {
+    const auto transport = OpenTransport(address_);
+    ASSERT_TRUE(transport.ok()) << transport.status().ToString();
+    ASSERT_TRUE((*transport)->LockSlot(kSlot).ok());
+    closefrom(3);
+    closed.Add();
+    unmap.AwaitAtLeast(1);
+    const std::span<std::byte> memory = (*transport)->memory();
+    EXPECT_EQ(munmap(memory.data(), memory.size()), 0);
+    unmapped.Add();
+    for (;;) pause();
+  });
+  closed.AwaitAtLeast(1);
+  const auto transport = OpenTransport(address_);
+  ASSERT_TRUE(transport.ok()) << transport.status().ToString();
+  EXPECT_TRUE((*transport)->IsSlotLocked(kSlot));
+  unmap.Add();
+  unmapped.AwaitAtLeast(1);
+  EXPECT_FALSE((*transport)->IsSlotLocked(kSlot));
 }
 
 TEST_F(SlotLockTest, LockDomainIsTheSameInBothProcesses) {
