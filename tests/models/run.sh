@@ -20,6 +20,16 @@ table() {
   local room='PRODUCERS=1 MESSAGES=3 ROOM=2 STEP=2' wake='a lost wake-up' stray='a write into units of another ring'
   local twice='a unit of two rings'
   cat <<END
+life|life|holds||
+life-reconnect|life|holds|RECONNECTS|
+life-accused|life|holds|WRONG|
+life-both|life|$stray|WRONG STOPPED|with a live peer marked dead that is stopped behind its look as well
+life-proof|life|$stray|SOCKET_END|with a peer taken for dead when its socket ends
+life-look|life|$stray|WRONG NO_LOOK|with a live peer marked dead that does not look
+life-restores|life|a life over another's|WRONG RESTORES|with a life word that its owner puts right whatever it says
+life-lock|life|$stray|EARLY_LOCK|with a lock that goes before the last store
+life-remap|life|$stray|RECONNECTS REMAPS_FIRST|with a lock that goes before the life names the next one
+life-marks|life|$stray|RECONNECTS MARKS_UNCHECKED|with a life marked dead unchecked
 wake|wake|holds|STOP|
 wake-producer-fence|wake|$wake|STOP NO_WAKER_FENCE|without the producer's fence
 wake-consumer-fence|wake|$wake|STOP NO_SLEEPER_FENCE|without the consumer's fence
