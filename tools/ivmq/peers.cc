@@ -126,6 +126,8 @@ Status SendFailure(const Node& node, const PeerInfo& peer, SendResult result) {
       return {StatusCode::kUnavailable, where + "it has left the region"};
     case SendResult::kNoRoom:
       return {StatusCode::kResourceExhausted, where + node.last_error(peer.id).message()};
+    case SendResult::kBusy:
+      break;  // this thread batches nothing
   }
   return {StatusCode::kInternal, where + "sending failed"};
 }
