@@ -23,9 +23,9 @@ inline constexpr std::chrono::nanoseconds kFirstPoll = std::chrono::microseconds
 
 // Now and `timeout` after it, or the end of time.
 inline std::chrono::steady_clock::time_point DeadlineAfter(std::chrono::nanoseconds timeout) {
-  using Clock = std::chrono::steady_clock;
-  const Clock::time_point now = Clock::now();
-  return timeout < Clock::time_point::max() - now ? now + timeout : Clock::time_point::max();
+  const auto now = std::chrono::steady_clock::now();
+  constexpr auto kEnd = std::chrono::steady_clock::time_point::max();
+  return timeout < kEnd - now ? now + timeout : kEnd;
 }
 
 // Thread-safe.
