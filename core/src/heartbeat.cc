@@ -46,7 +46,7 @@ void Heartbeat::Tick() {
   if (context_.IsMyLife()) WatchOthers();
   outbound_.Housekeep();
   inbound_.RequestHousekeeping();
-  if (context_.transport->control_fd() >= 0) (void)context_.transport->HandleControl();
+  if (context_.IsMyLife()) AttendTransport();
 
   // A sleeper may have to tell its watcher, or to sleep shorter. Who changed the table rings for
   // that if it can.
@@ -55,6 +55,15 @@ void Heartbeat::Tick() {
     generation_seen_ = generation;
     context_.sleeper->Notify();
   }
+}
+
+void Heartbeat::AttendTransport() {
+  const Status news = context_.transport->Attend(
+      [this](std::uint16_t ivposition) { return context_.MoveLife(ivposition); });
+  if (!news.ok()) context_.Report(news);
+  // Who read the former ivposition before the move rang the former doorbell: what it sent is there,
+  // and is seen by the look that follows.
+  if (context_.sleeper->Rewatch()) context_.sleeper->Notify();
 }
 
 // All words that only this node writes are stored anew, so that damage to them does not last.

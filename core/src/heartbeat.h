@@ -32,6 +32,7 @@ class Heartbeat {
 
   void Run();
   void Tick();
+  void AttendTransport();
   void ShowLife();
   void WatchOthers();
   // Whether there is a ring from or to the slot's peer.

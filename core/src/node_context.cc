@@ -63,6 +63,22 @@ bool NodeContext::JudgeLife() noexcept {
   return false;
 }
 
+bool NodeContext::MoveLife(std::uint16_t ivposition) noexcept {
+  {
+    const std::lock_guard lock(life_mutex_);
+    if (over_) return false;
+    std::uint64_t word = live_word_.load(std::memory_order_relaxed);
+    Life life = Life::FromWord(word);
+    life.ivposition = ivposition;
+    // Whoever sees the new word before live_word_ has it judges the life, and waits for the mutex.
+    if (!slot().life.compare_exchange_strong(word, life.ToWord())) return false;
+    self.live_word = life.ToWord();
+    live_word_.store(self.live_word, std::memory_order_relaxed);
+  }
+  region.header().peers_generation.fetch_add(1, std::memory_order_release);
+  return true;
+}
+
 Status NodeContext::LifeStatus() {
   if (IsMyLife()) return {};
   if (is_forked_copy()) {

@@ -39,7 +39,7 @@ struct NodeContext {
   Reporter reporter;
   std::unique_ptr<Sleeper> sleeper;
   ClaimRequest identity;
-  ClaimedSlot self;
+  ClaimedSlot self;  // its live_word is for Leave() only: it changes, see MoveLife()
   std::mutex services_mutex;
   std::vector<std::string> services;  // guarded by services_mutex; what this peer offers
   std::array<std::atomic<std::uint64_t>, layout::kCounterWords> counters{};
@@ -61,6 +61,10 @@ struct NodeContext {
     }
     return JudgeLife();
   }
+
+  // Has this life go on under another ivposition. False: it is over, or damaged. Not while it is
+  // being ended by its owner.
+  bool MoveLife(std::uint16_t ivposition) noexcept;
 
   // Why it is over: FAILED_PRECONDITION; OK while it goes on.
   [[nodiscard]] Status LifeStatus();

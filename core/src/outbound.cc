@@ -122,7 +122,6 @@ SendResult Outbound::Open(OutLink& link, PeerId to) {
   link.life_word = life_word;
   link.wakeable = (life.flags & layout::kPeerWakeable) != 0 && context_.transport->info().can_ring;
   link.can_ring = (life.flags & layout::kPeerCanRing) != 0;
-  link.ivposition = life.ivposition;
   link.vector = slot.vector.load(std::memory_order_relaxed);
   if (link.open) {
     // The same slot lives again: a durable peer has come back and goes on reading its rings.
@@ -250,7 +249,10 @@ SendResult Outbound::ClaimRecordBehind(OutLink& link, PeerId to, std::uint64_t b
 }
 
 void Outbound::RingDoorbell(OutLink& link) noexcept {
-  context_.transport->Ring(link.ivposition, link.vector);
+  // Its ivposition may have changed since the ring was opened: see Transport::Attend().
+  const Life life =
+      Life::FromWord(context_.region.slot(link.to.slot).life.load(std::memory_order_relaxed));
+  context_.transport->Ring(life.ivposition, link.vector);
   Add(link.doorbells, 1);
 }
 

@@ -59,7 +59,6 @@ struct alignas(2 * layout::kCacheLine) OutLink {
   std::uint64_t life_word = 0;   // of the consumer, when last looked at
   bool wakeable = false;         // it sleeps on a doorbell, which we can ring
   bool can_ring = false;         // from that word: it can ring ours
-  std::uint16_t ivposition = 0;  // its doorbell
   std::uint32_t vector = 0;
   std::uint64_t cell_word = 0;
   Producer producer;

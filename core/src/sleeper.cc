@@ -21,6 +21,9 @@ using std::chrono::nanoseconds;
 
 constexpr nanoseconds kLongest = std::chrono::hours(24);
 
+// Edge-triggered: each write is one event, and nobody needs to read the counter back to zero.
+constexpr std::uint32_t kEdge = EPOLLIN | EPOLLET;
+
 timespec ToTimespec(nanoseconds duration) {
   const nanoseconds clamped = std::clamp(duration, nanoseconds(0), kLongest);
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(clamped);
@@ -66,14 +69,14 @@ Result<std::unique_ptr<Sleeper>> Sleeper::Create(Transport& transport) {
   if (sleeper->event_ < 0) return SystemError("eventfd");
   sleeper->timer_ = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
   if (sleeper->timer_ < 0) return SystemError("timerfd_create");
-  // Edge-triggered: each write is one event, and nobody needs to read the counter back to zero.
-  constexpr std::uint32_t kEdge = EPOLLIN | EPOLLET;
+  sleeper->wake_ = transport.wake_fd();
+  sleeper->control_ = transport.control_fd();
   for (const int epoll : {sleeper->epoll_, sleeper->loop_epoll_}) {
-    for (const int fd : {sleeper->event_, transport.wake_fd()}) {
+    for (const int fd : {sleeper->event_, sleeper->wake_}) {
       if (fd < 0) continue;
       if (Status status = Watch(epoll, fd, kEdge); !status.ok()) return status;
     }
-    if (const int fd = transport.control_fd(); fd >= 0) {
+    if (const int fd = sleeper->control_; fd >= 0) {
       if (Status status = Watch(epoll, fd, EPOLLIN); !status.ok()) return status;
     }
   }
@@ -129,6 +132,21 @@ bool Sleeper::Sleep(nanoseconds timeout, std::uint64_t ticket) {
     return event;
   }
   return true;
+}
+
+bool Sleeper::Rewatch() noexcept {
+  const auto rewatch = [this](int& watched, int now, std::uint32_t events) {
+    if (watched == now) return false;
+    for (const int epoll : {epoll_, loop_epoll_}) {
+      if (watched >= 0) (void)epoll_ctl(epoll, EPOLL_CTL_DEL, watched, nullptr);
+      // Without memory for it, the look once a second is left.
+      if (now >= 0) (void)Watch(epoll, now, events);
+    }
+    watched = now;
+    return true;
+  };
+  const bool wake = rewatch(wake_, transport_.wake_fd(), kEdge);
+  return rewatch(control_, transport_.control_fd(), EPOLLIN) || wake;
 }
 
 void Sleeper::Notify() noexcept {

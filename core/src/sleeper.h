@@ -46,6 +46,10 @@ class Sleeper {
   // Ends every sleep.
   void Notify() noexcept;
 
+  // Watches the descriptors that the transport has now, and no former ones. For one thread at a
+  // time. Returns whether they have changed.
+  bool Rewatch() noexcept;
+
   // Readable when a Sleep() would end. For event loops of the user's.
   [[nodiscard]] int fd() const noexcept { return loop_epoll_; }
   // Makes fd() readable after `delay` at the latest. For one thread at a time.
@@ -66,6 +70,8 @@ class Sleeper {
   int loop_epoll_ = -1;  // for fd() and Drain()
   int event_ = -1;
   int timer_ = -1;
+  int wake_ = -1;  // the transport's, as they are watched
+  int control_ = -1;
   std::chrono::steady_clock::time_point timer_due_{};
 
   std::mutex mutex_;

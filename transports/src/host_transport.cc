@@ -1,5 +1,9 @@
 #include "src/host_transport.h"
 
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <span>
@@ -14,12 +18,29 @@
 namespace ivmq {
 namespace {
 
+using Clock = ivshmem::Clock;
+
 constexpr std::chrono::seconds kObserverTimeout(5);
+// The node's heartbeat waits for it.
+constexpr std::chrono::milliseconds kReconnectTimeout(200);
+constexpr std::chrono::milliseconds kFirstPause(250);
+constexpr std::chrono::milliseconds kLongestPause = std::chrono::seconds(30);
+// A connection that is lost sooner is still the same trouble.
+constexpr std::chrono::seconds kStable(10);
+
+bool IsSameFile(int a, int b) {
+  struct stat file_a {};
+  struct stat file_b {};
+  return fstat(a, &file_a) == 0 && fstat(b, &file_b) == 0 && file_a.st_dev == file_b.st_dev &&
+         file_a.st_ino == file_b.st_ino;
+}
 
 class HostTransport : public Transport {
  public:
-  HostTransport(std::unique_ptr<IvshmemClient> client, Mapping mapping, TransportInfo info)
-      : client_(std::move(client)),
+  HostTransport(std::string socket_path, std::unique_ptr<IvshmemClient> client, Mapping mapping,
+                TransportInfo info)
+      : socket_path_(std::move(socket_path)),
+        client_(std::move(client)),
         mapping_(std::move(mapping)),
         info_(std::move(info)),
         wake_fd_(client_->vector_fd(info_.vector)) {}
@@ -32,14 +53,68 @@ class HostTransport : public Transport {
   [[nodiscard]] int wake_fd() const noexcept override { return wake_fd_; }
   [[nodiscard]] int control_fd() const noexcept override { return client_->control_fd(); }
   bool HandleControl() noexcept override { return client_->HandleControl(); }
-  void LetGoInChild() noexcept override { client_->CloseInChild(); }
+  Status Attend(const Move& move) override;
+  void LetGoInChild() noexcept override {
+    client_->CloseInChild();
+    if (fresh_) fresh_->CloseInChild();
+  }
 
  private:
+  void Reconnect(const Move& move);
+
+  std::string socket_path_;
   std::unique_ptr<IvshmemClient> client_;
   Mapping mapping_;
   TransportInfo info_;
-  int wake_fd_;
+  std::atomic<int> wake_fd_;
+
+  // Attend()'s.
+  std::unique_ptr<IvshmemClient> fresh_;
+  bool is_lost_ = false;
+  Clock::time_point connected_at_{};  // after a loss; at first, long ago
+  Clock::time_point retry_at_{};
+  std::chrono::milliseconds pause_{};
 };
+
+Status HostTransport::Attend(const Move& move) {
+  client_->CloseFormer();
+  if (client_->HandleControl()) return {};
+  const Clock::time_point now = Clock::now();
+  const Status connection = client_->connection();
+  if (!std::exchange(is_lost_, true)) {
+    const bool is_news = now - connected_at_ >= kStable;
+    if (is_news) pause_ = kFirstPause;
+    retry_at_ = now + pause_;
+    if (!is_news) return {};
+    return {connection.code(),
+            info_.address + ": the connection to the server was lost: " + connection.message() +
+                "; the node goes on, does not hear of new peers, and tries to connect again"};
+  }
+  if (now < retry_at_) return {};
+  if (connection.code() == StatusCode::kResourceExhausted) client_->DropPeers();
+  Reconnect(move);
+  pause_ = std::min(pause_ * 2, kLongestPause);
+  retry_at_ = now + pause_;
+  return {};
+}
+
+// The new connection's lock shows that this process lives before the former one's goes: so whoever
+// judges it by either finds it alive.
+void HostTransport::Reconnect(const Move& move) {
+  auto connected = IvshmemClient::Connect(socket_path_, kReconnectTimeout);
+  if (!connected.ok()) return;
+  fresh_ = *std::move(connected);
+  if (!IsSameFile(fresh_->shared_memory(), client_->shared_memory()) || !move(fresh_->id())) {
+    fresh_.reset();
+    return;
+  }
+  // If this fails the former lock stays, too.
+  (void)mapping_.Replace(fresh_->shared_memory());
+  client_->Adopt(std::move(fresh_));
+  wake_fd_ = client_->vector_fd(info_.vector);
+  connected_at_ = Clock::now();
+  is_lost_ = false;
+}
 
 Result<Mapping> MapShared(int fd, Access access) {
   const auto size = CheckRegionSize(fd, "this is the shared memory that the server gave");
@@ -62,8 +137,8 @@ Result<std::unique_ptr<Transport>> OpenHostTransport(const std::string& socket_p
   info.ivposition = (*client)->id();
   info.can_ring = true;
   info.wakeable = true;
-  return std::unique_ptr<Transport>(
-      std::make_unique<HostTransport>(*std::move(client), *std::move(mapping), std::move(info)));
+  return std::unique_ptr<Transport>(std::make_unique<HostTransport>(
+      socket_path, *std::move(client), *std::move(mapping), std::move(info)));
 }
 
 Result<RegionMemory> OpenHostRegion(const std::string& socket_path, std::string_view address,

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <map>
 #include <mutex>
@@ -69,15 +70,20 @@ struct IvshmemClient::Impl {
   Status TakeDoorbell(std::uint16_t peer, UniqueFd fd);
   void DeliverPending(std::uint16_t peer, std::uint32_t vector, int fd) noexcept;
   RingResult Ring(std::uint16_t peer, std::uint32_t vector) noexcept;
+  void DeliverPending() noexcept;
   [[nodiscard]] std::string Progress() const;
 
-  UniqueFd socket;     // open until the end, so that whoever polls it never polls a stranger
+  // Open until the end or CloseFormer(), so that whoever polls it never polls a stranger.
+  UniqueFd socket;
+  std::atomic<int> socket_number{-1};  // of `socket`, for any thread
   std::mutex control;  // held by the thread that handles control; guards reader and expects
   ivshmem::MessageReader reader;
   Expects expects = Expects::kVersion;
-  std::uint16_t id = 0;
+  std::atomic<std::uint16_t> id{0};
   UniqueFd memory;
-  std::uint32_t next_vector = 0;  // that Wait() looks at first
+  UniqueFd former_socket;                  // of the connection before Adopt(), until CloseFormer()
+  std::vector<UniqueFd> former_doorbells;  // own ones of then
+  std::uint32_t next_vector = 0;           // that Wait() looks at first
 
   mutable std::mutex mutex;  // guards what follows
   Status connection;
@@ -188,6 +194,17 @@ void IvshmemClient::Impl::DeliverPending(std::uint16_t peer, std::uint32_t vecto
 }
 
 // REQUIRES: mutex
+void IvshmemClient::Impl::DeliverPending() noexcept {
+  for (std::size_t i = 0; i < pending_count;) {
+    if (Ring(pending[i].peer, pending[i].vector) == RingResult::kRung) {
+      pending[i] = pending[--pending_count];
+    } else {
+      ++i;
+    }
+  }
+}
+
+// REQUIRES: mutex
 IvshmemClient::RingResult IvshmemClient::Impl::Ring(std::uint16_t peer,
                                                     std::uint32_t vector) noexcept {
   const auto found = doorbells.find(peer);
@@ -207,6 +224,7 @@ Result<std::unique_ptr<IvshmemClient>> IvshmemClient::Connect(const std::string&
   if (!socket.ok()) return socket.status();
   auto impl = std::make_unique<Impl>();
   impl->socket = *std::move(socket);
+  impl->socket_number = impl->socket.get();
   if (auto status = impl->Greet(deadline); !status.ok()) return status;
   std::unique_ptr<IvshmemClient> client(new IvshmemClient(std::move(impl)));
   // The rest of the greeting, as far as it is here. If the connection ends meanwhile, connection()
@@ -278,7 +296,7 @@ Result<IvshmemClient::Rung> IvshmemClient::Wait(Clock::time_point deadline) {
     const int timeout = ivshmem::PollTimeout(deadline);
     if (timeout == 0) {
       return Status(StatusCode::kDeadlineExceeded,
-                    "nobody rang client " + std::to_string(impl_->id));
+                    "nobody rang client " + std::to_string(impl_->id.load()));
     }
     if (connected) waits.push_back({control_fd(), POLLIN, 0});
     (void)poll(waits.data(), waits.size(), timeout);
@@ -292,7 +310,7 @@ int IvshmemClient::vector_fd(std::uint32_t vector) const {
   return vector < own.size() ? own[vector].get() : -1;
 }
 
-int IvshmemClient::control_fd() const noexcept { return impl_->socket.get(); }
+int IvshmemClient::control_fd() const noexcept { return impl_->socket_number; }
 
 bool IvshmemClient::HandleControl() noexcept {
   const std::unique_lock control(impl_->control, std::try_to_lock);
@@ -321,6 +339,34 @@ bool IvshmemClient::HandleControl() noexcept {
 void IvshmemClient::CloseInChild() noexcept {
   impl_->socket.reset();
   impl_->memory.reset();
+  impl_->former_socket.reset();
+}
+
+void IvshmemClient::Adopt(std::unique_ptr<IvshmemClient> other) {
+  Impl& from = *other->impl_;
+  const std::scoped_lock lock(impl_->control, impl_->mutex, from.control, from.mutex);
+  impl_->former_socket = std::exchange(impl_->socket, std::move(from.socket));
+  impl_->socket_number = impl_->socket.get();
+  impl_->reader = std::move(from.reader);
+  impl_->expects = from.expects;
+  impl_->connection = from.connection;
+  impl_->memory = std::move(from.memory);
+  const auto own = impl_->doorbells.find(impl_->id);
+  impl_->former_doorbells = std::move(own->second.vectors);
+  impl_->doorbells.erase(own);
+  impl_->id = from.id.load();
+  for (auto& [id, bells] : from.doorbells) impl_->doorbells[id] = std::move(bells);
+  impl_->DeliverPending();
+}
+
+void IvshmemClient::CloseFormer() noexcept {
+  impl_->former_socket.reset();
+  impl_->former_doorbells.clear();
+}
+
+void IvshmemClient::DropPeers() {
+  const std::lock_guard lock(impl_->mutex);
+  std::erase_if(impl_->doorbells, [this](const auto& entry) { return entry.first != impl_->id; });
 }
 
 Status IvshmemClient::connection() const {

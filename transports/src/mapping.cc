@@ -1,5 +1,7 @@
 #include "src/mapping.h"
 
+#include <sys/mman.h>
+
 #include <cerrno>
 
 #include <boost/interprocess/exceptions.hpp>
@@ -34,6 +36,11 @@ bool Mapping::Map(int fd, std::uint64_t size, Access access, int* error,
     *error = failure.get_native_error() != 0 ? failure.get_native_error() : EINVAL;
     return false;
   }
+}
+
+bool Mapping::Replace(int fd) noexcept {
+  return mmap(region_.get_address(), region_.get_size(), PROT_READ | PROT_WRITE,
+              MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED;
 }
 
 }  // namespace ivmq

@@ -22,6 +22,12 @@ class Mapping {
   bool Map(int fd, std::uint64_t size, Access access, int* error,
            std::uint64_t offset = 0) noexcept;
 
+  // Maps the same number of bytes of `fd`, from its start, to the same addresses, readable and
+  // writable. In one step: whoever uses the memory meanwhile sees the one or the other. False:
+  // nothing has changed, see errno. REQUIRES: Map() was called with Access::kReadWrite and offset
+  // 0.
+  bool Replace(int fd) noexcept;
+
   // With Access::kReadOnly a store to these bytes ends the process.
   [[nodiscard]] std::span<std::byte> bytes() const noexcept {
     return {static_cast<std::byte*>(region_.get_address()), region_.get_size()};

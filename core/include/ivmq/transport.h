@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 
@@ -15,7 +16,7 @@ namespace ivmq {
 struct TransportInfo {
   std::string address;      // as it was opened, e.g. "unix:/run/ivmq/ivmq.sock"
   std::string description;  // for people, e.g. "ivshmem-doorbell 0000:00:11.0, 8 vectors, polling"
-  std::uint16_t ivposition = layout::kNoIvposition;
+  std::uint16_t ivposition = layout::kNoIvposition;  // at the start; see Transport::Attend()
   std::uint32_t vector = 0;       // the doorbell vector by which this process is woken
   bool can_ring = false;          // Ring() reaches somebody
   bool wakeable = false;          // wake_fd() becomes readable when somebody rings this process
@@ -50,6 +51,16 @@ class Transport {
   // Never blocks. Returns false once the server is gone: control_fd() is not to be watched any
   // more.
   virtual bool HandleControl() noexcept { return false; }
+
+  // Publishes another ivposition as this process's; false if its life is over.
+  using Move = std::function<bool(std::uint16_t ivposition)>;
+  // Looks after the connection to the server; called four times a second, by one thread. One that
+  // was lost is made anew as soon as that can be, if the same region is still served. Then the
+  // server knows this process under another ivposition: `move` is called with it before anything of
+  // the former one is let go, and wake_fd() and control_fd() change; the former ones stay open
+  // until the next time. Takes a fraction of a second at most. Returns what people should hear of,
+  // once; OK: nothing.
+  virtual Status Attend(const Move& move);
 
   // Life by file lock, for transports whose processes open one file: the lock on byte `slot`
   // belongs to the open file description that memory() is mapped from, and goes with the process,

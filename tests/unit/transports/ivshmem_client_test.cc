@@ -269,6 +269,57 @@ TEST_F(IvshmemClientTest, EventfdsStayInUseWhenTheServerHasGone) {
   EXPECT_TRUE(client_->Wait(steady_clock::time_point::max()).ok());
 }
 
+TEST_F(IvshmemClientTest, AnotherConnectionTakesThePlaceOfALostOne) {
+  Connect();
+  talk_.Close();
+  EXPECT_FALSE(client_->HandleControl());
+  const int former_socket = client_->control_fd();
+  const int former_own = client_->vector_fd(0);
+  client_->RingWhenKnown(5, 0);
+
+  const UniqueFd memory = MakeMemory(kSize);
+  const auto own = MakeEventfds(1);
+  const auto newcomer = MakeEventfds(1);
+  FakeIvshmemServer next([&](const Conversation& conversation) {
+    conversation.Send(ivshmem::kVersion);
+    conversation.Send(4);
+    conversation.Send(ivshmem::kSharedMemory, memory.get());
+    conversation.Send(5, newcomer[0].get());
+    conversation.Send(4, own[0].get());
+  });
+  auto fresh = IvshmemClient::Connect(next.path());
+  ASSERT_TRUE(fresh.ok()) << fresh.status().ToString();
+  (void)next.Finish();
+  const std::size_t descriptors = CountDescriptors();
+  client_->Adopt(*std::move(fresh));
+
+  EXPECT_TRUE(client_->connection().ok());
+  EXPECT_EQ(client_->id(), 4);
+  EXPECT_EQ(client_->vectors(), 1U);
+  // The ring that waited for peer 5, and the peer that the next server has not announced.
+  EXPECT_EQ(Drain(newcomer[0].get()), 1U);
+  EXPECT_EQ(client_->Ring(1, 1), RingResult::kRung);
+  EXPECT_EQ(Drain(peer_[1].get()), 1U);
+  // Those who watch the former descriptors do not watch a stranger's meanwhile.
+  EXPECT_NE(client_->control_fd(), former_socket);
+  EXPECT_NE(client_->vector_fd(0), former_own);
+  EXPECT_EQ(CountDescriptors(), descriptors - 1) << "the former memory was not closed";
+  client_->CloseFormer();
+  EXPECT_EQ(CountDescriptors(), descriptors - 4);
+}
+
+TEST_F(IvshmemClientTest, DroppedPeersAreRungAtTheirNextAnnouncement) {
+  Connect();
+  client_->DropPeers();
+  EXPECT_TRUE(client_->peers().empty());
+  client_->RingWhenKnown(1, 0);
+  talk_.Send(1, peer_[0].get());
+  AwaitReadable(client_->control_fd());
+  ASSERT_TRUE(client_->HandleControl());
+  EXPECT_EQ(Drain(peer_[0].get()), 1U);
+  EXPECT_GE(client_->vector_fd(1), 0);
+}
+
 TEST_F(IvshmemClientTest, SixtyFourVectorsAreFineAndOneMoreEndsTheConnection) {
   Connect();
   const UniqueFd fd = MakeEventfd();

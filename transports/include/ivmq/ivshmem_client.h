@@ -70,6 +70,15 @@ class IvshmemClient {
   // Takes the server's announcements, unless another thread does. Never blocks. False once the
   // connection has ended, see connection(); the eventfds stay in use.
   bool HandleControl() noexcept;
+  // Takes over what `other` has, a new connection to the server of a lost one: its id, doorbells
+  // and shared memory. Its own former doorbells and control_fd() stay open until CloseFormer().
+  // Doorbells of peers that `other` does not know stay in use. Both by one thread at a time.
+  void Adopt(std::unique_ptr<IvshmemClient> other);
+  void CloseFormer() noexcept;
+  // Closes the doorbells of all others, to have room for new ones. Rings for them are kept until
+  // they are announced again.
+  void DropPeers();
+
   // OK while connected; else why it ended: UNAVAILABLE the server left, DATA_LOSS it broke the
   // protocol, RESOURCE_EXHAUSTED this process has too few file descriptors.
   [[nodiscard]] Status connection() const;
