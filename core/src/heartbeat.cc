@@ -46,7 +46,7 @@ void Heartbeat::Tick() {
   if (context_.IsMyLife()) WatchOthers();
   outbound_.Housekeep();
   inbound_.RequestHousekeeping();
-  if (context_.IsMyLife()) AttendTransport();
+  AttendTransport();
 
   // A sleeper may have to tell its watcher, or to sleep shorter. Who changed the table rings for
   // that if it can.
@@ -58,6 +58,11 @@ void Heartbeat::Tick() {
 }
 
 void Heartbeat::AttendTransport() {
+  if (!context_.IsMyLife()) {
+    // A life that is over needs no other connection.
+    if (context_.transport->control_fd() >= 0) (void)context_.transport->HandleControl();
+    return;
+  }
   const Status news = context_.transport->Attend(
       [this](std::uint16_t ivposition) { return context_.MoveLife(ivposition); });
   if (!news.ok()) context_.Report(news);
