@@ -180,6 +180,9 @@ Result<std::unique_ptr<Node>> Node::Open(std::unique_ptr<Transport> transport,
   const Result<ClaimedSlot> self = context.table.Claim(context.identity, *context.transport);
   if (!self.ok()) return at_address(self.status());
   context.BeginLife(*self);
+  if (const Status& complaint = context.transport->info().complaint; !complaint.ok()) {
+    context.Report(at_address(complaint));
+  }
 
   impl->armed = Armed(context.slot().armed);
   impl->outbound = std::make_unique<Outbound>(context);

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <sys/utsname.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <string_view>
@@ -78,6 +79,12 @@ void LookInside(const PciDevice& device, const std::string& address, const Regio
                 Findings* findings) {
   const auto memory = OpenGuestRegion(device, address, Access::kReadOnly);
   if (memory.ok()) {
+    if (const Status status = CheckVectors(device.vectors, memory->memory); !status.ok()) {
+      findings->Note(home.subject, status.message(),
+                     {fmt::format("-device ivshmem-doorbell,...,vectors=N   # of QEMU, or ivmqd "
+                                  "--vectors {}, on the host",
+                                  device.vectors)});
+    }
     CheckRegion(*memory, home, findings);
   } else {
     findings->Problem(home.subject, memory.status().message());
@@ -149,7 +156,10 @@ void CheckDriver(const PciDevice& device, Findings* findings) {
         way.address,
         fmt::format("woken by interrupts: ivposition {}, {} vectors, {} of them unused, "
                     "{} interrupts so far",
-                    node->ivposition, node->vectors, node->vectors_unused, node->interrupts));
+                    node->ivposition,
+                    node->server_vectors == 0 ? node->vectors
+                                              : std::min(node->vectors, node->server_vectors),
+                    node->vectors_unused, node->interrupts));
     if (node->vectors_unused == 0) {
       findings->Note(
           way.address, "all vectors are taken: further processes share one and wake together",

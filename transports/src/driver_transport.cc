@@ -101,7 +101,9 @@ class DriverTransport : public Transport {
   [[nodiscard]] const TransportInfo& info() const noexcept override { return info_; }
   void Ring(std::uint16_t ivposition, std::uint32_t vector) noexcept override {
     const ivmq_ring ring{.peer = ivposition, .vector = vector};
-    if (info_.can_ring) (void)ioctl(device_.fd.get(), IVMQ_IOC_RING, &ring);
+    if ((device_.info.flags & IVMQ_INFO_DOORBELL) != 0) {
+      (void)ioctl(device_.fd.get(), IVMQ_IOC_RING, &ring);
+    }
   }
   [[nodiscard]] int wake_fd() const noexcept override { return event_.get(); }
 
@@ -143,7 +145,8 @@ Result<std::unique_ptr<Transport>> OpenDriverTransport(const std::string& path,
   const bool doorbell = (device->info.flags & IVMQ_INFO_DOORBELL) != 0;
   if (doorbell) {
     info.ivposition = static_cast<std::uint16_t>(device->info.ivposition);
-    info.can_ring = true;
+    info.can_ring = ReachesAllVectors(device->info.vectors, device->memory.bytes());
+    info.complaint = CheckVectors(device->info.vectors, device->memory.bytes());
   }
   if (doorbell && device->info.vectors != 0) {
     event.reset(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));

@@ -5,7 +5,10 @@
 #include <system_error>
 #include <utility>
 
+#include "ivmq/layout.h"
+
 #include "src/driver_transport.h"
+#include "src/ivshmem_protocol.h"
 #include "src/pci_device.h"
 #include "src/text.h"
 #include "src/vfio_transport.h"
@@ -19,6 +22,16 @@ std::string DriverNodeOf(const PciDevice& device) {
   const std::filesystem::directory_iterator nodes(device.folder + "/ivmq", error);
   if (error || nodes == std::filesystem::directory_iterator()) return "/dev/ivmq?";
   return "/dev/" + nodes->path().filename().string();
+}
+
+// Of the server that keeps the region; 0: none, or not known.
+std::uint32_t ServerVectors(std::span<const std::byte> memory) {
+  if (memory.size() < sizeof(layout::Header)) return 0;
+  const auto* header = reinterpret_cast<const layout::Header*>(memory.data());
+  if (header->magic.load(std::memory_order_acquire) != layout::kMagic) return 0;
+  const std::uint32_t vectors = header->server_vectors.load(std::memory_order_relaxed);
+  // Anybody may have written it.
+  return vectors <= ivshmem::kMaxVectors ? vectors : 0;
 }
 
 struct Way {
@@ -70,6 +83,29 @@ Result<PciDevice> Find(const std::string& devices) {
 }
 
 }  // namespace
+
+Status CheckVectors(std::uint32_t vectors, std::span<const std::byte> memory) {
+  const std::uint32_t server = ServerVectors(memory);
+  if (vectors == 0 || server == 0 || vectors == server) return {};
+  const std::string numbers = "the device has " + std::to_string(vectors) +
+                              (vectors == 1 ? " vector" : " vectors") + ", and ivmqd makes " +
+                              std::to_string(server) + " for each client: ";
+  const std::string remedy =
+      "; give both the same number: -device ivshmem-doorbell,vectors=" + std::to_string(server) +
+      " of QEMU, or ivmqd --vectors " + std::to_string(vectors);
+  if (vectors > server) {
+    return {StatusCode::kFailedPrecondition, numbers + "those from " + std::to_string(server) +
+                                                 " on nobody can ring, so that they are not used" +
+                                                 remedy};
+  }
+  return {StatusCode::kFailedPrecondition,
+          numbers + "peers that are woken by those from " + std::to_string(vectors) +
+              " on cannot be rung from here, and have to look by themselves" + remedy};
+}
+
+bool ReachesAllVectors(std::uint32_t vectors, std::span<const std::byte> memory) {
+  return vectors == 0 || vectors >= ServerVectors(memory);
+}
 
 GuestWay WayTo(const PciDevice& device) { return WayOf(device).describe(device); }
 

@@ -327,7 +327,8 @@ Result<std::unique_ptr<Transport>> OpenPciTransport(const PciDevice& device,
                     Describe(device) + " has no id yet: its server has not finished greeting QEMU");
     }
     info.ivposition = static_cast<std::uint16_t>(ivposition);
-    info.can_ring = true;
+    info.can_ring = ReachesAllVectors(device.vectors, bar2->mapping.bytes());
+    info.complaint = CheckVectors(device.vectors, bar2->mapping.bytes());
   }
   return std::unique_ptr<Transport>(
       std::make_unique<PciTransport>(*std::move(bar2), std::move(registers), std::move(info)));

@@ -194,7 +194,7 @@ class VfioTransport : public Transport {
   [[nodiscard]] std::span<std::byte> memory() const noexcept override { return memory_.bytes(); }
   [[nodiscard]] const TransportInfo& info() const noexcept override { return info_; }
   void Ring(std::uint16_t ivposition, std::uint32_t vector) noexcept override {
-    if (!info_.can_ring || vector > 0xffff) return;
+    if (!info_.wakeable || vector > 0xffff) return;
     const std::uint32_t value = std::uint32_t{ivposition} << 16 | vector;
     (void)!pwrite(device_.fd(), &value, sizeof(value), static_cast<off_t>(bar0_ + kDoorbell));
   }
@@ -239,7 +239,8 @@ Result<std::unique_ptr<Transport>> OpenVfioTransport(const PciDevice& device,
                     Describe(device) + " has no id yet: its server has not finished greeting QEMU");
     }
     info.ivposition = static_cast<std::uint16_t>(ivposition);
-    info.can_ring = true;
+    info.can_ring = ReachesAllVectors(device.vectors, memory->bytes());
+    info.complaint = CheckVectors(device.vectors, memory->bytes());
     info.wakeable = true;
   }
   info.description = Describe(device) +

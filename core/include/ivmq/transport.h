@@ -17,11 +17,15 @@ struct TransportInfo {
   std::string address;      // as it was opened, e.g. "unix:/run/ivmq/ivmq.sock"
   std::string description;  // for people, e.g. "ivshmem-doorbell 0000:00:11.0, 8 vectors, polling"
   std::uint16_t ivposition = layout::kNoIvposition;  // at the start; see Transport::Attend()
-  std::uint32_t vector = 0;       // the doorbell vector by which this process is woken
-  bool can_ring = false;          // Ring() reaches somebody
+  std::uint32_t vector = 0;  // the doorbell vector by which this process is woken
+  // Ring() reaches every peer that can be woken: others need not look by themselves for what this
+  // process sends.
+  bool can_ring = false;
   bool wakeable = false;          // wake_fd() becomes readable when somebody rings this process
   bool exclusive = false;         // while it is open no other process has this ivposition
   std::uint64_t lock_domain = 0;  // see layout::PeerSlot::lock_domain; 0: LockSlot() cannot
+  // What works less well than it could, and what to do about it; a node reports it when it opens.
+  Status complaint;
 };
 
 // Thread-safety: every member may be called from any thread at any time.

@@ -61,6 +61,24 @@ TEST_F(ReportTest, ANodeGoesOnWhileItsReportsAreTold) {
 }
 
 // The report of a ring that was given up comes from the midst of a send to the same peer.
+TEST_F(ReportTest, WhatATransportComplainsOfIsReportedWithItsAddress) {
+  class Complaining final : public testing::EventfdTransport {
+   public:
+    explicit Complaining(Hub& hub) : EventfdTransport(hub, 1), info_(EventfdTransport::info()) {
+      info_.complaint = Status(StatusCode::kFailedPrecondition, "too few vectors");
+    }
+    [[nodiscard]] const TransportInfo& info() const noexcept override { return info_; }
+
+   private:
+    TransportInfo info_;
+  };
+  Reports reports;
+  auto node = Node::Open(std::make_unique<Complaining>(hub_),
+                         {.name = "a", .on_report = reports.Sink()});
+  ASSERT_TRUE(node.ok()) << node.status().ToString();
+  EXPECT_THAT(reports.Await(1), ElementsAre(HasSubstr("test:1: too few vectors")));
+}
+
 TEST_F(ReportTest, AReportMaySendToThePeerThatItIsAbout) {
   Node* node = nullptr;
   auto a = OpenA(

@@ -2,6 +2,9 @@
 // tests/qemu.
 #include "src/guest_device.h"
 
+#include <array>
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <string>
 
@@ -9,6 +12,8 @@
 #include <gtest/gtest.h>
 
 #include "ivmq/address.h"
+#include "ivmq/layout.h"
+#include "ivmq/region.h"
 
 #include "src/pci_device.h"
 #include "src/vfio_transport.h"
@@ -17,6 +22,7 @@
 namespace ivmq {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using testing::TempFolder;
@@ -34,6 +40,53 @@ TEST(DriverTransportTest, AnotherNodeIsToldFromTheDrivers) {
   const Status status = OpenError("ivmq:/dev/null");
   EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
   EXPECT_THAT(status.message(), HasSubstr("no node of the driver"));
+}
+
+// ---- Device and server with different numbers of vectors
+
+class VectorsTest : public ::testing::Test {
+ protected:
+  VectorsTest() {
+    EXPECT_TRUE(Format(memory_, {.max_peers = 2}).ok());
+    header_ = reinterpret_cast<layout::Header*>(memory_.data());
+  }
+  std::string Complaint(std::uint32_t device, std::uint32_t server) {
+    header_->server_vectors.store(server);
+    return CheckVectors(device, memory_).message();
+  }
+  bool ReachesAll(std::uint32_t device, std::uint32_t server) {
+    header_->server_vectors.store(server);
+    return ReachesAllVectors(device, memory_);
+  }
+
+  alignas(layout::kPage) std::array<std::byte, 256 << 10> memory_{};
+  layout::Header* header_ = nullptr;
+};
+
+TEST_F(VectorsTest, EqualOrUnknownNumbersAreFine) {
+  EXPECT_EQ(Complaint(8, 8), "");
+  EXPECT_EQ(Complaint(0, 8), "");
+  EXPECT_EQ(Complaint(8, 0), "");
+  EXPECT_EQ(Complaint(8, 0xffffffff), "") << "no server makes so many";
+  EXPECT_TRUE(ReachesAll(8, 8) && ReachesAll(0, 8) && ReachesAll(8, 0) && ReachesAll(8, 65));
+}
+
+TEST_F(VectorsTest, WhatNobodyCanRingIsNamedWithBothRemedies) {
+  EXPECT_THAT(Complaint(16, 8), AllOf(HasSubstr("16 vectors"), HasSubstr("from 8 on nobody can"),
+                                      HasSubstr("vectors=8"), HasSubstr("--vectors 16")));
+  EXPECT_TRUE(ReachesAll(16, 8));
+}
+
+TEST_F(VectorsTest, WhatCannotBeRungFromHereIsNamedWithBothRemedies) {
+  EXPECT_THAT(Complaint(1, 8), AllOf(HasSubstr("1 vector,"), HasSubstr("from 1 on cannot be rung"),
+                                     HasSubstr("vectors=8"), HasSubstr("--vectors 1")));
+  EXPECT_FALSE(ReachesAll(1, 8));
+}
+
+TEST_F(VectorsTest, MemoryThatIsNoRegionSaysNothing) {
+  memory_.fill(std::byte{1});
+  EXPECT_TRUE(CheckVectors(16, memory_).ok());
+  EXPECT_TRUE(CheckVectors(16, {}).ok());
 }
 
 class GuestDeviceTest : public ::testing::Test {

@@ -3,7 +3,9 @@
 #ifndef IVMQ_GUEST_DEVICE_H_
 #define IVMQ_GUEST_DEVICE_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -56,6 +58,14 @@ GuestWay WayTo(const PciDevice& device);
 // The memory of a device, that way. Over vfio it keeps other processes from the device meanwhile.
 Result<RegionMemory> OpenGuestRegion(const PciDevice& device, std::string_view address,
                                      Access access);
+
+// Whether a doorbell device with `vectors` (0: not known) and the server that keeps the region in
+// `memory` agree. A device reaches only those vectors of others that it has itself, and nobody
+// rings a vector that the server does not make. FAILED_PRECONDITION says which number is smaller,
+// what follows, and which option to change; OK also where there is no ivmqd.
+Status CheckVectors(std::uint32_t vectors, std::span<const std::byte> memory);
+// Whether it reaches all vectors that peers of that region can be woken by.
+bool ReachesAllVectors(std::uint32_t vectors, std::span<const std::byte> memory);
 
 // What the driver ivmq says about a device.
 struct DriverNode {
