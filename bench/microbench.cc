@@ -90,7 +90,7 @@ constexpr std::uint64_t kRingCapacity = 256U << 10;
 struct RingPair {
   RingPair() : pages(RingView::Footprint(kRingCapacity)) {
     const RingView ring = RingView::At(pages.get().data(), kRingCapacity);
-    ring.Initialize();
+    ring.Initialize(1);
     producer = Producer(ring);
     consumer = OrDie(Consumer::Open(ring));
   }

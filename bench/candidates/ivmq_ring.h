@@ -30,7 +30,7 @@ class RingEnd {
   // Makes both rings empty. Nobody uses them yet. REQUIRES: page-aligned
   static void Initialize(std::byte* memory, std::size_t capacity) {
     for (const Side side : {Side::kClient, Side::kServer}) {
-      Ring(memory, capacity, side).Initialize();
+      Ring(memory, capacity, side).Initialize(1);
     }
   }
   void Open(Side side, std::byte* memory, std::size_t capacity) {
@@ -74,7 +74,7 @@ class RingEnd {
     } else if (++empty_looks_ == kPublishAfter && in_.has_unpublished()) {
       in_.PublishReleased();
     }
-    if (end == PeekResult::kCorrupt || end == PeekResult::kClosed) Fail("the ring was closed");
+    if (end == PeekResult::kCorrupt) Fail("the ring was damaged");
     return count;
   }
   void Wait() { SpinOnce(); }

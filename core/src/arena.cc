@@ -51,6 +51,10 @@ struct UnitMap {
   }
 };
 
+std::uint64_t OwnerWord(std::uint32_t cell_index, std::uint32_t generation) {
+  return Owner{.generation = generation, .cell_plus_one = cell_index + 1}.ToWord();
+}
+
 std::optional<Run> ChooseRun(const Geometry& g, const UnitMap& map) {
   const std::uint64_t free_units = map.CountFree(0, g.small_unit_first);
   const bool plenty = free_units * kFullSizeDenominator > g.small_unit_first * kFullSizeNumerator;
@@ -115,8 +119,12 @@ Result<CarvedRing> Arena::Carve(std::uint32_t consumer, std::uint32_t producer,
     }
 
     // From here on the units that bear this cell and generation are this ring's. If this process
-    // dies, they are free again as soon as somebody empties the cell.
-    ++generation;
+    // dies, they are free again as soon as somebody empties the cell. No unit may bear them before:
+    // the cell may have been damaged, so that its generation is none that follows the last one.
+    do {
+      ++generation;
+    } while (std::find(map.owner.begin(), map.owner.end(), OwnerWord(index, generation)) !=
+             map.owner.end());
     Cell cell{.generation = generation,
               .first_unit = run->first_unit,
               .capacity_log2 = static_cast<std::uint8_t>(std::countr_zero(run->capacity)),
@@ -134,7 +142,7 @@ Result<CarvedRing> Arena::Carve(std::uint32_t consumer, std::uint32_t producer,
                            ", is gone"));
     }
 
-    const std::uint64_t mine = Owner{.generation = generation, .cell_plus_one = index + 1}.ToWord();
+    const std::uint64_t mine = OwnerWord(index, generation);
     const std::uint32_t end = run->first_unit + g.UnitsFor(run->capacity);
     std::uint32_t unit = run->first_unit;
     while (unit < end && region_.owner(unit).compare_exchange_strong(map.owner[unit], mine)) ++unit;
@@ -144,13 +152,8 @@ Result<CarvedRing> Arena::Carve(std::uint32_t consumer, std::uint32_t producer,
     }
 
     const RingView ring = *region_.RingOf(cell);
-    ring.header->magic.store(layout::kRingMagic, std::memory_order_relaxed);
-    ring.header->capacity_log2.store(cell.capacity_log2, std::memory_order_relaxed);
-    ring.header->cell.store(index, std::memory_order_relaxed);
-    ring.header->generation.store(generation, std::memory_order_relaxed);
-    ring.header->producer_incarnation.store(producer_incarnation, std::memory_order_relaxed);
-    ring.header->consumer_incarnation.store(consumer_incarnation, std::memory_order_relaxed);
-    ring.Initialize();
+    ring.Describe(index, cell);
+    ring.Initialize(producer_incarnation);
     cell.state = CellState::kLive;
     // Pairs with the acquire by which the consumer reads its row.
     cell_word.store(cell.ToWord(), std::memory_order_release);
@@ -165,6 +168,26 @@ Result<CarvedRing> Arena::Carve(std::uint32_t consumer, std::uint32_t producer,
 void Arena::Free(std::uint32_t cell_index, std::uint64_t cell_word) const noexcept {
   const Cell emptied{.generation = Cell::FromWord(cell_word).generation};
   region_.cell(cell_index).compare_exchange_strong(cell_word, emptied.ToWord());
+}
+
+bool Arena::Close(std::uint32_t cell_index, std::uint64_t cell_word) const noexcept {
+  const Cell closed = Cell::FromWord(cell_word).With(CellState::kClosed);
+  return region_.cell(cell_index).compare_exchange_strong(cell_word, closed.ToWord());
+}
+
+bool Arena::HoldUnits(std::uint32_t cell_index, const Cell& cell) const noexcept {
+  const std::uint64_t mine = OwnerWord(cell_index, cell.generation);
+  const std::uint32_t end =
+      cell.first_unit + region_.geometry().UnitsFor(std::uint64_t{1} << cell.capacity_log2);
+  for (std::uint32_t unit = cell.first_unit; unit < end; ++unit) {
+    std::uint64_t word = region_.owner(unit).load(std::memory_order_relaxed);
+    if (word == mine) [[likely]]
+      continue;
+    if (IsTaken(unit, word) || !region_.owner(unit).compare_exchange_strong(word, mine)) {
+      return false;
+    }
+  }
+  return true;
 }
 
 ArenaStats Arena::Stats() const {

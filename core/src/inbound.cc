@@ -1,6 +1,7 @@
 #include "src/inbound.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <new>
 #include <string>
@@ -27,23 +28,21 @@ constexpr std::size_t kColdLooks = 8;
 // looked after.
 constexpr std::uint32_t kCoolAfter = 4096;
 constexpr std::uint32_t kCoolingStep = 64;
+// What looks damaged at so many looks of housekeeping in a row is damaged: who may write it would
+// have put it right. The looks come four times a second, also while the node sleeps.
+constexpr std::uint32_t kLooksOfDamage = 4;
+constexpr std::chrono::milliseconds kLookAgain{250};
+// A large message of which no piece came for so many looks gives its memory to another one that
+// needs it.
+constexpr std::uint32_t kLooksOfStall = 8;
 // A spare buffer that is kept for the next large message.
 constexpr std::uint64_t kMostSpare = std::uint64_t{8} << 20;
 
-// True once the peer that `link` was opened for can write no more.
+// True once the peer that `link` was opened for can write no more, and nobody follows it.
 bool IsGone(const InLink& link, const Life& life) noexcept {
-  if (life.incarnation != link.from.incarnation) return true;
-  return life.state == PeerState::kFree ||
-         (life.state == PeerState::kDead && (life.flags & layout::kPeerDurable) == 0);
-}
-
-// Whether the ring's header is that of the cell.
-bool Describes(const RingView& ring, const Cell& cell, std::uint32_t index) noexcept {
-  const layout::RingHeader& header = *ring.header;
-  return header.magic.load(std::memory_order_relaxed) == layout::kRingMagic &&
-         header.capacity_log2.load(std::memory_order_relaxed) == cell.capacity_log2 &&
-         header.cell.load(std::memory_order_relaxed) == index &&
-         header.generation.load(std::memory_order_relaxed) == cell.generation;
+  if (life.state == PeerState::kFree) return true;
+  return !IsDurable(life) &&
+         (life.state == PeerState::kDead || life.incarnation != link.opened_life);
 }
 
 void Remove(std::vector<InLink*>& links, const InLink& link) { std::erase(links, &link); }
@@ -125,8 +124,7 @@ std::size_t Inbound::Drain(InLink& link, HandlerFunction handler, void* handler_
           FollowLife(link);
         break;
       }
-      GiveUp(link, peek == PeekResult::kClosed ? "its producer gave it up"
-                                               : "it holds a word that no correct peer writes");
+      GiveUp(link, "it holds a word that no correct peer writes");
       break;
     }
     Outcome outcome = Outcome::kMalformed;
@@ -134,8 +132,11 @@ std::size_t Inbound::Drain(InLink& link, HandlerFunction handler, void* handler_
       std::memcpy(&frame, record.data(), sizeof(frame));
       const std::span<const std::byte> rest = record.subspan(sizeof(frame));
       outcome = frame.kind == FrameKind::kFragment
-                    ? DeliverFragment(link, frame.type, rest, handler, handler_context)
+                    ? DeliverFragment(link, frame, rest, handler, handler_context)
                     : Deliver(link, frame, rest, false, handler, handler_context);
+      if (outcome == Outcome::kMalformed && frame.kind == FrameKind::kSuccessor) [[unlikely]] {
+        outcome = PassSuccessor(link, frame.type);
+      }
     }
     if (outcome == Outcome::kStalled) [[unlikely]] {
       link.stalled = true;
@@ -170,15 +171,8 @@ std::size_t Inbound::Poll(HandlerFunction handler, void* handler_context, std::s
 
 std::size_t Inbound::AttendAndPoll(HandlerFunction handler, void* handler_context,
                                    std::size_t limit) {
-  if (polling_ || !context_.IsMyLife()) return 0;
-  if (housekeeping_due_.load(std::memory_order_relaxed)) {
-    housekeeping_due_.store(false, std::memory_order_relaxed);
-    Housekeep();
-  }
-  if (RowChanged()) {
-    ReadRow();
-    FollowLives();
-  }
+  if (polling_) return 0;
+  Attend();
   WarmUp();
   return PollHot(handler, handler_context, limit);
 }
@@ -285,105 +279,162 @@ void Inbound::WakeProducer(InLink& link) noexcept {
 }
 
 void Inbound::RingProducer(const InLink& link) noexcept {
-  const layout::PeerSlot& slot = context_.region.slot(link.from.slot);
+  const layout::PeerSlot& slot = context_.region.slot(link.slot);
   const Life life = Life::FromWord(slot.life.load(std::memory_order_relaxed));
   if (life.state != PeerState::kLive || (life.flags & layout::kPeerWakeable) == 0) return;
   context_.transport->Ring(life.ivposition, slot.vector.load(std::memory_order_relaxed));
   context_.Count(Counter::kDoorbellsRung);
 }
 
+std::optional<RingView> Inbound::LiveRing(const InLink& link, std::uint64_t word) const {
+  const Cell cell = Cell::FromWord(word);
+  if (cell.state != CellState::kLive) return std::nullopt;
+  std::optional<RingView> ring = context_.region.RingOf(cell);
+  // A cell that somebody overwrote may name the ring of another pair.
+  if (ring && !ring->IsDescribed(CellIndexOf(link), cell)) return std::nullopt;
+  return ring;
+}
+
 void Inbound::ReadRow() {
   const std::uint64_t changes = context_.slot().inbound_changes.load(std::memory_order_acquire);
   bool again = false;
-  for (std::uint32_t p = 0; p < links_.size(); ++p) {
-    InLink& link = links_[p];
-    const std::uint64_t word =
-        context_.region.cell(context_.region.CellIndex(context_.self.id.slot, p))
-            .load(std::memory_order_acquire);
-    if (word == link.cell_word) continue;
-    const Cell cell = Cell::FromWord(word);
-    if (const auto ring = context_.region.RingOf(cell);
-        ring && cell.state == CellState::kWithdrawn &&
-        Describes(*ring, cell, context_.region.CellIndex(context_.self.id.slot, p))) {
-      const bool same_ring = Cell::FromWord(link.cell_word).generation == cell.generation;
-      const bool closed_already = same_ring && (link.open || link.given_up);
-      if (link.open) GiveUp(link, "a successor of its producer cannot go on with it");
-      link.given_up = true;
-      link.cell_word = word;
-      UpdateProducer(link, p);
-      if (!closed_already) (void)CloseUnread(link, *ring);
-      continue;
-    }
-    if (cell.state != CellState::kLive) continue;
-    if (link.open && link.consumer.HasRecord()) {
-      again = true;  // first what the old ring holds
-      continue;
-    }
-    OpenRing(p, word);
-  }
+  for (InLink& link : links_) again |= !ReadCell(link);
   row_seen_ = again ? changes - 1 : changes;
 }
 
-void Inbound::OpenRing(std::uint32_t producer, std::uint64_t cell_word) {
-  const Cell cell = Cell::FromWord(cell_word);
-  const auto ring = context_.region.RingOf(cell);
-  // A damaged cell its producer puts right.
-  if (!ring ||
-      !Describes(*ring, cell, context_.region.CellIndex(context_.self.id.slot, producer))) {
-    return;
+bool Inbound::ReadCell(InLink& link) {
+  const std::uint64_t word =
+      context_.region.cell(CellIndexOf(link)).load(std::memory_order_acquire);
+  if (link.open && word == link.cell_word) return true;
+  const Cell cell = Cell::FromWord(word);
+  if (link.given_up && word == link.cell_word) {
+    Close(link, word);  // somebody overwrote the answer
+    return true;
   }
-  InLink& link = links_[producer];
-  const bool was_open = std::exchange(link.open, false);
-  link.given_up = false;
-  link.stalled = false;
-  EndAssembly(link, link.assembly.total != 0);
-  link.cell_word = cell_word;
-  UpdateProducer(link, producer);
-  Result<Consumer> consumer = Consumer::Open(*ring);
-  if (!consumer.ok()) {
-    if (was_open) {
-      Remove(hot_, link);
-      Remove(cold_, link);
+  const bool withdrawn = cell.state == CellState::kWithdrawn;
+  // The ring that the cell names, also if it is to be read to its end only.
+  const std::uint64_t live_word = cell.With(CellState::kLive).ToWord();
+  const std::optional<RingView> ring =
+      cell.state == CellState::kLive || withdrawn ? LiveRing(link, live_word) : std::nullopt;
+  if (!ring && !withdrawn) {
+    if (!link.open && (cell.state == CellState::kLive || cell.state > CellState::kClosed)) {
+      if (std::exchange(link.cell_word, word) != word) link.odd_looks = 0;
+      link.opened_life = LifeOf(link).incarnation;
+      link.oddity = "its directory cell, or its header, was overwritten";
     }
-    link.given_up = true;
-    if (CloseUnread(link, *ring)) {
-      context_.Count(Counter::kRingsPoisoned);
-      context_.Report(
-          Status(StatusCode::kDataLoss, StrCat("the ring from slot ", producer,
-                                               " cannot be read: ", consumer.status().message())));
-    }
-    return;
+    return true;
   }
-  link.consumer = *std::move(consumer);
-  link.open = true;
-  link.idle_looks = 0;
-  if (!was_open) hot_.push_back(&link);
-}
-
-bool Inbound::CloseUnread(const InLink& link, const RingView& ring) noexcept {
-  // By a predecessor of ours: its producer may have let go of it.
-  if (ring.header->released.load(std::memory_order_relaxed) == layout::kRingClosed) return false;
-  ring.header->released.store(layout::kRingClosed, std::memory_order_release);
-  FullFence();
-  if (WakeCheck().MustRing(ring.header->space_armed)) RingProducer(link);
+  // Whatever the cell says now, first what the old ring holds.
+  if (link.open && link.consumer.HasRecord()) return link.stalled;
+  const bool is_new = !(link.open || link.given_up) || link.cell_word != live_word;
+  if (ring && is_new) {
+    OpenRing(link, *ring, live_word);
+    return !withdrawn;
+  }
+  if (link.open) {
+    GiveUp(link, "its producer cannot go on with it");
+  } else {
+    Close(link, word);
+  }
   return true;
 }
 
-void Inbound::UpdateProducer(InLink& link, std::uint32_t producer) {
-  const Life life =
-      Life::FromWord(context_.region.slot(producer).life.load(std::memory_order_acquire));
-  link.from = {producer, life.incarnation};
+void Inbound::OpenRing(InLink& link, const RingView& ring, std::uint64_t cell_word) {
+  EndAssembly(link, link.assembly.total != 0);
+  link.cell_word = cell_word;
+  link.ring = ring;
+  link.given_up = false;
+  link.stalled = false;
+  const Life life = LifeOf(link);
+  link.opened_life = life.incarnation;
+  const std::uint64_t sender = ring.header->sender.load(std::memory_order_relaxed);
+  const bool by_former_life = sender != 0 && sender < life.incarnation && IsDurable(life);
+  SetSender(link, by_former_life ? static_cast<std::uint32_t>(sender) : life.incarnation);
+  Result<Consumer> consumer = Consumer::Open(ring);
+  if (!consumer.ok()) {
+    GiveUp(link, consumer.status().message());
+    return;
+  }
+  link.consumer = *std::move(consumer);
+  if (!std::exchange(link.open, true)) hot_.push_back(&link);
+  link.idle_looks = 0;
+}
+
+void Inbound::SetSender(InLink& link, std::uint32_t incarnation) noexcept {
+  const PeerId from{link.slot, incarnation};
+  if (from == link.from) return;
+  link.from = from;
+  link.dropped = link.skipped = link.completed = 0;  // each life numbers its own
+}
+
+void Inbound::Close(const InLink& link, std::uint64_t cell_word) noexcept {
+  if (context_.arena.Close(CellIndexOf(link), cell_word)) RingProducer(link);
+}
+
+void Inbound::Attend() {
+  if (polling_ || !context_.IsMyLife()) return;
+  if (housekeeping_due_.load(std::memory_order_relaxed)) {
+    housekeeping_due_.store(false, std::memory_order_relaxed);
+    Housekeep();
+  }
+  if (RowChanged()) {
+    ReadRow();
+    FollowLives();
+  }
+}
+
+bool Inbound::IsOurs(const InLink& link) const noexcept {
+  return context_.region.cell(CellIndexOf(link)).load(std::memory_order_acquire) ==
+             link.cell_word &&
+         link.ring.IsDescribed(CellIndexOf(link), Cell::FromWord(link.cell_word));
+}
+
+void Inbound::LookAfter(InLink& link) {
+  // In this order, as in FollowLife().
+  layout::Word& cell = context_.region.cell(CellIndexOf(link));
+  std::uint64_t cell_word = cell.load(std::memory_order_acquire);
+  const Life life = LifeOf(link);
+  if (cell_word != link.cell_word && !LiveRing(link, cell_word) &&
+      Cell::FromWord(cell_word).state != CellState::kWithdrawn && !IsGone(link, life)) {
+    // A living producer does so, too; one that is away, or came back and has not sent, cannot.
+    (void)cell.compare_exchange_strong(cell_word, link.cell_word);
+  }
+  if (IsOurs(link)) {
+    link.consumer.Restore();
+    link.ring.header->sender.store(link.from.incarnation, std::memory_order_relaxed);
+    link.ring.header->dropped.store(link.dropped, std::memory_order_relaxed);
+    WakeProducer(link);
+    if (life.state != PeerState::kLive &&
+        !context_.arena.HoldUnits(CellIndexOf(link), Cell::FromWord(link.cell_word))) {
+      link.oddity = "another ring has got its memory";
+    }
+  } else if (cell_word == link.cell_word) {
+    link.oddity = "its header does not name it any more";
+  }
+  if (link.consumer.LacksRecords()) link.oddity = "a commit word in it was overwritten";
+  link.stalled = false;
+  if (link.assembly.total == 0) return;
+  link.assembly.idle_looks = link.consumer.HasRecord() ? 0 : link.assembly.idle_looks + 1;
+  const bool sender_ended = life.incarnation != link.from.incarnation ||
+                            life.state == PeerState::kDead || life.state == PeerState::kFree;
+  if (sender_ended && link.assembly.idle_looks != 0) (void)DropAssembly(link);
 }
 
 void Inbound::Housekeep() {
+  for (InLink& link : links_) link.oddity = nullptr;
   ReadRow();
   FollowLives();
-  // A word that only this side writes is put right if somebody damaged it. Not in a ring that was
-  // given up: its units may be another's by now.
+  net_ = kNet;
   for (InLink& link : links_) {
-    if (!link.open || !context_.IsMyLife()) continue;
-    link.consumer.PublishReleased();
-    WakeProducer(link);
+    if (!link.open && link.oddity == nullptr) {
+      link.odd_looks = 0;
+      continue;
+    }
+    if (!context_.IsMyLife()) return;
+    if (link.open) LookAfter(link);
+    link.odd_looks = link.oddity != nullptr ? link.odd_looks + 1 : 0;
+    if (link.odd_looks != 0) net_ = kLookAgain;
+    if (link.odd_looks == kLooksOfDamage) GiveUp(link, link.oddity);
   }
 }
 
@@ -395,74 +446,92 @@ void Inbound::FollowLives() {
 }
 
 void Inbound::FollowLife(InLink& link) {
-  const std::uint32_t producer = link.slot;
-  const Life life =
-      Life::FromWord(context_.region.slot(producer).life.load(std::memory_order_acquire));
+  // The cell first, then the life: of the producer that is judged the cell is then, and not of the
+  // slot's next owner.
+  const std::uint32_t index = CellIndexOf(link);
+  const std::uint64_t cell_word = context_.region.cell(index).load(std::memory_order_acquire);
+  const Life life = LifeOf(link);
+  if (IsDurable(life)) link.opened_life = life.incarnation;
   link.ending = IsGone(link, life);
-  if (life.incarnation != link.from.incarnation && IsDurable(life)) {
-    // The same name again: the ring goes on, but a large message half sent will not.
-    link.ending = false;
-    EndAssembly(link, link.assembly.total != 0);
-    UpdateProducer(link, producer);
+  // What a dead producer committed is handled first; if some of it lacks, that is found out.
+  if (!link.ending || !context_.IsMyLife() ||
+      (link.open && (link.consumer.HasRecord() || link.consumer.LacksRecords()))) {
+    return;
   }
-  // What a dead producer committed is handled first.
-  if (!link.ending || (link.open && link.consumer.HasRecord()) || !context_.IsMyLife()) return;
   EndAssembly(link, link.assembly.total != 0);
   Remove(hot_, link);
   Remove(cold_, link);
-  context_.arena.Free(context_.region.CellIndex(context_.self.id.slot, producer), link.cell_word);
+  if (life.incarnation == link.opened_life && life.state == PeerState::kDead) {
+    context_.arena.Free(index, cell_word);
+  }
+  const std::uint32_t slot = link.slot;
   link = InLink{};
-  link.slot = producer;
+  link.slot = slot;
 }
 
-void Inbound::GiveUp(InLink& link, const std::string& reason) {
-  link.consumer.Close();
-  WakeProducer(link);
+void Inbound::GiveUp(InLink& link, std::string_view reason) {
+  const std::uint64_t word =
+      context_.region.cell(CellIndexOf(link)).load(std::memory_order_acquire);
   EndAssembly(link, link.assembly.total != 0);
   link.open = false;
   link.given_up = true;
   Remove(hot_, link);
   Remove(cold_, link);
+  // Of another value it is the producer's turn to put it right, and then it is answered.
+  if (word == link.cell_word || Cell::FromWord(word).state == CellState::kWithdrawn) {
+    Close(link, word);
+  }
   context_.Count(Counter::kRingsPoisoned);
-  context_.Report(Status(StatusCode::kDataLoss,
-                         StrCat("the ring from slot ", link.from.slot, " is abandoned: ", reason,
-                                "; its unread messages are lost")));
+  context_.Report(
+      Status(StatusCode::kDataLoss,
+             StrCat("the ring from slot ", link.slot, " is given up: ", reason,
+                    "; what was unread in it is lost, and its producer begins another")));
 }
 
 void Inbound::ReportTooLarge(const InLink& link, std::uint64_t bytes) {
   context_.Count(Counter::kDropped);
   context_.Report(
       Status(StatusCode::kResourceExhausted,
-             StrCat("a message of ", bytes, " bytes from slot ", link.from.slot,
+             StrCat("a message of ", bytes, " bytes from slot ", link.slot,
                     " is dropped: the limit here is ", context_.options.max_message_bytes)));
 }
 
-Inbound::Outcome Inbound::DeliverFragment(InLink& link, std::uint32_t number,
+Inbound::Outcome Inbound::PassSuccessor(InLink& link, std::uint32_t incarnation) {
+  EndAssembly(link, link.assembly.total != 0);
+  SetSender(link, incarnation);
+  // Before the mark is acknowledged: a successor of this node begins with or behind it.
+  link.ring.header->sender.store(incarnation, std::memory_order_relaxed);
+  return Outcome::kConsumed;
+}
+
+Inbound::Outcome Inbound::DeliverFragment(InLink& link, const Frame& frame,
                                           std::span<const std::byte> fragment,
                                           HandlerFunction handler, void* handler_context) {
-  const Outcome outcome = TakeFragment(link, number, fragment);
+  const Outcome outcome = TakeFragment(link, frame, fragment);
   const Assembly& assembly = link.assembly;
   if (outcome != Outcome::kConsumed || assembly.total == 0 || assembly.received != assembly.total) {
     return outcome;
   }
-  Frame frame;
-  std::memcpy(&frame, assembly.bytes.get(), sizeof(frame));
-  const std::span<const std::byte> rest(assembly.bytes.get() + sizeof(frame),
-                                        assembly.total - sizeof(frame));
+  Frame inner;
+  std::memcpy(&inner, assembly.bytes.get(), sizeof(inner));
+  const std::span<const std::byte> rest(assembly.bytes.get() + sizeof(inner),
+                                        assembly.total - sizeof(inner));
   Outcome delivered = Outcome::kMalformed;
   try {
-    delivered = Deliver(link, frame, rest, true, handler, handler_context);
+    delivered = Deliver(link, inner, rest, true, handler, handler_context);
   } catch (...) {
     // The last fragment stays in the ring, and will be taken again.
     link.assembly.received -= fragment.size() - sizeof(layout::FragmentHeader);
     throw;
   }
+  link.completed = assembly.number;
   EndAssembly(link, false);
   return delivered;
 }
 
-Inbound::Outcome Inbound::TakeFragment(InLink& link, std::uint32_t number,
+Inbound::Outcome Inbound::TakeFragment(InLink& link, const Frame& frame,
                                        std::span<const std::byte> fragment) {
+  const std::uint32_t number = frame.type;
   layout::FragmentHeader header;
   if (fragment.size() < sizeof(header)) return Outcome::kMalformed;
   std::memcpy(&header, fragment.data(), sizeof(header));
@@ -470,7 +539,7 @@ Inbound::Outcome Inbound::TakeFragment(InLink& link, std::uint32_t number,
   const std::uint64_t most = context_.options.max_message_bytes + sizeof(Frame) + kMaxTypeName;
   Assembly& assembly = link.assembly;
   if (header.total == 0 && piece.empty()) {
-    EndAssembly(link, assembly.total != 0);
+    if (number == assembly.number) EndAssembly(link, assembly.total != 0);
     return Outcome::kConsumed;
   }
   if (piece.empty() || header.total < sizeof(Frame) || header.offset > header.total ||
@@ -478,17 +547,24 @@ Inbound::Outcome Inbound::TakeFragment(InLink& link, std::uint32_t number,
     return Outcome::kMalformed;
   }
   if (header.offset == 0) {
-    // A sender that begins anew has given the last one up.
-    if (assembly.total != 0) EndAssembly(link, true);
+    // A sender that begins another has given the last one up; the same one, if it was told to.
+    const std::uint32_t begun_before = frame.name_bytes;
+    EndAssembly(link, assembly.total != 0 && begun_before == 0);
+    link.skipped = number;
+    if (const std::uint32_t since = number - link.completed; since != 0 && since <= begun_before) {
+      return Outcome::kConsumed;
+    }
     if (header.total > most) {
       context_.Count(Counter::kAssembliesLost);
       context_.Report(
           Status(StatusCode::kResourceExhausted,
-                 StrCat("a message of ", header.total, " bytes from slot ", link.from.slot,
+                 StrCat("a message of ", header.total, " bytes from slot ", link.slot,
                         " is refused: the limit here is ", context_.options.max_message_bytes)));
       return Outcome::kConsumed;
     }
-    if (header.total > context_.options.reassembly_bytes - reserved_) return Outcome::kStalled;
+    if (header.total > context_.options.reassembly_bytes - reserved_ && !MakeRoom(header.total)) {
+      return Outcome::kStalled;
+    }
     if (spare_size_ >= header.total) {
       assembly.bytes = std::move(spare_);
       spare_size_ = 0;
@@ -501,7 +577,14 @@ Inbound::Outcome Inbound::TakeFragment(InLink& link, std::uint32_t number,
     assembly.received = 0;
     reserved_ += header.total;
   } else if (assembly.total == 0) {
-    return Outcome::kConsumed;  // the rest of one that was refused or lost
+    if (number == link.skipped) return Outcome::kConsumed;
+    link.skipped = number;
+    context_.Count(Counter::kAssembliesLost);
+    context_.Report(Status(
+        StatusCode::kDataLoss,
+        StrCat("a message of ", header.total, " bytes from slot ", link.slot,
+               " is lost: a former life of this node took its first ", header.offset, " bytes")));
+    return Outcome::kConsumed;
   } else if (number != assembly.number || header.total != assembly.total ||
              header.offset != assembly.received) {
     EndAssembly(link, true);
@@ -509,8 +592,43 @@ Inbound::Outcome Inbound::TakeFragment(InLink& link, std::uint32_t number,
   }
   std::memcpy(assembly.bytes.get() + assembly.received, piece.data(), piece.size());
   assembly.received += piece.size();
+  assembly.idle_looks = 0;
   context_.CountAlone(Counter::kFragmentsReceived);
   return Outcome::kConsumed;
+}
+
+bool Inbound::MakeRoom(std::uint64_t bytes) {
+  while (bytes > context_.options.reassembly_bytes - reserved_) {
+    const auto longest =
+        std::max_element(links_.begin(), links_.end(), [](const InLink& a, const InLink& b) {
+          return a.assembly.idle_looks < b.assembly.idle_looks;
+        });
+    if (longest->assembly.idle_looks < kLooksOfStall) return false;
+    (void)DropAssembly(*longest);
+  }
+  return true;
+}
+
+bool Inbound::DropAssembly(InLink& link) {
+  Assembly& assembly = link.assembly;
+  if (!IsOurs(link)) {
+    EndAssembly(link, true);
+    return true;
+  }
+  // Said first, then the last look, each with a fence behind it as in the sender's commit and its
+  // look at `dropped`: either the sender sees this before it says that all was sent, or its last
+  // piece is seen here. If both happen, it begins anew what is delivered, and that is passed over.
+  link.dropped = assembly.number;
+  link.ring.header->dropped.store(link.dropped, std::memory_order_relaxed);
+  FullFence();
+  if (link.consumer.HasRecord()) {
+    link.dropped = 0;
+    link.ring.header->dropped.store(0, std::memory_order_relaxed);
+    assembly.idle_looks = 0;
+    return false;
+  }
+  EndAssembly(link, true);
+  return true;
 }
 
 void Inbound::EndAssembly(InLink& link, bool lost) {
@@ -518,10 +636,9 @@ void Inbound::EndAssembly(InLink& link, bool lost) {
   if (assembly.total == 0) return;
   if (lost) {
     context_.Count(Counter::kAssembliesLost);
-    context_.Report(
-        Status(StatusCode::kDataLoss,
-               StrCat("a message of ", assembly.total, " bytes from slot ", link.from.slot,
-                      " is lost: its sender stopped at ", assembly.received)));
+    context_.Report(Status(StatusCode::kDataLoss,
+                           StrCat("a message of ", assembly.total, " bytes from slot ", link.slot,
+                                  " is lost: its sender stopped at ", assembly.received)));
   }
   reserved_ -= assembly.total;
   if (assembly.total > spare_size_ && assembly.total <= kMostSpare) {

@@ -206,6 +206,7 @@ Node::~Node() {
   impl_->heartbeat.reset();
   impl_->context.reporter.Finish();  // on_report may still send
   impl_->inbound->PublishReleased();
+  impl_->outbound->PublishCommitted();
   impl_->context.table.Leave(impl_->context.self, *impl_->context.transport);
   impl_->context.table.WakeAll(*impl_->context.transport, std::nullopt);
 }
@@ -452,6 +453,7 @@ bool Node::Impl::SleepUntil(Clock::time_point deadline) {
   poll_interval = kFirstPoll;
   const bool lived = context.IsMyLife();
   for (;;) {
+    inbound->Attend();
     const std::uint64_t ticket = context.sleeper->Ticket();
     OwnArmed().Arm();
     if (HasWork() || TakeWakeRequest()) {
@@ -466,7 +468,7 @@ bool Node::Impl::SleepUntil(Clock::time_point deadline) {
     }
     context.CountAlone(Counter::kSleeps);
     const bool event =
-        context.sleeper->Sleep(std::min(left, doorbell ? kNet : poll_interval), ticket);
+        context.sleeper->Sleep(std::min(left, doorbell ? inbound->net() : poll_interval), ticket);
     OwnArmed().Disarm();
     if (event) context.CountAlone(Counter::kWakeups);
     if (HasWork()) {
@@ -521,7 +523,7 @@ bool Node::Arm(nanoseconds look_again) {
     return false;
   }
   impl.context.sleeper->SetTimer(
-      std::min(look_again, impl.HasDoorbell() ? kNet : impl.poll_interval));
+      std::min(look_again, impl.HasDoorbell() ? impl.inbound->net() : impl.poll_interval));
   impl.poll_interval = std::min(impl.poll_interval * 2, impl.context.options.max_poll_interval);
   return true;
 }

@@ -58,9 +58,13 @@ class InnerFrame {
   std::span<const std::byte> message_;
 };
 
-void WriteFragment(std::span<std::byte> record, std::uint32_t number, std::uint64_t total,
-                   std::uint64_t offset) noexcept {
-  const layout::Frame frame{.kind = layout::FrameKind::kFragment, .type = number};
+// `begun_before`: how many numbers before this one were the same message.
+void WriteFragment(std::span<std::byte> record, std::uint32_t number, std::uint32_t begun_before,
+                   std::uint64_t total, std::uint64_t offset) noexcept {
+  const layout::Frame frame{
+      .kind = layout::FrameKind::kFragment,
+      .name_bytes = static_cast<std::uint16_t>(std::min(begun_before, 0xffffU)),
+      .type = number};
   const layout::FragmentHeader fragment{.total = total, .offset = offset};
   std::memcpy(record.data(), &frame, sizeof(frame));
   std::memcpy(record.data() + sizeof(frame), &fragment, sizeof(fragment));
@@ -128,52 +132,87 @@ SendResult Outbound::Open(OutLink& link, PeerId to) {
     return SendResult::kOk;
   }
 
-  // A predecessor of ours, with the same durable name, may have left a ring.
-  const std::uint32_t index = context_.region.CellIndex(to.slot, context_.self.id.slot);
-  const std::uint64_t cell_word = context_.region.cell(index).load(std::memory_order_acquire);
-  const Cell cell = Cell::FromWord(cell_word);
-  if (const auto ring = context_.region.RingOf(cell); ring && cell.state == CellState::kLive) {
-    const Result<Producer> producer = Producer::Recover(*ring);
-    if (producer.ok() && !producer->ConsumerClosed()) {
-      ring->header->producer_incarnation.store(context_.self.id.incarnation,
-                                               std::memory_order_relaxed);
-      // The predecessor may have died before it could say that there is a ring.
-      context_.region.slot(to.slot).inbound_changes.fetch_add(1, std::memory_order_seq_cst);
-      Adopt(link, to, cell_word, *producer, ring->header->space_armed);
-      return SendResult::kOk;
-    }
-    if (!producer.ok()) {
-      link.withdrawn = *ring;
-      Withdraw(link, index, cell, producer.status());
-    }
-  } else if (ring && cell.state == CellState::kWithdrawn && link.withdrawn.header == nullptr) {
-    // By a predecessor that died before it could carve another one.
-    link.withdrawn = *ring;
-    context_.region.slot(to.slot).inbound_changes.fetch_add(1, std::memory_order_seq_cst);
-  }
-  if (link.withdrawn.header != nullptr) {
-    if (life.state == PeerState::kLive && !Producer(link.withdrawn).ConsumerClosed()) {
+  const std::uint64_t word = CellOf(link).load(std::memory_order_acquire);
+  const Cell cell = Cell::FromWord(word);
+  if (link.withdrawn || cell.state == CellState::kWithdrawn) {
+    // A dead consumer reads nothing; a living one must answer before the units are let go of.
+    if (life.state == PeerState::kLive && !(link.withdrawn && IsClosed(link, word))) {
+      if (!link.withdrawn) {
+        // By a predecessor, which may have died before it said so.
+        link.withdrawn = true;
+        link.cell_word = word;
+        StoreCell(link, word);
+      }
       return SendResult::kFull;
     }
-    link.withdrawn = RingView{};
+    return CarveFor(link, to);
+  }
+  if (cell.state == CellState::kLive || cell.state > CellState::kClosed) {
+    const Result<Producer> producer = TakeUp(link, cell);
+    if (producer.ok()) {
+      Adopt(link, to, word, *context_.region.RingOf(cell), *producer);
+      return SendResult::kOk;
+    }
+    if (producer.status().code() != StatusCode::kDataLoss) return SendResult::kFull;
+    Withdraw(link, cell, producer.status().message());
+    if (life.state == PeerState::kLive) return SendResult::kFull;
   }
   return CarveFor(link, to);
 }
 
-// The units stay this cell's, and the consumer sees that it must let go of the ring.
-void Outbound::Withdraw(OutLink& link, std::uint32_t cell_index, Cell cell, const Status& why) {
-  cell.state = CellState::kWithdrawn;
-  context_.region.cell(cell_index).store(cell.ToWord(), std::memory_order_release);
-  context_.region.slot(link.to.slot).inbound_changes.fetch_add(1, std::memory_order_seq_cst);
+Result<Producer> Outbound::TakeUp(OutLink& link, const Cell& cell) {
+  const std::optional<RingView> ring = context_.region.RingOf(cell);
+  // A cell that somebody overwrote may name the ring of another pair; and who has no predecessor
+  // finds no ring.
+  if (!context_.self.resumed || !ring || cell.state != CellState::kLive ||
+      !ring->IsDescribed(CellIndexOf(link), cell)) {
+    return Status(StatusCode::kDataLoss, "its directory cell, or its header, was overwritten");
+  }
+  Result<Producer> producer = Producer::Recover(*ring);
+  if (!producer.ok()) return producer;
+  // Nothing else is sent before the mark.
+  std::span<std::byte> mark;
+  if (producer->TryClaim(sizeof(layout::Frame), &mark) != ClaimResult::kOk) {
+    return Status(StatusCode::kResourceExhausted, "the ring is full");
+  }
+  const layout::Frame frame{.kind = layout::FrameKind::kSuccessor,
+                            .type = context_.self.id.incarnation};
+  std::memcpy(mark.data(), &frame, sizeof(frame));
+  producer->Commit();
+  // The predecessor may have died before it could say that there is a ring.
+  StoreCell(link, cell.ToWord());
+  return producer;
+}
+
+void Outbound::StoreCell(const OutLink& link, std::uint64_t cell_word) noexcept {
+  CellOf(link).store(cell_word, std::memory_order_release);
+  link.slot->inbound_changes.fetch_add(1, std::memory_order_seq_cst);
+}
+
+void Outbound::Withdraw(OutLink& link, Cell cell, std::string_view why) {
+  LetGo(link);
+  link.withdrawn = true;
+  link.cell_word = cell.With(CellState::kWithdrawn).ToWord();
+  StoreCell(link, link.cell_word);
   context_.Count(Counter::kRingsPoisoned);
-  context_.Report(Status(StatusCode::kDataLoss, StrCat("the ring to slot ", link.to.slot,
-                                                       " cannot be taken up again: ", why.message(),
-                                                       "; its messages are lost")));
+  context_.Report(
+      Status(StatusCode::kDataLoss,
+             StrCat("the ring to slot ", link.to.slot, " cannot be written any more: ", why,
+                    "; what its consumer cannot read in it is lost, and a new ring follows")));
+}
+
+void Outbound::ReportClosed(const OutLink& link) {
+  context_.Count(Counter::kRingsPoisoned);
+  context_.Report(Status(StatusCode::kDataLoss,
+                         StrCat("the ring to slot ", link.to.slot,
+                                " was given up by its consumer; what was unread in it is lost, "
+                                "and a new ring follows")));
 }
 
 void Outbound::LetGo(OutLink& link) noexcept {
-  link.open = false;
   Disarm(link);
+  link.open = false;
+  link.withdrawn = false;
   link.space_armed = Armed();
   if (link.space_waiters != 0) context_.sleeper->Notify();
 }
@@ -193,16 +232,17 @@ SendResult Outbound::CarveFor(OutLink& link, PeerId to) {
   }
   // The consumer looks at its row of the directory when the first message makes it look at
   // anything.
-  Adopt(link, to, carved->cell.ToWord(), Producer(carved->ring), carved->ring.header->space_armed);
+  Adopt(link, to, carved->cell.ToWord(), carved->ring, Producer(carved->ring));
   return SendResult::kOk;
 }
 
-void Outbound::Adopt(OutLink& link, PeerId to, std::uint64_t cell_word, const Producer& producer,
-                     layout::Word& space_armed) {
+void Outbound::Adopt(OutLink& link, PeerId to, std::uint64_t cell_word, const RingView& ring,
+                     const Producer& producer) {
   link.to = to;
   link.cell_word = cell_word;
+  link.ring = ring;
   link.producer = producer;
-  link.space_armed = Armed(space_armed);
+  link.space_armed = Armed(ring.header->space_armed);
   link.open = true;
 }
 
@@ -213,22 +253,14 @@ SendResult Outbound::OpenAndClaimRecord(OutLink& link, PeerId to, std::uint64_t 
     switch (link.producer.TryClaim(bytes, record)) {
       case ClaimResult::kOk:
         return SendResult::kOk;
-      case ClaimResult::kFull:
-        return SendResult::kFull;
       case ClaimResult::kTooLarge:
         return SendResult::kTooLarge;
-      case ClaimResult::kClosed:
+      case ClaimResult::kFull:
         break;
     }
-    // The consumer must have let go of the ring before its units may be used again.
-    if (Life::FromWord(link.life_word).state == PeerState::kLive &&
-        !link.producer.ConsumerClosed()) {
-      return SendResult::kFull;
-    }
-    context_.Count(Counter::kRingsPoisoned);
-    context_.Report(Status(StatusCode::kDataLoss,
-                           StrCat("the ring to slot ", to.slot,
-                                  " was given up; unread messages are lost, a new ring follows")));
+    // Perhaps nobody reads it any more.
+    if (!IsClosed(link, CellOf(link).load(std::memory_order_acquire))) return SendResult::kFull;
+    ReportClosed(link);
     if (const SendResult result = CarveFor(link, to); result != SendResult::kOk) return result;
   }
 }
@@ -242,8 +274,13 @@ SendResult Outbound::ClaimRecordBehind(OutLink& link, PeerId to, std::uint64_t b
     case ClaimResult::kTooLarge:
       return SendResult::kTooLarge;
     case ClaimResult::kFull:
-    case ClaimResult::kClosed:  // another ring follows once the batch has let go of this one
       break;
+  }
+  if (IsClosed(link, CellOf(link).load(std::memory_order_acquire))) {
+    // Another ring follows once the batch has let go of this one.
+    ReportClosed(link);
+    link.producer.Abort();
+    link.open = false;
   }
   return SendResult::kFull;
 }
@@ -351,6 +388,7 @@ SendResult Outbound::SendLarge(OutLink& link, PeerId to, const MessageType& type
   std::uint64_t offset = 0;
   std::uint64_t cell_word = 0;  // of the ring that the message began in
   std::uint32_t number = 0;
+  std::uint32_t begun = 0;  // how often
   const auto give_up = [&](SendResult result) {
     if (offset != 0) {
       const std::lock_guard lock(link.lock);
@@ -359,7 +397,7 @@ SendResult Outbound::SendLarge(OutLink& link, PeerId to, const MessageType& type
     }
     return result;
   };
-  while (offset < total) {
+  for (;;) {
     if (patience.IsStopped()) return give_up(SendResult::kStopped);
     std::uint64_t record_bytes = 0;
     SendResult result = SendResult::kOk;
@@ -368,10 +406,13 @@ SendResult Outbound::SendLarge(OutLink& link, PeerId to, const MessageType& type
       if (result != SendResult::kOk) return give_up(result);
       const std::lock_guard lock(link.lock, std::adopt_lock);
       result = EnsureOpen(link, to);
-      if (result == SendResult::kOk && (offset == 0 || cell_word != link.cell_word)) {
-        // At first, and when the ring was given up midway: what was sent is lost with it.
+      if (result == SendResult::kOk &&
+          (number == 0 || cell_word != link.cell_word || link.producer.dropped_large() == number)) {
+        // At first, when the ring was given up midway, and when its receiver dropped what it had.
         offset = 0;
-        number = link.next_large++;
+        if (++link.last_large == 0) ++link.last_large;
+        number = link.last_large;
+        ++begun;
         cell_word = link.cell_word;
         link.must_abandon = false;  // the receiver drops the last one when it sees a new one
       }
@@ -388,28 +429,37 @@ SendResult Outbound::SendLarge(OutLink& link, PeerId to, const MessageType& type
           continue;
         }
         if (result == SendResult::kOk) {
-          WriteFragment(record, number, total, offset);
+          WriteFragment(record, number, begun - 1, total, offset);
           inner.Copy(record.subspan(kFragmentOverhead), offset);
           offset += piece;
-          Publish(link, offset == total ? 1 : 0, offset == total ? message.size() : 0);
-          continue;
+          Publish(link, 0, 0);
+          if (offset < total) continue;
+          // Its receiver may have dropped the first pieces, and the last one came too late to keep
+          // it from that. With the fence here and in DropAssembly() one of the two sees the other.
+          FullFence();
+          if (link.producer.dropped_large() == number) {
+            offset = 0;
+            continue;
+          }
+          Add(link.messages, 1);
+          Add(link.bytes, message.size());
+          return SendResult::kOk;
         }
       }
     }
     if (result == SendResult::kFull) {
-      if (offset == 0 && options.when_full != WhenFull::kWait) return Refuse(options);
+      if (offset == 0 && begun <= 1 && options.when_full != WhenFull::kWait) return Refuse(options);
       result = WaitForRoom(link, to, record_bytes, patience);
     }
     if (result != SendResult::kOk) return give_up(result);
   }
-  return SendResult::kOk;
 }
 
 void Outbound::TryAbandon(OutLink& link) {
   if (!link.must_abandon || !link.open || link.is_claimed() || !context_.IsMyLife()) return;
   std::span<std::byte> record;
   if (link.producer.TryClaim(kFragmentOverhead, &record) != ClaimResult::kOk) return;
-  WriteFragment(record, link.next_large - 1, 0, 0);
+  WriteFragment(record, link.last_large, 0, 0, 0);
   link.must_abandon = false;
   Publish(link, 0, 0);
 }
@@ -505,42 +555,68 @@ Status Outbound::LastError(PeerId to) {
 }
 
 void Outbound::Housekeep() {
-  const Region& region = context_.region;
-  for (std::uint32_t s = 0; s < region.max_peers(); ++s) {
-    layout::Word& cell = region.cell(region.CellIndex(s, context_.self.id.slot));
+  for (std::uint32_t s = 0; s < context_.region.max_peers(); ++s) {
     OutLink& link = links_[s];
     if (!link.lock.try_lock()) continue;  // in use: next time
     const std::lock_guard lock(link.lock, std::adopt_lock);
     if (!context_.IsMyLife()) return;
     if (link.is_claimed()) continue;
-    TryAbandon(link);
-    if (link.open && cell.load(std::memory_order_acquire) != link.cell_word) {
-      // Only this node writes the cell while it lives, so what stands there is damage.
-      cell.store(link.cell_word, std::memory_order_release);
-      region.slot(s).inbound_changes.fetch_add(1, std::memory_order_relaxed);
-    }
+    if (link.open || link.withdrawn) LookAfter(link);
   }
   FreeUnread();
 }
 
 void Outbound::FreeUnread() {
-  const Region& region = context_.region;
-  for (std::uint32_t s = 0; s < region.max_peers(); ++s) {
-    const std::uint32_t index = region.CellIndex(s, context_.self.id.slot);
-    const layout::Word& cell = region.cell(index);
-    if (IsEmpty(cell.load(std::memory_order_relaxed))) continue;
+  for (std::uint32_t s = 0; s < context_.region.max_peers(); ++s) {
     OutLink& link = links_[s];
+    const layout::Word& cell = CellOf(link);
+    if (IsEmpty(cell.load(std::memory_order_relaxed))) continue;
     if (!link.lock.try_lock()) continue;  // in use: next time
     const std::lock_guard lock(link.lock, std::adopt_lock);
+    if (link.is_claimed()) continue;
     const std::uint64_t word = cell.load(std::memory_order_acquire);
-    const Life life = Life::FromWord(region.slot(s).life.load(std::memory_order_acquire));
+    const Life life = Life::FromWord(link.slot->life.load(std::memory_order_acquire));
     const bool same_life = !link.open || life.incarnation == link.to.incarnation || IsDurable(life);
     const bool gone = life.state == PeerState::kFree ||
                       (life.state == PeerState::kDead && !TakesMessages(life)) ||
                       (life.state == PeerState::kLive && !same_life);
     if (!gone || !context_.IsMyLife()) continue;
     LetGo(link);
-    context_.arena.Free(index, word);
+    context_.arena.Free(CellIndexOf(link), word);
+  }
+}
+
+void Outbound::LookAfter(OutLink& link) {
+  layout::Word& cell = CellOf(link);
+  std::uint64_t word = cell.load(std::memory_order_acquire);
+  if (IsClosed(link, word)) {
+    if (link.open) ReportClosed(link);
+    LetGo(link);
+    context_.arena.Free(CellIndexOf(link), word);  // the next send carves another one
+    return;
+  }
+  // Only this node writes the cell while it lives, and its consumer only that answer.
+  if (word != link.cell_word && cell.compare_exchange_strong(word, link.cell_word)) {
+    link.slot->inbound_changes.fetch_add(1, std::memory_order_seq_cst);
+  }
+  if (!link.open) return;
+  const Cell mine = Cell::FromWord(link.cell_word);
+  // Before anything is written there.
+  if (!context_.arena.HoldUnits(CellIndexOf(link), mine)) {
+    link.space_armed = Armed();
+    Withdraw(link, mine, "another ring has got its memory");
+    return;
+  }
+  link.ring.Describe(CellIndexOf(link), mine);
+  link.producer.PublishCommitted();
+  TryAbandon(link);
+}
+
+void Outbound::PublishCommitted() noexcept {
+  for (std::uint32_t s = 0; s < context_.region.max_peers(); ++s) {
+    OutLink& link = links_[s];
+    const std::lock_guard lock(link.lock);
+    if (link.open && context_.IsMyLife()) link.producer.PublishCommitted();
   }
 }
 

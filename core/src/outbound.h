@@ -54,26 +54,25 @@ struct alignas(2 * layout::kCacheLine) OutLink {
   }
 
   // Guarded by `lock`.
-  bool open = false;             // `producer` writes the ring that `cell_word` describes
-  PeerId to;                     // the consumer's life that the ring belongs to
+  bool open = false;       // `producer` writes the ring that `cell_word` describes
+  bool withdrawn = false;  // `cell_word` asks the consumer to let go; then a ring can be carved
+  PeerId to;               // the consumer's life that the ring belongs to
   std::uint64_t life_word = 0;   // of the consumer, when last looked at
   bool wakeable = false;         // it sleeps on a doorbell, which we can ring
   bool can_ring = false;         // from that word: it can ring ours
   std::uint32_t vector = 0;
   std::uint64_t cell_word = 0;
+  RingView ring;
   Producer producer;
-  // A predecessor's ring that could not be taken up: its consumer must let go of it before another
-  // one is carved. `header` is nullptr if there is none.
-  RingView withdrawn;
   WakeCheck wake_check;
   Armed space_armed;
   std::uint32_t space_waiters = 0;  // threads that wait for room
   Status error;                     // why sending failed last
   // One large message at a time, so that a receiver needs to put together only one a sender.
   bool large_under_way = false;
-  bool large_wanted = false;  // somebody waits for its end
-  std::uint32_t next_large = 0;
-  bool must_abandon = false;  // tell the receiver that the last one ends midway
+  bool large_wanted = false;     // somebody waits for its end
+  std::uint32_t last_large = 0;  // its number; 0 is none
+  bool must_abandon = false;     // tell the receiver that the last one ends midway
 
   // Written under `lock`, read by the heartbeat.
   std::atomic<std::uint64_t> messages{0};
@@ -171,10 +170,14 @@ class Outbound {
     return SendResult::kOk;
   }
 
-  // Restores damaged cells and frees the rings of consumers that are gone; four times a second.
+  // Looks after the rings and their cells, and frees the rings of consumers that are gone; four
+  // times a second.
   void Housekeep();
   // Frees the rings of consumers that are gone.
   void FreeUnread();
+  // Says in each ring how much was committed, when this node leaves: a successor and the consumers
+  // find the rings whole.
+  void PublishCommitted() noexcept;
 
   // In a forked child: no thread is left that would give back a link's lock or its ring.
   void UnlockInChild() noexcept;
@@ -197,16 +200,37 @@ class Outbound {
     return IsOpen(link, to) ? SendResult::kOk : Open(link, to);
   }
   SendResult Open(OutLink& link, PeerId to);
-  void Withdraw(OutLink& link, std::uint32_t cell_index, layout::Cell cell, const Status& why);
   SendResult AwaitRing(OutLink& link, const Patience& patience);
+  // Takes up the ring that a predecessor with the same durable name left.
+  Result<Producer> TakeUp(OutLink& link, const layout::Cell& cell);
+  // Asks the consumer to let go of what it reads for this pair, since it is `why` no ring to write.
+  // The units stay this cell's until it has.
+  void Withdraw(OutLink& link, layout::Cell cell, std::string_view why);
+  // Whether the consumer has let go of the open or withdrawn ring.
+  [[nodiscard]] static bool IsClosed(const OutLink& link, std::uint64_t cell_word) noexcept {
+    return cell_word ==
+           layout::Cell::FromWord(link.cell_word).With(layout::CellState::kClosed).ToWord();
+  }
+  [[gnu::cold]] void ReportClosed(const OutLink& link);
+  // What housekeeping does for a ring that is open or withdrawn.
+  void LookAfter(OutLink& link);
+  [[nodiscard]] std::uint32_t CellIndexOf(const OutLink& link) const noexcept {
+    return context_.region.CellIndex(static_cast<std::uint32_t>(&link - links_.get()),
+                                     context_.self.id.slot);
+  }
+  [[nodiscard]] layout::Word& CellOf(const OutLink& link) const noexcept {
+    return context_.region.cell(CellIndexOf(link));
+  }
+  // Stores a word of the link's cell, and has the consumer look at it.
+  void StoreCell(const OutLink& link, std::uint64_t cell_word) noexcept;
   // Before the ring's units may become another's: nothing is written into them any more, and
   // senders that wait for room in it look again. REQUIRES: link.lock is held.
   void LetGo(OutLink& link) noexcept;
   // REQUIRES: link.lock is held.
   void Disarm(OutLink& link) noexcept;
   SendResult CarveFor(OutLink& link, PeerId to);
-  void Adopt(OutLink& link, PeerId to, std::uint64_t cell_word, const Producer& producer,
-             layout::Word& space_armed);
+  void Adopt(OutLink& link, PeerId to, std::uint64_t cell_word, const RingView& ring,
+             const Producer& producer);
   // TryClaim, with a new ring in place of one that was given up, unless it is claimed `behind`
   // others. REQUIRES: the ring is the caller's.
   SendResult ClaimRecord(OutLink& link, PeerId to, std::uint64_t bytes,

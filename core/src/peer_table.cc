@@ -207,8 +207,11 @@ void PeerTable::Reclaim() const {
             other_life.state == PeerState::kLive || other_life.state == PeerState::kClaiming;
         const bool other_reads =
             other_acts || (other_life.state == PeerState::kDead && IsDurable(other_life));
-        // What a dead producer was still carving nobody will ever read.
-        const bool kept = other_produces ? other_acts : other_reads && state != CellState::kCarving;
+        // What a dead producer was still carving nobody will ever read, nor what its consumer has
+        // let go of.
+        const bool kept = other_produces ? other_acts
+                                         : other_reads && state != CellState::kCarving &&
+                                               state != CellState::kClosed;
         if (kept) {
           in_use = true;
         } else {

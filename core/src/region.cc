@@ -315,7 +315,10 @@ Result<Region> Region::Attach(std::span<std::byte> memory) {
 }
 
 std::optional<RingView> Region::RingOf(const layout::Cell& cell) const noexcept {
-  if (cell.state == layout::CellState::kEmpty || cell.capacity_log2 > 28) return std::nullopt;
+  if (cell.state == layout::CellState::kEmpty || cell.state > layout::CellState::kClosed ||
+      cell.capacity_log2 > 28) {
+    return std::nullopt;
+  }
   const std::uint64_t capacity = std::uint64_t{1} << cell.capacity_log2;
   if (capacity < layout::kMinRingCapacity || capacity > layout::kMaxRingCapacity ||
       cell.first_unit >= geometry_.unit_count ||

@@ -119,7 +119,7 @@ void UseRing(const RingView& ring) {
       std::fill(payload.begin(), payload.end(), std::byte{1});
       producer->Commit();
     }
-    producer->Close();
+    producer->PublishCommitted();
   }
 }
 

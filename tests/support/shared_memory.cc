@@ -50,7 +50,7 @@ TestRegion::TestRegion(std::size_t size, const FormatOptions& options)
 
 TestRing::TestRing(std::uint64_t capacity)
     : memory(RingView::Footprint(capacity)), view(RingView::At(memory.bytes().data(), capacity)) {
-  view.Initialize();
+  view.Initialize(1);
 }
 
 }  // namespace ivmq::testing

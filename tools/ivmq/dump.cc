@@ -115,7 +115,9 @@ std::string_view CellStateText(layout::CellState state) {
     case layout::CellState::kLive:
       return "live";
     case layout::CellState::kWithdrawn:
-      return "withdrawn";
+      return "withdrawn by its producer";
+    case layout::CellState::kClosed:
+      return "closed by its consumer";
   }
   return "unknown";
 }
@@ -128,8 +130,6 @@ std::string RecordKindText(layout::RecordKind kind) {
       return "data";
     case layout::RecordKind::kPad:
       return "pad";
-    case layout::RecordKind::kEnd:
-      return "end";
   }
   return "unknown";
 }
@@ -144,6 +144,8 @@ std::string FrameKindText(layout::FrameKind kind) {
       return "typed by name";
     case layout::FrameKind::kFragment:
       return "fragment";
+    case layout::FrameKind::kSuccessor:
+      return "successor";
     case layout::FrameKind::kFirstRpc:
     case layout::FrameKind::kLastRpc:
       break;
@@ -188,15 +190,17 @@ Json RingJson(const Region& region, const Names& names, std::uint32_t consumer,
     return json;
   }
   const layout::RingHeader& header = *ring->header;
-  const std::uint64_t released = Load(header.released);
-  json["producer_incarnation"] = Load(header.producer_incarnation);
-  json["consumer_incarnation"] = Load(header.consumer_incarnation);
+  if (!ring->IsDescribed(region.CellIndex(consumer, producer), cell)) {
+    json["problem"] = "what the cell points at is no ring, or that of another pair";
+    return json;
+  }
+  json["sender_incarnation"] = Load(header.sender);
   json["delivered"] = Load(header.delivered);
   json["acked"] = Load(header.acked);
-  json["released"] =
-      released == layout::kRingClosed ? Json("closed by its consumer") : Json(released);
+  json["released"] = Load(header.released);
+  json["committed"] = Load(header.committed);
+  json["dropped_large"] = Load(header.dropped);
   json["space_armed"] = Load(header.space_armed);
-  if (released == layout::kRingClosed) return json;
   const RingWalk walk = WalkRing(*ring, records);
   json["waiting_messages"] = walk.messages;
   json["waiting_bytes"] = walk.bytes;

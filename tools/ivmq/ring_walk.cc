@@ -41,6 +41,8 @@ RingWalk WalkOnce(const RingView& ring, std::uint64_t start, std::size_t limit) 
     walk.problem = fmt::format("`acked` is {}, no multiple of 8", start);
     return walk;
   }
+  // Before the records that it covers.
+  const std::uint64_t committed = ring.header->committed.load(std::memory_order_acquire);
   std::uint64_t position = start;
   while (position - start < ring.capacity) {
     const std::uint64_t word = ring.CommitWordAt(position).load(std::memory_order_acquire);
@@ -49,8 +51,7 @@ RingWalk WalkOnce(const RingView& ring, std::uint64_t start, std::size_t limit) 
     const std::uint64_t length = layout::CommitLength(word);
     const std::uint64_t size = layout::RecordSize(length);
     const layout::RecordKind kind = layout::CommitKind(word);
-    const bool known = kind == layout::RecordKind::kData || kind == layout::RecordKind::kPad ||
-                       kind == layout::RecordKind::kEnd;
+    const bool known = kind == layout::RecordKind::kData || kind == layout::RecordKind::kPad;
     if (!layout::CommitTagMatches(word, position) || size > room || !known) {
       walk.problem =
           fmt::format("commit word {:#018x} at position {} is no record's", word, position);
@@ -59,9 +60,12 @@ RingWalk WalkOnce(const RingView& ring, std::uint64_t start, std::size_t limit) 
     if (kind == layout::RecordKind::kData) ++walk.messages;
     if (walk.records.size() < limit) walk.records.push_back(Describe(ring, position, kind, length));
     position += size;
-    if (kind == layout::RecordKind::kEnd) break;
   }
   walk.bytes = position - start;
+  if (walk.problem.empty() && committed > position) {
+    walk.problem = fmt::format("no record stands at position {}, though {} were committed",
+                               position, committed);
+  }
   return walk;
 }
 

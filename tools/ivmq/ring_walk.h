@@ -30,9 +30,9 @@ struct RingWalk {
   std::string problem;                // empty, or what was found that no correct peer writes
 };
 
-// Walks from `acked` to the last committed record; never writes, never reads outside of the ring,
-// takes at most one round. If the ring moves on meanwhile it begins again, and gives up after a few
-// times.
+// Walks from `acked` to the last committed record, and says so if `committed` lies behind it; never
+// writes, never reads outside of the ring, takes at most one round. If the ring moves on meanwhile
+// it begins again, and gives up after a few times.
 RingWalk WalkRing(const RingView& ring, std::size_t limit);
 
 }  // namespace ivmq::tool

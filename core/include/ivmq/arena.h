@@ -31,8 +31,8 @@ class Arena {
 
   // Carves an empty ring for the pair and makes its cell live: as large as the fill of the arena
   // allows, small if nothing else is left. Only the living producer may call it, one thread at a
-  // time; a ring that the cell holds already is replaced, so its consumer must have closed it or be
-  // dead. RESOURCE_EXHAUSTED, with the numbers, if there is no room; UNAVAILABLE if that
+  // time; a ring that the cell holds already is replaced, so its consumer must have let go of it or
+  // be dead. RESOURCE_EXHAUSTED, with the numbers, if there is no room; UNAVAILABLE if that
   // incarnation of the consumer is gone; ABORTED if others were faster again and again.
   Result<CarvedRing> Carve(std::uint32_t consumer, std::uint32_t producer,
                            std::uint32_t producer_incarnation,
@@ -40,6 +40,14 @@ class Arena {
 
   // Empties a cell: its units are free for the next carver. Does nothing if the cell has changed.
   void Free(std::uint32_t cell_index, std::uint64_t cell_word) const noexcept;
+
+  // The consumer's last word on the ring of a cell: it has let go. Does nothing if the cell has
+  // changed; returns whether it had not.
+  bool Close(std::uint32_t cell_index, std::uint64_t cell_word) const noexcept;
+
+  // The producer's look after the units of its live ring: owner words that somebody overwrote are
+  // put right. False: another ring has got one of the units meanwhile.
+  [[nodiscard]] bool HoldUnits(std::uint32_t cell_index, const layout::Cell& cell) const noexcept;
 
   // Walks all units: for tools.
   [[nodiscard]] ArenaStats Stats() const;

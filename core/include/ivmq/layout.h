@@ -37,7 +37,7 @@ static_assert(Word32::is_always_lock_free && sizeof(Word32) == 4);
 
 inline constexpr std::uint64_t kMagic = 0x4d48532d514d5649;  // the bytes "IVMQ-SHM"
 // A reader refuses another major version. A minor version only adds what older code may ignore.
-inline constexpr std::uint16_t kVersionMajor = 1;
+inline constexpr std::uint16_t kVersionMajor = 2;
 inline constexpr std::uint16_t kVersionMinor = 0;
 // A reader refuses a region that requires a feature it does not know; it ignores optional ones.
 inline constexpr std::uint32_t kKnownRequiredFeatures = 0;
@@ -194,26 +194,31 @@ enum class CellState : std::uint8_t {
   kEmpty = 0,    // no ring; the generation is that of the last one
   kCarving = 1,  // the producer is taking the units; nobody reads the ring
   kLive = 2,
-  kWithdrawn = 3,  // a successor of the producer cannot go on with it: the consumer must give it up
+  kWithdrawn = 3,  // the producer asks its consumer to let go of whatever it reads for this pair
+  kClosed = 4,     // the consumer's answer: it has let go, so the units may be another's
 };
 
-// A directory cell: generation << 32 | first unit << 8 | log2(capacity) << 2 | state.
-// Written by the column's producer; whoever frees the ring of a dead producer uses
-// compare-and-swap.
+// A directory cell: generation << 32 | first unit << 8 | log2(capacity) << 3 | state.
+// Written by the column's producer. Its consumer answers by compare-and-swap to kClosed, and so
+// does whoever frees the ring of a dead producer. A cell belongs to its pair for ever, so that no
+// answer reaches anybody else, however late it comes.
 struct Cell {
-  std::uint32_t generation = 0;    // grows by one at each carving for this pair
+  std::uint32_t generation = 0;    // grows at each carving for this pair
   std::uint32_t first_unit = 0;    // 24 bits
-  std::uint8_t capacity_log2 = 0;  // 6 bits
+  std::uint8_t capacity_log2 = 0;  // 5 bits
   CellState state = CellState::kEmpty;
 
   [[nodiscard]] static constexpr Cell FromWord(std::uint64_t word) noexcept {
     return {static_cast<std::uint32_t>(word >> 32),
             static_cast<std::uint32_t>(word >> 8) & 0xffffff,
-            static_cast<std::uint8_t>((word >> 2) & 0x3f), static_cast<CellState>(word & 3)};
+            static_cast<std::uint8_t>((word >> 3) & 0x1f), static_cast<CellState>(word & 7)};
   }
   [[nodiscard]] constexpr std::uint64_t ToWord() const noexcept {
     return std::uint64_t{generation} << 32 | std::uint64_t{first_unit & 0xffffff} << 8 |
-           std::uint64_t{capacity_log2 & 0x3fU} << 2 | static_cast<std::uint64_t>(state);
+           std::uint64_t{capacity_log2 & 0x1fU} << 3 | static_cast<std::uint64_t>(state);
+  }
+  [[nodiscard]] constexpr Cell With(CellState other) const noexcept {
+    return {generation, first_unit, capacity_log2, other};
   }
   friend bool operator==(const Cell&, const Cell&) = default;
 };
@@ -239,31 +244,32 @@ inline constexpr std::uint32_t kMinRingCapacity = 16U << 10;   // also that of s
 inline constexpr std::uint32_t kMaxRingCapacity = 256U << 20;  // record lengths have 28 bits
 inline constexpr std::uint32_t kRingMagic = 0x474e4952;        // the bytes "RING"
 
-// `released` of a ring that its consumer gave up. The producer carves the next generation.
-inline constexpr std::uint64_t kRingClosed = ~std::uint64_t{0};
-
 // The descriptor at the head of a ring; the data follows it.
 struct RingHeader {
-  // Written by the producer before its directory cell becomes live.
-  Word32 magic;                 // 0   kRingMagic
-  Word32 capacity_log2;         // 4   data bytes
-  Word32 cell;                  // 8   index of its directory cell
-  Word32 generation;            // 12  of that cell
-  Word32 producer_incarnation;  // 16  updated by a durable producer's successor
-  Word32 consumer_incarnation;  // 20  that the ring was carved for
-  std::array<std::uint8_t, 104> pad0;
+  // Whose ring it is. Written by the producer before its directory cell becomes live, and anew
+  // while it lives.
+  Word32 magic;          // 0   kRingMagic
+  Word32 capacity_log2;  // 4   data bytes
+  Word32 cell;           // 8   index of its directory cell
+  Word32 generation;     // 12  of that cell
+  std::array<std::uint8_t, 112> pad0;
   // Consumer's progress, for its successor and for tools: nobody polls this line.
   Word delivered;  // 128 consumer: end of the last record given to a handler
   Word acked;      // 136 consumer: end of the last record whose handler returned
-  std::array<std::uint8_t, 112> pad1;
+  Word sender;     // 144 consumer: incarnation of the producer whose record stands at `acked`;
+                   //     at first the carver's
+  std::array<std::uint8_t, 104> pad1;
   Word released;  // 256 consumer: bytes before this position may be overwritten
-  std::array<std::uint8_t, 120> pad2;
+  Word dropped;   // 264 consumer: number of the large message that its sender must begin anew
+  std::array<std::uint8_t, 112> pad2;
   Word space_armed;  // 384 producer: odd = waits for space, as PeerSlot::armed
-  std::array<std::uint8_t, kPage - 392> pad3;
+  std::array<std::uint8_t, 120> pad3;
+  Word committed;  // 512 producer: end of the committed records, as of a quarter of a second ago
+  std::array<std::uint8_t, kPage - 520> pad4;
 };
 static_assert(sizeof(RingHeader) == kPage);
 static_assert(offsetof(RingHeader, delivered) == 128 && offsetof(RingHeader, released) == 256);
-static_assert(offsetof(RingHeader, space_armed) == 384);
+static_assert(offsetof(RingHeader, space_armed) == 384 && offsetof(RingHeader, committed) == 512);
 
 // ---- Record ----
 //
@@ -280,7 +286,6 @@ enum class RecordKind : std::uint8_t {
   kNone = 0,  // not committed
   kData = 1,
   kPad = 2,  // fills the space up to the ring's end; no payload
-  kEnd = 3,  // the producer gives the ring up; nothing follows
 };
 
 inline constexpr std::size_t kRecordHeader = 8;
@@ -315,12 +320,15 @@ inline constexpr std::size_t kRecordAlign = 8;
 //   kBytes, kTypedById   message
 //   kTypedByName         type name (name_bytes), message
 //   kFragment            FragmentHeader, a piece of a frame (its own Frame, name and message)
+//   kSuccessor           nothing
 
 enum class FrameKind : std::uint8_t {
   kBytes = 1,        // application bytes; `type` is the application's
   kTypedById = 2,    // a protobuf message; `type` is its registered id
   kTypedByName = 3,  // a protobuf message; its full type name stands before it
-  kFragment = 4,     // `type` numbers the large messages of this ring
+  kFragment = 4,     // `type` numbers the large messages of this sender, from 1; `name_bytes` says
+                     // how many numbers before it were the same message, begun anew
+  kSuccessor = 5,    // a durable producer came back: what follows is of incarnation `type`
   kFirstRpc = 16,    // 16..31 are the RPC layer's: docs/rpc-format.md
   kLastRpc = 31,
 };

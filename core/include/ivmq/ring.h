@@ -36,8 +36,14 @@ struct RingView {
     return {reinterpret_cast<layout::RingHeader*>(memory), memory + sizeof(layout::RingHeader),
             capacity, capacity - 1};
   }
-  // Makes it an empty ring at position 0. Nobody else may use it yet.
-  void Initialize() const noexcept;
+  // Makes it an empty ring at position 0, of that incarnation's records. Nobody else may use it
+  // yet.
+  void Initialize(std::uint32_t sender) const noexcept;
+
+  // Stores the words that say whose ring it is, where they do not say so already.
+  void Describe(std::uint32_t cell_index, const layout::Cell& cell) const noexcept;
+  // Whether they say that it is the ring of that cell.
+  [[nodiscard]] bool IsDescribed(std::uint32_t cell_index, const layout::Cell& cell) const noexcept;
 
   // Where a position lies.
   [[nodiscard]] std::byte* DataAt(std::uint64_t position) const noexcept {
@@ -56,7 +62,6 @@ enum class [[nodiscard]] ClaimResult : std::uint8_t{
     kOk,
     kFull,      // not enough released space now
     kTooLarge,  // more than max_payload(): never fits
-    kClosed,    // this producer closed the ring: its consumer gave it up, or damaged `released`
 };
 
 class Producer {
@@ -65,8 +70,7 @@ class Producer {
   // A producer for a ring that was just initialized.
   explicit Producer(RingView ring) noexcept;
   // A producer that goes on where a dead one stopped: walks the committed records from `released`.
-  // Claims give kClosed if the ring had been closed. DATA_LOSS if the walk meets a word that no
-  // correct producer leaves.
+  // DATA_LOSS if the walk meets a word that no correct producer leaves, or ends before `committed`.
   static Result<Producer> Recover(RingView ring);
 
   [[nodiscard]] std::uint64_t max_payload() const noexcept { return max_payload_; }
@@ -123,15 +127,17 @@ class Producer {
   // Whether Commit() has something to publish.
   [[nodiscard]] bool has_claims() const noexcept { return tail_ != first_; }
 
+  // The number of the large message that the consumer said last that it dropped.
+  [[nodiscard]] std::uint64_t dropped_large() const noexcept {
+    return ring_.header->dropped.load(std::memory_order_relaxed);
+  }
+
   // Bytes committed since the ring was carved, pads and headers included.
   [[nodiscard]] std::uint64_t position() const noexcept { return first_; }
 
-  // True if the consumer gave the ring up, so that nobody reads it any more. Reads the region.
-  [[nodiscard]] bool ConsumerClosed() const noexcept;
-
-  // Gives the ring up: behind the committed records the consumer finds an end mark and closes it.
-  // Claims fail with kClosed from now on.
-  void Close() noexcept;
+  // Stores position() as `committed`, by which a commit word that is damaged later shows: now and
+  // then, and when the producer leaves.
+  void PublishCommitted() const noexcept;
 
   // For a producer that waits for space: make the word odd, fence, try once more, sleep. See
   // wake.h.
@@ -154,13 +160,12 @@ class Producer {
   std::uint64_t tail_ = 0;        // end of the last claimed record
   std::uint64_t first_ = 0;       // start of the open batch = end of the last committed record
   std::uint64_t first_word_ = 0;  // its commit word
-  std::uint64_t limit_ = 0;       // last `released` read + capacity; 0 once closed
+  std::uint64_t limit_ = 0;       // last `released` read + capacity
 };
 
 enum class [[nodiscard]] PeekResult : std::uint8_t{
     kRecord, kEmpty,
-    kClosed,   // the producer gave the ring up; nothing follows
-    kCorrupt,  // a word that no correct producer writes; the ring is closed
+    kCorrupt,  // a word that no correct producer writes: nothing more can be read
 };
 
 class Consumer {
@@ -190,7 +195,7 @@ class Consumer {
         ring_.header->delivered.store(position + size, std::memory_order_relaxed);
         return PeekResult::kRecord;
       }
-      if (const PeekResult result = PassMark(word); result != PeekResult::kEmpty) return result;
+      if (const PeekResult result = PassPad(word); result != PeekResult::kEmpty) return result;
     }
   }
 
@@ -212,7 +217,7 @@ class Consumer {
   }
 
   // Calls handler(std::span<const std::byte>) for up to `limit` records; returns how many. `*end`
-  // says why it stopped: kRecord (the limit), kEmpty, kClosed or kCorrupt.
+  // says why it stopped: kRecord (the limit), kEmpty or kCorrupt.
   template <typename Handler>
   std::size_t Poll(Handler&& handler, std::size_t limit, PeekResult* end) {
     std::size_t count = 0;
@@ -249,17 +254,23 @@ class Consumer {
     return request;
   }
 
+  // Stores the consumer's words anew, so that damage to them does not last. REQUIRES: no record is
+  // being handled.
+  void Restore() noexcept;
+
+  // True if the ring is empty though its producer has said that it committed more: a commit word
+  // was overwritten, or `committed` was, which a living producer puts right.
+  [[nodiscard]] bool LacksRecords() const noexcept {
+    // What `committed` covers is visible once it is; so it is read first.
+    return ring_.header->committed.load(std::memory_order_acquire) > position_ && !HasRecord();
+  }
+
   // Bytes consumed since the ring was carved.
   [[nodiscard]] std::uint64_t position() const noexcept { return position_; }
 
-  // Gives the ring up: the producer will carve another one. Nothing but TakeWakeRequest() and
-  // Close() may be called afterwards; the same holds once Peek() has returned kClosed or kCorrupt.
-  // Writes nothing the second time: the memory may belong to another ring by then.
-  void Close() noexcept;
-
  private:
   // A commit word that is no record's. kEmpty: it was a pad, and the position is behind it.
-  [[gnu::cold]] PeekResult PassMark(std::uint64_t word) noexcept;
+  [[gnu::cold]] PeekResult PassPad(std::uint64_t word) noexcept;
   void PublishStep() noexcept;
 
   RingView ring_;
@@ -272,7 +283,6 @@ class Consumer {
   std::uint64_t redelivered_below_ = 0;
   WakeCheck wake_check_;  // of the producer's space_armed
   bool wake_request_ = false;
-  bool closed_ = false;
 };
 
 }  // namespace ivmq

@@ -240,7 +240,7 @@ TEST_F(AttachTest, AForeignRegionIsNamedAsSuch) {
 }
 
 TEST_F(AttachTest, AnotherMajorVersionIsRefusedByItsNumber) {
-  for (const std::uint32_t major : {0U, 2U, 77U}) {
+  for (const std::uint32_t major : {0U, 1U, 3U, 77U}) {
     Put(offsetof(Header, version), major << 16 | 3);
     testing::RepairHeaderCrc(bytes());
     ExpectRefusal(StatusCode::kFailedPrecondition, "version " + std::to_string(major) + ".3");

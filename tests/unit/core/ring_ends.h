@@ -22,6 +22,7 @@ inline void SetPosition(const RingView& ring, std::uint64_t position) {
   ring.header->delivered.store(position);
   ring.header->acked.store(position);
   ring.header->released.store(position);
+  ring.header->committed.store(position);
   ring.CommitWordAt(position).store(0);
 }
 
@@ -32,7 +33,7 @@ inline constexpr std::uint64_t kMaxPayload = kCapacity / 2 - 8;
 struct RingEnds {
   // The two ends of `ring` made new, or of one that stands at `position`.
   explicit RingEnds(const RingView& ring) {
-    ring.Initialize();
+    ring.Initialize(1);
     producer = Producer(ring);
     consumer = Opened(ring);
   }

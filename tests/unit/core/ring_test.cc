@@ -242,62 +242,81 @@ TEST(RingTest, TheTagMayWrapAround) {
   EXPECT_GT(ends.producer.position(), wrap);
 }
 
-// ---- Giving a ring up ----
+// ---- Damage that shows ----
 
-TEST(RingTest, WhatWasCommittedBeforeAClosePrecedesTheEnd) {
+TEST(RingTest, ARecordWhoseCommitWordWasZeroedIsMissed) {
   TestRing ring;
-  RingEnds ends(ring.view, kCapacity - 8);
-  ASSERT_EQ(ends.Send(33, 1), ClaimResult::kOk);
-  ASSERT_EQ(ends.Claim(34, 2), ClaimResult::kOk);
-  ends.producer.Close();
-  EXPECT_EQ(ends.Claim(1, 3), ClaimResult::kClosed);
-  EXPECT_FALSE(ends.producer.ConsumerClosed());
-  EXPECT_TRUE(ends.Receives(33, 1));
-  EXPECT_EQ(ends.Peek(), PeekResult::kClosed);
-  EXPECT_TRUE(ends.producer.ConsumerClosed());
-  EXPECT_EQ(ring.header().released.load(), layout::kRingClosed);
-}
-
-TEST(RingTest, AConsumerThatGaveARingUpWritesNothingIntoItAnyMore) {
-  for (const bool damaged : {true, false}) {
-    TestRing ring;
-    RingEnds ends(ring.view, kCapacity - 8);
-    if (damaged) {
-      ring.view.CommitWordAt(kCapacity - 8).store(1);
-      EXPECT_EQ(ends.Peek(), PeekResult::kCorrupt);
-    } else {
-      ends.consumer.Close();
-    }
-    EXPECT_EQ(ring.header().released.load(), layout::kRingClosed);
-    ring.header().released.store(64);  // the units are another ring's now
-    ends.consumer.Close();
-    EXPECT_EQ(ring.header().released.load(), 64U);
+  for (const std::uint64_t start : {std::uint64_t{0}, kCapacity - 8, 3 * kCapacity + 64}) {
+    RingEnds ends(ring.view, start);
+    ASSERT_EQ(ends.Send(33, 1), ClaimResult::kOk);
+    const std::uint64_t second = ends.producer.position();
+    ASSERT_EQ(ends.Send(34, 2), ClaimResult::kOk);
+    EXPECT_FALSE(ends.consumer.LacksRecords()) << "there are records";
+    ring.view.CommitWordAt(second).store(0);
+    ASSERT_TRUE(ends.Receives(33, 1));
+    EXPECT_EQ(ends.Peek(), PeekResult::kEmpty);
+    EXPECT_FALSE(ends.consumer.LacksRecords()) << "nobody has said that there is one";
+    ends.producer.PublishCommitted();
+    EXPECT_TRUE(ends.consumer.LacksRecords());
+    EXPECT_EQ(Producer::Recover(ring.view).status().code(), StatusCode::kDataLoss);
   }
 }
 
-TEST(RingTest, AFullRingCanBeClosed) {
+TEST(RingTest, NothingIsMissedInARingThatIsWhole) {
   TestRing ring;
-  RingEnds ends(ring.view);
-  std::uint64_t sent = 0;
-  while (ends.Send(0, sent) == ClaimResult::kOk) ++sent;
-  ends.producer.Close();
-  for (std::uint64_t i = 0; i < sent; ++i) ASSERT_TRUE(ends.Receives(0, i));
-  EXPECT_EQ(ends.Peek(), PeekResult::kClosed);
+  RingEnds ends(ring.view, kCapacity - 64);
+  for (std::uint64_t i = 0; i < 100; ++i) {
+    ASSERT_EQ(ends.Claim(i, i), ClaimResult::kOk);
+    ends.producer.PublishCommitted();
+    EXPECT_FALSE(ends.consumer.LacksRecords()) << "a claim is no commit";
+    ends.producer.Commit();
+    ends.producer.PublishCommitted();
+    EXPECT_FALSE(ends.consumer.LacksRecords());
+    ASSERT_TRUE(ends.Receives(i, i));
+    EXPECT_FALSE(ends.consumer.LacksRecords());
+    ends.consumer.PublishReleased();
+  }
 }
 
-TEST(RingTest, AConsumersCloseReachesTheProducer) {
+TEST(RingTest, TheConsumersWordsArePutRight) {
+  TestRing ring;
+  RingEnds ends(ring.view, kCapacity - 8);
+  ASSERT_EQ(ends.Send(100, 1), ClaimResult::kOk);
+  ASSERT_TRUE(ends.Receives(100, 1));
+  const std::uint64_t position = ends.consumer.position();
+  for (layout::Word* const word :
+       {&ring.header().delivered, &ring.header().acked, &ring.header().released}) {
+    for (const std::uint64_t value : {std::uint64_t{0}, std::uint64_t{7}, ~std::uint64_t{0}}) {
+      word->store(value);
+      ends.consumer.Restore();
+      EXPECT_EQ(word->load(), position);
+    }
+  }
+}
+
+TEST(RingTest, WhatIsPutRightKeepsTheMarkOfARecordThatMayHaveBeenHandled) {
   TestRing ring;
   RingEnds ends(ring.view);
   ASSERT_EQ(ends.Send(8, 1), ClaimResult::kOk);
-  EXPECT_FALSE(ends.producer.ConsumerClosed());
-  ends.consumer.Close();
-  EXPECT_TRUE(ends.producer.ConsumerClosed());
-  ClaimResult result = ClaimResult::kOk;
-  for (std::uint64_t i = 0; i < kCapacity / 8 && result == ClaimResult::kOk; ++i) {
-    result = ends.Send(8, i);
-  }
-  EXPECT_EQ(result, ClaimResult::kClosed);
-  EXPECT_EQ(ends.Send(8, 1), ClaimResult::kClosed);
+  ASSERT_EQ(ends.Peek(), PeekResult::kRecord);
+  Consumer successor = RingEnds::Opened(ring.view);
+  ASSERT_TRUE(successor.redelivered());
+  successor.Restore();
+  EXPECT_TRUE(RingEnds::Opened(ring.view).redelivered());
+}
+
+// What it says is wrong for a moment only: its consumer stores it anew.
+TEST(RingTest, AReleasedThatSomebodyOverwroteMakesNoRoomUntilItIsPutRight) {
+  TestRing ring;
+  RingEnds ends(ring.view);
+  std::uint64_t sent = 0;
+  while (ends.Send(100, sent) == ClaimResult::kOk) ++sent;
+  for (std::uint64_t i = 0; i < 4; ++i) ASSERT_TRUE(ends.Receives(100, i));
+  ring.header().released.store(std::uint64_t{1} << 20);
+  EXPECT_EQ(ends.Send(100, sent), ClaimResult::kFull);
+  ends.consumer.Restore();
+  EXPECT_EQ(ends.Send(100, sent), ClaimResult::kOk);
+  for (std::uint64_t i = 4; i <= sent; ++i) ASSERT_TRUE(ends.Receives(100, i));
 }
 
 // ---- Waiting for space ----
@@ -346,14 +365,6 @@ TEST(RingTest, AProducerThatWaitsForSpaceIsRungForHalfARing) {
   EXPECT_TRUE(ends.consumer.has_unpublished()) << "to be told before sleeping";
   fill();
   EXPECT_GT(sent, received);
-}
-
-TEST(RingTest, AProducerThatWaitsForSpaceHearsOfAClosedRing) {
-  TestRing ring;
-  RingEnds ends(ring.view);
-  ends.producer.space_armed().store(1);
-  ends.consumer.Close();
-  EXPECT_TRUE(ends.consumer.TakeWakeRequest());
 }
 
 // ---- After a crash ----
@@ -436,24 +447,6 @@ TEST(RingTest, RecoverOfANewRingStartsAtZero) {
   Result<Producer> producer = Producer::Recover(ring.view);
   ASSERT_TRUE(producer.ok()) << producer.status().ToString();
   EXPECT_EQ(producer->position(), 0U);
-}
-
-TEST(RingTest, RecoverOfAClosedRingIsClosed) {
-  for (const bool by_consumer : {true, false}) {
-    TestRing ring;
-    RingEnds ends(ring.view);
-    ASSERT_EQ(ends.Send(10, 1), ClaimResult::kOk);
-    if (by_consumer) {
-      ends.consumer.Close();
-    } else {
-      ends.producer.Close();
-    }
-    Result<Producer> successor = Producer::Recover(ring.view);
-    ASSERT_TRUE(successor.ok()) << successor.status().ToString();
-    std::span<std::byte> payload;
-    EXPECT_EQ(successor->TryClaim(1, &payload), ClaimResult::kClosed);
-    EXPECT_EQ(successor->ConsumerClosed(), by_consumer);
-  }
 }
 
 TEST(RingTest, AConsumerThatDiedBetweenDeliveredAndAckedRedeliversMarked) {

@@ -157,11 +157,11 @@ TEST(WireFormatTest, TheDocumentDescribesThePeerSlot) {
 TEST(WireFormatTest, TheDocumentDescribesTheRingHeader) {
   ExpectTable("RingHeader", sizeof(RingHeader),
               {FIELD(RingHeader, magic), FIELD(RingHeader, capacity_log2), FIELD(RingHeader, cell),
-               FIELD(RingHeader, generation), FIELD(RingHeader, producer_incarnation),
-               FIELD(RingHeader, consumer_incarnation), FIELD(RingHeader, pad0),
-               FIELD(RingHeader, delivered), FIELD(RingHeader, acked), FIELD(RingHeader, pad1),
-               FIELD(RingHeader, released), FIELD(RingHeader, pad2), FIELD(RingHeader, space_armed),
-               FIELD(RingHeader, pad3)});
+               FIELD(RingHeader, generation), FIELD(RingHeader, pad0), FIELD(RingHeader, delivered),
+               FIELD(RingHeader, acked), FIELD(RingHeader, sender), FIELD(RingHeader, pad1),
+               FIELD(RingHeader, released), FIELD(RingHeader, dropped), FIELD(RingHeader, pad2),
+               FIELD(RingHeader, space_armed), FIELD(RingHeader, pad3),
+               FIELD(RingHeader, committed), FIELD(RingHeader, pad4)});
 }
 
 TEST(WireFormatTest, TheDocumentDescribesFrames) {
@@ -204,7 +204,7 @@ TEST(WireFormatTest, TheDocumentDescribesTheLifeWord) {
 TEST(WireFormatTest, TheDocumentDescribesTheCellAndOwnerWords) {
   using layout::Cell;
   using layout::CellState;
-  ExpectBits("Cell word", {{"state", Cell{0, 0, 0, static_cast<CellState>(3)}.ToWord()},
+  ExpectBits("Cell word", {{"state", Cell{0, 0, 0, static_cast<CellState>(7)}.ToWord()},
                            {"capacity_log2", Cell{0, 0, 0xff, CellState::kEmpty}.ToWord()},
                            {"first_unit", Cell{0, 0xffffffff, 0, CellState::kEmpty}.ToWord()},
                            {"generation", Cell{0xffffffff, 0, 0, CellState::kEmpty}.ToWord()}});
@@ -234,7 +234,6 @@ TEST(WireFormatTest, TheDocumentHasTheConstants) {
       {"kMinRingCapacity", layout::kMinRingCapacity},
       {"kMaxRingCapacity", layout::kMaxRingCapacity},
       {"kRingMagic", layout::kRingMagic},
-      {"kRingClosed", layout::kRingClosed},
       {"kRecordHeader", layout::kRecordHeader},
       {"kRecordAlign", layout::kRecordAlign},
   };
@@ -313,6 +312,7 @@ class ExampleRegion {
     PeekResult end = PeekResult::kRecord;
     EXPECT_EQ(consumer.Poll([](std::span<const std::byte>) {}, 1, &end), 1U);
     consumer.PublishReleased();
+    producer.PublishCommitted();
   }
 
   [[nodiscard]] std::span<const std::byte> bytes() const { return hub_.memory(); }

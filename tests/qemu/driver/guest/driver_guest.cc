@@ -597,7 +597,7 @@ void CheckRegistration(const char* device, const ivmq_info& info) {
   CHECK_FAILS(ENODATA, refused(args));
   header->magic = magic;
   const std::uint32_t version = header->version;
-  header->version = 2U << 16;
+  header->version = 1U << 16;
   CHECK_FAILS(EPROTONOSUPPORT, refused(args));
   header->version = version;
   for (const std::uint64_t offset :
