@@ -36,7 +36,7 @@ enum class Sent : std::uint8_t {
 };
 
 // How often, and when, a message went to the handler. One atomic, so that a kill finds it whole.
-struct Handled {
+struct alignas(8) Handled {
   std::uint16_t first_life = 0;  // of the receiver
   std::uint16_t last_life = 0;
   std::uint16_t times = 0;

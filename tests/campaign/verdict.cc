@@ -188,13 +188,14 @@ void Explain(const Ledger& ledger) {
     if (++explained[promise] > kMostOfAKind) return;
     const Entry& entry = ledger.entry(from, to, number);
     const Handled handled = entry.handled;
-    ledger.AddText(fmt::format(
-        "{}: {} (life {}) to {} (slot {}, incarnation {}), number {}, {} bytes{}, handled {} "
-        "times, "
-        "in lives {} to {}",
-        promise, NameOf(from), entry.life.load(), NameOf(to), entry.to.load() >> 32,
-        entry.to.load() & 0xffffffffU, number, entry.size.load(), entry.large ? " (large)" : "",
-        handled.times, handled.first_life, handled.last_life));
+    ledger.AddText(
+        fmt::format("{}: {} (life {}) to {} (slot {}, incarnation {}{}), number {}, {} bytes{}, "
+                    "handled {} times, in lives {} to {}",
+                    promise, NameOf(from), entry.life.load(), NameOf(to), entry.to.load() >> 32,
+                    entry.to.load() & 0xffffffffU,
+                    entry.to == ledger.process(to).lives[ledger.process(to).life] ? "" : ", ended",
+                    number, entry.size.load(), entry.large ? " (large)" : "", handled.times,
+                    handled.first_life, handled.last_life));
   });
 }
 

@@ -154,9 +154,6 @@ int Worker::Run(const std::string& address) {
     process_.rings_given_up = given_up_before + node_->counter(layout::Counter::kRingsPoisoned);
   }
   SendFinal();
-  while (ledger_.phase() != Phase::kEnd && node_->status().ok()) {
-    std::this_thread::sleep_for(milliseconds(10));
-  }
   const Status status = node_->status();
   if (!status.ok()) ledger_.Add(Fault::kDeclaredDead, NameOf(self_) + ": " + status.ToString());
   ends_ = true;
@@ -340,21 +337,27 @@ void Worker::SendBatch(std::uint32_t to, PeerId peer) {
   process_.sending_since = 0;
 }
 
-// One to everybody, however long it takes: it is the referee who gives up.
+// One to everybody, however long it takes: it is the referee who gives up. Anew where it went to a
+// life that the last fault had ended.
 void Worker::SendFinal() {
   const SendOptions options{.when_full = WhenFull::kWait, .timeout = kSendTimeout};
-  for (std::uint32_t i = 1; i < kProcesses; ++i) {
-    const std::uint32_t to = (self_ + i) % kProcesses;
-    while (node_->status().ok() && ledger_.phase() != Phase::kEnd) {
-      const auto peer = node_->Await(NameOf(to), milliseconds(500));
-      if (!peer.ok()) continue;
+  std::array<PeerId, kProcesses> sent_to{};
+  while (node_->status().ok() && ledger_.phase() != Phase::kEnd) {
+    bool all = true;
+    for (std::uint32_t i = 1; i < kProcesses; ++i) {
+      const std::uint32_t to = (self_ + i) % kProcesses;
+      const auto peer = node_->Lookup(NameOf(to));
+      if (peer.ok() && peer->id == sent_to.at(to)) continue;
+      all = false;
+      if (!peer.ok() || peer->state != layout::PeerState::kLive) continue;
       const std::uint32_t number = ledger_.pair(self_, to).next;
       if (SendOne(to, peer->id, 100, options) != SendResult::kOk) continue;
       ledger_.pair(self_, to).final_message = number;
-      break;
+      sent_to.at(to) = peer->id;
     }
+    process_.done = all;
+    std::this_thread::sleep_for(milliseconds(10));
   }
-  process_.done = true;
 }
 
 }  // namespace
