@@ -70,10 +70,10 @@ Status ReadEnd(const Parsed& end, ClientContext& context) {
         break;
     }
   }
-  if (entries.malformed() || end.header.argument > StatusCode::UNAUTHENTICATED) {
+  if (entries.malformed()) {
     return {StatusCode::INTERNAL, "the server's answer is no correct frame"};
   }
-  return {static_cast<StatusCode>(end.header.argument), std::move(message), std::move(details)};
+  return {KnownCode(end.header.argument), std::move(message), std::move(details)};
 }
 
 namespace {
@@ -414,6 +414,20 @@ void Client::EndUnsent(const ClientCall& call, SendResult why) {
   EndIfUnwanted(call);
 }
 
+void Client::CancelAndLeave(std::uint64_t id) {
+  ClientCall* const call = calls_.Remove(id);
+  const bool has_streams = call != nullptr && call->has_streams;
+  if (has_streams) call->Ref();
+  if (call != nullptr) {
+    const PeerId to = call->life.peer();
+    call->End({StatusCode::CANCELLED, "cancelled by the client"}, nullptr);
+    SendCancel(to, id);
+  }
+  cancellers_.fetch_sub(1, std::memory_order_release);
+  // Perhaps the last reference, which keeps the channel, and so this client.
+  if (has_streams) call->Unref();
+}
+
 void Client::EndUnwanted() {
   const Clock::time_point now = Clock::now();
   Clock::time_point next = Clock::time_point::max();
@@ -524,8 +538,11 @@ void ClientContext::TryCancel() {
     cancelled_.store(true, std::memory_order_relaxed);
     client = client_;
     call = call_;
+    // The call has not ended, so that the endpoint is there; from here on it waits for us. Of this
+    // context nothing is used any more: it may go with the call.
+    if (client != nullptr) client->AddCanceller();
   }
-  if (client != nullptr) client->Cancel(call, {StatusCode::CANCELLED, "cancelled by the client"});
+  if (client != nullptr) client->CancelAndLeave(call);
 }
 
 }  // namespace ivmq::rpc

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <span>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -47,8 +48,16 @@ class Client {
                  std::function<void(Status)> done, Status status);
   // Ends the call if it has not ended, and tells the server.
   void Cancel(std::uint64_t call, Status why);
-  // The same if it is not wanted any more: what a thread does whose wait for it was in vain. A call
-  // whose peer is gone ends behind the peer's last words, by whoever polls.
+  // The same with CANCELLED, for who does not keep the endpoint: it waits for him from
+  // AddCanceller() on, which is called while the call has not ended.
+  void AddCanceller() noexcept { cancellers_.fetch_add(1, std::memory_order_relaxed); }
+  void CancelAndLeave(std::uint64_t call);
+  // Until they have left. REQUIRES: there are no calls. Not long: nobody waits while he cancels.
+  void AwaitCancellers() const noexcept {
+    while (cancellers_.load(std::memory_order_acquire) != 0) std::this_thread::yield();
+  }
+  // Ends the call if it is not wanted any more: what a thread does whose wait for it was in vain. A
+  // call whose peer is gone ends behind the peer's last words, by whoever polls.
   void EndIfUnwanted(const ClientCall& call);
   // The same for a message of a stream that was not sent: without it the call is worth nothing.
   void EndUnsent(const ClientCall& call, SendResult why);
@@ -110,6 +119,7 @@ class Client {
   Polling& polling_;
   LargeSender& large_;
   CallTable calls_;
+  std::atomic<int> cancellers_{0};
   std::mutex cancels_mutex_;
   std::vector<std::pair<PeerId, std::uint64_t>> cancels_;  // guarded by cancels_mutex_
   std::map<std::uint64_t, LargeRequest*> large_requests_;  // guarded by cancels_mutex_; by call

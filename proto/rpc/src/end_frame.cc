@@ -11,7 +11,8 @@ EndFrame::EndFrame(const Node& node, PeerId to, std::uint64_t id, const Status& 
       header_{.sender = node.id().incarnation,
               .receiver = to.incarnation,
               .call_high = static_cast<std::uint32_t>(id >> 32),
-              .argument = static_cast<std::uint64_t>(status.error_code())} {
+              .argument = static_cast<std::uint64_t>(
+                  KnownCode(static_cast<std::uint64_t>(status.error_code())))} {
   const bool has_text = !status.error_message().empty() || !status.error_details().empty();
   const bool has_pairs =
       context != nullptr && ((with_initial && !CallAccess::initial(*context).empty()) ||

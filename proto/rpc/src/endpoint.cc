@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstdio>
+#include <exception>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -15,6 +17,7 @@
 #include "src/builtin_protos.h"
 #include "src/client.h"
 #include "src/discovery.h"
+#include "src/end_sender.h"
 #include "src/frame.h"
 #include "src/health.h"
 #include "src/interception.h"
@@ -31,6 +34,7 @@ struct Endpoint::Impl {
         options(std::move(options_in)),
         polling(*node, [this] { return Poll(); }),
         large(*node, polling),
+        ends(*node, polling, large),
         client(*node, polling, large) {
     node->SetPeerWatcher([this](const PeerSnapshot& snapshot) {
       client.EndUnwanted();
@@ -44,6 +48,7 @@ struct Endpoint::Impl {
   ~Impl() {
     if (server_owner != nullptr) server_owner->Shutdown(internal::Clock::time_point::min());
     client.EndAll();
+    client.AwaitCancellers();
     large.Stop();
     // Their callbacks; there is no channel any more to begin another call with.
     while (polling.has_tasks()) polling.PollOnce();
@@ -58,6 +63,7 @@ struct Endpoint::Impl {
   const EndpointOptions options;
   internal::Polling polling;
   internal::LargeSender large;
+  internal::EndSender ends;
   internal::Client client;
   internal::Watches watches;
   std::unique_ptr<internal::Server> server_owner;  // guarded by mutex
@@ -67,6 +73,8 @@ struct Endpoint::Impl {
   bool is_driven = false;  // guarded by mutex; the application polls
   std::thread thread;      // guarded by mutex
   std::atomic<bool> stop{false};
+  // Itself, when the endpoint was destroyed by a callback of a poll of the application's.
+  std::shared_ptr<Impl> until_polled;
 };
 
 void Endpoint::Impl::OnMessage(const Message& message) {
@@ -86,7 +94,7 @@ void Endpoint::Impl::OnMessage(const Message& message) {
   } else if (internal::Server* const offers = server.load(std::memory_order_acquire)) {
     offers->OnFrame(message, kind, *frame);
   } else if (kind == internal::Kind::kRequest) {
-    internal::Server::RefuseFrom(*node, message, *frame);
+    internal::Server::RefuseFrom(ends, message, *frame);
   }
 }
 
@@ -107,15 +115,17 @@ std::shared_ptr<Endpoint> Endpoint::Make(std::unique_ptr<Node> node, EndpointOpt
 }
 
 Endpoint::~Endpoint() {
+  const bool in_poll = impl_->polling.InPoll();
   impl_->stop.store(true, std::memory_order_relaxed);
   impl_->node->Wake();
   std::thread& thread = impl_->thread;
-  if (!thread.joinable()) return;
-  if (thread.get_id() == std::this_thread::get_id()) {
+  if (thread.joinable() && thread.get_id() != std::this_thread::get_id()) {
+    thread.join();
+  } else if (thread.joinable()) {
     // In a callback: what is left ends with the thread.
     thread.detach();
-  } else {
-    thread.join();
+  } else if (in_poll) {
+    impl_->until_polled = impl_;
   }
 }
 
@@ -149,7 +159,15 @@ void Endpoint::Drive() {
 
 int Endpoint::Fd() const noexcept { return impl_->node->Fd(); }
 bool Endpoint::Arm() { return impl_->polling.Arm(); }
-std::size_t Endpoint::Poll() { return impl_->polling.PollOnce(); }
+std::size_t Endpoint::Poll() {
+  Impl& impl = *impl_;
+  const std::size_t count = impl.polling.PollOnce();
+  // A callback may have destroyed this endpoint.
+  if (impl.until_polled != nullptr && !impl.polling.InPoll()) [[unlikely]] {
+    const std::shared_ptr<Impl> last = std::move(impl.until_polled);
+  }
+  return count;
+}
 
 void Endpoint::NeedThread() {
   const std::lock_guard lock(impl_->mutex);
@@ -263,11 +281,12 @@ Result<std::unique_ptr<Server>> ServerBuilder::BuildAndStart() {
   Endpoint::Impl& impl = *endpoint_->impl_;
   const std::size_t cores = std::max(2U, std::thread::hardware_concurrency());
   auto server = std::make_unique<internal::Server>(
-      *impl.node, impl.polling, impl.large,
+      *impl.node, impl.polling, impl.large, impl.ends,
       internal::ServerOptions{.executor = executor_,
                               .threads = threads_ != 0 ? threads_ : cores,
                               .max_threads = max_threads_,
                               .max_calls = max_calls_,
+                              .max_request_bytes = max_request_bytes_,
                               .interceptors = std::move(interceptors_)});
   for (const Service* const service : services) {
     for (const internal::Method& method : service->methods()) {
@@ -302,7 +321,16 @@ Server::Server(std::shared_ptr<Endpoint> endpoint, internal::Server& server,
       server_(server),
       health_(std::move(health)),
       reflection_(std::move(reflection)) {}
-Server::~Server() { Shutdown(); }
+Server::~Server() {
+  if (!server_.MayWait()) {
+    (void)std::fputs(
+        "ivmq: a server was destroyed by one of its handlers or by a callback of its endpoint: it "
+        "cannot wait for them; destroy it on another thread\n",
+        stderr);
+    std::terminate();
+  }
+  Shutdown();
+}
 HealthCheckServiceInterface* Server::GetHealthCheckService() const noexcept {
   return health_.get();
 }
@@ -312,7 +340,7 @@ void Server::ShutdownAt(std::chrono::steady_clock::time_point deadline) {
   if (health_ != nullptr) health_->EndWatches();
   server_.Shutdown(deadline);
   // Handlers that run inline.
-  endpoint_->impl_->polling.AwaitPollsEnd();
+  if (server_.MayWait()) endpoint_->impl_->polling.AwaitPollsEnd();
 }
 void Server::Wait() { server_.Wait(); }
 

@@ -15,6 +15,7 @@
 #include <type_traits>
 
 #include "ivmq/layout.h"
+#include "ivmq/rpc/status.h"
 
 namespace ivmq::rpc::internal {
 
@@ -46,6 +47,12 @@ struct Header {
           //     credits: bytes of the stream, since its start, that may be sent
 };
 static_assert(sizeof(Header) == 32 && std::is_trivially_copyable_v<Header>);
+
+// The status that a kEnd frame's argument stands for, and the one that is sent: what
+// google.rpc.Code does not have is UNKNOWN.
+constexpr StatusCode KnownCode(std::uint64_t code) noexcept {
+  return code <= StatusCode::UNAUTHENTICATED ? static_cast<StatusCode>(code) : StatusCode::UNKNOWN;
+}
 
 // What an entry of the metadata is.
 enum class EntryKind : std::uint8_t {

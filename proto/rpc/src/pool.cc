@@ -20,11 +20,15 @@ Pool::~Pool() {
   for (std::thread& thread : threads_) thread.join();
 }
 
-void Pool::Submit(Job& job) {
+void Pool::Submit(Job& job, std::size_t flow) {
   Queue hopeless;
   {
     const std::lock_guard lock(mutex_);
-    queue_.push_back(job);
+    if (flow >= flows_.size()) flows_.resize(flow + 1);
+    std::unique_ptr<Flow>& entry = flows_[flow];
+    if (entry == nullptr) entry = std::make_unique<Flow>();
+    if (entry->jobs.empty()) turns_.push_back(*entry);
+    entry->jobs.push_back(job);
     hopeless = TakeHopeless();
   }
   if (!hopeless.empty()) [[unlikely]]
@@ -34,7 +38,7 @@ void Pool::Submit(Job& job) {
 
 Pool::Queue Pool::TakeHopeless() {
   Queue hopeless;
-  if (queue_.empty() || waiting_ != threads_.size()) return hopeless;
+  if (turns_.empty() || waiting_ != threads_.size()) return hopeless;
   if (threads_.size() < most_) {
     try {
       threads_.emplace_back([this] { Work(); });
@@ -42,8 +46,17 @@ Pool::Queue Pool::TakeHopeless() {
     } catch (const std::system_error&) {  // the system has no more
     }
   }
-  hopeless.swap(queue_);
+  while (!turns_.empty()) hopeless.push_back(TakeNext());
   return hopeless;
+}
+
+Pool::Job& Pool::TakeNext() {
+  Flow& flow = turns_.front();
+  turns_.pop_front();
+  Job& job = flow.jobs.front();
+  flow.jobs.pop_front();
+  if (!flow.jobs.empty()) turns_.push_back(flow);
+  return job;
 }
 
 void Pool::Refuse(Queue jobs) {
@@ -73,10 +86,9 @@ void Pool::Work() {
   pool_here = this;
   std::unique_lock lock(mutex_);
   for (;;) {
-    work_.wait(lock, [this] { return stop_ || !queue_.empty(); });
-    if (queue_.empty()) return;
-    Job& job = queue_.front();
-    queue_.pop_front();
+    work_.wait(lock, [this] { return stop_ || !turns_.empty(); });
+    if (turns_.empty()) return;
+    Job& job = TakeNext();
     lock.unlock();
     job.Run();
     lock.lock();

@@ -4,6 +4,7 @@
 
 #include <condition_variable>
 #include <cstddef>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -19,7 +20,8 @@ inline thread_local Pool* pool_here = nullptr;
 
 // Thread-safe. Grows when all its threads wait, so that handlers which call others, or serve a slow
 // stream, hold up nobody. When it cannot grow any more and all of them wait, jobs are refused:
-// whoever waits may be waiting for just these.
+// whoever waits may be waiting for just these. Jobs that wait are in flows: each flow in turn, and
+// within a flow the first one first.
 class Pool {
  public:
   class Job : public boost::intrusive::slist_base_hook<> {
@@ -39,8 +41,8 @@ class Pool {
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
 
-  // Runs or refuses the job.
-  void Submit(Job& job);
+  // Runs or refuses the job. Flows are numbered from 0, closely.
+  void Submit(Job& job, std::size_t flow = 0);
 
   // While it lives, the calling thread waits. Of no effect on threads of no pool.
   class Wait {
@@ -62,6 +64,9 @@ class Pool {
 
  private:
   using Queue = boost::intrusive::slist<Job, boost::intrusive::cache_last<true>>;
+  struct Flow : boost::intrusive::slist_base_hook<> {
+    Queue jobs;
+  };
 
   void Work();
   void BeginWait();
@@ -69,12 +74,16 @@ class Pool {
   // The jobs that nobody can run, if all threads wait and there can be no more. REQUIRES: mutex_ is
   // held.
   [[nodiscard]] Queue TakeHopeless();
+  // REQUIRES: mutex_ is held, and there are jobs.
+  [[nodiscard]] Job& TakeNext();
   static void Refuse(Queue jobs);
 
   const std::size_t most_;
   std::mutex mutex_;
   std::condition_variable work_;
-  Queue queue_;                       // guarded by mutex_
+  std::vector<std::unique_ptr<Flow>> flows_;  // guarded by mutex_; by their numbers
+  // Guarded by mutex_; those with jobs, in the order of their turns.
+  boost::intrusive::slist<Flow, boost::intrusive::cache_last<true>> turns_;
   std::size_t waiting_ = 0;           // guarded by mutex_; threads with a Wait
   bool stop_ = false;                 // guarded by mutex_
   std::vector<std::thread> threads_;  // guarded by mutex_

@@ -20,8 +20,8 @@ namespace {
 
 using std::chrono::nanoseconds;
 
-// Ends that wait for room, together. More are dropped: their clients do not read.
-constexpr std::size_t kMostKeptBytes = std::size_t{16} << 20;
+// Requests of up to so many bytes are taken to need no more memory than that.
+constexpr std::size_t kMostUnweighed = std::size_t{4} << 10;
 // Calls of a method that are kept for the next ones.
 constexpr std::size_t kMostSpare = 64;
 // Messages larger than this are not kept.
@@ -35,25 +35,18 @@ PeerId SenderOf(const Message& message, const Parsed& frame) {
   return {message.from.slot, frame.header.sender};
 }
 
-// An end that is larger than a record.
-class LargeEnd final : public LargeFrame {
- public:
-  using LargeFrame::LargeFrame;
-
- private:
-  // Otherwise the client is gone.
-  void OnSent(SendResult /*result*/) override {}
-};
-
 }  // namespace
 
-Server::Server(Node& node, Polling& polling, LargeSender& large, ServerOptions options)
+Server::Server(Node& node, Polling& polling, LargeSender& large, EndSender& ends,
+               ServerOptions options)
     : node_(node),
       polling_(polling),
       large_(large),
+      ends_(ends),
       options_(std::move(options)),
       call_buckets_(std::bit_ceil(std::clamp<std::size_t>(options_.max_calls, 16, 1U << 16))),
-      calls_(Calls::bucket_traits(call_buckets_.data(), call_buckets_.size())) {}
+      calls_(Calls::bucket_traits(call_buckets_.data(), call_buckets_.size())),
+      shares_(node.region().max_peers()) {}
 
 Server::~Server() { Shutdown(Clock::time_point::min()); }
 
@@ -116,11 +109,11 @@ void Server::OnRequest(const Message& message, const Parsed& frame) {
   const PeerId from = SenderOf(message, frame);
   // Behind this the services may be gone.
   if (down_.load(std::memory_order_relaxed)) [[unlikely]] {
-    return Refuse(from, id, {StatusCode::UNAVAILABLE, "the server shuts down"});
+    return ends_.Refuse(from, id, {StatusCode::UNAVAILABLE, "the server shuts down"});
   }
   MethodEntry* const method = Find(frame.header.method);
   if (method == nullptr) {
-    return Refuse(from, id, {StatusCode::UNIMPLEMENTED, "this peer offers no such method"});
+    return ends_.Refuse(from, id, {StatusCode::UNIMPLEMENTED, "this peer offers no such method"});
   }
   std::unique_ptr<ServerCall> call = NewCall(*method);
   call->from = from;
@@ -139,14 +132,20 @@ void Server::OnRequest(const Message& message, const Parsed& frame) {
       }
     }
     if (entries.malformed()) {
-      return Refuse(from, id, {StatusCode::INTERNAL, "the request's metadata is no metadata"});
+      return ends_.Refuse(from, id,
+                          {StatusCode::INTERNAL, "the request's metadata is no metadata"});
     }
   }
   // Here, while the bytes are at hand: a call that waits holds no second copy.
   const MethodType type = method->method->type;
   const bool has_request = type == MethodType::kUnary || type == MethodType::kServerStream;
-  call->parsed = !has_request || call->messages->request().ParseFromArray(
-                                     frame.message.data(), static_cast<int>(frame.message.size()));
+  google::protobuf::Message& request = call->messages->request();
+  call->parsed = !has_request || request.ParseFromArray(frame.message.data(),
+                                                        static_cast<int>(frame.message.size()));
+  // Many small fields take far more memory than bytes of the frame.
+  if (call->request_bytes > kMostUnweighed) [[unlikely]] {
+    call->request_bytes = std::max(call->request_bytes, request.SpaceUsedLong());
+  }
   const bool has_reactor = method->method->handler->has_reactor();
   if (type == MethodType::kUnary && options_.executor == Executor::kInline && !has_reactor) {
     Run(*call, /*may_wait=*/false);
@@ -159,15 +158,24 @@ void Server::OnRequest(const Message& message, const Parsed& frame) {
         std::make_unique<ServerStream>(node_, polling_, call->context, call->from, call->id);
   }
   if (const Status status = Register(*call); !status.ok()) {
-    Refuse(from, id, status);
+    ends_.Refuse(from, id, status);
     return call.release()->Unref();
   }
   ServerCall& registered = *call.release();
   if (has_reactor) {
     registered.callback->Begin();
   } else {
-    pool_->Submit(registered);
+    pool_->Submit(registered, from.slot);
   }
+}
+
+Status Server::CheckBytes(const Share& share) const {
+  if (share.bytes < options_.max_request_bytes) [[likely]]
+    return {};
+  return {StatusCode::RESOURCE_EXHAUSTED,
+          "the client's calls under way hold " + std::to_string(share.bytes) +
+              " bytes of requests, and the server takes " +
+              std::to_string(options_.max_request_bytes) + " of one client"};
 }
 
 Status Server::Register(ServerCall& call) {
@@ -175,28 +183,56 @@ Status Server::Register(ServerCall& call) {
   if (down_.load(std::memory_order_relaxed)) {
     return {StatusCode::UNAVAILABLE, "the server shuts down"};
   }
-  if (calls_.size() >= options_.max_calls) {
-    return {StatusCode::RESOURCE_EXHAUSTED, "the server has as many calls under way as it takes, " +
-                                                std::to_string(options_.max_calls)};
+  Share& share = shares_[call.from.slot];
+  if (share.calls >= options_.max_calls) {
+    return {StatusCode::RESOURCE_EXHAUSTED,
+            "the client has as many calls under way as the server takes of one, " +
+                std::to_string(options_.max_calls)};
   }
+  if (Status status = CheckBytes(share); !status.ok()) return status;
+  call.is_known = true;
   if (!calls_.insert(call).second) {
+    call.is_known = false;
     return {StatusCode::INTERNAL, "a call of this id is under way"};
   }
+  ++share.calls;
+  call.taken_bytes = call.request_bytes;
+  share.bytes += call.taken_bytes;
+  return {};
+}
+
+Status Server::TakeBytes(ServerCall& call, std::size_t bytes) {
+  const std::lock_guard lock(mutex_);
+  Share& share = shares_[call.from.slot];
+  if (Status status = CheckBytes(share); !status.ok()) return status;
+  call.taken_bytes += bytes;
+  share.bytes += bytes;
   return {};
 }
 
 void Server::EndCall(ServerCall& call) {
-  std::vector<Waiter*> waiters;
   {
     const std::lock_guard lock(mutex_);
     calls_.erase(calls_.iterator_to(call));
-    if (calls_.empty() && down_.load(std::memory_order_relaxed)) {
-      ended_.notify_all();
-      waiters.swap(shutdowns_);
+    Share& share = shares_[call.from.slot];
+    --share.calls;
+    share.bytes -= call.taken_bytes;
+    // A thread may be about to leave its reactor's Start...() or Finish().
+    call.lingers = call.references.load(std::memory_order_acquire) != 1;
+    if (call.lingers) {
+      ++lingering_;
+    } else {
+      TellIfQuiet();
     }
   }
   call.Unref();
-  for (Waiter* const waiter : waiters) polling_.Complete(*waiter);
+}
+
+void Server::TellIfQuiet() {
+  if (!down_.load(std::memory_order_relaxed) || !calls_.empty() || lingering_ != 0) return;
+  ended_.notify_all();
+  for (Waiter* const waiter : shutdowns_) polling_.Complete(*waiter);
+  shutdowns_.clear();
 }
 
 std::unique_ptr<ServerCall> Server::NewCall(MethodEntry& method) {
@@ -213,7 +249,25 @@ std::unique_ptr<ServerCall> Server::NewCall(MethodEntry& method) {
 
 void Server::Recycle(ServerCall& ended) {
   std::unique_ptr<ServerCall> call(&ended);
+  const bool lingered = call->lingers;
+  Keep(std::move(call));
+  if (!lingered) [[likely]]
+    return;
+  // Behind this the server may be gone.
+  const std::lock_guard lock(mutex_);
+  --lingering_;
+  TellIfQuiet();
+}
+
+void Server::Keep(std::unique_ptr<ServerCall> call) {
   call->references.store(1, std::memory_order_relaxed);
+  if (call->is_known) {
+    call->is_known = false;
+    call->lingers = false;
+    call->stream_bytes = 0;
+    call->end.store(ServerCall::EndState::kOpen, std::memory_order_relaxed);
+    call->cut = Status();
+  }
   if (call->stream != nullptr) call->stream.reset();
   if (call->callback != nullptr) call->callback.reset();
   if (!call->interceptors.empty()) call->interceptors.clear();
@@ -319,131 +373,96 @@ EndFrame Server::MakeEnd(ServerCall& call, const Status& result,
   return {node_, call.from, call.id, status, &call.context, !call.initial_sent()};
 }
 
-EndFrame Server::TooLarge(const EndFrame& end) const {
-  return {node_, end.to(), end.id(),
-          Status(StatusCode::RESOURCE_EXHAUSTED,
-                 "the response is larger than the server's max_message_bytes, " +
-                     std::to_string(node_.max_message_bytes()))};
-}
-
 void Server::Reply(ServerCall& call, const Status& status, bool may_wait) {
+  if (!call.TakeEnd()) return;
   const google::protobuf::Message* response = nullptr;
   const EndFrame end = MakeEnd(call, status, &response);
-  Send(end, response, may_wait ? &call.context : nullptr);
+  if (may_wait) {
+    SendPatientlyOrKeep(call, end, response);
+  } else {
+    ends_.Send(end, response);
+  }
 }
 
 bool Server::TryReply(ServerCall& call, const Status& status) {
   const google::protobuf::Message* response = nullptr;
   const EndFrame end = MakeEnd(call, status, &response);
-  return TrySend(end, response);
+  return ends_.TrySend(end, response) && call.TakeEnd();
 }
 
-bool Server::TrySend(const EndFrame& end, const google::protobuf::Message* response) {
-  const SendResult result = TrySendWithHead(node_, end.to(), end.type(), end.head(), response);
-  if (result == SendResult::kOk) [[likely]]
-    return true;
-  if (result == SendResult::kTooLarge) return TrySendLarge(end, response);
-  return result != SendResult::kFull;
-}
-
-bool Server::TrySendLarge(const EndFrame& end, const google::protobuf::Message* response) {
-  if (!large_.HasRoom(end.to())) return false;
-  std::optional<std::string> bytes = SerializeWithHead(node_, end.head(), response);
-  if (!bytes.has_value()) return TrySend(TooLarge(end), nullptr);
-  large_.Send(*new LargeEnd(end.to(), end.type(), *std::move(bytes)));
-  return true;
-}
-
-void Server::RefuseFrom(Node& node, const Message& message, const Parsed& frame) {
-  const EndFrame end(node, SenderOf(message, frame), IdOf(message, frame),
-                     {StatusCode::UNIMPLEMENTED, "this peer offers no services"});
-  (void)node.Send(end.to(), end.type(), end.head(), {.when_full = WhenFull::kDrop});
-}
-
-void Server::Refuse(PeerId to, std::uint64_t id, const Status& status) {
-  Send(EndFrame(node_, to, id, status), nullptr, nullptr);
-}
-
-void Server::Send(const EndFrame& end, const google::protobuf::Message* response,
-                  const ServerContext* wait_for) {
-  if (wait_for == nullptr) {
-    if (!TrySend(end, response)) Keep(end, response);
-    return;
-  }
-  CallLife life(node_, CallAccess::deadline(*wait_for), CallAccess::cancelled(*wait_for));
+void Server::SendPatientlyOrKeep(const ServerCall& call, const EndFrame& end,
+                                 const google::protobuf::Message* response) {
+  CallLife life(node_, CallAccess::deadline(call.context), CallAccess::cancelled(call.context));
   life.SetPeer(end.to());
   const SendResult result = SendPatiently(node_, end.to(), end.type(), end.head(), response, life);
-  if (result == SendResult::kTooLarge) return Send(TooLarge(end), nullptr, wait_for);
-  // One that stands still may go on one day; no thread waits for that.
-  if (result == SendResult::kStopped && life.Look() == Verdict::kPeerStill) {
-    return Send(end, response, nullptr);
+  if (result == SendResult::kOk) [[likely]]
+    return;
+  if (result == SendResult::kTooLarge) {
+    SendPatientlyOrKeep(call, ends_.TooLarge(end), nullptr);
+  } else if (call.WasCut()) {
+    ends_.Refuse(end.to(), end.id(), call.cut);
+  } else if (result == SendResult::kNoRoom || life.Look() == Verdict::kPeerStill) {
+    // One that stands still may go on one day; no thread waits for that.
+    ends_.Keep(end, response);
   }
-  // Otherwise it is sent, or the client is gone or does not want it any more.
 }
 
-void Server::Keep(const EndFrame& end, const google::protobuf::Message* response) {
-  std::optional<std::string> bytes = SerializeWithHead(node_, end.head(), response);
-  {
-    const std::lock_guard lock(kept_mutex_);
-    if (!bytes.has_value() || kept_bytes_ + bytes->size() > kMostKeptBytes) return;
-    kept_bytes_ += bytes->size();
-    kept_.push_back({end.to(), end.type(), *std::move(bytes)});
-  }
-  polling_.Post(sender_, /*later=*/true);
+void Server::RefuseFrom(EndSender& ends, const Message& message, const Parsed& frame) {
+  ends.Refuse(SenderOf(message, frame), IdOf(message, frame),
+              {StatusCode::UNIMPLEMENTED, "this peer offers no services"});
 }
 
-void Server::SendKept() {
-  const std::lock_guard lock(kept_mutex_);
-  // In order for each client: behind one that finds no room, its others wait as well.
-  std::vector<PeerId> full;
-  std::erase_if(kept_, [&](KeptEnd& end) {
-    if (std::find(full.begin(), full.end(), end.to) != full.end()) return false;
-    const SendResult result =
-        TrySendWithHead(node_, end.to, end.type, std::as_bytes(std::span(end.bytes)), nullptr);
-    const bool is_large = result == SendResult::kTooLarge;
-    if (result == SendResult::kFull || (is_large && !large_.HasRoom(end.to))) {
-      full.push_back(end.to);
-      return false;
+void Server::Cut(ServerCall& call, Status status) {
+  if (!call.WasCut()) {
+    // Otherwise it has ended there.
+    const bool is_wanted = !call.context.IsCancelled();
+    call.cut = std::move(status);
+    const auto before = call.end.exchange(ServerCall::EndState::kCut, std::memory_order_acq_rel);
+    // Who has taken the end tells the client, if it does not get through.
+    if (is_wanted && before == ServerCall::EndState::kOpen) {
+      ends_.Refuse(call.from, call.id, call.cut);
     }
-    kept_bytes_ -= end.bytes.size();
-    if (is_large) large_.Send(*new LargeEnd(end.to, end.type, std::move(end.bytes)));
-    return true;
-  });
-  if (!kept_.empty()) polling_.Post(sender_, /*later=*/true);
+  }
+  call.Cancel();
 }
 
 // ---- The end ----
+
+bool Server::MayWait() const noexcept {
+  return !polling_.InPoll() && (pool_ == nullptr || pool_here != pool_.get());
+}
 
 void Server::Shutdown(Clock::time_point deadline) {
   Waiter waiter;
   {
     const std::lock_guard lock(mutex_);
     down_.store(true, std::memory_order_relaxed);
-    if (calls_.empty()) {
-      polling_.Complete(waiter);
-    } else {
-      shutdowns_.push_back(&waiter);
-    }
+    if (MayWait()) shutdowns_.push_back(&waiter);
+    TellIfQuiet();
   }
+  if (!MayWait()) return;
   if (!polling_.Await(waiter, deadline)) {
-    polling_.Post(canceller_);
+    polling_.Post(cutter_);
     (void)polling_.Await(waiter, Clock::time_point::max());
   }
-  ended_.notify_all();
+  // Whoever has told it may still hold it.
+  const std::lock_guard lock(mutex_);
 }
 
-void Server::CancelAll() {
+void Server::CutAll() {
   std::vector<CallReference> calls;
   {
     const std::lock_guard lock(mutex_);
     for (ServerCall& call : calls_) calls.emplace_back(&call);
   }
-  for (const CallReference& call : calls) call->Cancel();
+  for (const CallReference& call : calls) {
+    Cut(*call, {StatusCode::UNAVAILABLE, "the server shuts down: cancelling all calls"});
+  }
 }
 
 void Server::Wait() {
   std::unique_lock lock(mutex_);
-  ended_.wait(lock, [&] { return down_ && calls_.empty(); });
+  ended_.wait(lock, [&] { return down_ && calls_.empty() && lingering_ == 0; });
 }
 
 }  // namespace ivmq::rpc::internal

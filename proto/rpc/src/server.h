@@ -6,7 +6,6 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -21,6 +20,7 @@
 #include "ivmq/rpc/status.h"
 
 #include "src/end_frame.h"
+#include "src/end_sender.h"
 #include "src/frame.h"
 #include "src/large_send.h"
 #include "src/polling.h"
@@ -33,14 +33,15 @@ struct ServerOptions {
   Executor executor = Executor::kPool;
   std::size_t threads = 0;
   std::size_t max_threads = 0;
-  std::size_t max_calls = 0;
+  std::size_t max_calls = 0;          // of one client
+  std::size_t max_request_bytes = 0;  // of one client; one request more
   std::vector<ServerInterceptorFactory> interceptors;
 };
 
 // Members are for the thread that polls, unless they say otherwise.
 class Server {
  public:
-  Server(Node& node, Polling& polling, LargeSender& large, ServerOptions options);
+  Server(Node& node, Polling& polling, LargeSender& large, EndSender& ends, ServerOptions options);
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
@@ -51,13 +52,15 @@ class Server {
 
   void OnFrame(const Message& message, Kind kind, const Parsed& frame);
   // What a peer without a server answers to a request.
-  static void RefuseFrom(Node& node, const Message& message, const Parsed& frame);
+  static void RefuseFrom(EndSender& ends, const Message& message, const Parsed& frame);
   // Cancels the calls of clients that are gone.
   void OnPeers();
 
-  // Takes no more calls; cancels those that have not ended at the deadline; waits for their ends.
-  // Thread-safe; not on the thread that polls, nor on one of the pool.
+  // Takes no more calls; cuts those that have not ended at the deadline; waits for their handlers.
+  // Where it must not wait, see MayWait(), it only takes no more calls. Thread-safe.
   void Shutdown(Clock::time_point deadline);
+  // False: within a poll, or on a thread of the pool. Thread-safe.
+  [[nodiscard]] bool MayWait() const noexcept;
   // Until Shutdown(). Thread-safe.
   void Wait();
 
@@ -68,14 +71,19 @@ class Server {
   // What interceptors do before the handler, and after it.
   [[nodiscard]] Status Before(ServerCall& call);
   static void After(ServerCall& call, Status& status);
-  // Ends the call for its client. `may_wait`: for room, while the client wants it; otherwise the
-  // end is kept until there is room.
+  // Ends the call for its client, unless it was cut. `may_wait`: for room, while the client wants
+  // it; otherwise the end is kept until there is room.
   void Reply(ServerCall& call, const Status& status, bool may_wait);
   // The same if there is room now.
   [[nodiscard]] bool TryReply(ServerCall& call, const Status& status);
   // Forgets the call.
   void EndCall(ServerCall& call);
   void Recycle(ServerCall& call);
+  // Ends the call for its client whatever its handler does, which is told that it is cancelled. For
+  // the thread that polls.
+  void Cut(ServerCall& call, Status status);
+  // Takes so much more of its client's share for the call. For the thread that polls.
+  [[nodiscard]] Status TakeBytes(ServerCall& call, std::size_t bytes);
 
  private:
   struct CallKey {
@@ -106,52 +114,48 @@ class Server {
    private:
     Server& server_;
   };
-  // An end that waits for room.
-  struct KeptEnd {
-    PeerId to;
-    MessageType type;
-    std::string bytes;
+  // What the calls of one client take. By its slot: the incarnation in a frame is what the client
+  // says.
+  struct Share {
+    std::size_t calls = 0;
+    std::size_t bytes = 0;
   };
 
   [[nodiscard]] MethodEntry* Find(std::uint64_t id) noexcept;
   [[nodiscard]] CallReference FindCall(PeerId from, std::uint64_t id);
   void OnRequest(const Message& message, const Parsed& frame);
+  // For the next call of its method.
+  static void Keep(std::unique_ptr<ServerCall> call);
   [[nodiscard]] std::unique_ptr<ServerCall> NewCall(MethodEntry& method);
   // Makes the call known. Not OK: why it is not.
   [[nodiscard]] Status Register(ServerCall& call);
   // The end of the call, and the response that goes with it or nullptr.
   [[nodiscard]] EndFrame MakeEnd(ServerCall& call, const Status& result,
                                  const google::protobuf::Message** response) const;
-  // `wait_for`: waits for room while that call is wanted; nullptr: keeps it if there is no room.
-  void Send(const EndFrame& end, const google::protobuf::Message* response,
-            const ServerContext* wait_for);
-  // False: there is no room now.
-  [[nodiscard]] bool TrySend(const EndFrame& end, const google::protobuf::Message* response);
-  // The same for one that is larger than a record.
-  [[nodiscard]] bool TrySendLarge(const EndFrame& end, const google::protobuf::Message* response);
-  [[nodiscard]] EndFrame TooLarge(const EndFrame& end) const;
-  void Refuse(PeerId to, std::uint64_t id, const Status& status);
-  void Keep(const EndFrame& end, const google::protobuf::Message* response);
-  void SendKept();
-  void CancelAll();
+  // Waits for room while the client wants the end.
+  void SendPatientlyOrKeep(const ServerCall& call, const EndFrame& end,
+                           const google::protobuf::Message* response);
+  void CutAll();
+  [[nodiscard]] Status CheckBytes(const Share& share) const;
+  // REQUIRES: mutex_ is held. Ends the waits of Shutdown() and Wait(), if they are over.
+  void TellIfQuiet();
 
   Node& node_;
   Polling& polling_;
   LargeSender& large_;
+  EndSender& ends_;
   const ServerOptions options_;
   std::vector<std::unique_ptr<MethodEntry>> methods_;
   std::vector<MethodEntry*> buckets_;  // by id; a power of two, at most half full
 
-  Later<&Server::SendKept> sender_{*this};
-  Later<&Server::CancelAll> canceller_{*this};
-  std::mutex kept_mutex_;
-  std::deque<KeptEnd> kept_;    // guarded by kept_mutex_
-  std::size_t kept_bytes_ = 0;  // guarded by kept_mutex_
+  Later<&Server::CutAll> cutter_{*this};
 
   std::mutex mutex_;
   std::condition_variable ended_;
   std::vector<Calls::bucket_type> call_buckets_;
   Calls calls_;                     // guarded by mutex_; those that wait or run
+  std::size_t lingering_ = 0;       // guarded by mutex_; calls that have ended and are still in use
+  std::vector<Share> shares_;       // guarded by mutex_; by slot
   std::vector<Waiter*> shutdowns_;  // guarded by mutex_; wait until there are no calls
   std::atomic<bool> down_{false};   // written under mutex_
   std::unique_ptr<Pool> pool_;      // of handlers that may wait

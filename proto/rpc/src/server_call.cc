@@ -1,5 +1,8 @@
 #include "src/server_call.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "src/call_access.h"
 #include "src/server.h"
 #include "src/server_reactor.h"
@@ -49,7 +52,18 @@ void ServerCall::OnFrame(Kind kind, const Parsed& frame) {
   if (messages_of == nullptr || method.method->type == MethodType::kUnary) return;
   switch (kind) {
     case Kind::kClientMessage:
-      if (!messages_of->OnMessage(frame.message)) return Cancel();
+      if (frame.message.size() > std::max(kWindow, stream_bytes)) [[unlikely]] {
+        // The stream's buffers stay that large until its end.
+        if (Status status = server.TakeBytes(*this, frame.message.size() - stream_bytes);
+            !status.ok()) {
+          return server.Cut(*this, std::move(status));
+        }
+        stream_bytes = frame.message.size();
+      }
+      if (!messages_of->OnMessage(frame.message)) {
+        return server.Cut(*this,
+                          {StatusCode::INTERNAL, "the client has sent more than it was let send"});
+      }
       break;
     case Kind::kHalfClose:
       messages_of->OnLast();

@@ -15,6 +15,7 @@
 #include "ivmq/rpc/interceptor.h"
 #include "ivmq/rpc/server_context.h"
 #include "ivmq/rpc/service.h"
+#include "ivmq/rpc/status.h"
 #include "ivmq/spin_lock.h"
 
 #include "src/frame.h"
@@ -53,8 +54,17 @@ struct ServerCall final : Pool::Job, boost::intrusive::unordered_set_base_hook<>
   // nullptr if it has no streams.
   [[nodiscard]] Stream* streams() noexcept;
   [[nodiscard]] bool initial_sent() const noexcept;
-  // The client does not want the answer any more. For the thread that polls.
+  // Nobody wants the answer any more: tells the handler. For the thread that polls.
   void Cancel();
+  // Whether the handler is the one who ends the call for its client.
+  [[nodiscard]] bool TakeEnd() noexcept {
+    if (!is_known) return true;
+    auto open = EndState::kOpen;
+    return end.compare_exchange_strong(open, EndState::kTaken, std::memory_order_acq_rel);
+  }
+  [[nodiscard]] bool WasCut() const noexcept {
+    return end.load(std::memory_order_acquire) == EndState::kCut;
+  }
   // A frame behind the request. For the thread that polls.
   void OnFrame(Kind kind, const Parsed& frame);
 
@@ -64,8 +74,16 @@ struct ServerCall final : Pool::Job, boost::intrusive::unordered_set_base_hook<>
   std::uint64_t id = 0;
   ServerContext context;
   std::unique_ptr<Messages> messages;
-  std::size_t request_bytes = 0;
+  std::size_t request_bytes = 0;  // of memory, about
+  std::size_t taken_bytes = 0;    // of its client's share; guarded by mutex_ of the server
+  std::size_t stream_bytes = 0;   // the poller's; the largest message of the client's stream
   bool parsed = false;
+  bool is_known = false;  // others than its handler can reach it
+  bool lingers = false;   // guarded by mutex_ of the server
+  // Who ends the call for its client: its handler, or what cuts it.
+  enum class EndState : std::uint8_t { kOpen, kTaken, kCut };
+  std::atomic<EndState> end{EndState::kOpen};
+  Status cut;  // the end, if it was cut
   // At most one of the two: of methods with streams whose handlers wait, and of those with
   // reactors.
   std::unique_ptr<ServerStream> stream;
@@ -87,6 +105,7 @@ class CallReference {
   CallReference& operator=(CallReference&&) = delete;
 
   ServerCall* operator->() const noexcept { return call_; }
+  ServerCall& operator*() const noexcept { return *call_; }
   explicit operator bool() const noexcept { return call_ != nullptr; }
 
  private:

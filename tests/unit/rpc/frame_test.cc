@@ -226,7 +226,7 @@ TEST_F(FrameTest, AClientThatSendsBeyondItsCreditIsCutOff) {
     if (frame.call == 3) end = frame;
   }
   ASSERT_TRUE(end.has_value());
-  EXPECT_NE(end->header.argument, 0U);
+  EXPECT_EQ(end->header.argument, static_cast<std::uint64_t>(StatusCode::INTERNAL));
   ExpectAnswer();
 }
 
@@ -268,7 +268,6 @@ TEST_F(FrameTest, AServerThatSendsNonsenseEndsTheCallWithInternal) {
   };
   const std::vector<Answer> answers = {
       {"bytes that are no response", kEnd, 0, 0, "\xff\xff\xff"},
-      {"a code that is none", kEnd, 17, 0, ""},
       {"metadata that is none", kEnd, 5, 4, "\xff\xff\xff\xff"},
   };
   for (const Answer& answer : answers) {
@@ -284,6 +283,37 @@ TEST_F(FrameTest, AServerThatSendsNonsenseEndsTheCallWithInternal) {
     header.metadata_bytes = answer.metadata_bytes;
     raw_.Send(client, answer.kind, asked.call, header, answer.rest);
     EXPECT_EQ(status.get().error_code(), StatusCode::INTERNAL) << answer.what;
+  }
+}
+
+TEST_F(FrameTest, ACodeThatNobodyHasNamedIsUnknownWithItsTextAndMetadata) {
+  const auto stub = Echo::NewStub(pair_.client_endpoint->CreateChannel("raw"));
+  const PeerId client = pair_.client_endpoint->node().id();
+  const auto entry = [](char kind, const std::string& key, const std::string& value) {
+    return std::string{
+               kind, static_cast<char>(key.size()), 0, 0, static_cast<char>(value.size()), 0, 0,
+               0} +
+           key + value;
+  };
+  const std::string metadata =
+      entry(1, "why", "odd") + entry(2, "", "the message") + entry(3, "", "the details");
+  for (const std::uint64_t code : {std::uint64_t{17}, std::uint64_t{1} << 32, ~std::uint64_t{0}}) {
+    ClientContext context;
+    context.set_deadline(Soon());
+    Request request;
+    Response response;
+    auto answer = stub->async()->Say(&context, &request, &response);
+    const RawFrame asked = raw_.Receive();
+    RawHeader header = raw_.To(client);
+    header.call_high = asked.header.call_high;
+    header.argument = code;
+    header.metadata_bytes = static_cast<std::uint32_t>(metadata.size());
+    raw_.Send(client, kEnd, asked.call, header, metadata);
+    const rpc::Status status = answer.get();
+    EXPECT_EQ(status.error_code(), StatusCode::UNKNOWN) << code;
+    EXPECT_EQ(status.error_message(), "the message");
+    EXPECT_EQ(status.error_details(), "the details");
+    EXPECT_EQ(context.GetServerTrailingMetadata().count("why"), 1U);
   }
 }
 

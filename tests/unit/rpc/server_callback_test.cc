@@ -20,7 +20,6 @@ namespace ivmq::testing {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 using ::testing::Pair;
 
 // What becomes of the reactors of a service.
@@ -285,22 +284,6 @@ TEST_F(ServerCallbackTest, BothSidesTalkToAReactor) {
   EXPECT_FALSE(stream->Read(&response_));
   EXPECT_TRUE(stream->Finish().ok());
   reactors_.done.acquire();
-}
-
-TEST_F(ServerCallbackTest, AShutdownWithADeadlineCancelsWhatStillRuns) {
-  request_.set_wait_cancel(true);
-  auto status = pair_.stub->async()->Say(&context_, &request_, &response_);
-  reactors_.begun.acquire();
-  pair_.server->Shutdown(std::chrono::system_clock::now());
-  reactors_.cancelled.acquire();
-  reactors_.done.acquire();
-  context_.TryCancel();
-  EXPECT_EQ(status.get().error_code(), StatusCode::CANCELLED);
-  ClientContext another;
-  another.set_deadline(Soon());
-  const rpc::Status refused = pair_.stub->Say(&another, request_, &response_);
-  EXPECT_EQ(refused.error_code(), StatusCode::UNAVAILABLE);
-  EXPECT_THAT(refused.error_message(), HasSubstr("shuts down"));
 }
 
 }  // namespace

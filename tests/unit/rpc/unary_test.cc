@@ -1,4 +1,5 @@
 // Calls with one request and one response.
+#include <limits>
 #include <semaphore>
 #include <string>
 #include <thread>
@@ -65,6 +66,18 @@ TEST_P(UnaryTest, EveryStatusArrives) {
     request_.set_count(code);
     const rpc::Status status = pair_.stub->Say(&context, request_, &response_);
     EXPECT_EQ(status.error_code(), code);
+    EXPECT_EQ(status.error_message(), "as asked");
+  }
+}
+
+TEST_P(UnaryTest, ACodeThatNobodyHasNamedArrivesAsUnknownWithItsMessage) {
+  for (const int code : {17, 99, -1, std::numeric_limits<int>::min()}) {
+    ClientContext context;
+    context.set_deadline(Soon());
+    request_.set_fail(true);
+    request_.set_count(code);
+    const rpc::Status status = pair_.stub->Say(&context, request_, &response_);
+    EXPECT_EQ(status.error_code(), StatusCode::UNKNOWN) << code;
     EXPECT_EQ(status.error_message(), "as asked");
   }
 }

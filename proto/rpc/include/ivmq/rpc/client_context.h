@@ -21,9 +21,10 @@ class Client;
 struct CallAccess;
 }  // namespace internal
 
-// For one call; must outlive it.
-// TryCancel may be called from any thread at any time. Everything else is thread-compatible: what
-// is said, before the call; what was heard, after it (initial metadata: once it is there).
+// For one call; must outlive it, and whoever is in TryCancel.
+// TryCancel may be called from any thread at any time: before the call, while it runs, after its
+// end, also when stub, channel and endpoint are gone. Everything else is thread-compatible: what is
+// said, before the call; what was heard, after it (initial metadata: once it is there).
 class ClientContext {
  public:
   ClientContext() = default;
@@ -56,7 +57,8 @@ class ClientContext {
   void set_wait_for_ready(bool wait) noexcept { wait_for_ready_ = wait; }
 
   // Ends the call with CANCELLED if it has not ended, whatever it waits for. Before the call: it
-  // will not begin.
+  // will not begin. Does not wait. Within a callback of the endpoint, that of the call may run
+  // before this returns.
   void TryCancel();
 
   [[nodiscard]] const Metadata& GetServerInitialMetadata() const { return initial_.map(); }

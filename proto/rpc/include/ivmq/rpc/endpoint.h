@@ -62,8 +62,11 @@ class Endpoint : public std::enable_shared_from_this<Endpoint> {
   }
   // The same over a node that is open already. Nobody else may poll it; sending is for everybody.
   static std::shared_ptr<Endpoint> Make(std::unique_ptr<Node> node, EndpointOptions options = {});
-  // Ends what runs: calls with CANCELLED. No other call may be running. A callback may hold the
-  // last reference.
+  // With the last reference, of which each channel, stream and server of it holds one: so they may
+  // go in any order. Ends the calls that still run, which have callbacks, with CANCELLED; then the
+  // node has left. In a callback of the endpoint, which may hold the last reference, it leaves when
+  // that poll has ended. Not in a handler, which its server waits for.
+  // What may be held longer: contexts (see there), futures, watches.
   ~Endpoint();
   Endpoint(const Endpoint&) = delete;
   Endpoint& operator=(const Endpoint&) = delete;

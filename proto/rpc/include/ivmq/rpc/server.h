@@ -38,25 +38,29 @@ enum class Executor : std::uint8_t {
 // Thread-safe.
 class Server {
  public:
-  // Calls Shutdown().
+  // Calls Shutdown(). REQUIRES: not in a handler, a reactor, or a callback of the endpoint, which
+  // it could not wait for: that ends the program.
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
   // Offers nothing any more: takes no more requests (they end with UNAVAILABLE), and waits for the
-  // calls that run. Not to be called by a handler or a reactor.
+  // calls that run and for what their handlers still do here. Then the services may go. In a
+  // handler, a reactor, or a callback of the endpoint it does not wait, and cuts nothing.
   void Shutdown() { ShutdownAt(std::chrono::steady_clock::time_point::max()); }
-  // The same; calls that still run at that time are cancelled. Their handlers must notice.
+  // The same; calls that still run or wait at that time are cut: they end with UNAVAILABLE for
+  // their clients, whatever their handlers do afterwards. Those are told that they are cancelled,
+  // and waited for.
   template <typename ClockType, typename Duration>
   void Shutdown(const std::chrono::time_point<ClockType, Duration>& deadline) {
     using Steady = std::chrono::steady_clock;
     ShutdownAt(Steady::now() +
                std::chrono::duration_cast<Steady::duration>(deadline - ClockType::now()));
   }
-  // Until Shutdown().
+  // Until Shutdown(), and all calls have ended. Not in a handler, a reactor, or a callback.
   void Wait();
 
-  // What grpc.health.v1.Health answers; nullptr if the server was built without it.
+  // What grpc.health.v1.Health answers; nullptr if the server was built without it. The server's.
   [[nodiscard]] HealthCheckServiceInterface* GetHealthCheckService() const noexcept;
 
  private:
@@ -98,9 +102,16 @@ class ServerBuilder {
     max_threads_ = threads;
     return *this;
   }
-  // Requests that wait or run at once; more end with RESOURCE_EXHAUSTED.
+  // Calls of one client that wait or run at once; more end with RESOURCE_EXHAUSTED.
   ServerBuilder& SetMaxCalls(std::size_t calls) {
     max_calls_ = calls;
+    return *this;
+  }
+  // Memory for the requests of one client's calls that wait or run, in bytes: a call that begins
+  // when that much is taken ends with RESOURCE_EXHAUSTED. A stream counts with its largest message,
+  // if that is larger than 256 KiB.
+  ServerBuilder& SetMaxRequestBytes(std::size_t bytes) {
+    max_request_bytes_ = bytes;
     return *this;
   }
   // Sees all unary calls; the first one added is the outermost.
@@ -133,6 +144,7 @@ class ServerBuilder {
   std::size_t threads_ = 0;
   std::size_t max_threads_ = 256;
   std::size_t max_calls_ = 1024;
+  std::size_t max_request_bytes_ = std::size_t{256} << 20;
   bool health_check_ = true;
   bool reflection_ = true;
   std::vector<ServerInterceptorFactory> interceptors_;

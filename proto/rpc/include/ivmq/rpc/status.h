@@ -7,9 +7,10 @@
 
 namespace ivmq::rpc {
 
-// The values are those of google.rpc.Code (google/rpc/code.proto).
+// The values are those of google.rpc.Code (google/rpc/code.proto). Any other value can be held; it
+// reaches the other side of a call as UNKNOWN, with its message and details.
 // NOLINTBEGIN(readability-identifier-naming): gRPC's names
-enum StatusCode {
+enum StatusCode : int {
   OK = 0,
   CANCELLED = 1,
   UNKNOWN = 2,
