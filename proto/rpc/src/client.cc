@@ -13,6 +13,7 @@
 #include "src/call_access.h"
 #include "src/patient_send.h"
 #include "src/pool.h"
+#include "src/user_code.h"
 
 namespace ivmq::rpc::internal {
 namespace {
@@ -126,6 +127,7 @@ class AsyncCall final : public ClientCall, private Task {
   AsyncCall(const Client& client, ClientContext& context_in, google::protobuf::Message& response,
             std::function<void(Status)> done)
       : ClientCall(client.node(), context_in, /*has_streams_in=*/false, /*waits_in=*/false),
+        node_(client.node()),
         polling_(client.polling()),
         response_(response),
         done_(std::move(done)) {}
@@ -154,9 +156,10 @@ class AsyncCall final : public ClientCall, private Task {
   bool IsSecond() noexcept { return one_came_.exchange(true, std::memory_order_acq_rel); }
   void Run() override {
     const std::unique_ptr<AsyncCall> self(this);
-    done_(std::move(status_));
+    (void)RunUserCode(node_, "the callback of a call", [&] { done_(std::move(status_)); });
   }
 
+  Node& node_;
   Polling& polling_;
   google::protobuf::Message& response_;
   std::function<void(Status)> done_;

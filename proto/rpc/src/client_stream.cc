@@ -9,6 +9,7 @@
 #include "src/client.h"
 #include "src/steps.h"
 #include "src/stream.h"
+#include "src/user_code.h"
 
 namespace ivmq::rpc::internal {
 
@@ -170,11 +171,11 @@ class ClientStream final : public ClientCall, public Steps {
     if (how == Stream::Attempt::kNotParsed) {
       client_.Cancel(id, NotParsed());
     }
-    reactor_->OnReadDone(how == Stream::Attempt::kDone);
+    Tell([&] { reactor_->OnReadDone(how == Stream::Attempt::kDone); });
   }
   void OnWritten(bool ok) override {
     if (!ok) client_.EndUnsent(*this, SendResult::kTooLarge);
-    reactor_->OnWriteDone(ok);
+    Tell([&] { reactor_->OnWriteDone(ok); });
   }
   Stream::Attempt OnIdle(bool reads, bool writes) override {
     std::unique_lock lock(mutex_);
@@ -185,16 +186,25 @@ class ClientStream final : public ClientCall, public Steps {
       }
       half_close_ = false;
       lock.unlock();
-      reactor_->OnWritesDoneDone(!ended);
+      Tell([&] { reactor_->OnWritesDoneDone(!ended); });
       return Stream::Attempt::kDone;
     }
     if (!ended_ || reads || writes || holds_ != 0 || done_) return Stream::Attempt::kNotYet;
     done_ = true;
     const Status status = status_;
     lock.unlock();
-    std::exchange(reactor_, nullptr)->OnDone(status);
+    ClientReactor* const reactor = std::exchange(reactor_, nullptr);
+    Tell([&] { reactor->OnDone(status); });
     Unref();  // the reactor's
     return Stream::Attempt::kEnd;
+  }
+
+  // Calls a member of the reactor. One that throws ends the call.
+  template <typename Call>
+  void Tell(Call call) {
+    if (!RunUserCode(client_.node(), "the reactor of a call", call)) {
+      client_.Cancel(id, {StatusCode::UNKNOWN, "the reactor has thrown"});
+    }
   }
 
   static Status NotParsed() {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "src/call_access.h"
+#include "src/user_code.h"
 
 namespace ivmq::rpc {
 namespace internal {
@@ -63,11 +64,16 @@ void Watches::OnPeers(const PeerSnapshot& snapshot) {
       providers.push_back(peer);
       ids.push_back(peer.id);
     }
-    const std::lock_guard lock(watch->mutex);
+    std::unique_lock lock(watch->mutex);
     if (watch->ended || (watch->told && watch->peers == ids)) continue;
     watch->told = true;
     watch->peers = std::move(ids);
-    watch->watcher(providers);
+    watch->runs_on = std::this_thread::get_id();
+    lock.unlock();
+    (void)RunUserCode(node_, "a service watcher", [&] { watch->watcher(providers); });
+    lock.lock();
+    watch->runs_on = {};
+    watch->has_run.notify_all();
   }
 }
 
@@ -75,8 +81,11 @@ void Watches::OnPeers(const PeerSnapshot& snapshot) {
 
 ServiceWatch::ServiceWatch(std::shared_ptr<internal::Watch> watch) : watch_(std::move(watch)) {}
 ServiceWatch::~ServiceWatch() {
-  const std::lock_guard lock(watch_->mutex);
+  std::unique_lock lock(watch_->mutex);
   watch_->ended = true;
+  watch_->has_run.wait(lock, [&] {
+    return watch_->runs_on == std::thread::id() || watch_->runs_on == std::this_thread::get_id();
+  });
 }
 
 }  // namespace ivmq::rpc

@@ -3,11 +3,13 @@
 #define IVMQ_RPC_DISCOVERY_H_
 
 #include <atomic>
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -47,15 +49,19 @@ struct Watch {
 
   const std::string service;
   const ServiceWatcher watcher;
-  std::recursive_mutex mutex;  // held while the watcher runs, which may end its watch
-  bool ended = false;          // guarded by mutex
-  bool told = false;           // guarded by mutex
-  std::vector<PeerId> peers;   // guarded by mutex; those of the last call
+  std::mutex mutex;
+  std::condition_variable has_run;
+  std::thread::id runs_on;    // guarded by mutex; who is in the watcher, which may end its watch
+  bool ended = false;         // guarded by mutex
+  bool told = false;          // guarded by mutex
+  std::vector<PeerId> peers;  // guarded by mutex; those of the last call
 };
 
 // Thread-safe, but for OnPeers().
 class Watches {
  public:
+  explicit Watches(Node& node) : node_(node) {}
+
   void Add(const std::shared_ptr<Watch>& watch);
   // Some were added since OnPeers(), which is due.
   [[nodiscard]] bool has_new() const noexcept { return has_new_.load(std::memory_order_relaxed); }
@@ -63,6 +69,7 @@ class Watches {
   void OnPeers(const PeerSnapshot& snapshot);
 
  private:
+  Node& node_;
   std::mutex mutex_;
   std::vector<std::weak_ptr<Watch>> watches_;  // guarded by mutex_
   std::atomic<bool> has_new_{false};

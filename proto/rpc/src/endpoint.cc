@@ -25,6 +25,7 @@
 #include "src/polling.h"
 #include "src/reflection.h"
 #include "src/server.h"
+#include "src/user_code.h"
 
 namespace ivmq::rpc {
 
@@ -35,7 +36,8 @@ struct Endpoint::Impl {
         polling(*node, [this] { return Poll(); }),
         large(*node, polling),
         ends(*node, polling, large),
-        client(*node, polling, large) {
+        client(*node, polling, large),
+        watches(*node) {
     node->SetPeerWatcher([this](const PeerSnapshot& snapshot) {
       client.EndUnwanted();
       watches.OnPeers(snapshot);
@@ -79,7 +81,10 @@ struct Endpoint::Impl {
 
 void Endpoint::Impl::OnMessage(const Message& message) {
   if (message.kind < layout::FrameKind::kFirstRpc) {
-    if (options.on_message) options.on_message(message);
+    if (options.on_message) {
+      (void)internal::RunUserCode(*node, "EndpointOptions::on_message",
+                                  [&] { options.on_message(message); });
+    }
     return;
   }
   const std::optional<internal::Parsed> frame = internal::Parse(message.payload);
@@ -196,7 +201,8 @@ Status Channel::Call(const internal::MethodName& method, ClientContext* context,
   internal::Client& client = endpoint_->impl_->client;
   if (interceptors_.empty()) [[likely]]
     return client.Call(*this, method, *context, request, *response);
-  internal::Interception interception(interceptors_, {.method = method.path, .peer = peer_});
+  internal::Interception interception(endpoint_->node(), interceptors_,
+                                      {.method = method.path, .peer = peer_});
   Status status = interception.Before(*context, request);
   if (status.ok()) status = client.Call(*this, method, *context, request, *response);
   interception.After(*context, status, *response);
@@ -213,7 +219,7 @@ void Channel::CallAsync(const internal::MethodName& method, ClientContext* conte
   if (interceptors_.empty()) [[likely]]
     return client.CallAsync(*this, method, *context, request, *response, std::move(done));
   auto interception = std::make_shared<internal::Interception>(
-      interceptors_, CallInfo{.method = method.path, .peer = peer_});
+      endpoint_->node(), interceptors_, CallInfo{.method = method.path, .peer = peer_});
   const Status refusal = interception->Before(*context, request);
   std::function<void(Status)> after = [interception, context, response,
                                        done = std::move(done)](Status status) {

@@ -14,12 +14,14 @@
 #include "src/patient_send.h"
 #include "src/server_reactor.h"
 #include "src/server_stream.h"
+#include "src/user_code.h"
 
 namespace ivmq::rpc::internal {
 namespace {
 
 using std::chrono::nanoseconds;
 
+constexpr const char* kInterceptor = "an interceptor of the server";
 // Requests of up to so many bytes are taken to need no more memory than that.
 constexpr std::size_t kMostUnweighed = std::size_t{4} << 10;
 // Calls of a method that are kept for the next ones.
@@ -303,11 +305,16 @@ Status Server::Before(ServerCall& call) {
   if (options_.interceptors.empty() || call.method.method->type != MethodType::kUnary) [[likely]]
     return {};
   for (const ServerInterceptorFactory& make : options_.interceptors) {
-    std::unique_ptr<ServerInterceptor> interceptor =
-        make({.method = call.method.method->path, .peer = {}});
-    if (interceptor == nullptr) continue;
-    call.interceptors.push_back(std::move(interceptor));
-    Status status = call.interceptors.back()->Before(call.context, call.messages->request());
+    Status status;
+    if (!RunUserCode(node_, kInterceptor, [&] {
+          std::unique_ptr<ServerInterceptor> interceptor =
+              make({.method = call.method.method->path, .peer = {}});
+          if (interceptor == nullptr) return;
+          call.interceptors.push_back(std::move(interceptor));
+          status = call.interceptors.back()->Before(call.context, call.messages->request());
+        })) {
+      status = {StatusCode::UNKNOWN, "an interceptor has thrown"};
+    }
     if (!status.ok()) {
       After(call, status);
       return status;
@@ -317,10 +324,18 @@ Status Server::Before(ServerCall& call) {
 }
 
 void Server::After(ServerCall& call, Status& status) {
-  while (!call.interceptors.empty()) {
-    call.interceptors.back()->After(call.context, status, call.messages->response());
-    call.interceptors.pop_back();
+  for (; !call.interceptors.empty(); call.interceptors.pop_back()) {
+    if (!RunUserCode(node_, kInterceptor, [&] {
+          call.interceptors.back()->After(call.context, status, call.messages->response());
+        })) {
+      status = {StatusCode::UNKNOWN, "an interceptor has thrown"};
+    }
   }
+}
+
+Status Server::Thrown(const ServerCall& call) {
+  ReportThrown(node_, "the handler of " + call.method.method->path);
+  return {StatusCode::UNKNOWN, "the handler has thrown"};
 }
 
 void Server::Run(ServerCall& call, bool may_wait) {
@@ -335,7 +350,7 @@ void Server::Run(ServerCall& call, bool may_wait) {
     status = call.stream == nullptr ? handler.Run(call.context, *call.messages)
                                     : handler.RunStream(call.context, *call.messages, *call.stream);
   } catch (...) {
-    status = {StatusCode::UNKNOWN, "the handler has thrown"};
+    status = Thrown(call);
   }
   if (call.stream != nullptr && status.ok() && call.stream->unparsable()) {
     status = {StatusCode::INTERNAL, "a message of the stream does not parse"};

@@ -70,7 +70,9 @@ class Server {
   void Run(ServerCall& call, bool may_wait);
   // What interceptors do before the handler, and after it.
   [[nodiscard]] Status Before(ServerCall& call);
-  static void After(ServerCall& call, Status& status);
+  void After(ServerCall& call, Status& status);
+  // Within a catch (...) around code of the call's handler: its end.
+  [[nodiscard]] Status Thrown(const ServerCall& call);
   // Ends the call for its client, unless it was cut. `may_wait`: for room, while the client wants
   // it; otherwise the end is kept until there is room.
   void Reply(ServerCall& call, const Status& status, bool may_wait);

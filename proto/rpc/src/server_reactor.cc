@@ -23,7 +23,7 @@ void CallbackCall::Begin() {
   try {
     reactor = call_.method.method->handler->Begin(call_.context, *call_.messages);
   } catch (...) {
-    failure = {StatusCode::UNKNOWN, "the handler has thrown"};
+    failure = call_.server.Thrown(call_);
   }
   if (reactor == nullptr) {
     call_.server.After(call_, failure);
@@ -84,27 +84,39 @@ void CallbackCall::StartInitialMetadata() {
 
 void CallbackCall::Finish(Status status) {
   const Reference reference(*this);
-  {
-    const std::lock_guard lock(mutex_);
-    finish_ = std::move(status);
-  }
+  SetFinish(std::move(status));
   Advance();
+}
+
+void CallbackCall::SetFinish(Status status) {
+  const std::lock_guard lock(mutex_);
+  if (!finish_.has_value()) finish_ = std::move(status);
+}
+
+template <typename Call>
+void CallbackCall::Tell(Call call) {
+  try {
+    call();
+  } catch (...) {
+    SetFinish(call_.server.Thrown(call_));
+  }
 }
 
 void CallbackCall::OnRead(Stream::Attempt how) {
   if (how == Stream::Attempt::kNotParsed) unparsable_ = true;
-  reactor_->OnReadDone(how == Stream::Attempt::kDone);
+  Tell([&] { reactor_->OnReadDone(how == Stream::Attempt::kDone); });
 }
 
 void CallbackCall::OnWritten(bool ok) {
   {
     const std::lock_guard lock(mutex_);
     if (last_.has_value()) {
-      finish_ = std::exchange(last_, std::nullopt);
+      if (!finish_.has_value()) finish_ = std::move(last_);
+      last_.reset();
       return;
     }
   }
-  reactor_->OnWriteDone(ok);
+  Tell([&] { reactor_->OnWriteDone(ok); });
 }
 
 Stream::Attempt CallbackCall::OnIdle(bool reads, bool writes) {
@@ -112,7 +124,7 @@ Stream::Attempt CallbackCall::OnIdle(bool reads, bool writes) {
   // Whoever started the last step posts this once more behind its end.
   if (reactor_ == nullptr) return Attempt::kEnd;
   if (cancelled_ && !std::exchange(cancel_told_, true)) {
-    reactor_->OnCancel();
+    Tell([&] { reactor_->OnCancel(); });
     return Attempt::kDone;
   }
   std::unique_lock lock(mutex_);
@@ -123,7 +135,7 @@ Stream::Attempt CallbackCall::OnIdle(bool reads, bool writes) {
     }
     send_initial_ = false;
     lock.unlock();
-    reactor_->OnSendInitialMetadataDone(!cancelled_);
+    Tell([&] { reactor_->OnSendInitialMetadataDone(!cancelled_); });
     return Attempt::kDone;
   }
   if (!finish_.has_value() || writes) return Attempt::kNotYet;
@@ -143,7 +155,8 @@ Stream::Attempt CallbackCall::OnIdle(bool reads, bool writes) {
   }
   if (reads) return Attempt::kNotYet;
   lock.unlock();
-  std::exchange(reactor_, nullptr)->OnDone();
+  ServerReactor* const reactor = std::exchange(reactor_, nullptr);
+  Tell([&] { reactor->OnDone(); });
   call_.server.EndCall(call_);
   return Attempt::kEnd;
 }

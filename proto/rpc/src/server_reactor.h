@@ -44,6 +44,11 @@ class CallbackCall final : public Steps {
   void OnRead(Stream::Attempt how) override;
   void OnWritten(bool ok) override;
   Stream::Attempt OnIdle(bool reads, bool writes) override;
+  // Calls a member of the reactor. One that throws ends the call.
+  template <typename Call>
+  void Tell(Call call);
+  // The first one ends the call.
+  void SetFinish(Status status);
 
   ServerCall& call_;
   Stream stream_;

@@ -1,7 +1,6 @@
 // What a server does beside answering: interceptors, its pool, its end.
 #include <atomic>
 #include <memory>
-#include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
@@ -193,25 +192,6 @@ TEST(ServerPoolTest, HandlersThatWaitForTheirStreamsHoldUpNoOtherCall) {
   for (const auto& chat : chats) {
     EXPECT_TRUE(chat->WritesDone());
     EXPECT_TRUE(chat->Finish().ok());
-  }
-}
-
-class ThrowingService final : public Echo::Service {
- public:
-  rpc::Status Say(rpc::ServerContext* /*context*/, const Request* /*request*/,
-                  Response* /*response*/) override {
-    throw std::runtime_error("no");
-  }
-};
-
-TEST(ServerTest, AHandlerThatThrowsEndsItsCallWithUnknown) {
-  for (const rpc::Executor executor : {rpc::Executor::kPool, rpc::Executor::kInline}) {
-    ThrowingService service;
-    ServicePair pair(service, [&](rpc::ServerBuilder& builder) { builder.SetExecutor(executor); });
-    ClientContext context;
-    context.set_deadline(Soon());
-    Response response;
-    EXPECT_EQ(pair.stub->Say(&context, Request(), &response).error_code(), StatusCode::UNKNOWN);
   }
 }
 

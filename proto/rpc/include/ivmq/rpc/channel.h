@@ -46,7 +46,8 @@ class Channel : public std::enable_shared_from_this<Channel> {
   // REQUIRES: everything that is pointed to lives until the end of the call.
   Status Call(const internal::MethodName& method, ClientContext* context,
               const google::protobuf::Message& request, google::protobuf::Message* response);
-  // `done` is called once, on the thread that polls; it must not block.
+  // `done` is called once, on the thread that polls; it must not block. What it throws
+  // NodeOptions::on_report hears.
   void CallAsync(const internal::MethodName& method, ClientContext* context,
                  const google::protobuf::Message& request, google::protobuf::Message* response,
                  std::function<void(Status)> done);

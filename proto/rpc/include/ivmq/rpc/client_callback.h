@@ -2,7 +2,8 @@
 //
 // Derive from one of these, give it to stub->async()->Method(), then call StartCall(). The On...
 // members are called on the thread that polls, one at a time, and must not block. OnDone() is the
-// last one: the reactor may delete itself there.
+// last one: the reactor may delete itself there. One that throws ends the call with UNKNOWN, and
+// NodeOptions::on_report hears it; OnDone() comes all the same.
 #ifndef IVMQ_RPC_CLIENT_CALLBACK_H_
 #define IVMQ_RPC_CLIENT_CALLBACK_H_
 

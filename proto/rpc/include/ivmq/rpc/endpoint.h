@@ -26,13 +26,16 @@ struct Watch;
 
 struct EndpointOptions {
   NodeOptions node;
-  // Messages that are no frames of RPC; called on the thread that polls, and must not block.
+  // Messages that are no frames of RPC; called on the thread that polls, and must not block. What
+  // it throws NodeOptions::on_report hears; the message counts as handled.
   std::function<void(const Message&)> on_message{};
 };
 
+// What it throws NodeOptions::on_report hears.
 using ServiceWatcher = std::function<void(const std::vector<PeerInfo>& providers)>;
 
-// Ends with its destruction, which may be within the watcher.
+// Ends with its destruction, which may be within the watcher, and otherwise waits for one that
+// runs. May outlive its endpoint.
 class ServiceWatch {
  public:
   ~ServiceWatch();
@@ -51,6 +54,10 @@ class ServiceWatch {
 // Who waits for a call of its own polls for all. What nobody waits for (requests to services here,
 // ends of calls with a callback) is polled by a thread that starts when it is first needed, or by
 // an event loop of the application's: see Drive().
+//
+// Code of the application's runs with no lock of the library held. Within a callback, a reactor or
+// an inline handler, Poll() does nothing and gives 0, and synchronous calls end with
+// FAILED_PRECONDITION.
 class Endpoint : public std::enable_shared_from_this<Endpoint> {
  public:
   // Errors: those of Node::Open.

@@ -48,6 +48,9 @@ class ServerInterceptor {
                      google::protobuf::Message& /*response*/) {}
 };
 
+// One that throws, as its factory does, ends the call with UNKNOWN; the After() of those before it
+// come all the same. NodeOptions::on_report hears it. They run with no lock held.
+
 // Make an interceptor for a call; thread-safe. The first one is the outermost: its Before() comes
 // first, its After() last.
 using ClientInterceptorFactory =

@@ -3,7 +3,8 @@
 // A method of a CallbackService makes a reactor and returns it. Its members may be started and
 // finished from any thread, also before it is returned. The On... members are called on the thread
 // that polls, one at a time, and must not block. OnDone() is the last one: there a reactor that was
-// made with new deletes itself.
+// made with new deletes itself. One that throws ends the call with UNKNOWN, as if it had called
+// Finish(): nothing may be started or finished afterwards.
 #ifndef IVMQ_RPC_SERVER_CALLBACK_H_
 #define IVMQ_RPC_SERVER_CALLBACK_H_
 
@@ -32,14 +33,16 @@ class ServerReactor {
   ServerReactor& operator=(const ServerReactor&) = delete;
   virtual ~ServerReactor();
 
-  // Ends the call. Once; a write that is under way goes first.
+  // Ends the call. Once; a write that is under way goes first. When it returns it uses nothing of
+  // the reactor, of the server and of the endpoint any more.
   void Finish(Status status);
   // Sends what was added to the context before the first message does.
   void StartSendInitialMetadata();
 
   // The call has ended, and so has every step that was started.
   virtual void OnDone() = 0;
-  // The client does not want the answer any more. Finish() is still to be called.
+  // Nobody wants the answer any more: the client does not, or the server has cut the call.
+  // Finish() is still to be called.
   virtual void OnCancel() {}
   virtual void OnSendInitialMetadataDone(bool /*ok*/) {}
 

@@ -15,7 +15,7 @@ namespace internal {
 struct CallAccess;
 }  // namespace internal
 
-// For one call, while its handler runs.
+// For one call, while its handler runs, or until its reactor's OnDone(): then it is another call's.
 // IsCancelled may be called from any thread; everything else is thread-compatible.
 class ServerContext {
  public:
@@ -25,8 +25,8 @@ class ServerContext {
   ServerContext& operator=(const ServerContext&) = delete;
 
   [[nodiscard]] std::chrono::system_clock::time_point deadline() const;
-  // The client does not want the answer any more: it cancelled, it is dead, or its deadline has
-  // passed.
+  // Nobody wants the answer any more: the client cancelled, it is dead, its deadline has passed, or
+  // the server has cut the call.
   [[nodiscard]] bool IsCancelled() const;
 
   [[nodiscard]] const Metadata& client_metadata() const { return received_.map(); }

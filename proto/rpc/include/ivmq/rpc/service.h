@@ -90,7 +90,8 @@ struct Method {
 
 }  // namespace internal
 
-// The base of all generated services. Must outlive the servers that offer it.
+// The base of all generated services. Must outlive the servers that offer it, see Server::Shutdown.
+// A handler that throws ends its call with UNKNOWN; NodeOptions::on_report hears what it was.
 class Service {
  public:
   Service() = default;
