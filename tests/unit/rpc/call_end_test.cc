@@ -301,7 +301,8 @@ TEST_P(CallEndTest, EveryKindEndsAndOnlyThen) {
   for (const Kind kind : KindsOf(GetParam().kinds)) {
     (void)Begin(kind, is_deadline ? std::chrono::milliseconds(50) : kNone);
   }
-  AwaitBegun();
+  // On a slow machine a deadline may pass before anything can be seen.
+  if (!is_deadline) AwaitBegun();
   // Beside them, one whose deadline is far away.
   Call* const later =
       is_deadline ? &Begin(KindsOf(GetParam().kinds).front(), std::chrono::hours(1)) : nullptr;
