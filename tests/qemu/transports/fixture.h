@@ -28,14 +28,14 @@ class Peer {
   bool Await(std::string_view text);
   // SIGKILL.
   void Kill();
-  // Waits for its end, and gives its output. A status other than 0 is a failure of the test.
+  // Waits for its end.
+  Result Wait();
+  // The same, and gives its output. A status other than 0 is a failure of the test.
   std::string Finish();
   // Waits for its end, which must be by that signal.
   void FinishKilled(int signal = SIGKILL);
 
  private:
-  Result Wait();
-
   std::string name_;
   Guest* guest_ = nullptr;  // null: on the host
   Guest::JobId job_ = 0;

@@ -45,6 +45,18 @@ TEST(ClientBacklogTest, GreetsInTheOrderOfTheProtocol) {
   EXPECT_EQ(backlog.owed(), 0U);
 }
 
+TEST(ClientBacklogTest, AQemuGetsItsOwnVectorsBeforeThoseOfThePeers) {
+  ClientBacklog backlog(3, 2, {1, 2}, ClientBacklog::Order::kOwnFirst);
+  Take(backlog, 3);
+  backlog.Come(4);
+  EXPECT_THAT(TakeAll(backlog),
+              ElementsAre(Message{Kind::kVector, 3, 0}, Message{Kind::kVector, 3, 1},
+                          Message{Kind::kVector, 1, 0}, Message{Kind::kVector, 1, 1},
+                          Message{Kind::kVector, 2, 0}, Message{Kind::kVector, 2, 1},
+                          Message{Kind::kVector, 4, 0}, Message{Kind::kVector, 4, 1}));
+  EXPECT_EQ(backlog.owed(), 0U);
+}
+
 TEST(ClientBacklogTest, AMessageStaysNextUntilItIsSent) {
   ClientBacklog backlog(1, 1, {});
   EXPECT_EQ(backlog.Next(), backlog.Next());

@@ -238,9 +238,11 @@ void Server::Impl::Admit(UniqueFd socket) {
 
   std::set<std::uint16_t> present;
   for (const auto& [other, client] : clients_) present.insert(other);
+  const auto order =
+      process.IsQemu() ? ClientBacklog::Order::kOwnFirst : ClientBacklog::Order::kPeersFirst;
   const auto [entry, inserted] =
       clients_.try_emplace(id, std::move(socket), *std::move(memory), std::move(process),
-                           ClientBacklog(id, options_.vectors, std::move(present)));
+                           ClientBacklog(id, options_.vectors, std::move(present), order));
   Client& client = entry->second;
   auto watch = loop_.Add(client.socket.get(), EPOLLIN | EPOLLRDHUP,
                          [this, id](std::uint32_t events) { OnClient(id, events); });

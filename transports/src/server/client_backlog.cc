@@ -19,6 +19,7 @@ void ClientBacklog::Gone(std::uint16_t id) {
 }
 
 std::optional<std::uint16_t> ClientBacklog::NextPeer(bool has_room) const {
+  if (stage_ == Stage::kPresent && order_ == Order::kOwnFirst) return own_id_;
   if (has_room && !present_.empty()) return *present_.begin();
   if (stage_ == Stage::kPresent) return own_id_;
   if (has_room && !come_.empty()) return *come_.begin();

@@ -5,6 +5,11 @@
 // then peers that have gone before peers that have come. An announcement that was begun is
 // finished, unless its peer is announced as gone. While the client has no room for the descriptors
 // of further peers, these wait, in the greeting until after the own vectors.
+//
+// A QEMU gets its own vectors before those of the peers, so that they have the same descriptor
+// numbers whoever else is there. Without irqfd (TCG) QEMU 7.2 goes on watching these numbers after
+// the device was unplugged, by memory that is gone: when the device is plugged in again they must
+// be own vectors again, and not a peer's.
 #ifndef IVMQ_TRANSPORTS_SRC_SERVER_CLIENT_BACKLOG_H_
 #define IVMQ_TRANSPORTS_SRC_SERVER_CLIENT_BACKLOG_H_
 
@@ -26,9 +31,12 @@ class ClientBacklog {
     friend bool operator==(const Message&, const Message&) = default;
   };
 
+  enum class Order : std::uint8_t { kPeersFirst, kOwnFirst };
+
   // `present`: the peers that are there already, without the client itself.
-  ClientBacklog(std::uint16_t own_id, std::uint32_t vectors, std::set<std::uint16_t> present)
-      : own_id_(own_id), vectors_(vectors), present_(std::move(present)) {}
+  ClientBacklog(std::uint16_t own_id, std::uint32_t vectors, std::set<std::uint16_t> present,
+                Order order = Order::kPeersFirst)
+      : own_id_(own_id), vectors_(vectors), order_(order), present_(std::move(present)) {}
 
   // A peer has come. Nothing is owed if the client knows its id already.
   void Come(std::uint16_t id);
@@ -61,6 +69,7 @@ class ClientBacklog {
 
   std::uint16_t own_id_;
   std::uint32_t vectors_;
+  Order order_;
   Stage stage_ = Stage::kVersion;
   std::optional<Message> partial_;  // the next vector of a peer whose first one was sent
   std::set<std::uint16_t> present_;

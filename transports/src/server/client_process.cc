@@ -62,8 +62,13 @@ ClientProcess::ClientProcess(int socket) {
     uid_ = credentials.uid;
   }
   pidfd_ = OpenPidfd(socket, pid_);
-  description_ = pid_ == 0 ? fmt::format("a process of another pid namespace, uid {}", uid_)
-                           : fmt::format("pid {} ({}), uid {}", pid_, ProcessName(pid_), uid_);
+  if (pid_ == 0) {
+    description_ = fmt::format("a process of another pid namespace, uid {}", uid_);
+    return;
+  }
+  const std::string name = ProcessName(pid_);
+  description_ = fmt::format("pid {} ({}), uid {}", pid_, name, uid_);
+  is_qemu_ = name.starts_with("qemu");
 }
 
 bool ClientProcess::HasEnded() const {

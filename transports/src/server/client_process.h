@@ -29,6 +29,9 @@ class ClientProcess {
   [[nodiscard]] std::uint64_t DescriptorLimit();
   [[nodiscard]] bool IsLimitKnown() const { return pid_ != 0 && !HasEnded(); }
 
+  // By its name when it connected.
+  [[nodiscard]] bool IsQemu() const noexcept { return is_qemu_; }
+
   // "pid 812 (qemu-system-x86), uid 1000"
   [[nodiscard]] const std::string& description() const noexcept { return description_; }
 
@@ -40,6 +43,7 @@ class ClientProcess {
   UniqueFd pidfd_;
   std::uint64_t descriptor_limit_ = kUnknownDescriptorLimit;
   std::string description_;
+  bool is_qemu_ = false;
 };
 
 // What a process calls itself, for people: it may hold anything, and is kept to printable ASCII.
