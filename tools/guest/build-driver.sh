@@ -8,9 +8,9 @@ version=6.1 out=''
 
 usage() {
   cat <<'EOF'
-usage: build-driver.sh [--version 6.1|6.12] [DIR]
+usage: build-driver.sh [--version 6.1|6.12|5.10|backports] [DIR]
 
-Builds in DIR (default build/guest/driver-VERSION) only what has changed; a warning is a failure.
+6.1 and 6.12 are the kernels of test guests; for the others see fetch-headers.sh. Builds in DIR (default build/guest/driver-VERSION) only what has changed; a warning is a failure.
 EOF
 }
 
@@ -34,12 +34,23 @@ while [ $# -gt 0 ]; do
 done
 out=${out:-$root/build/guest/driver-$version}
 
-headers=$("$root/tools/guest/fetch-kernel.sh" --version "$version" --headers)
+# Debian's headers name the compiler of their release, which need not be there.
+options=()
+case $version in
+  5.10 | backports)
+    headers=$("$root/tools/guest/fetch-headers.sh" --version "$version")
+    options=(CC=gcc)
+    if ! gcc -fmin-function-alignment=16 -E -x c /dev/null >/dev/null 2>&1; then
+      options+=(CONFIG_CC_HAS_MIN_FUNCTION_ALIGNMENT=) # of gcc 14
+    fi
+    ;;
+  *) headers=$("$root/tools/guest/fetch-kernel.sh" --version "$version" --headers) ;;
+esac
 mkdir -p "$out"
 exec 9>"$out/.lock"
 flock 9 # two builds may ask at the same time
 # With their times, by which make sees what has changed; a header that has gone must not be found.
 rm -rf "$out/uapi"
 cp -rp "$root"/driver/{Makefile,uapi,*.[ch]} "$out"
-env -u MAKEFLAGS make -s -C "$out" KDIR="$headers" KCFLAGS=-Werror >&2
+env -u MAKEFLAGS make -s -C "$out" KDIR="$headers" "${options[@]}" KCFLAGS=-Werror >&2
 echo "$out/ivmq.ko"
