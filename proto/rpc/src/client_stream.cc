@@ -43,6 +43,15 @@ class ClientStream final : public ClientCall, public Steps {
   }
   void OnRequestSent() override { Open(); }
 
+  // In a forked child nobody polls: a reactor hears the end where it begins the call.
+  [[nodiscard]] bool IsForkedCopy() const noexcept { return client_.node().IsForkedCopy(); }
+  void EndForked() {
+    const Status status(StatusCode::FAILED_PRECONDITION, client_.node().status().message());
+    ClientReactor* const reactor = std::exchange(reactor_, nullptr);
+    (void)RunUserCode(client_.node(), "the reactor of a call", [&] { reactor->OnDone(status); });
+    Unref();
+  }
+
   // ---- For a reactor ----
 
   void StartHalfClose() {
@@ -298,6 +307,7 @@ void ClientReactor::Bind(Channel& channel, const MethodName& method, ClientConte
 
 void ClientReactor::StartCall() {
   ClientStream* const stream = stream_;
+  if (stream->IsForkedCopy()) return stream->EndForked();
   stream->Begin(*method_, request_);
   stream->RemoveHold();
 }

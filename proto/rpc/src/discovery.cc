@@ -81,6 +81,8 @@ void Watches::OnPeers(const PeerSnapshot& snapshot) {
 
 ServiceWatch::ServiceWatch(std::shared_ptr<internal::Watch> watch) : watch_(std::move(watch)) {}
 ServiceWatch::~ServiceWatch() {
+  // In a forked child nobody is left who would give the lock back, or calls the watcher.
+  if (watch_->process != getpid()) return;
   std::unique_lock lock(watch_->mutex);
   watch_->ended = true;
   watch_->has_run.wait(lock, [&] {

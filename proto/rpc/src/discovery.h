@@ -2,6 +2,8 @@
 #ifndef IVMQ_RPC_DISCOVERY_H_
 #define IVMQ_RPC_DISCOVERY_H_
 
+#include <unistd.h>
+
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
@@ -49,6 +51,7 @@ struct Watch {
 
   const std::string service;
   const ServiceWatcher watcher;
+  const pid_t process = getpid();
   std::mutex mutex;
   std::condition_variable has_run;
   std::thread::id runs_on;    // guarded by mutex; who is in the watcher, which may end its watch

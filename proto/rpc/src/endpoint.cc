@@ -28,6 +28,18 @@
 #include "src/user_code.h"
 
 namespace ivmq::rpc {
+namespace {
+
+// What a forked child has of an endpoint: locks and threads of it cannot be trusted, so that it can
+// not be destroyed. Kept reachable, since it is no leak.
+void KeepForever(std::shared_ptr<void> copy) {
+  static std::mutex mutex;
+  static auto& kept = *new std::vector<std::shared_ptr<void>>;
+  const std::lock_guard lock(mutex);
+  kept.push_back(std::move(copy));
+}
+
+}  // namespace
 
 struct Endpoint::Impl {
   Impl(std::unique_ptr<Node> node_in, EndpointOptions options_in)
@@ -120,6 +132,10 @@ std::shared_ptr<Endpoint> Endpoint::Make(std::unique_ptr<Node> node, EndpointOpt
 }
 
 Endpoint::~Endpoint() {
+  if (impl_->node->IsForkedCopy()) {
+    KeepForever(impl_);
+    return;
+  }
   const bool in_poll = impl_->polling.InPoll();
   impl_->stop.store(true, std::memory_order_relaxed);
   impl_->node->Wake();
@@ -150,6 +166,7 @@ std::shared_ptr<Channel> Endpoint::CreateServiceChannel(
 
 std::unique_ptr<ServiceWatch> Endpoint::WatchService(std::string service, ServiceWatcher watcher) {
   auto watch = std::make_shared<internal::Watch>(std::move(service), std::move(watcher));
+  if (impl_->node->IsForkedCopy()) return std::unique_ptr<ServiceWatch>(new ServiceWatch(watch));
   impl_->watches.Add(watch);
   NeedThread();
   impl_->node->Wake();
@@ -157,15 +174,18 @@ std::unique_ptr<ServiceWatch> Endpoint::WatchService(std::string service, Servic
 }
 
 void Endpoint::Drive() {
+  if (impl_->node->IsForkedCopy()) return;
   const std::lock_guard lock(impl_->mutex);
   impl_->is_driven = true;
   impl_->polling.SetHasLoop();
 }
 
 int Endpoint::Fd() const noexcept { return impl_->node->Fd(); }
-bool Endpoint::Arm() { return impl_->polling.Arm(); }
+bool Endpoint::Arm() { return impl_->node->IsForkedCopy() || impl_->polling.Arm(); }
 std::size_t Endpoint::Poll() {
   Impl& impl = *impl_;
+  if (impl.node->IsForkedCopy()) [[unlikely]]
+    return 0;
   const std::size_t count = impl.polling.PollOnce();
   // A callback may have destroyed this endpoint.
   if (impl.until_polled != nullptr && !impl.polling.InPoll()) [[unlikely]] {
@@ -175,6 +195,7 @@ std::size_t Endpoint::Poll() {
 }
 
 void Endpoint::NeedThread() {
+  if (impl_->node->IsForkedCopy()) return;
   const std::lock_guard lock(impl_->mutex);
   if (impl_->is_driven || impl_->thread.joinable()) return;
   impl_->polling.SetHasLoop();
@@ -214,6 +235,12 @@ void Channel::CallAsync(const internal::MethodName& method, ClientContext* conte
                         google::protobuf::Message* response, std::function<void(Status)> done) {
   // `done` may drop the last reference of the application's before this returns.
   const std::shared_ptr<Channel> self = shared_from_this();
+  if (Node& node = endpoint_->node(); node.IsForkedCopy()) [[unlikely]] {
+    // Nobody polls for it.
+    const Status status(StatusCode::FAILED_PRECONDITION, node.status().message());
+    (void)internal::RunUserCode(node, "the callback of a call", [&] { done(status); });
+    return;
+  }
   endpoint_->NeedThread();
   internal::Client& client = endpoint_->impl_->client;
   if (interceptors_.empty()) [[likely]]
@@ -266,6 +293,7 @@ std::vector<std::string> NamesOf(const std::vector<Service*>& services) {
 }  // namespace
 
 Result<std::unique_ptr<Server>> ServerBuilder::BuildAndStart() {
+  if (Node& node = endpoint_->node(); node.IsForkedCopy()) return node.status();
   std::vector<Service*> services = services_;
   const std::vector<std::string> names = NamesOf(services);
   if (ivmq::Status status = CheckServices(names); !status.ok()) return status;
@@ -328,6 +356,11 @@ Server::Server(std::shared_ptr<Endpoint> endpoint, internal::Server& server,
       health_(std::move(health)),
       reflection_(std::move(reflection)) {}
 Server::~Server() {
+  if (endpoint_->node().IsForkedCopy()) {
+    KeepForever(std::shared_ptr<void>(health_.release(), [](void*) {}));
+    KeepForever(std::shared_ptr<void>(reflection_.release(), [](void*) {}));
+    return;
+  }
   if (!server_.MayWait()) {
     (void)std::fputs(
         "ivmq: a server was destroyed by one of its handlers or by a callback of its endpoint: it "
@@ -341,6 +374,7 @@ HealthCheckServiceInterface* Server::GetHealthCheckService() const noexcept {
   return health_.get();
 }
 void Server::ShutdownAt(std::chrono::steady_clock::time_point deadline) {
+  if (endpoint_->node().IsForkedCopy()) return;
   // Refused only where nothing is offered any more.
   (void)endpoint_->node().SetServices({});
   if (health_ != nullptr) health_->EndWatches();
@@ -348,6 +382,8 @@ void Server::ShutdownAt(std::chrono::steady_clock::time_point deadline) {
   // Handlers that run inline.
   if (server_.MayWait()) endpoint_->impl_->polling.AwaitPollsEnd();
 }
-void Server::Wait() { server_.Wait(); }
+void Server::Wait() {
+  if (!endpoint_->node().IsForkedCopy()) server_.Wait();
+}
 
 }  // namespace ivmq::rpc

@@ -58,6 +58,10 @@ class ServiceWatch {
 // Code of the application's runs with no lock of the library held. Within a callback, a reactor or
 // an inline handler, Poll() does nothing and gives 0, and synchronous calls end with
 // FAILED_PRECONDITION.
+//
+// An endpoint belongs to the process that made it. A forked child's copy does nothing: calls end at
+// once with FAILED_PRECONDITION, their callbacks and OnDone() run where they are begun, servers are
+// not built and not waited for, Poll() gives 0, Arm() true. It may be destroyed.
 class Endpoint : public std::enable_shared_from_this<Endpoint> {
  public:
   // Errors: those of Node::Open.

@@ -72,8 +72,8 @@ class Server {
 
   std::shared_ptr<Endpoint> endpoint_;
   internal::Server& server_;
-  const std::unique_ptr<internal::HealthCheck> health_;     // may be nullptr
-  const std::unique_ptr<internal::Reflection> reflection_;  // may be nullptr
+  std::unique_ptr<internal::HealthCheck> health_;     // may be nullptr
+  std::unique_ptr<internal::Reflection> reflection_;  // may be nullptr
 };
 
 // Thread-compatible.
