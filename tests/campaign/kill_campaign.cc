@@ -1,6 +1,6 @@
 // A mesh of eight processes, half of them durable, that send each other messages of 0 to 300 KiB
-// while they are killed, stopped and restarted at random; over file: and over unix: at once.
-// Afterwards each message is held against docs/guarantees.md.
+// while they are killed, stopped, and leave and return at random; over file: and over unix: at
+// once. Afterwards each message is held against docs/guarantees.md.
 //
 //   kill_campaign [--minutes N | --seconds N] [--seed S]
 //
@@ -80,14 +80,15 @@ void PrintTable(const Outcomes& outcomes) {
   fmt::print("\n{:<62}{:>12}{:>12}\n", "8 processes, 4 of them durable, over", "file:", "unix:");
   row("killed", [](const Outcome& outcome) { return outcome.killed; });
   row("stopped", [](const Outcome& outcome) { return outcome.stopped; });
+  row("left in order", [](const Outcome& outcome) { return outcome.left; });
   figure("messages sent", &Verdict::ok);
   figure("  of them larger than a record", &Verdict::ok_large);
   figure("messages handled", &Verdict::handled);
   fmt::print("not promised\n");
   figure("  refused: full, timed out, peer gone", &Verdict::refused);
   figure("  their sender was killed in the call", &Verdict::unfinished);
-  figure("  unread by an ephemeral receiver that was killed", &Verdict::excused_unread);
-  figure("  large, and their durable receiver was killed midway in them", &Verdict::excused_cut);
+  figure("  unread by an ephemeral receiver that ended", &Verdict::excused_unread);
+  figure("  large, and their durable receiver ended midway in them", &Verdict::excused_cut);
   figure("  handled again, marked as redelivered", &Verdict::marked);
   fmt::print("promised: none\n");
   figure("  lost", &Verdict::lost);

@@ -70,6 +70,7 @@ struct Process {
   std::atomic<std::int64_t> sending_since{0};                  // monotonic ns; 0: not in a call
   std::atomic<std::int64_t> polled_at{0};                      // the last poll's end
   std::atomic<bool> done{false};                               // its final messages are sent
+  std::atomic<bool> leaves{false};  // the referee asks it to end in order
   std::atomic<std::uint64_t> rings_given_up{0};
 };
 

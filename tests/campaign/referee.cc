@@ -88,7 +88,8 @@ class Referee {
     State state = State::kDead;
     Clock::time_point since;  // of the state
     Clock::time_point until;  // when a stopped or dead one goes on
-    bool dies = false;        // killed instead of going on
+    bool dies = false;        // a stopped one is killed instead of going on
+    bool leaves = false;      // a running one was asked to end
   };
 
   bool Prepare();
@@ -142,6 +143,7 @@ void Referee::Start(std::uint32_t index) {
   process.ready = false;
   process.done = false;
   process.sending_since = 0;
+  process.leaves = false;
   const std::uint64_t seed = random_();
   Child& child = children_.at(index);
   child.pid = Fork([&] {
@@ -149,6 +151,7 @@ void Referee::Start(std::uint32_t index) {
   });
   child.state = State::kRunning;
   child.since = Clock::now();
+  child.leaves = false;
 }
 
 void Referee::Kill(std::uint32_t index, milliseconds pause) {
@@ -174,9 +177,14 @@ void Referee::Disturb() {
   const auto down = std::ranges::count_if(
       children_, [](const Child& child) { return child.state != State::kRunning; });
   const std::uint32_t index = Below(kProcesses);
-  if (down >= kMostDown || children_.at(index).state != State::kRunning) return;
+  Child& child = children_.at(index);
+  if (down >= kMostDown || child.state != State::kRunning) return;
   if (Below(3) == 0) {
     Stop(index);
+  } else if (Below(4) == 0 && ledger_.process(index).ready && !child.leaves) {
+    child.leaves = true;
+    child.since = Clock::now();
+    ledger_.process(index).leaves = true;
   } else {
     Kill(index, milliseconds(Below(20) == 0 ? Below(3000) : Below(50)));
   }
@@ -217,11 +225,15 @@ void Referee::Watch() {
     if (child.state != State::kRunning) continue;
     int status = 0;
     if (waitpid(child.pid, &status, WNOHANG) == child.pid) {
-      ledger_.Add(
-          Fault::kCrashed,
-          fmt::format("{}, life {}: ended by {} {}", NameOf(index),
-                      ledger_.process(index).life.load(), WIFSIGNALED(status) ? "signal" : "status",
-                      WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status)));
+      if (child.leaves && status == 0) {
+        ++outcome_.left;
+      } else {
+        ledger_.Add(Fault::kCrashed,
+                    fmt::format("{}, life {}: ended by {} {}", NameOf(index),
+                                ledger_.process(index).life.load(),
+                                WIFSIGNALED(status) ? "signal" : "status",
+                                WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status)));
+      }
       child = {.state = State::kDead, .since = Clock::now(), .until = Clock::now()};
       continue;
     }
@@ -232,6 +244,8 @@ void Referee::Watch() {
       Hang(index, "a send did not end");
     } else if (stalls(child, process.polled_at, seconds(1))) {
       Hang(index, "Poll() or Wait() did not return");
+    } else if (child.leaves && stalls(child, 1, kSendTimeout)) {
+      Hang(index, "a process did not leave");
     }
   }
 }

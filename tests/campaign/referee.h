@@ -22,6 +22,7 @@ struct CampaignOptions {
 struct Outcome {
   std::uint32_t killed = 0;
   std::uint32_t stopped = 0;
+  std::uint32_t left = 0;  // ended in order, and came back
   bool judged = false;
   Verdict verdict;
   std::array<char, 16384> texts{};  // of broken promises

@@ -88,8 +88,8 @@ class PairJudge {
     }
   }
 
-  // Nothing is lost but a large message at whose fragments its receiver was killed: between what
-  // one life has handled and what the next one has, one for each death.
+  // Nothing is lost but a large message at whose fragments its receiver ended: between what
+  // one life has handled and what the next one has, one for each end.
   void JudgeDurableReceiver() {
     std::vector<std::uint32_t> missing;  // since the last one that was handled
     std::uint32_t life = 1;              // in which that was
@@ -115,7 +115,7 @@ class PairJudge {
     settle(ledger_.process(to_).life);
   }
 
-  // What was sent to one life arrives without a gap, up to where it was killed.
+  // What was sent to one life arrives without a gap, up to where it ended.
   void JudgeEphemeralReceiver() {
     const std::uint64_t last_life = ledger_.process(to_).lives[ledger_.process(to_).life];
     for (std::uint32_t begin = 1; begin < end_;) {

@@ -19,8 +19,8 @@ struct Verdict {
   std::uint64_t marked = 0;      // handled again, and marked as redelivered
 
   // Sent, not handled, and excused by the guarantees.
-  std::uint64_t excused_unread = 0;  // their ephemeral receiver was killed before it read them
-  std::uint64_t excused_cut = 0;     // large; their durable receiver was killed midway in them
+  std::uint64_t excused_unread = 0;  // their ephemeral receiver ended before it read them
+  std::uint64_t excused_cut = 0;     // large; their durable receiver ended midway in them
 
   // Broken promises.
   std::uint64_t lost = 0;

@@ -149,11 +149,11 @@ int Worker::Run(const std::string& address) {
   process_.ready = true;
   std::thread receiver([this] { Receive(); });
   const std::uint64_t given_up_before = process_.rings_given_up;
-  while (ledger_.phase() == Phase::kFaults && node_->status().ok()) {
+  while (ledger_.phase() == Phase::kFaults && !process_.leaves && node_->status().ok()) {
     SendSomething();
     process_.rings_given_up = given_up_before + node_->counter(layout::Counter::kRingsPoisoned);
   }
-  SendFinal();
+  if (!process_.leaves) SendFinal();
   const Status status = node_->status();
   if (!status.ok()) ledger_.Add(Fault::kDeclaredDead, NameOf(self_) + ": " + status.ToString());
   ends_ = true;

@@ -1,5 +1,5 @@
-// One life of a process of the mesh: sends to all others and receives from them, until it is killed
-// or the campaign ends.
+// One life of a process of the mesh: sends to all others and receives from them, until it is
+// killed, asked to leave, or the campaign ends.
 #ifndef IVMQ_TESTS_CAMPAIGN_WORKER_H_
 #define IVMQ_TESTS_CAMPAIGN_WORKER_H_
 
