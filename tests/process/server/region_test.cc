@@ -319,14 +319,26 @@ TEST_F(RegionTest, WithoutRoomNothingIsLeftBehind) {
   EXPECT_FALSE(std::filesystem::exists(socket_));
 }
 
+TEST_F(RegionTest, FormattingWithoutRoomIsAnErrorAndDoesNotEndTheProcess) {
+  EXPECT_EQ(Child::Fork([&] {
+              const rlimit limit{kSize / 2, kSize / 2};
+              ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+              const Status status = CreateRegionFile(region_, kSize, {});
+              EXPECT_EQ(status.code(), StatusCode::kResourceExhausted);
+              EXPECT_THAT(status.message(), HasSubstr("ulimit -f"));
+            }).Wait(),
+            0);
+  EXPECT_FALSE(std::filesystem::exists(file_));
+}
+
 TEST_F(RegionTest, ALargeRegionIsServedBeforeAllOfItIsAllocated) {
-  ServerProcess server(socket_, {"--size", "1G"});
+  ServerProcess server(socket_, {"--size", "512M"});
   server.AwaitReady();
-  server.AwaitLog("256 MiB of 1 GiB are allocated, the rest while clients are served");
+  server.AwaitLog("256 MiB of 512 MiB are allocated, the rest while clients are served");
   RawClient client(socket_);
   ASSERT_TRUE(client.Greet(8));
-  server.AwaitLog("512 MiB of 1 GiB are allocated");
-  server.AwaitLog("1 GiB of 1 GiB are allocated");
+  server.AwaitLog("384 MiB of 512 MiB are allocated");
+  server.AwaitLog("512 MiB of 512 MiB are allocated");
   struct stat found {};
   ASSERT_EQ(fstat(client.memory(), &found), 0);
   EXPECT_GE(found.st_blocks * 512, found.st_size);

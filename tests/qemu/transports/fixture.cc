@@ -72,9 +72,9 @@ void TransportsTest::StartServer() {
 }
 
 std::unique_ptr<Guest> TransportsTest::WithDriver(const std::string& name,
-                                                  const std::string& kernel) {
+                                                  const std::string& kernel, int vectors) {
   auto guest = Guest::Restore(
-      {.name = name, .devices = {IvshmemDevice::Doorbell(socket_, kVectors)}, .kernel = kernel});
+      {.name = name, .devices = {IvshmemDevice::Doorbell(socket_, vectors)}, .kernel = kernel});
   if (guest != nullptr) LoadDriver(*guest);
   return guest;
 }

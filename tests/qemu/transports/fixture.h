@@ -50,7 +50,8 @@ class TransportsTest : public ::testing::Test {
   void StartServer();
 
   // A guest with a doorbell device whose driver is loaded; null with a failure.
-  std::unique_ptr<Guest> WithDriver(const std::string& name, const std::string& kernel);
+  std::unique_ptr<Guest> WithDriver(const std::string& name, const std::string& kernel,
+                                    int vectors = kVectors);
   // One that has a doorbell device and an IOMMU, and no driver yet.
   std::unique_ptr<Guest> WithIommu(const std::string& name);
 

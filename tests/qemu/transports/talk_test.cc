@@ -70,6 +70,31 @@ TEST_F(TransportsTest,
   ExpectNoneLost(far.Finish());
 }
 
+// The server makes four. Without a word, messages would wait for the look once a second.
+TEST_F(TransportsTest, DevicesWithOtherVectorsThanTheServerAreNamedAndNoWakeUpIsLost) {
+  const auto many = WithDriver("many", "6.12", 2 * kVectors);
+  const auto few = WithDriver("few", "6.1", 1);
+  ASSERT_TRUE(many != nullptr && few != nullptr);
+  EXPECT_THAT(many->Run("ivmq doctor").output,
+              AllOf(HasSubstr("the device has 8 vectors, and ivmqd makes 4"),
+                    HasSubstr("ivposition 1, 4 vectors")));
+  EXPECT_THAT(few->Run("ivmq doctor").output,
+              HasSubstr("the device has 1 vector, and ivmqd makes 4"));
+  constexpr int kCount = 1'000;
+  Peer first(*many, "auto", "first", Talk(12, kCount, "second far"));
+  ASSERT_TRUE(first.Await(": driver"));
+  // It is woken by vector 1, which "far" cannot ring.
+  Peer second(*many, "auto", "second", Talk(13, kCount, "first far"));
+  Peer far(*few, "auto", "far", Talk(14, kCount, "first second"));
+  ExpectNoneLost(first.Finish());
+  const std::string said = second.Finish();
+  EXPECT_THAT(said, HasSubstr("second is peer (1, 1)"));
+  ExpectNoneLost(said);
+  const std::string far_said = far.Finish();
+  EXPECT_THAT(far_said, HasSubstr("report: "));
+  ExpectNoneLost(far_said);
+}
+
 // One device in the hands of each in turn.
 TEST_F(TransportsTest, AutoPicksTheDriverOrVfioOrPollingAndSaysWhy) {
   const auto guest = WithIommu("vm");

@@ -73,8 +73,8 @@ TEST_F(ReportTest, WhatATransportComplainsOfIsReportedWithItsAddress) {
     TransportInfo info_;
   };
   Reports reports;
-  auto node = Node::Open(std::make_unique<Complaining>(hub_),
-                         {.name = "a", .on_report = reports.Sink()});
+  auto node =
+      Node::Open(std::make_unique<Complaining>(hub_), {.name = "a", .on_report = reports.Sink()});
   ASSERT_TRUE(node.ok()) << node.status().ToString();
   EXPECT_THAT(reports.Await(1), ElementsAre(HasSubstr("test:1: too few vectors")));
 }

@@ -86,45 +86,59 @@ Status Server::Impl::CheckUser(const ClientProcess& process) const {
                       process.uid())};
 }
 
-// Connected or not: an id is taken as long as somebody has the region by it.
-Status Server::Impl::CheckQuota(const ClientProcess& process) const {
-  std::uint64_t of_user = 0;
-  std::uint64_t without_connection = 0;
-  std::map<pid_t, std::pair<std::uint64_t, std::string>> of_process;
+Holdings Server::Impl::CountHoldings(std::optional<uid_t> uid) const {
+  Holdings all;
+  std::map<pid_t, std::pair<std::uint64_t, const ClientProcess*>> by_process;
   const auto count = [&](const ClientProcess& holder) {
-    if (holder.uid() != process.uid()) return;
-    ++of_user;
-    auto& [ids, description] = of_process[holder.pid()];
+    if (uid && holder.uid() != *uid) return;
+    ++all.ids;
+    auto& [ids, process] = by_process[holder.pid()];
     ++ids;
-    description = holder.description();
+    process = &holder;
+    if (ids > all.most) {
+      all.most = ids;
+      all.most_by = process->description();
+    }
   };
   for (const auto& [id, client] : clients_) count(client.process);
   for (const Observer& observer : observers_) count(observer.process);
+  const std::uint64_t connected = all.ids;
   for (const auto& [id, lingering] : lingering_) {
-    if (!lingering.process) continue;
-    count(*lingering.process);
-    if (lingering.process->uid() == process.uid()) ++without_connection;
+    if (lingering.process) count(*lingering.process);
   }
+  all.without_connection = all.ids - connected;
+  return all;
+}
+
+std::uint64_t Server::Impl::IdsOf(pid_t pid) const {
+  const auto is_its = [&](const ClientProcess& holder) { return holder.pid() == pid; };
+  std::uint64_t ids = 0;
+  for (const auto& [id, client] : clients_) ids += is_its(client.process) ? 1U : 0U;
+  for (const Observer& observer : observers_) ids += is_its(observer.process) ? 1U : 0U;
+  for (const auto& [id, lingering] : lingering_) {
+    ids += lingering.process && is_its(*lingering.process) ? 1U : 0U;
+  }
+  return ids;
+}
+
+// Connected or not: an id is taken as long as somebody has the region by it.
+Status Server::Impl::CheckQuota(const ClientProcess& process) const {
   const std::uint64_t descriptors = std::max(OwnDescriptorLimit(), kSpareDescriptors + 1);
   const std::uint64_t all =
       std::min<std::uint64_t>((descriptors - kSpareDescriptors) / (options_.vectors + 2), kLastId);
   const std::uint64_t user_may = options_.ids_per_uid != 0 ? options_.ids_per_uid : MostOf(all);
-  const std::uint64_t process_may = MostOf(user_may);
-  if (of_user >= user_may) {
-    const auto most = std::max_element(
-        of_process.begin(), of_process.end(),
-        [](const auto& a, const auto& b) { return a.second.first < b.second.first; });
+  const Holdings of_user = CountHoldings(process.uid());
+  if (of_user.ids >= user_may) {
     return {StatusCode::kResourceExhausted,
             fmt::format("its user has all {} ids that one may have (--ids-per-uid), {} of them "
-                        "without a connection, whose holders still have the region; most, {}, has "
-                        "{}",
-                        of_user, without_connection, most->second.first, most->second.second)};
+                        "without a connection, whose holders still have the region; {}",
+                        of_user.ids, of_user.without_connection, of_user.MostText())};
   }
-  const auto own = of_process.find(process.pid());
-  if (process.pid() != 0 && own != of_process.end() && own->second.first >= process_may) {
+  const std::uint64_t of_process = process.pid() == 0 ? 0 : IdsOf(process.pid());
+  if (of_process >= MostOf(user_may)) {
     return {StatusCode::kResourceExhausted,
             fmt::format("it has {} ids already, as many as one process may have; see --ids-per-uid",
-                        own->second.first)};
+                        of_process)};
   }
   return {};
 }
@@ -149,8 +163,8 @@ Status Server::Impl::CheckDescriptors(const IdSet& held, ClientProcess& newcomer
             fmt::format(
                 "{} ids with {} vectors need more than {} descriptors, and this server may open "
                 "{} only; start it with a higher limit (ulimit -Hn, LimitNOFILE=) or fewer "
-                "--vectors",
-                ids, options_.vectors, own_need, limit)};
+                "--vectors; {}",
+                ids, options_.vectors, own_need, limit, CountHoldings(std::nullopt).MostText())};
   }
   return {};
 }

@@ -78,6 +78,18 @@ struct Observer {
   ClientProcess process;
 };
 
+// Who has ids, connected or not.
+struct Holdings {
+  std::uint64_t ids = 0;
+  std::uint64_t without_connection = 0;
+  std::uint64_t most = 0;  // of one process
+  std::string most_by;
+
+  [[nodiscard]] std::string MostText() const {
+    return most == 0 ? "nobody has any" : fmt::format("most of them, {}, has {}", most, most_by);
+  }
+};
+
 // Descriptors that are on their way and not read.
 struct InFlight {
   std::map<uid_t, std::uint64_t> by_uid;
@@ -145,6 +157,9 @@ class Server::Impl {
   void Admit(UniqueFd socket);
   void ServeObserver(UniqueFd socket, ClientProcess process);
   [[nodiscard]] Status CheckUser(const ClientProcess& process) const;
+  // Of the clients of one user, or of all.
+  [[nodiscard]] Holdings CountHoldings(std::optional<uid_t> uid) const;
+  [[nodiscard]] std::uint64_t IdsOf(pid_t pid) const;
   [[nodiscard]] Status CheckQuota(const ClientProcess& process) const;
   [[nodiscard]] Status CheckDescriptors(const IdSet& held, ClientProcess& newcomer) const;
   [[nodiscard]] Status CheckInFlight(const ClientProcess& process, std::uint64_t descriptors);
