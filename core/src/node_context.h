@@ -92,8 +92,10 @@ struct NodeContext {
   // once, and ends every sleep.
   [[gnu::cold, gnu::noinline]] bool JudgeLife() noexcept;
 
-  std::atomic<const layout::Word*> life_;    // the slot's; once it is over, a word that is nobody's
-  std::atomic<std::uint64_t> live_word_{0};  // what stands there while this life lasts
+  // Read with each message: on a line of their own, away from the counters. The slot's life word,
+  // or, once the life is over, one that is nobody's; and what stands there while it lasts.
+  alignas(layout::kCacheLine) std::atomic<const layout::Word*> life_;
+  std::atomic<std::uint64_t> live_word_{0};
   std::atomic<bool> forked_{false};
   std::mutex life_mutex_;  // guards what follows, and stores to the life's words
   bool over_ = false;
