@@ -27,8 +27,6 @@ using layout::Life;
 using layout::PeerSlot;
 using layout::PeerState;
 
-using Clock = std::chrono::steady_clock;
-
 // A claim takes microseconds. One that stands still for so long is dead or stopped, and loses
 // nothing but its claim if it goes on: it owns no ring before it is live.
 constexpr std::chrono::seconds kClaimLimit{2};
@@ -80,6 +78,8 @@ class PeerTable::Claimer {
   }
 
  private:
+  using Clock = std::chrono::steady_clock;
+
   struct Choice {
     std::uint32_t slot;
     Life before;
