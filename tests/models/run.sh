@@ -18,8 +18,14 @@ END
 table() {
   local race='ONE_DIES COARSE LIVES=2 QUICK=1' mortal='MORTAL ONE_DIES COARSE'
   local room='PRODUCERS=1 MESSAGES=3 ROOM=2 STEP=2' wake='a lost wake-up' stray='a write into units of another ring'
+  local two='two live peers of one name'
   local twice='a unit of two rings'
   cat <<END
+claim|claim|holds||
+claim-fence|claim|$two|NO_FENCE|without the fence
+claim-wait|claim|$two|NO_WAIT|without waiting for the claims in higher slots
+claim-late|claim|$two|NAME_LATE|with the name written behind the look
+claim-unchecked|claim|$two|ENDS_UNCHECKED|with a claim that becomes live unchecked
 life|life|holds||
 life-reconnect|life|holds|RECONNECTS|
 life-accused|life|holds|WRONG|
