@@ -257,6 +257,32 @@ TEST_F(RpcProcessTest, AServerThatStandsStillEndsItsCallsAndGoesOnLater) {
   AwaitServer();
 }
 
+// Nobody polls for them but the threads that wait, and these wait for room.
+TEST_F(RpcProcessTest, AServerThatStandsStillEndsCallsThatItHasNotGot) {
+  Child server = StartServer();
+  Connect();
+  server.Stop();
+  Node& node = endpoint_->node();
+  const PeerId to = node.Lookup("server")->id;
+  while (node.Send(to, "x") == SendResult::kOk) {
+  }
+  std::vector<std::future<rpc::Status>> statuses;
+  for (const std::size_t bytes : {std::size_t{10}, std::size_t{1} << 20}) {
+    statuses.push_back(std::async(std::launch::async, [this, bytes] {
+      ClientContext context;
+      Request request;
+      request.set_data(std::string(bytes, 'x'));
+      Response response;
+      return stub_->Say(&context, request, &response);
+    }));
+  }
+  for (std::future<rpc::Status>& status : statuses) {
+    EXPECT_EQ(status.get().error_code(), StatusCode::UNAVAILABLE);
+  }
+  server.Continue();
+  AwaitServer();
+}
+
 TEST_F(RpcProcessTest, AClientThatIsKilledCancelsItsCalls) {
   SharedCounter ended;
   Child client = Child::Fork([&] {
