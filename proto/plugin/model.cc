@@ -39,7 +39,14 @@ std::vector<std::string_view> SplitNamespace(std::string_view space) {
   }
 }
 
-// What stands before a message's "line 5: "; nothing if the file is not known as text.
+bool IsIdentifier(std::string_view text) {
+  return !text.empty() && std::isdigit(static_cast<unsigned char>(text[0])) == 0 &&
+         std::ranges::all_of(text, [](char c) {
+           return c == '_' || std::isalnum(static_cast<unsigned char>(c)) != 0;
+         });
+}
+
+// "line 5: ", which a reason begins with; nothing if the file is not known as text.
 std::string At(bool found, const SourceLocation& location) {
   return found ? "line " + std::to_string(location.start_line + 1) + ": " : "";
 }
@@ -94,7 +101,7 @@ class Maker {
     CheckFile();
     if (descriptor_.service_count() != 0) CheckPackage();
     if (descriptor_.service_count() == 0 || !reasons_.empty()) return file;
-    CheckServicesNamespace();
+    CheckServicesNamespace(file.space);
     CheckGenericServices();
     taken_ = NamesOfMessages(file.space);
     for (int i = 0; i < descriptor_.service_count(); ++i) {
@@ -136,33 +143,24 @@ class Maker {
       Refuse(AtPackage(descriptor_) + "package " + descriptor_.package() +
              ": C++ code of a library has this namespace; choose another package");
     }
-    for (const std::string_view part : SplitNamespace(package_)) {
-      if (part == "std" || IsKeyword(part)) {
-        Refuse(AtPackage(descriptor_) + "package " + descriptor_.package() +
-               ": protoc makes it a C++ namespace, and '" + std::string(part) +
-               "' cannot be one's name; choose another package");
-      }
+    if (const std::string part = UnusablePart(package_); !part.empty()) {
+      Refuse(AtPackage(descriptor_) + "package " + descriptor_.package() +
+             ": protoc makes it a C++ namespace, and '" + part +
+             "' is something else in C++; choose another package");
     }
   }
 
-  void CheckServicesNamespace() {
+  void CheckServicesNamespace(const std::string& space) {
     if (options_.services_namespace.empty()) return;
-    for (const std::string_view part : SplitNamespace(options_.services_namespace)) {
-      const auto in_identifiers = [](char c) {
-        return c == '_' || std::isalnum(static_cast<unsigned char>(c)) != 0;
-      };
-      if (part.empty() || std::isdigit(static_cast<unsigned char>(part[0])) != 0 ||
-          !std::ranges::all_of(part, in_identifiers) || part == "std" || IsReserved(part)) {
-        Refuse("the option services_namespace=" + options_.services_namespace + ": '" +
-               std::string(part) + "' cannot be the name of a C++ namespace; choose another one");
-        return;
-      }
+    const std::string option = "option services_namespace=" + options_.services_namespace + ": ";
+    const std::vector<std::string_view> parts = SplitNamespace(options_.services_namespace);
+    if (!std::ranges::all_of(parts, IsIdentifier) || !UnusablePart(space).empty()) {
+      Refuse(option + "no C++ namespace can be called so; choose another one");
+      return;
     }
     const TakenNames names = NamesOfMessages(package_);
-    const std::string first(SplitNamespace(options_.services_namespace).front());
-    if (const auto taken = names.find(first); taken != names.end()) {
-      Refuse("the option services_namespace=" + options_.services_namespace + ": " + taken->second +
-             " has this name in C++; choose another one");
+    if (const auto taken = names.find(std::string(parts.front())); taken != names.end()) {
+      Refuse(option + "this C++ name is taken by " + taken->second + "; choose another one");
     }
   }
 
@@ -254,11 +252,9 @@ class Maker {
              "that option");
     }
     const std::string name = QualifiedClassName(&message);
-    for (const std::string_view part : SplitNamespace(name)) {
-      if (IsKeyword(part)) {
-        Refuse(where + ": protoc calls it " + name + ", and '" + std::string(part) +
-               "' is a keyword of C++; rename it");
-      }
+    if (const std::string part = UnusablePart(name.substr(2)); !part.empty()) {
+      Refuse(where + ": protoc calls it " + name + ", and '" + part +
+             "' is something else in C++; rename it");
     }
   }
 

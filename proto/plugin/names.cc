@@ -41,6 +41,12 @@ constexpr std::string_view kKeywords =
 constexpr std::string_view kMacros =
 #include "macros.inc"
     ;
+constexpr std::string_view kMockMacros =
+#include "mock_macros.inc"
+    ;
+// Of other common headers, and of GNU's dialect of the language.
+constexpr std::string_view kOtherMacros =
+    "FALSE TRUE i386 linux major makedev minor setjmp sigsetjmp unix";
 
 constexpr std::array<std::string_view, 9> kMacroPrefixes = {
     "GMOCK_", "GOOGLE", "GTEST_", "IVMQ_", "PROTOBUF_", "SYS_", "__", "_m_", "_mm_"};
@@ -54,31 +60,48 @@ constexpr std::string_view kServices =
     "CallbackService NewStub Service Stub StubInterface async async_interface google ivmq "
     "service_full_name std testing";
 
-// Types that C's headers leave outside of all namespaces, beside those in _t.
-constexpr std::string_view kGlobalTypes =
-    "DIR FILE drand48_data fd_set flock iovec itimerspec itimerval jmp_buf lconv obstack "
-    "random_data re_pattern_buffer re_registers rusage sched_param sigaction sigevent sigjmp_buf "
-    "sigset_t sigval stat stat64 statx statx_timestamp timespec timeval timex timezone tm "
-    "va_list";
+constexpr std::string_view kGlobals =
+#include "globals.inc"
+    ;
+// Of other common headers: types only, since a class can stand beside a function.
+constexpr std::string_view kOtherGlobals = "DIR flock iovec sigaction sigset_t sigval stat statx";
 
 bool IsUpper(char c) { return c >= 'A' && c <= 'Z'; }
 bool IsAlphanumeric(char c) {
   return IsUpper(c) || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
 }
 
-}  // namespace
-
+// Of C++20, and what compilers make one without -std=c++20.
 bool IsKeyword(std::string_view name) {
   static const Words keywords = Split(kKeywords);
   return keywords.contains(name);
 }
 
+}  // namespace
+
 bool IsReserved(std::string_view name) {
   static const Words macros = Split(kMacros);
-  return IsKeyword(name) || macros.contains(name) ||
-         (name.size() > 1 && name[0] == '_' && IsUpper(name[1])) ||
+  static const Words mock_macros = Split(kMockMacros);
+  static const Words other_macros = Split(kOtherMacros);
+  return IsKeyword(name) || macros.contains(name) || mock_macros.contains(name) ||
+         other_macros.contains(name) || (name.size() > 1 && name[0] == '_' && IsUpper(name[1])) ||
          std::ranges::any_of(kMacroPrefixes,
                              [&](std::string_view prefix) { return name.starts_with(prefix); });
+}
+
+std::string UnusablePart(std::string_view name) {
+  static const Words macros = Split(kMacros);
+  static const Words globals = Split(kGlobals);
+  for (bool outermost = true; !name.empty(); outermost = false) {
+    const std::size_t end = name.find("::");
+    const std::string_view part = name.substr(0, end);
+    if (part == "std" || IsKeyword(part) || macros.contains(part) ||
+        (outermost && globals.contains(part))) {
+      return std::string(part);
+    }
+    name.remove_prefix(end == std::string_view::npos ? name.size() : end + 2);
+  }
+  return "";
 }
 
 std::string MethodName(std::string name) {
@@ -90,9 +113,11 @@ std::string MethodName(std::string name) {
 
 std::string ServiceName(std::string name, bool global) {
   static const Words own = Split(kServices);
-  static const Words types = Split(kGlobalTypes);
+  static const Words globals = Split(kGlobals);
+  static const Words other_globals = Split(kOtherGlobals);
   if (IsReserved(name)) name += '_';
-  while (own.contains(name) || (global && (types.contains(name) || name.ends_with("_t")))) {
+  while (own.contains(name) ||
+         (global && (globals.contains(name) || other_globals.contains(name)))) {
     name += '_';
   }
   return name;

@@ -7,12 +7,13 @@
 
 namespace ivmq::plugin {
 
-// Of C++20, and what compilers make one without -std=c++20.
-bool IsKeyword(std::string_view name);
-
 // Whether a C++ program cannot use the name as it likes: a keyword, a macro of a header that
 // generated code includes, or reserved for the compiler.
 bool IsReserved(std::string_view name);
+
+// The part of "a::b::Message" that no namespace or class can be called, since there is something
+// else of this name wherever generated code is included; or empty.
+std::string UnusablePart(std::string_view name);
 
 // A method's, in stubs and services: the name of the file with a `_` behind it for each time that
 // it is reserved or one of the classes' own.

@@ -41,15 +41,15 @@ std::vector<std::string> Split(const std::string& text) {
 // Keywords, macros, names of generated code and of what it uses, and what looks like them.
 const std::vector<std::string>& Dangerous() {
   static const std::vector<std::string> words = Split(
-      "and char8_t class co_await concept delete not operator register requires static_assert this "
-      "typeof xor assert errno linux major minor unix EOF EPERM FAIL MOCK_METHOD NULL TEST TRUE "
-      "__LINE__ __func__ _Bool final import module override stdin "
-      "AddMethod CallbackService Channel NewStub Service Stub StubInterface async "
-      "async_interface methods methods_ service_full_name stub_async_ stub_channel_ "
-      "channel context done gmock_Call message reactor reader request response stream writer "
-      "Call CallRaw CallRawRaw Names NamesStub kCallMethod_ "
-      "acme google internal ivmq move rpc std string testing "
-      "AsyncFoo DefaultX Foo Message PrepareAsyncFoo Status TypedMessages WithRawMethod_X");
+      "and char8_t class co_await delete requires typeof errno linux major EPERM TEST __LINE__ "
+      "_Bool "
+      "final import module override stdin "
+      "AddMethod CallbackService NewStub Service Stub StubInterface async async_interface methods "
+      "service_full_name stub_channel_ "
+      "context done gmock_Call reactor request response stream "
+      "Call CallRaw CallRawRaw Names kCallMethod_ "
+      "google internal ivmq move rpc std string testing "
+      "AsyncFoo Foo Message PrepareAsyncFoo Status WithRawMethod_X");
   return words;
 }
 
@@ -178,6 +178,14 @@ TEST_P(CompileTest, AllNamesAndCommentsAreTakenWithoutAWarning) {
       "  rpc M(stream far.acme.M) returns (far.acme.M.M2);\n"
       "  rpc M2(stream near.acme.Near.M2) returns (stream far.acme.M.delete.class);\n"
       "  rpc Both(near.acme.Near) returns (.far.acme.Near);\n"
+      "}\n");
+  Add("others.proto",
+      "package others;\n"
+      "message Stub {}\nmessage Service {}\nmessage async {}\nmessage ivmq {}\nmessage google {}\n"
+      "service Others {\n"
+      "  rpc Stub(others.Stub) returns (others.Service);\n"
+      "  rpc ivmq(stream others.ivmq) returns (stream others.google);\n"
+      "  rpc Service(others.async) returns (stream others.async);\n"
       "}\n");
   Add("spaced.proto", "package spaced;\n" + ServicesCalled({"Echo", "std"}),
       "generate_mock_code=true,services_namespace=calls::of");
