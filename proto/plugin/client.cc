@@ -152,7 +152,7 @@ void PrintFunctions(const Service& service, const Method& method, Printer* print
 std::string StubInterfaceResult(const Method& method) { return StubResult(method, "Interface"); }
 
 std::string StubParameters(const Method& method) {
-  const std::string context = "::ivmq::rpc::ClientContext* context";
+  std::string context = "::ivmq::rpc::ClientContext* context";
   const std::string request = ", const " + method.request + "& request";
   const std::string response = ", " + method.response + "* response";
   switch (method.kind) {

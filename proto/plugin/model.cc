@@ -193,8 +193,10 @@ class Maker {
     const std::string what = "service " + service.name();
     const auto [taken, first] = taken_.emplace(name, what);
     if (!first) {
+      const bool by_message = !taken->second.starts_with("service");
       Refuse(At(service) + what + ": its C++ name " + name + " is taken by " + taken->second +
-             "; rename it, or give the plugin services_namespace=NAME");
+             "; rename " +
+             (by_message ? "it, or give the plugin services_namespace=NAME" : "one of them"));
     }
     return first;
   }
