@@ -1,11 +1,13 @@
 // Devices that come and go while the guest runs, as its users see it.
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <deque>
 #include <filesystem>
 #include <string>
 #include <system_error>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -17,6 +19,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 class HotplugTest : public TransportsTest, public ::testing::WithParamInterface<const char*> {
  protected:
@@ -111,6 +114,43 @@ TEST_P(HotplugTest, ADeviceIsUnpluggedAndPluggedAgainWhilePeersTalkAndComeAndGo)
     }
     AwaitLetGo(*guest);
   }
+  (void)OnHost("last", "say host end").Finish();
+  (void)host.Finish();
+}
+
+// The copy shares the region, the slot and the name with its original, and is told by the kernel
+// that it is one.
+TEST_F(TransportsTest, ThePeerInACopiedMachineEndsAndTheOriginalGoesOn) {
+  const auto machine = [](const std::string& generation) -> std::vector<std::string> {
+    return {"-device", "vmgenid,guid=" + generation};
+  };
+  const auto original =
+      Guest::Boot({.name = "original",
+                   .devices = {IvshmemDevice::Master(folder_.Path("region"), 8 << 20)},
+                   .kernel = "6.12",
+                   .arguments = machine("11111111-1111-1111-1111-111111111111")});
+  ASSERT_NE(original, nullptr);
+  LoadDriver(*original);
+  Peer host = OnHost("host", "sit");
+  const auto inside = original->Start("exec test_peer auto inside sit");
+  ASSERT_TRUE(host.Await("+inside\n"));
+  EXPECT_THAT(OnHost("first", "ask inside before").Finish(), HasSubstr("answered"));
+  {
+    const auto copy = original->Copy(machine("22222222-2222-2222-2222-222222222222"));
+    ASSERT_NE(copy, nullptr);
+    const Result ended = copy->Wait(inside, std::chrono::seconds(90));
+    EXPECT_THAT(ended.output, AllOf(HasSubstr("report: FAILED_PRECONDITION: "),
+                                    HasSubstr("its life is over, and a send gives: peer gone")));
+    // It may attach anew.
+    EXPECT_THAT(Peer(*copy, "auto", "again", "ask inside hello").Finish(), HasSubstr("answered"));
+  }
+  EXPECT_THAT(OnHost("second", "ask inside after").Finish(), HasSubstr("answered"));
+  EXPECT_THAT(Peer(*original, "auto", "beside", "ask inside after").Finish(),
+              HasSubstr("answered"));
+  (void)OnHost("last", "say inside end").Finish();
+  const Result left = original->Wait(inside, std::chrono::seconds(90));
+  EXPECT_EQ(left.status, 0) << left.output;
+  EXPECT_THAT(left.output, Not(HasSubstr("its life is over")));
   (void)OnHost("last", "say host end").Finish();
   (void)host.Finish();
 }
