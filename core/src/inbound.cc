@@ -134,7 +134,8 @@ std::size_t Inbound::Drain(InLink& link, HandlerFunction handler, void* handler_
       outcome = frame.kind == FrameKind::kFragment
                     ? DeliverFragment(link, frame, rest, handler, handler_context)
                     : Deliver(link, frame, rest, false, handler, handler_context);
-      if (outcome == Outcome::kMalformed && frame.kind == FrameKind::kSuccessor) [[unlikely]] {
+      if (outcome == Outcome::kMalformed && frame.kind == FrameKind::kSuccessor && rest.empty())
+          [[unlikely]] {
         outcome = PassSuccessor(link, frame.type);
       }
     }

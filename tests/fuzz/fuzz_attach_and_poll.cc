@@ -80,13 +80,14 @@ void Populate(std::span<std::byte> memory) {
   const Result<CarvedRing> carved = Arena(region).Carve(0, 1, 1, 1);
   Require(carved.ok());
   Producer producer(carved->ring);
-  for (std::size_t i = 0; i < 4; ++i) {
+  for (std::size_t i = 0; i < 5; ++i) {
     std::span<std::byte> payload;
-    Require(producer.TryClaim(32, &payload) == ClaimResult::kOk);
+    Require(producer.TryClaim(i < 4 ? 32 : sizeof(layout::Frame), &payload) == ClaimResult::kOk);
     std::memset(payload.data(), 0, payload.size());
     payload[0] = static_cast<std::byte>(i + 1);  // each kind of frame
     producer.Commit();
   }
+  producer.PublishCommitted();
 }
 
 void ApplyPatches(std::span<std::byte> memory, std::span<const std::uint8_t> input) {

@@ -64,6 +64,7 @@ class RingUnderTest {
       case 10:
         return Receive(false);
       case 11:
+        if (argument % 2 == 0) return Housekeep();
         if (consumer_open_) consumer_.PublishReleased();
         return;
       case 12:
@@ -72,7 +73,8 @@ class RingUnderTest {
         return ReplaceConsumer();
       case 14:
         // A byte of the header's words, or of the data.
-        return Corrupt(argument % 512, static_cast<std::uint8_t>(argument >> 8));
+        return Corrupt(argument % (offsetof(layout::RingHeader, committed) + 8),
+                       static_cast<std::uint8_t>(argument >> 8));
       default:
         return Corrupt(layout::kPage + argument % kCapacity,
                        static_cast<std::uint8_t>(argument * 7));
@@ -123,6 +125,13 @@ class RingUnderTest {
       consumer_.Release();
       if (!expected_.empty()) expected_.pop_front();
     }
+  }
+  // What both ends do four times a second.
+  void Housekeep() {
+    producer_.PublishCommitted();
+    if (!consumer_open_) return;
+    consumer_.Restore();
+    Require(damaged_ || !consumer_.LacksRecords());
   }
   void ReplaceProducer() {
     Result<Producer> successor = Producer::Recover(ring_);

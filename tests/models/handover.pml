@@ -11,8 +11,10 @@
  *   header reaches memory, the unit is not X's: Reached.
  * - A consumer that sleeps learns of a ring in which its producer has put something: Watch.
  *
- * Mutations: CLOSES_TWICE (Inbound::GiveUp closes what Peek() closed already), CLOSES_AGAIN (Inbound::Housekeep stores kRingClosed anew into rings that were given
- * up), DISARMS_LATE (a sender that waits says that it is awake after Outbound::Housekeep freed the
+ * - Nobody waits for ever for the consumer to let go: Watch.
+ *
+ * Mutations: CLOSES_IN_RING (Inbound::GiveUp says so in the ring as well), ANSWERS_ONCE
+ * (Inbound::ReadCell does not answer again when its answer was overwritten), DISARMS_LATE (a sender that waits says that it is awake after Outbound::Housekeep freed the
  * ring), CARVES_AT_ONCE (Outbound::Open does not wait for the consumer of a ring that a
  * predecessor withdrew), ADOPTS_IN_SILENCE (Outbound::Open goes on with a ring without telling the
  * consumer to read its row).
@@ -32,7 +34,7 @@
 #define LIVE 1
 #define WITHDRAWN 2
 #define DISOWNED 3 /* empty, or of the next generation */
-#define CLOSED 9   /* kRingClosed */
+#define CLOSED 4
 
 bool taken_by_x;
 
@@ -54,8 +56,16 @@ bool is_armed;  /* OutLink::space_armed.armed() */
 bool opened;    /* InLink::open */
 bool given_up;  /* InLink::given_up */
 bool works;     /* the heartbeat holds the lock */
+bool waits;     /* P waits for C to let go */
 
 #define Unlock(cpu) atomic { FENCED(cpu) -> lock = false }
+
+inline AwaitAnswer()
+{
+  waits = true;
+  mem[CELL] == CLOSED || !c_lives;
+  waits = false
+}
 
 inline Disown() { atomic { FENCED(SENDER) -> mem[CELL] = DISOWNED; is_open = false } }
 
@@ -74,21 +84,23 @@ proctype Producer()
        :: lives < LIVES - 1 -> /* Outbound::Open */
           if
           :: mem[CELL] == 0 || mem[CELL] == DISOWNED
-          :: mem[CELL] == LIVE && mem[RELEASED] == CLOSED -> Disown()
-          :: mem[CELL] == LIVE && mem[RELEASED] != CLOSED -> /* Adopt */
+          :: mem[CELL] == CLOSED -> Disown()
+          :: mem[CELL] == LIVE -> /* TakeUp; its store may meet an answer */
 #ifndef ADOPTS_IN_SILENCE
+             mem[CELL] = LIVE;
              changes++;
 #endif
              is_open = true
-          :: mem[CELL] == LIVE && mem[RELEASED] != CLOSED -> /* Withdraw */
+          :: mem[CELL] == LIVE -> /* Withdraw; so may its */
              mem[CELL] = WITHDRAWN;
              changes++;
-             mem[RELEASED] == CLOSED || !c_lives; /* Producer::ConsumerClosed */
+             AwaitAnswer();
              Disown()
           :: mem[CELL] == WITHDRAWN ->
 #ifndef CARVES_AT_ONCE
+             mem[CELL] = WITHDRAWN;
              changes++;
-             mem[RELEASED] == CLOSED || !c_lives;
+             AwaitAnswer();
 #endif
              Disown()
           fi
@@ -111,8 +123,8 @@ proctype Producer()
           fi;
           /* OpenAndClaimRecord */
           if
-          :: is_open && mem[RELEASED] == CLOSED -> Disown()
-          :: !is_open || mem[RELEASED] != CLOSED
+          :: is_open && mem[CELL] == CLOSED -> Disown()
+          :: !is_open || mem[CELL] != CLOSED
           fi;
           Unlock(SENDER)
        :: !is_open
@@ -128,17 +140,18 @@ proctype Producer()
        killed = false;
        lock = false;
        is_open = false;
-       is_armed = false
+       is_armed = false;
+       waits = false
      }
   :: lives == 0 || p_lives -> break
   od
 }
 
-/* Outbound::Housekeep, when C is dead */
+/* Outbound::LookAfter, when C has let go, and Outbound::FreeUnread, when it is dead */
 proctype Heartbeat()
 {
   do
-  :: atomic { !c_lives && p_lives && !killed && !lock && is_open -> lock = true; works = true }
+  :: atomic { (!c_lives || mem[CELL] == CLOSED) && p_lives && !killed && !lock && is_open -> lock = true; works = true }
 #ifndef DISARMS_LATE
      if
      :: is_armed -> atomic { is_armed = false; Store(HEARTBEAT, SPACE_ARMED, 2) }
@@ -146,9 +159,21 @@ proctype Heartbeat()
      fi;
 #endif
      is_open = false;
-     atomic { FENCED(HEARTBEAT) && mem[CELL] == LIVE -> mem[CELL] = DISOWNED } /* Arena::Free */
+     atomic { FENCED(HEARTBEAT) -> mem[CELL] = DISOWNED } /* Arena::Free */
      atomic { lock = false; works = false }
   od
+}
+
+/* Arena::Close, a compare-and-swap */
+inline Answer()
+{
+  atomic {
+    FENCED(READER) ->
+    if
+    :: mem[CELL] == LIVE || mem[CELL] == WITHDRAWN -> mem[CELL] = CLOSED
+    :: else
+    fi
+  }
 }
 
 proctype Consumer()
@@ -160,19 +185,20 @@ proctype Consumer()
     :: row_seen != changes -> /* Inbound::ReadRow */
        row_seen = changes;
        if
-       :: mem[CELL] == LIVE && !opened && !given_up && mem[RELEASED] != CLOSED -> opened = true
+       :: mem[CELL] == LIVE && !opened && !given_up -> opened = true
        :: mem[CELL] == WITHDRAWN && !given_up -> goto give_up
        :: else
        fi
+#ifndef ANSWERS_ONCE
+    :: given_up && (mem[CELL] == LIVE || mem[CELL] == WITHDRAWN) -> Answer()
+#endif
     :: atomic { opened && publishes -> publishes = false; Store(READER, RELEASED, 1) }
     :: opened && record -> /* a record that no correct peer writes */
 give_up:
-       atomic { opened = false; given_up = true; Store(READER, RELEASED, CLOSED) }
-#ifdef CLOSES_TWICE
-       Store(READER, RELEASED, CLOSED)
-#endif
-#ifdef CLOSES_AGAIN
-    :: given_up && publishes -> atomic { publishes = false; Store(READER, RELEASED, CLOSED) }
+       atomic { opened = false; given_up = true };
+       Answer();
+#ifdef CLOSES_IN_RING
+       Store(READER, RELEASED, 2)
 #endif
     od
   } unless {
@@ -206,5 +232,7 @@ active proctype Watch()
     run Consumer();
     run X()
   }
-  timeout -> assert(!(p_lives && c_lives && record && mem[CELL] == LIVE) || opened || given_up)
+  timeout ->
+  assert(!(p_lives && c_lives && record && mem[CELL] == LIVE) || opened || given_up);
+  assert(!(p_lives && c_lives && waits))
 }

@@ -70,8 +70,8 @@ carve-consumer|carve|holds|$mortal|
 carve-consumer-fence|carve|a ring to nobody|$mortal CELL_UNFENCED|with the cell stored without a fence
 carve-consumer-look|carve|a ring to nobody|$mortal CONSUMER_UNCHECKED|without the look at the consumer's life
 handover|handover|holds||
-handover-twice|handover|$stray|CLOSES_TWICE|with a ring closed twice
-handover-again|handover|$stray|CLOSES_AGAIN|with a ring closed anew by each housekeeping
+handover-ring|handover|$stray|CLOSES_IN_RING|with a ring that its consumer closes in the ring as well
+handover-once|handover|a wait without an end|ANSWERS_ONCE|with an answer of the consumer that is not given again
 handover-disarm|handover|$stray|DISARMS_LATE|with a sender that disarms a freed ring
 handover-withdrawn|handover|$stray|CARVES_AT_ONCE|with a withdrawn ring replaced at once
 handover-silence|handover|a lost wake-up|ADOPTS_IN_SILENCE|with a ring adopted in silence
