@@ -33,9 +33,7 @@ class ClientStream final : public ClientCall, public Steps {
   void Begin(const MethodName& method, const google::protobuf::Message* request) {
     Ref();  // the table's
     if (reactor_ == nullptr && client_.polling().InPoll()) {
-      End({StatusCode::FAILED_PRECONDITION,
-           "a synchronous call on the thread that polls could never end"},
-          nullptr);
+      End(NotHere(), nullptr);
     } else {
       client_.Begin(*this, *channel_, method, request);
     }
@@ -78,6 +76,7 @@ class ClientStream final : public ClientCall, public Steps {
   // ---- For threads that wait ----
 
   bool Read(google::protobuf::Message& message) {
+    if (!MayWait()) return false;
     switch (stream_.Read(message, life)) {
       case Stream::Outcome::kMessage:
         return true;
@@ -94,6 +93,7 @@ class ClientStream final : public ClientCall, public Steps {
   }
 
   bool Write(const google::protobuf::Message& message) {
+    if (!MayWait()) return false;
     const SendResult result = stream_.Write(message, {}, life);
     if (result == SendResult::kOk) [[likely]]
       return true;
@@ -102,6 +102,7 @@ class ClientStream final : public ClientCall, public Steps {
   }
 
   bool WritesDone() {
+    if (!MayWait()) return false;
     {
       const std::lock_guard lock(mutex_);
       if (ended_) return false;
@@ -114,10 +115,14 @@ class ClientStream final : public ClientCall, public Steps {
   }
 
   void WaitForInitialMetadata() {
-    Await([this] { return has_initial_; });
+    if (MayWait()) Await([this] { return has_initial_; });
   }
 
   Status Finish() {
+    if (!MayWait()) {
+      const std::lock_guard lock(mutex_);
+      return status_;
+    }
     stream_.Discard(life);
     Await([] { return false; });
     const std::lock_guard lock(mutex_);
@@ -216,6 +221,17 @@ class ClientStream final : public ClientCall, public Steps {
     }
   }
 
+  static Status NotHere() {
+    return {StatusCode::FAILED_PRECONDITION,
+            "a synchronous call on the thread that polls could never end: use a reactor here"};
+  }
+  // False: on the thread that polls. Then the call has ended.
+  bool MayWait() {
+    if (!client_.polling().InPoll()) [[likely]]
+      return true;
+    client_.Cancel(id, NotHere());
+    return false;
+  }
   static Status NotParsed() {
     return {StatusCode::INTERNAL, "a message of the stream does not parse"};
   }

@@ -9,17 +9,18 @@
 namespace ivmq::rpc::internal {
 
 bool ServerStream::Read(google::protobuf::Message& message) {
+  if (stream_.IsInPoll()) return false;
   const Stream::Outcome outcome = stream_.Read(message, life_);
   if (outcome == Stream::Outcome::kNotParsed) unparsable_ = true;
   return outcome == Stream::Outcome::kMessage;
 }
 
 bool ServerStream::Write(const google::protobuf::Message& message) {
-  return stream_.Write(message, TakeInitial(), life_) == SendResult::kOk;
+  return !stream_.IsInPoll() && stream_.Write(message, TakeInitial(), life_) == SendResult::kOk;
 }
 
 void ServerStream::SendInitialMetadata() {
-  if (initial_sent_) return;
+  if (initial_sent_ || stream_.IsInPoll()) return;
   (void)stream_.SendFrame(Kind::kServerInitial, TakeInitial(), 0, life_);
 }
 

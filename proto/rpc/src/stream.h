@@ -89,6 +89,8 @@ class Stream {
   }
   [[nodiscard]] PeerId to() const noexcept { return to_; }
   [[nodiscard]] const StreamKinds& kinds() const noexcept { return kinds_; }
+  // Whether the calling thread polls: it must not wait.
+  [[nodiscard]] bool IsInPoll() const noexcept { return polling_.InPoll(); }
   // Nothing is sent any more.
   [[nodiscard]] bool HasEnded() const noexcept { return ended_.load(std::memory_order_relaxed); }
 

@@ -108,6 +108,32 @@ TEST_F(StreamTest, ADeadlineEndsAStreamThatWaits) {
   EXPECT_EQ(chat->Finish().error_code(), StatusCode::DEADLINE_EXCEEDED);
 }
 
+TEST_F(StreamTest, AStreamThatIsUsedOnTheThreadThatPollsEndsWithFailedPrecondition) {
+  using Chat = rpc::ClientReaderWriter<Request, Response>;
+  const std::function<void(Chat&)> uses[] = {
+      [](Chat& stream) {
+        Response response;
+        EXPECT_FALSE(stream.Read(&response));
+      },
+      [](Chat& stream) { EXPECT_FALSE(stream.Write(Request())); },
+      [](Chat& stream) { EXPECT_FALSE(stream.WritesDone()); },
+      [](Chat& stream) { stream.WaitForInitialMetadata(); },
+      [](Chat& /*stream*/) {},
+  };
+  for (const auto& use : uses) {
+    ClientContext contexts[2];
+    const auto stream = pair_.stub->Chat(&contexts[0]);
+    const Request request;
+    Response response;
+    std::promise<rpc::Status> end;
+    pair_.stub->async()->Say(&contexts[1], &request, &response, [&](const rpc::Status&) {
+      use(*stream);
+      end.set_value(stream->Finish());
+    });
+    EXPECT_EQ(end.get_future().get().error_code(), StatusCode::FAILED_PRECONDITION);
+  }
+}
+
 TEST_F(StreamTest, AStreamToNobodyIsUnavailable) {
   const auto stub = Echo::NewStub(pair_.client_endpoint->CreateChannel("nobody"));
   const auto chat = stub->Chat(&context_);

@@ -1,5 +1,6 @@
 // Streams as synchronous code uses them; names are gRPC's. Each object is for one reading and one
-// writing thread.
+// writing thread, neither of which polls: what is done within a callback, a reactor or an inline
+// handler of the endpoint gives false, and ends a call of a client's with FAILED_PRECONDITION.
 #ifndef IVMQ_RPC_STREAM_H_
 #define IVMQ_RPC_STREAM_H_
 
