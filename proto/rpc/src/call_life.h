@@ -45,13 +45,17 @@ class CallLife final : public StopCondition {
 
   // `answered`: by the peer itself, which has not to be told.
   void SetEnded(bool answered) noexcept {
-    end_.store(answered ? End::kAnswered : End::kCut, std::memory_order_release);
+    if (answered) [[likely]] {
+      end_.store(End::kAnswered, std::memory_order_release);
+    } else {
+      end_.store(End::kCut, std::memory_order_seq_cst);
+    }
   }
   [[nodiscard]] bool has_ended() const noexcept {
     return end_.load(std::memory_order_acquire) != End::kNone;
   }
   [[nodiscard]] bool is_cut() const noexcept {
-    return end_.load(std::memory_order_acquire) == End::kCut;
+    return end_.load(std::memory_order_seq_cst) == End::kCut;
   }
 
   [[nodiscard]] Verdict Look(Clock::time_point now) const noexcept {

@@ -283,13 +283,15 @@ Status Client::TryBegin(ClientCall& call, Channel& channel, const MethodName& me
     longer += metadata;
     head = std::as_bytes(std::span(longer));
   }
-  SendResult result = SendResult::kOk;
-  if (!polling_.InPoll()) {
-    result = SendPatiently(node_, to, type, head, request, call.life);
-  } else {
-    result = TrySendWithHead(node_, to, type, head, request);
-    if (result == SendResult::kTooLarge) [[unlikely]]
+  SendResult result = TrySendWithHead(node_, to, type, head, request);
+  if (MayGoLater(result)) [[unlikely]] {
+    if (!polling_.InPoll()) {
+      call.request_waits.store(true, std::memory_order_relaxed);
+      result = SendWithPatience(node_, to, type, head, request, call.life);
+      call.request_waits.store(false, std::memory_order_seq_cst);
+    } else if (result == SendResult::kTooLarge) {
       result = SendLater(call, type, head, request);
+    }
   }
   if (result != SendResult::kOk) [[unlikely]] {
     const Verdict verdict = call.life.Look();
@@ -400,11 +402,15 @@ Status Client::FindPeer(Channel& channel, ClientCall& call, PeerId* to) {
 }
 
 void Client::Cancel(std::uint64_t id, Status why) {
-  ClientCall* const call = calls_.Remove(id);
-  if (call == nullptr) return;
-  const PeerId to = call->life.peer();
-  call->End(std::move(why), nullptr);
-  SendCancel(to, id);
+  if (ClientCall* const call = calls_.Remove(id); call != nullptr) Cut(*call, std::move(why));
+}
+
+void Client::Cut(ClientCall& call, Status why) {
+  const PeerId to = call.life.peer();
+  const std::uint64_t id = call.id;
+  const bool request_waits = call.request_waits.load(std::memory_order_seq_cst);
+  call.End(std::move(why), nullptr);
+  if (!request_waits) SendCancel(to, id);
 }
 
 void Client::EndIfUnwanted(const ClientCall& call) {
@@ -424,11 +430,7 @@ void Client::CancelAndLeave(std::uint64_t id) {
   ClientCall* const call = calls_.Remove(id);
   const bool has_streams = call != nullptr && call->has_streams;
   if (has_streams) call->Ref();
-  if (call != nullptr) {
-    const PeerId to = call->life.peer();
-    call->End({StatusCode::CANCELLED, "cancelled by the client"}, nullptr);
-    SendCancel(to, id);
-  }
+  if (call != nullptr) Cut(*call, {StatusCode::CANCELLED, "cancelled by the client"});
   cancellers_.fetch_sub(1, std::memory_order_release);
   // Perhaps the last reference, which keeps the channel, and so this client.
   if (has_streams) call->Unref();
@@ -453,11 +455,7 @@ void Client::EndUnwanted() {
   });
   if (next != Clock::time_point::max()) polling_.WakeAt(std::max(next, now + kTimeGrain));
   for (std::size_t i = 0; i < unwanted.size(); ++i) {
-    const PeerId to = unwanted[i]->life.peer();
-    const std::uint64_t id = unwanted[i]->id;
-    unwanted[i]->End(StatusOf(verdicts[i], *unwanted[i]), nullptr);
-    // One that only stands still may go on one day.
-    SendCancel(to, id);
+    Cut(*unwanted[i], StatusOf(verdicts[i], *unwanted[i]));
   }
 }
 
@@ -491,8 +489,10 @@ bool Client::TrySendCancel(PeerId to, std::uint64_t id) {
 
 void Client::SendCancels() {
   const std::lock_guard lock(cancels_mutex_);
-  std::erase_if(cancels_,
-                [&](const auto& cancel) { return TrySendCancel(cancel.first, cancel.second); });
+  // A durable peer's ring takes messages after its death; but these are for that life.
+  std::erase_if(cancels_, [&](const auto& cancel) {
+    return !node_.IsLive(cancel.first) || TrySendCancel(cancel.first, cancel.second);
+  });
   if (!cancels_.empty()) polling_.Post(sender_, /*later=*/true);
 }
 

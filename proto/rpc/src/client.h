@@ -100,6 +100,9 @@ class Client {
   void OnSent(const LargeRequest& request, SendResult result);
   // Does not send the call's large request, if that waits. False: it does not.
   bool GiveUpRequest(std::uint64_t id);
+  // Ends a call that was taken out of the table, and tells the server: one that only stands still
+  // may go on one day.
+  void Cut(ClientCall& call, Status why);
   // Tells the server now, or later if its ring is full.
   void SendCancel(PeerId to, std::uint64_t id);
   [[nodiscard]] bool TrySendCancel(PeerId to, std::uint64_t id);

@@ -355,6 +355,38 @@ TEST_F(WaitTest, ADeadlineIsKeptAlthoughAnotherOnePassesWhileTheRequestWaits) {
   EXPECT_EQ(second.end.get().error_code(), StatusCode::DEADLINE_EXCEEDED);
 }
 
+TEST_F(WaitTest, NoCancelIsKeptForARequestThatNeverWent) {
+  const auto endpoint = OpenClient();
+  const auto stub = Echo::NewStub(endpoint->CreateChannel("server"));
+  FillRing(endpoint->node(), server_->id());
+  const auto full = [&] { return endpoint->node().counter(layout::Counter::kRingsFull); };
+  const std::uint64_t before = full();
+  Call never;
+  std::thread caller([&] { SayWithCallback(*stub, never); });
+  // It tries, and then waits.
+  while (full() < before + 2) std::this_thread::yield();
+  never.context.TryCancel();
+  caller.join();
+  ASSERT_EQ(Await(never), std::future_status::ready);
+  EXPECT_EQ(never.end.get().error_code(), StatusCode::CANCELLED);
+  // What is kept for it would go with the next call, and before its cancel.
+  int requests = 0;
+  int cancels = 0;
+  const auto count = [&](const Message& message) {
+    if (message.kind == layout::FrameKind{16}) ++requests;
+    if (message.kind == layout::FrameKind{18}) ++cancels;
+  };
+  while (server_->Poll(count) != 0) {
+  }
+  Call next;
+  SayWithCallback(*stub, next);
+  while (requests == 0) (void)server_->Poll(count);
+  next.context.TryCancel();
+  EXPECT_EQ(next.end.get().error_code(), StatusCode::CANCELLED);
+  while (cancels == 0 || server_->Poll(count) != 0) (void)server_->Poll(count);
+  EXPECT_EQ(cancels, 1);
+}
+
 TEST_F(WaitTest, AServerHearsOnlyOfTheTimeThatIsLeftBehindTheWaitForIt) {
   const auto endpoint = OpenClient();
   const auto stub = Echo::NewStub(endpoint->CreateChannel("late"));
