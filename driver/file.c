@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Open files: what programs call; see uapi/ivmq.h. */
 
+#include <linux/mm.h>
 #include <linux/poll.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -272,6 +273,8 @@ const struct file_operations ivmq_fops = {
 	.read = ivmq_read,
 	.poll = ivmq_poll,
 	.mmap = ivmq_mmap,
+	/* So that entries of 2 MiB fit. */
+	.get_unmapped_area = thp_get_unmapped_area,
 	.unlocked_ioctl = ivmq_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
 };

@@ -94,6 +94,49 @@ static vm_fault_t ivmq_vm_fault(struct vm_fault *vmf)
 	return page ? vmf_insert_pfn(vmf->vma, vmf->address, page_to_pfn(page)) : VM_FAULT_OOM;
 }
 
+/*
+ * A whole entry of 2 MiB at a time, where the kernel marks such entries as having
+ * no struct page (6.12), as it does with single pages. Not by
+ * vmf_insert_pfn_pmd(), for the reason given above.
+ */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0) && defined(CONFIG_ARCH_SUPPORTS_PMD_PFNMAP) && \
+	defined(CONFIG_TRANSPARENT_HUGEPAGE)
+#define IVMQ_HUGE
+
+static vm_fault_t ivmq_vm_huge_fault(struct vm_fault *vmf, unsigned int order)
+{
+	struct vm_area_struct *vma = vmf->vma;
+	struct ivmq_file *f = vma->vm_file->private_data;
+	unsigned long start = vmf->address & PMD_MASK;
+	pgprot_t prot = pgprot_decrypted(vma->vm_page_prot);
+	vm_fault_t ret = VM_FAULT_FALLBACK;
+	unsigned long pfn;
+	spinlock_t *lock;
+	pmd_t pmd;
+
+	if (order != PMD_SHIFT - PAGE_SHIFT || start < vma->vm_start ||
+	    vma->vm_end - start < PMD_SIZE)
+		return ret;
+	pfn = PHYS_PFN(f->device->region_start) + vma->vm_pgoff +
+	      ((start - vma->vm_start) >> PAGE_SHIFT);
+	if (!IS_ALIGNED(pfn, PMD_SIZE >> PAGE_SHIFT))
+		return ret;
+	down_read(&f->device->removal);
+	if (!f->over) {
+		lock = pmd_lock(vma->vm_mm, vmf->pmd);
+		pmd = pmdp_get(vmf->pmd);
+		if (pmd_none(pmd))
+			set_pmd_at(vma->vm_mm, start, vmf->pmd,
+				   pmd_mkspecial(pmd_mkhuge(pfn_pmd(pfn, prot))));
+		if (pmd_none(pmd) || pmd_leaf(pmd))
+			ret = VM_FAULT_NOPAGE;
+		spin_unlock(lock);
+	}
+	up_read(&f->device->removal);
+	return ret;
+}
+#endif
+
 /* For debuggers, which cannot pin such pages. */
 static int ivmq_vm_access(struct vm_area_struct *vma, unsigned long address, void *buffer, int size,
 			  int write)
@@ -162,6 +205,9 @@ static const struct vm_operations_struct ivmq_vm_ops = {
 	.open = ivmq_vm_open,
 	.close = ivmq_vm_close,
 	.fault = ivmq_vm_fault,
+#ifdef IVMQ_HUGE
+	.huge_fault = ivmq_vm_huge_fault,
+#endif
 	.access = ivmq_vm_access,
 };
 

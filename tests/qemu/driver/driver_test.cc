@@ -605,6 +605,8 @@ TEST(DriverMemoryTest, EightGibibytesAboveTheFourthAreMappedToTheirEnd) {
   ASSERT_NE(guest, nullptr);
   ASSERT_EQ(guest->Run("insmod /lib/ivmq/6.12/ivmq.ko").status, 0);
   EXPECT_THAT(guest->Run("driver_guest info /dev/ivmq0").output, HasSubstr("size 8589934592 "));
+  const auto user = guest->Start("driver_guest huge /dev/ivmq0");
+  EXPECT_TRUE(guest->WaitForOutput(user, "ok\nready\n"));
   for (const std::size_t offset : {std::size_t{0}, (std::size_t{4} << 30) + 8, kHuge - 8}) {
     const std::uint64_t value = 0xfeed'0000'0000'0000 + offset;
     EXPECT_EQ(guest
@@ -616,6 +618,10 @@ TEST(DriverMemoryTest, EightGibibytesAboveTheFourthAreMappedToTheirEnd) {
     EXPECT_EQ(pread(memory.get(), &seen, sizeof seen, static_cast<off_t>(offset)), 8);
     EXPECT_EQ(seen, value);
   }
+  EXPECT_EQ(guest->Run("cd /sys/bus/pci/drivers/ivmq && echo 0000:* > unbind").status, 0);
+  EXPECT_EQ(guest->Wait(user).output, "ok\nready\nover\n");
+  EXPECT_THAT(guest->Run("dmesg | grep -E 'WARNING|BUG|Oops|Call Trace|protection fault'").output,
+              IsEmpty());
 }
 
 INSTANTIATE_TEST_SUITE_P(Linux, DriverTest, ::testing::Values("6.1", "6.12"),

@@ -12,6 +12,7 @@
 //   registers DEV SLOT INCARNATION    registers a slot, prints the result, and waits
 //   poke DEV OFFSET VALUE             stores a 64-bit word through a mapping of everything
 //   check DEV doorbell|plain          bad input, mappings, vectors of their own
+//   huge DEV                          a region of gigabytes, until the device is removed
 //   unplug DEV                        what a process sees when the device is removed
 //   stress DEV SLOT COUNT             does everything COUNT times, while the device comes and goes
 #include <fcntl.h>
@@ -175,6 +176,19 @@ int Poke(const char* device, const char* offset, const char* value) {
   auto* word = reinterpret_cast<std::uint64_t*>(base + std::strtoull(offset, nullptr, 0));
   std::atomic_ref(*word).store(std::strtoull(value, nullptr, 0));
   return 0;
+}
+
+// Bytes of page tables of this process.
+std::size_t PageTables() {
+  std::FILE* file = std::fopen("/proc/self/status", "r");
+  std::array<char, 256> line{};
+  std::size_t kib = 0;
+  while (file != nullptr && std::fgets(line.data(), line.size(), file) != nullptr) {
+    if (std::sscanf(line.data(), "VmPTE: %zu", &kib) == 1) break;
+  }
+  if (file == nullptr || kib == 0) Die("VmPTE");
+  std::fclose(file);
+  return kib << 10;
 }
 
 // ---- Slots ----
@@ -654,6 +668,47 @@ void CheckRegistration(const char* device, const ivmq_info& info) {
   close(fd);
 }
 
+// A region of gigabytes costs entries of 2 MiB each, and changes hands like a small one.
+int Huge(const char* device) {
+  constexpr std::size_t kEntry = 2 << 20;
+  const int fd = Open(device);
+  const std::size_t size = Info(fd).region_size;
+  const std::size_t before = PageTables();
+  char* base = Map(fd, size);
+  if (base == nullptr) Die("mmap");
+  for (std::size_t at = 0; at < size; at += kEntry) std::memcpy(base + at, &at, sizeof at);
+  // With pages of 4 KiB it would be 8 bytes for each page.
+  CHECK(PageTables() - before < size / 4096);
+  for (std::size_t at = 0; at < size; at += kEntry) CHECK(!std::memcmp(base + at, &at, sizeof at));
+  CheckDebugger(base + size / 2 - 8);
+  // A part of an entry goes; the rest of it is there.
+  CHECK(munmap(base + kEntry + 4096, 4096) == 0);
+  CHECK(Touch(base + kEntry) == 0 && Touch(base + kEntry + 4096) == SIGSEGV);
+  CHECK(Touch(base + kEntry + 8192) == 0);
+  // A mapping that begins within an entry shows the same bytes.
+  char* odd = Map(fd, 2 * kEntry, PROT_READ | PROT_WRITE, 4096);
+  CHECK(odd != nullptr && std::memcmp(odd + kEntry - 4096, base + kEntry, 64) == 0);
+  // It moves, and can be protected in part.
+  void* const room = mmap(nullptr, 4 * kEntry, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  const auto aligned = (reinterpret_cast<std::uintptr_t>(room) + kEntry - 1) & ~(kEntry - 1);
+  char* moved =
+      static_cast<char*>(mremap(base + 4 * kEntry, 2 * kEntry, 2 * kEntry,
+                                MREMAP_MAYMOVE | MREMAP_FIXED, reinterpret_cast<void*>(aligned)));
+  const std::size_t fifth = 5 * kEntry;
+  CHECK(moved != MAP_FAILED && !std::memcmp(moved + kEntry, &fifth, sizeof fifth));
+  CHECK(mprotect(base, 4096, PROT_READ) == 0 && Touch(base) == 0 && Touch(base + 4096) == 0);
+  CHECK(write(eventfd(0, EFD_CLOEXEC), base + size - 8, 8) == 8);  // read by the kernel
+  std::printf(failures == 0 ? "ok\n" : "failed\n");
+  std::printf("ready\n");
+  pollfd gone{fd, POLLIN, 0};
+  CHECK(poll(&gone, 1, -1) == 1);
+  CHECK(base[8] == 0 && Touch(base + 3 * kEntry) == 0);
+  const std::size_t third = 3 * kEntry;
+  CHECK(std::memcmp(base + 3 * kEntry, &third, sizeof third) != 0);
+  std::printf(failures == 0 ? "over\n" : "failed\n");
+  return failures != 0;
+}
+
 int Check(const char* device, bool doorbell) {
   const int fd = Open(device);
   const ivmq_info info = Info(fd);
@@ -814,6 +869,7 @@ int main(int argc, char** argv) {
   }
   if (what == "registers" && args.size() == 4) return Register(device, number(2), number(3));
   if (what == "check" && args.size() == 3) return Check(device, args[2] == "doorbell");
+  if (what == "huge" && args.size() == 2) return Huge(device);
   if (what == "unplug" && args.size() >= 2) return Unplug(device);
   if (what == "poke" && args.size() == 4) return Poke(device, args[2].c_str(), args[3].c_str());
   if (what == "stress" && args.size() == 4) return Stress(device, number(2), number(3));
