@@ -57,9 +57,9 @@ struct alignas(2 * layout::kCacheLine) OutLink {
   bool open = false;       // `producer` writes the ring that `cell_word` describes
   bool withdrawn = false;  // `cell_word` asks the consumer to let go; then a ring can be carved
   PeerId to;               // the consumer's life that the ring belongs to
-  std::uint64_t life_word = 0;   // of the consumer, when last looked at
-  bool wakeable = false;         // it sleeps on a doorbell, which we can ring
-  bool can_ring = false;         // from that word: it can ring ours
+  std::uint64_t life_word = 0;  // of the consumer, when last looked at
+  bool wakeable = false;        // it sleeps on a doorbell, which we can ring
+  bool can_ring = false;        // from that word: it can ring ours
   std::uint32_t vector = 0;
   std::uint64_t cell_word = 0;
   RingView ring;
