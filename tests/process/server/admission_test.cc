@@ -264,10 +264,14 @@ TEST_F(AdmissionTest, AUserAndAProcessHaveSoManyIdsAtMostConnectedOrNot) {
     std::deque<RawClient> clients;
     for (int i = 0; i < 3; ++i) EXPECT_TRUE(clients.emplace_back(server.socket()).Greet(1));
     clients[1].Disconnect();
+    step();
     RawClient refused(server.socket());
     refused.ExpectRefusal();
     step();
   });
+  greedy.AwaitStep();
+  server.AwaitLog("has no connection any more");
+  greedy.Continue();
   greedy.AwaitStep();
   EXPECT_THAT(server.AwaitLog("refused"), HasSubstr("it has 3 ids already"));
   RawClient fourth(server.socket());
@@ -285,6 +289,8 @@ TEST_F(AdmissionTest, AUserAndAProcessHaveSoManyIdsAtMostConnectedOrNot) {
             0);
   greedy.Continue();
   EXPECT_EQ(greedy.child().Wait(), 0);
+  // Its three, and that of the other user.
+  for (int i = 0; i < 4; ++i) server.AwaitLog("has gone");
   RawClient welcome(server.socket());
   EXPECT_TRUE(welcome.Greet(1));
 }

@@ -145,7 +145,7 @@ Status Server::Impl::CheckQuota(const ClientProcess& process) const {
 
 Status Server::Impl::CheckDescriptors(const IdSet& held, ClientProcess& newcomer) const {
   // Others may wait to be announced to it; its own doorbells cannot.
-  const std::uint64_t need = (IdsOfProcess(newcomer) + 1) * options_.vectors + kSpareDescriptors;
+  const std::uint64_t need = (KnownIds(newcomer) + 1) * options_.vectors + kSpareDescriptors;
   if (const std::uint64_t limit = newcomer.DescriptorLimit(); need >= limit) {
     return {
         StatusCode::kResourceExhausted,

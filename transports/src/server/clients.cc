@@ -62,7 +62,7 @@ ivshmem::SendResult Server::Impl::Send(const Client& client,
   return ivshmem::SendMessage(socket, message.id, ids_.eventfd(message.id, message.vector));
 }
 
-std::uint64_t Server::Impl::IdsOfProcess(const ClientProcess& process) const {
+std::uint64_t Server::Impl::KnownIds(const ClientProcess& process) const {
   std::uint64_t ids = 0;
   for (const auto& [id, client] : clients_) {
     if (process.pid() != 0 && client.process.pid() == process.pid()) ids += client.backlog.told();
@@ -82,12 +82,11 @@ std::optional<ClientBacklog::Message> Server::Impl::NextMessage(std::uint16_t id
   // its heap. So nothing is begun that might not fit.
   if (message->vector == 0) {
     const std::uint64_t known =
-        client.process.pid() == 0 ? client.backlog.told() : IdsOfProcess(client.process);
+        client.process.pid() == 0 ? client.backlog.told() : KnownIds(client.process);
     if ((known + 1) * options_.vectors + kSpareDescriptors >= client.process.DescriptorLimit()) {
       if (!std::exchange(client.is_held_back, true)) ReportHeldBack(id, client);
-      message = client.backlog.Next(/*has_room=*/false);
-      // Its own doorbells go before those of the others.
-      return message;
+      // Its own doorbells go before those of the others then.
+      return client.backlog.Next(/*has_room=*/false);
     }
     client.is_held_back = false;
   }

@@ -174,7 +174,7 @@ class Server::Impl {
   ivshmem::SendResult Send(const Client& client, const ClientBacklog::Message& message) const;
   void UpdateWatch(const Client& client);
   // Ids whose descriptors the clients of `process` have.
-  [[nodiscard]] std::uint64_t IdsOfProcess(const ClientProcess& process) const;
+  [[nodiscard]] std::uint64_t KnownIds(const ClientProcess& process) const;
   void ReportHeldBack(std::uint16_t id, Client& client);
   void FlushWaiting();
   void LookAtGreetings();
