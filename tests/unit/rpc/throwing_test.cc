@@ -277,8 +277,8 @@ TEST(ThrowingTest, WhatACallbackOrAWatcherThrowsIsReportedAndTheOthersGoOn) {
       *pair.region->Join(),
       {.name = "other", .on_report = [&](const ivmq::Status& status) { reports(status); }});
   ASSERT_TRUE(node.ok());
-  auto endpoint = rpc::Endpoint::Make(
-      *std::move(node), {.node = {}, .on_message = [](const Message& /*message*/) { Throw(); }});
+  auto endpoint = rpc::Endpoint::Make(*std::move(node),
+                                      {.on_message = [](const Message& /*message*/) { Throw(); }});
   const auto stub = Echo::NewStub(endpoint->CreateChannel("server"));
   ClientContext contexts[2];
   Request request;

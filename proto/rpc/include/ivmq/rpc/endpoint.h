@@ -25,7 +25,7 @@ struct Watch;
 }  // namespace internal
 
 struct EndpointOptions {
-  NodeOptions node;
+  NodeOptions node{};
   // Messages that are no frames of RPC; called on the thread that polls, and must not block. What
   // it throws NodeOptions::on_report hears; the message counts as handled.
   std::function<void(const Message&)> on_message{};
