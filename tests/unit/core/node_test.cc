@@ -120,6 +120,26 @@ TEST_F(NodeTest, AMessageComesWithItsSenderKindAndType) {
       [&] { return received == 3; }));
 }
 
+TEST_F(NodeTest, AHandlerSeesTheRegionItselfOnlyIfItsPeersAreTrusted) {
+  const std::vector<std::byte> message = testing::Pattern(1000, 1);
+  for (const bool trust : {false, true}) {
+    auto a = Open("a");
+    auto b = Open("b", {.trust_peers = trust});
+    ASSERT_EQ(a->Send(b->id(), message), SendResult::kOk);
+    const std::span<const std::byte> region = hub_.memory();
+    std::size_t received = 0;
+    EXPECT_TRUE(PollUntil(
+        *b,
+        [&](const Message& got) {
+          const bool is_in_region = got.payload.data() >= region.data() &&
+                                    got.payload.data() < region.data() + region.size();
+          EXPECT_EQ(is_in_region, trust);
+          ++received;
+        },
+        [&] { return received == 1; }));
+  }
+}
+
 // Copied or handled in place, for every size around a record's and a fragment's limits.
 TEST_F(NodeTest, MessagesOfAllSizesArriveWhole) {
   for (const bool trust : {false, true}) {
