@@ -90,7 +90,7 @@ TEST_F(RpcTest, AGuestKilledInACallAndInAStreamIsUnavailableAndFoundAgainWhenItI
   EXPECT_THAT(host.Finish(), HasSubstr("third life\n"));
 }
 
-TEST_F(RpcTest, CallsOfAGuestWhoseDeviceIsUnpluggedAreUnavailableAtBothEnds) {
+TEST_F(RpcTest, CallsEndAtBothEndsWhenTheDeviceOfAGuestIsUnplugged) {
   const auto vm = WithDriver("vm", "6.12");
   ASSERT_NE(vm, nullptr);
   Peer host = OnHost("host", "serve");
@@ -101,8 +101,11 @@ TEST_F(RpcTest, CallsOfAGuestWhoseDeviceIsUnpluggedAreUnavailableAtBothEnds) {
   Peer down = OnHost("down", "hold serving");
   ASSERT_TRUE(serving.Await("holding\n"));
   ASSERT_TRUE(vm->RemoveLastDevice());
-  EXPECT_THAT(down.Finish(), HasSubstr("the next call ends: "));
-  EXPECT_THAT(up.Finish(), HasSubstr("the next call ends: "));
+  EXPECT_THAT(down.Finish(), HasSubstr("the call ends with UNAVAILABLE\n"
+                                       "the next call ends with UNAVAILABLE\n"));
+  // The caller's own life has ended.
+  EXPECT_THAT(up.Finish(), HasSubstr("the call ends with FAILED_PRECONDITION\n"
+                                     "the next call ends with FAILED_PRECONDITION\n"));
 }
 
 }  // namespace

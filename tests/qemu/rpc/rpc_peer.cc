@@ -10,7 +10,7 @@
 //       Calls PEER, who is killed meanwhile, then again as soon as it is back; then the same in the
 //       midst of a stream. All that on one channel.
 //   rpc_peer ADDRESS NAME hold PEER
-//       A call to PEER that has no answer, and one more after its end: both are UNAVAILABLE.
+//       A call to PEER that has no answer, and one more after its end. Says how they end.
 //   rpc_peer ADDRESS NAME stream PEER
 //       Large streams of all kinds, read late; see streams.h.
 //   rpc_peer ADDRESS NAME outlive-streams PEER
@@ -174,7 +174,8 @@ void Hold(Relay::Stub& stub) {
     ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + kPatience);
     Words words;
-    MustDie(stub.Hold(&context, words, &words), what);
+    const Status status = stub.Hold(&context, words, &words);
+    std::printf("%s ends with %s\n", what, ivmq::rpc::StatusCodeName(status.error_code()).c_str());
   }
 }
 
