@@ -40,6 +40,7 @@ class CallLife final : public StopCondition {
   }
   [[nodiscard]] const Node& node() const noexcept { return node_; }
   [[nodiscard]] const PeerId& peer() const noexcept { return peer_; }
+  [[nodiscard]] bool has_peer() const noexcept { return has_peer_; }
   [[nodiscard]] Clock::time_point deadline() const noexcept { return deadline_; }
   [[nodiscard]] bool has_deadline() const noexcept { return deadline_ != Clock::time_point::max(); }
 

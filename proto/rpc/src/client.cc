@@ -40,7 +40,9 @@ Status StatusOf(Verdict verdict, const ClientCall& call, const std::string& miss
     case Verdict::kPeerStill:
       return Unavailable(call.context.peer(), "has shown no sign of life for two seconds");
     case Verdict::kSelfGone:
-      return {StatusCode::FAILED_PRECONDITION, call.life.node().status().message()};
+      // Under way it is cut off from its peer; otherwise it cannot begin.
+      return {call.life.has_peer() ? StatusCode::UNAVAILABLE : StatusCode::FAILED_PRECONDITION,
+              call.life.node().status().message()};
     default:
       return Unavailable(call.context.peer(), "is gone");
   }
@@ -246,7 +248,8 @@ Status Client::TryBegin(ClientCall& call, Channel& channel, const MethodName& me
   const std::uint64_t cached = channel.cached_.load(std::memory_order_relaxed);
   PeerId to{static_cast<std::uint32_t>(cached >> 32), static_cast<std::uint32_t>(cached)};
   CallAccess::set_peer(context, channel.peer());
-  if (cached == 0 || !node_.IsLive(to) || node_.IsSuspected(to)) [[unlikely]] {
+  if (cached == 0 || !node_.IsLive(to) || node_.IsSuspected(to) || !node_.IsLive(node_.id()))
+      [[unlikely]] {
     if (Status status = FindPeer(channel, call, &to); !status.ok()) return status;
     now = call.life.Now();
   }

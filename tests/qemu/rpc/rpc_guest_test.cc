@@ -104,7 +104,7 @@ TEST_F(RpcTest, CallsEndAtBothEndsWhenTheDeviceOfAGuestIsUnplugged) {
   EXPECT_THAT(down.Finish(), HasSubstr("the call ends with UNAVAILABLE\n"
                                        "the next call ends with UNAVAILABLE\n"));
   // The caller's own life has ended.
-  EXPECT_THAT(up.Finish(), HasSubstr("the call ends with FAILED_PRECONDITION\n"
+  EXPECT_THAT(up.Finish(), HasSubstr("the call ends with UNAVAILABLE\n"
                                      "the next call ends with FAILED_PRECONDITION\n"));
 }
 
