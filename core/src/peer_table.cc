@@ -158,6 +158,19 @@ std::uint32_t PeerTable::MarkIvpositionDead(std::uint16_t ivposition, const Boot
   return marked;
 }
 
+std::uint32_t PeerTable::MarkDisconnected(std::uint16_t ivposition) const {
+  std::uint32_t marked = 0;
+  for (std::uint32_t s = 0; s < region_.max_peers(); ++s) {
+    PeerSlot& slot = region_.slot(s);
+    const Life life = LoadLife(slot);
+    if (life.ivposition != ivposition || life.state != PeerState::kLive) continue;
+    slot.disconnected.store(life.ToWord(), std::memory_order_relaxed);
+    ++marked;
+  }
+  if (marked != 0) region_.header().peers_generation.fetch_add(1, std::memory_order_release);
+  return marked;
+}
+
 std::uint32_t PeerTable::MarkUnlockedDead(const Transport& transport,
                                           std::optional<std::uint32_t> own_slot) const {
   const std::uint64_t domain = transport.info().lock_domain;
@@ -266,6 +279,8 @@ std::optional<PeerInfo> PeerTable::Read(std::uint32_t s) const {
                     slot.boot_id[1].load(std::memory_order_relaxed)};
     info.claimed_at = slot.claimed_at.load(std::memory_order_relaxed);
     info.heartbeat = slot.heartbeat.load(std::memory_order_relaxed);
+    info.disconnected = life.state == PeerState::kLive &&
+                        slot.disconnected.load(std::memory_order_relaxed) == life.ToWord();
     info.armed = slot.armed.load(std::memory_order_relaxed);
     for (std::size_t i = 0; i < info.counters.size(); ++i) {
       info.counters[i] = slot.counters[i].load(std::memory_order_relaxed);

@@ -60,6 +60,8 @@ std::string Notes(const PeerInfo& peer) {
       {Counter::kNetFinds, "missed wake-ups"},
   };
   std::string notes = peer.durable ? "durable" : "";
+  if (peer.disconnected)
+    notes += notes.empty() ? "no connection to ivmqd" : ", no connection to ivmqd";
   for (const auto& [counter, text] : kNotes) {
     const std::uint64_t count = CounterOf(peer, counter);
     if (count != 0) notes += fmt::format("{}{} {}", notes.empty() ? "" : ", ", count, text);

@@ -66,6 +66,7 @@ Json PeerJson(const PeerInfo& peer) {
   json["vector"] = peer.vector;
   json["can_ring"] = peer.can_ring;
   json["wakeable"] = peer.wakeable;
+  json["disconnected"] = peer.disconnected;
   json["pid"] = peer.pid;
   json["boot_id"] = fmt::format("{:016x}{:016x}", peer.boot_id[0], peer.boot_id[1]);
   json["claimed_at"] = TimeText(peer.claimed_at);

@@ -112,6 +112,14 @@ void CheckPeer(const PeerInfo& peer, bool still, const RegionMemory& memory, con
     note("is suspected: its heartbeat stands still, so that it is stopped, or its machine is",
          {fmt::format("ps -o pid,stat,args -p {}   # on its machine; T is stopped", peer.pid)});
   }
+  if (peer.disconnected) {
+    note(
+        "is suspected: its connection to ivmqd has ended, though it still has the region. It hears "
+        "of no newcomers' doorbells. A process of the host connects anew by itself; a guest's "
+        "device "
+        "has to be unplugged and plugged in again",
+        {"journalctl -u ivmqd   # says when and why"});
+  }
   if (const auto finds = CounterOf(peer, Counter::kNetFinds); finds != 0) {
     note(fmt::format("found {} messages for which no interrupt had come: doorbells to it get lost",
                      finds));

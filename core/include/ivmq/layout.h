@@ -161,7 +161,8 @@ struct PeerSlot {
   Word32
       name_incarnation;  // 48  the name below belongs to this incarnation; stored after it, release
   Word32 reserved0;      // 52
-  Word reserved1;        // 56
+  Word disconnected;     // 56 server: the life word whose connection ended, while the region could
+                         //     still be written through it; of another life word: nothing
   std::array<Word, kNameBytes / 8> name;  // 64  UTF-8, padded with NUL
 
   Word heartbeat;  // 128 owner: grows four times a second

@@ -43,6 +43,7 @@ struct PeerInfo {
   std::uint64_t claimed_at = 0;  // ns since the Unix epoch, by the peer's clock
   std::uint64_t heartbeat = 0;
   std::uint64_t armed = 0;
+  bool disconnected = false;  // ivmqd has lost its connection to it, but not seen it end
   bool suspected =
       false;  // its heartbeat stood still for eight of the observer's samples; a Node fills it in
   std::array<std::uint64_t, layout::kCounterWords> counters{};
@@ -118,6 +119,10 @@ class PeerTable {
   // with that boot id are spared: the others died in an earlier boot of the same guest. Returns how
   // many.
   std::uint32_t MarkIvpositionDead(std::uint16_t ivposition, const BootId* except = nullptr) const;
+
+  // For a server: says of the live peers with that ivposition that their connection has ended,
+  // which proves no death. Returns how many.
+  std::uint32_t MarkDisconnected(std::uint16_t ivposition) const;
 
   // Marks dead the slots of this transport's lock domain whose lock nobody holds. Returns how many.
   // `own_slot`: the caller's own slot, whose lock it holds itself.

@@ -137,6 +137,8 @@ TEST_P(DeathProofTest, AClientThatHasTheRegionMappedIsNotDeadWithoutItsConnectio
     AwaitDisconnect(id);
     ExpectHeld(id);
     EXPECT_TRUE(slot.IsLive());
+    // The others are told what is wrong.
+    EXPECT_TRUE(PeerTable(own.region()).Find("victim")->disconnected);
   }
   AwaitEnd(id);
   ExpectEnded(id);

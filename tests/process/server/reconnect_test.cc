@@ -177,6 +177,7 @@ TEST_F(ReconnectTest, ANodeThatLostADescriptorGoesOnAndComesBackWhenItCan) {
   echo.FreeDescriptors();
   AwaitMove(*node, before->ivposition);
   EXPECT_TRUE(node->IsLive(before->id));
+  EXPECT_FALSE(node->Lookup("echo")->disconnected);
   ExpectEcho(*node, before->id);
   // The lock of its first connection has gone with the mapping, and hit nobody.
   EXPECT_THAT(server_->AwaitLog("id " + std::to_string(before->ivposition) + " has gone"),

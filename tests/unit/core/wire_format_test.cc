@@ -139,7 +139,7 @@ TEST(WireFormatTest, TheDocumentDescribesThePeerSlot) {
                FIELD(PeerSlot, claimed_at),
                FIELD(PeerSlot, name_incarnation),
                FIELD(PeerSlot, reserved0),
-               FIELD(PeerSlot, reserved1),
+               FIELD(PeerSlot, disconnected),
                FIELD(PeerSlot, name),
                FIELD(PeerSlot, heartbeat),
                FIELD(PeerSlot, pad0),

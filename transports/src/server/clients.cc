@@ -263,6 +263,7 @@ void Server::Impl::LookAtLingering() {
       lingering.look_at = now + lingering.pause;
       lingering.pause = std::min(lingering.pause * 2, kLook);
       if (lingering.pause == kLook && !std::exchange(lingering.is_reported, true)) {
+        (void)table_.MarkDisconnected(id);
         LogAbout(*lingering.process, LogLevel::kInfo,
                  "id {}: {} has no connection any more, and the region is still open or mapped by "
                  "what it was given: it is not taken for dead, and the id is not lent",
