@@ -248,7 +248,9 @@ std::vector<Damage> DamageToHeader() {
       {"capacity_log2", &RingHeader::capacity_log2},
       {"cell", &RingHeader::cell},
       {"generation", &RingHeader::generation}};
-  for (const auto& [name, member] : halves) {
+  for (const auto& half : halves) {
+    const char* const name = half.first;
+    const auto member = half.second;
     for (const std::uint32_t value : {0U, 1U, ~0U}) {
       all.push_back({std::string(name) + " " + std::to_string(value),
                      [=](const Pair& pair) { (pair.ring().header->*member).store(value); }});
@@ -259,7 +261,9 @@ std::vector<Damage> DamageToHeader() {
       {"sender", &RingHeader::sender},       {"released", &RingHeader::released},
       {"dropped", &RingHeader::dropped},     {"space_armed", &RingHeader::space_armed},
       {"committed", &RingHeader::committed}};
-  for (const auto& [name, member] : words) {
+  for (const auto& word : words) {
+    const char* const name = word.first;
+    const auto member = word.second;
     all.push_back({std::string(name) + " zeroed",
                    [=](const Pair& pair) { (pair.ring().header->*member).store(0); }});
     all.push_back({std::string(name) + " all ones",
