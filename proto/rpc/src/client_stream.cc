@@ -45,8 +45,7 @@ class ClientStream final : public ClientCall, public Steps {
   [[nodiscard]] bool IsForkedCopy() const noexcept { return client_.node().IsForkedCopy(); }
   void EndForked() {
     const Status status(StatusCode::FAILED_PRECONDITION, client_.node().status().message());
-    ClientReactor* const reactor = std::exchange(reactor_, nullptr);
-    (void)RunUserCode(client_.node(), "the reactor of a call", [&] { reactor->OnDone(status); });
+    (void)RunUserCode(client_.node(), "the reactor of a call", [&] { reactor_->OnDone(status); });
     Unref();
   }
 
@@ -207,8 +206,7 @@ class ClientStream final : public ClientCall, public Steps {
     done_ = true;
     const Status status = status_;
     lock.unlock();
-    ClientReactor* const reactor = std::exchange(reactor_, nullptr);
-    Tell([&] { reactor->OnDone(status); });
+    Tell([&] { reactor_->OnDone(status); });
     Unref();  // the reactor's
     return Stream::Attempt::kEnd;
   }
@@ -283,10 +281,10 @@ class ClientStream final : public ClientCall, public Steps {
   Waiter* waiter_ = nullptr;  // guarded by mutex_; for the end, or the initial metadata
 
   // With a reactor.
-  ClientReactor* reactor_;   // the poller's once the call has begun
-  bool half_close_ = false;  // guarded by mutex_
-  int holds_ = 0;            // guarded by mutex_
-  bool done_ = false;        // guarded by mutex_
+  ClientReactor* const reactor_;  // gone once done_
+  bool half_close_ = false;       // guarded by mutex_
+  int holds_ = 0;                 // guarded by mutex_
+  bool done_ = false;             // guarded by mutex_
 };
 
 ClientStreamHandle::ClientStreamHandle(Channel& channel, const MethodName& method,
