@@ -6,7 +6,8 @@
 //   bytes 0..1023       byte n: the process that owns peer slot n
 //   byte kServerLock    the server that serves this file
 //   byte kIdLocks + n   shared: whoever has the region as client n of a server, also after the
-//                       server's end
+//                       server's end. The server shares all 65536, so that nobody has one for
+//                       itself alone
 //   the whole file      whoever formats it; excludes all of the above
 #ifndef IVMQ_TRANSPORTS_SRC_FILE_LOCK_H_
 #define IVMQ_TRANSPORTS_SRC_FILE_LOCK_H_

@@ -28,6 +28,7 @@
 #include "raw_client.h"
 #include "server_process.h"
 #include "slot_owner.h"
+#include "src/file_lock.h"
 #include "support/child.h"
 
 namespace ivmq::testing {
@@ -233,6 +234,47 @@ TEST_F(RegionTest, TheEndOfAFormerServersClientIsSeenByTheNextServerWheneverItCo
   server->AwaitLog("id 2 of a former server has gone; 1 peers that had not left are dead");
   EXPECT_FALSE(table.Find("third"));
   EXPECT_TRUE(peer.IsLive());
+}
+
+TEST_F(RegionTest, NoClientLocksOthersOut) {
+  for (const std::string& region : {region_, std::string("memfd")}) {
+    region_ = region;
+    ServerProcess server(socket_, Arguments());
+    server.AwaitReady();
+    RawClient hostile(socket_);
+    ASSERT_TRUE(hostile.Greet(1));
+    std::uint16_t lendable = 0;
+    {
+      RawClient passing(socket_);
+      ASSERT_TRUE(passing.Greet(1));
+      lendable = passing.id();
+    }
+    server.AwaitLog("has gone");
+    for (const std::uint64_t id : {lendable, std::uint16_t(lendable + 1), std::uint16_t(65534)}) {
+      EXPECT_EQ(TryLockFile(hostile.memory(), kIdLocks + id, 1), LockResult::kHeld) << id;
+    }
+    EXPECT_EQ(TryLockFile(hostile.memory(), kIdLocks, 65536), LockResult::kHeld);
+    RawClient next(socket_);
+    ASSERT_TRUE(next.Greet(1));
+    EXPECT_EQ(next.id(), lendable);
+    RawClient another(socket_);
+    ASSERT_TRUE(another.Greet(1));
+    EXPECT_EQ(server.Terminate(), 0);
+  }
+}
+
+TEST_F(RegionTest, AServerWhoseIdsSomebodyHasLockedSaysSo) {
+  std::optional<ServerProcess> server;
+  server.emplace(socket_, Arguments());
+  server->AwaitReady();
+  RawClient hostile(socket_);
+  ASSERT_TRUE(hostile.Greet(1));
+  EXPECT_EQ(server->Terminate(), 0);
+  ASSERT_EQ(TryLockFile(hostile.memory(), kIdLocks + 7, 1), LockResult::kLocked);
+  ExpectRefused(Arguments(), "has locked ids of clients");
+  hostile.Close();
+  server.emplace(socket_, Arguments());
+  server->AwaitReady();
 }
 
 TEST_F(RegionTest, UniqueIdsStartAboveThoseInATakenOverRegion) {

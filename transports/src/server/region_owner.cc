@@ -203,6 +203,22 @@ Result<Region> Attach(std::span<std::byte> memory, const Options& options) {
   return region;
 }
 
+// Clients' shared locks stand beside this one, and no client can lock an id for itself alone, which
+// would keep the id from all others.
+Status ShareIdLocks(int fd) {
+  switch (TryShareFile(fd, kIdLocks, IdSet().size())) {
+    case LockResult::kLocked:
+      return {};
+    case LockResult::kHeld:
+      return {StatusCode::kFailedPrecondition,
+              "a process that has it open has locked ids of clients, which none may (see its inode "
+              "in /proc/locks); end that process"};
+    case LockResult::kError:
+      break;
+  }
+  return SystemError(errno, "locking the ids of clients");
+}
+
 // Those of the `count` ids from `first` on whose byte is locked; few of them are.
 void AddLockedIds(int fd, std::size_t first, std::size_t count, std::set<std::uint16_t>& ids) {
   if (!IsFileLocked(fd, kIdLocks + first, count)) return;
@@ -235,6 +251,7 @@ Result<RegionOwner> RegionOwner::Open(const Options& options, const CheckedOptio
       checked.region_path.empty() ? MakeMemfd(options.size) : OpenFile(options, checked, undo);
   if (!opened.ok()) return At(where, opened.status());
   LockedFile file = *std::move(opened);
+  if (Status status = ShareIdLocks(file.lock.get()); !status.ok()) return At(where, status);
   Result<Mapping> mapping = MapRegion(file.fd.get(), options.size, Access::kReadWrite);
   if (!mapping.ok()) return At(where, mapping.status());
 
