@@ -277,6 +277,25 @@ TEST_F(RegionTest, AServerWhoseIdsSomebodyHasLockedSaysSo) {
   server->AwaitReady();
 }
 
+TEST_F(RegionTest, ALockOnTheIdOfPlainPeersEndsNone) {
+  std::optional<ServerProcess> server;
+  server.emplace(socket_, Arguments());
+  server->AwaitReady();
+  const MappedRegion mapped(file_);
+  const SlotOwner plain(mapped.region(), "plain", layout::kNoIvposition);
+  RawClient hostile(socket_);
+  ASSERT_TRUE(hostile.Greet(1));
+  ASSERT_EQ(TryShareFile(hostile.memory(), kIdLocks + layout::kNoIvposition, 1),
+            LockResult::kLocked);
+  server->Kill();
+  server.emplace(socket_, Arguments());
+  server->AwaitReady();
+  hostile.Close();
+  server->AwaitLog("of a former server has gone");
+  EXPECT_EQ(server->Terminate(), 0);
+  EXPECT_TRUE(plain.IsLive());
+}
+
 TEST_F(RegionTest, UniqueIdsStartAboveThoseInATakenOverRegion) {
   std::optional<ServerProcess> server;
   server.emplace(socket_, Arguments({"--id-policy", "unique"}));

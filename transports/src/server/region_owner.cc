@@ -302,8 +302,9 @@ Status RegionOwner::AllocateMore() {
 std::set<std::uint16_t> RegionOwner::FormerIds() const {
   std::set<std::uint16_t> ids;
   AddLockedIds(lock_.get(), 0, IdSet().size(), ids);
+  ids.erase(layout::kNoIvposition);
   const IdSet held = HeldIds();
-  for (std::uint32_t id = 0; id < layout::kNoIvposition; ++id) {
+  for (std::uint32_t id = 0; id <= kLastId; ++id) {
     if (held[id]) ids.insert(static_cast<std::uint16_t>(id));
   }
   return ids;
@@ -318,6 +319,7 @@ IdSet RegionOwner::HeldIds() const {
       held.set(life.ivposition);
     }
   }
+  held.reset(layout::kNoIvposition);
   return held;
 }
 

@@ -56,7 +56,8 @@ class RegionOwner {
   // The former server if it did not leave in order, else 0. For people.
   [[nodiscard]] std::uint32_t crashed_pid() const noexcept { return crashed_pid_; }
 
-  // The ids that living peers say they have.
+  // The ids that living peers say they have. kNoIvposition is no id, here and below, whatever is
+  // locked: all peers without one would be taken for the same client.
   [[nodiscard]] IdSet HeldIds() const;
   // The ids that living peers or clients of former servers have.
   // REQUIRES: taken_over(), and nobody is a client yet
