@@ -7,6 +7,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <climits>
@@ -286,11 +287,21 @@ Status Resize(int fd, std::uint64_t size) {
 }
 
 Status AllocateRange(int fd, std::uint64_t size, std::uint64_t offset, std::uint64_t length) {
-  const int error = posix_fallocate(fd, static_cast<off_t>(offset), static_cast<off_t>(length));
-  if (error == 0) return {};
-  struct statfs fs {};
-  (void)fstatfs(fd, &fs);
-  return AllocationError(error, fs, size);
+  // A signal undoes all that the kernel has allocated in one call: a short piece is done again.
+  constexpr std::uint64_t kPiece = std::uint64_t{4} << 20;
+  while (length != 0) {
+    const std::uint64_t piece = std::min(length, kPiece);
+    const int error = posix_fallocate(fd, static_cast<off_t>(offset), static_cast<off_t>(piece));
+    if (error == EINTR) continue;
+    if (error != 0) {
+      struct statfs fs {};
+      (void)fstatfs(fd, &fs);
+      return AllocationError(error, fs, size);
+    }
+    offset += piece;
+    length -= piece;
+  }
+  return {};
 }
 
 Status Allocate(int fd, std::uint64_t size) {

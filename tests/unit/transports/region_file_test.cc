@@ -4,9 +4,11 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <string>
@@ -331,6 +333,26 @@ TEST_F(RegionFileTest, SlotLockExcludesOtherTransportsOfTheProcess) {
   EXPECT_EQ((*b)->LockSlot(1).code(), StatusCode::kAborted);
   (*a)->UnlockSlot(1);
   EXPECT_TRUE((*b)->LockSlot(1).ok());
+}
+
+TEST_F(RegionFileTest, SignalsDoNotEndAnAllocation) {
+  constexpr std::uint64_t kSize = std::uint64_t{128} << 20;
+  const UniqueFd fd(memfd_create("signals", MFD_CLOEXEC));
+  struct sigaction handler {};
+  struct sigaction before {};
+  handler.sa_handler = [](int) {};
+  ASSERT_EQ(sigaction(SIGALRM, &handler, &before), 0);
+  itimerval timer{};
+  timer.it_value.tv_usec = timer.it_interval.tv_usec = 10'000;
+  ASSERT_EQ(setitimer(ITIMER_REAL, &timer, nullptr), 0);
+  const Status status = Allocate(fd.get(), kSize);
+  timer = {};
+  ASSERT_EQ(setitimer(ITIMER_REAL, &timer, nullptr), 0);
+  ASSERT_EQ(sigaction(SIGALRM, &before, nullptr), 0);
+  EXPECT_TRUE(status.ok()) << status.ToString();
+  struct stat file {};
+  ASSERT_EQ(fstat(fd.get(), &file), 0);
+  EXPECT_EQ(static_cast<std::uint64_t>(file.st_blocks) * 512, kSize);
 }
 
 TEST_F(RegionFileTest, SlotLockGoesWithItsTransport) {
