@@ -58,6 +58,8 @@ struct ivmq_msix {
 	spinlock_t lock;		/* of users, and of their eventfds */
 	struct list_head users;		/* struct ivmq_use */
 	unsigned int user_count;	/* under device->lock */
+	unsigned long window;		/* jiffies when it began; under lock */
+	unsigned int in_window;		/* interrupts since; under lock */
 	struct delayed_work rest;	/* ends a rest from a storm */
 	bool ending;			/* no more rests; under lock */
 };
@@ -82,8 +84,6 @@ struct ivmq_device {
 	unsigned int vectors;		/* 0 also where there is no MSI-X */
 	struct ivmq_msix *msix;
 	atomic64_t interrupts;
-	unsigned long window;		/* jiffies when it began */
-	atomic_t in_window;		/* interrupts since */
 	wait_queue_head_t wait;		/* for any interrupt */
 
 	struct mutex lock;		/* of files and what belongs to them */

@@ -19,7 +19,7 @@
 static unsigned int interrupt_limit = 50000;
 module_param(interrupt_limit, uint, 0644);
 MODULE_PARM_DESC(interrupt_limit,
-		 "most interrupts of a device in a second, looked at every 10 ms; 0: no limit");
+		 "most interrupts of a vector in a second, looked at every 10 ms; 0: no limit");
 
 #define IVMQ_WINDOW		(HZ / 100)
 #define IVMQ_REST		(HZ / 100)
@@ -62,18 +62,17 @@ void ivmq_wake_users(struct ivmq_device *device)
 	wake_up_interruptible_all(&device->wait);
 }
 
-/* Counts an interrupt. Whether there have been too many. */
-static bool ivmq_is_storm(struct ivmq_device *device)
+/* Counts an interrupt. Whether there have been too many. Under msix->lock. */
+static bool ivmq_is_storm(struct ivmq_msix *msix)
 {
 	unsigned int limit = READ_ONCE(interrupt_limit);
 	unsigned long now = jiffies;
 
-	/* Several processors race here; an interrupt more or less makes no storm. */
-	if (time_after_eq(now, READ_ONCE(device->window) + IVMQ_WINDOW)) {
-		WRITE_ONCE(device->window, now);
-		atomic_set(&device->in_window, 0);
+	if (time_after_eq(now, msix->window + IVMQ_WINDOW)) {
+		msix->window = now;
+		msix->in_window = 0;
 	}
-	return atomic_inc_return(&device->in_window) > max(limit / 100, 1U) && limit;
+	return ++msix->in_window > max(limit / 100, 1U) && limit;
 }
 
 static irqreturn_t ivmq_interrupt(int irq, void *data)
@@ -85,7 +84,7 @@ static irqreturn_t ivmq_interrupt(int irq, void *data)
 	ivmq_tell_users(msix);
 	atomic64_inc(&device->interrupts);
 	wake_up_interruptible(&device->wait);
-	if (ivmq_is_storm(device) && !msix->ending) {
+	if (ivmq_is_storm(msix) && !msix->ending) {
 		disable_irq_nosync(irq);
 		schedule_delayed_work(&msix->rest, IVMQ_REST);
 		dev_warn_once(&device->pdev->dev,
