@@ -43,10 +43,11 @@ static vm_fault_t ivmq_map_region(struct vm_fault *vmf)
 		       ((start - vma->vm_start) >> PAGE_SHIFT),
 		.prot = pgprot_decrypted(vma->vm_page_prot),
 	};
+	int ret;
 
-	return apply_to_page_range(vma->vm_mm, start, end - start, ivmq_fill_pte, &fill) ?
-		       VM_FAULT_OOM :
-		       VM_FAULT_NOPAGE;
+	ret = apply_to_page_range(vma->vm_mm, start, end - start, ivmq_fill_pte, &fill);
+	/* -EINVAL: another thread has mapped all of it by one entry meanwhile. */
+	return ret && ret != -EINVAL ? VM_FAULT_OOM : VM_FAULT_NOPAGE;
 }
 
 /* The file's own page in place of one of the region; an error, or NULL if there is no memory. */
@@ -128,7 +129,9 @@ static vm_fault_t ivmq_vm_huge_fault(struct vm_fault *vmf, unsigned int order)
 		if (pmd_none(pmd))
 			set_pmd_at(vma->vm_mm, start, vmf->pmd,
 				   pmd_mkspecial(pmd_mkhuge(pfn_pmd(pfn, prot))));
-		if (pmd_none(pmd) || pmd_leaf(pmd))
+		/* A standing entry that forbids the write would fault again for ever. */
+		if (pmd_none(pmd) ||
+		    (pmd_leaf(pmd) && (pmd_write(pmd) || !(vmf->flags & FAULT_FLAG_WRITE))))
 			ret = VM_FAULT_NOPAGE;
 		spin_unlock(lock);
 	}
@@ -146,6 +149,9 @@ static int ivmq_vm_access(struct vm_area_struct *vma, unsigned long address, voi
 	void *memory = f->device->region + offset;
 	struct page *page;
 
+	/* ptrace() forces its way into mappings that the process itself may not write. */
+	if (write && !(vma->vm_flags & VM_WRITE))
+		return -EACCES;
 	size = min_t(unsigned long, size, PAGE_SIZE - offset_in_page(address));
 	down_read(&f->device->removal);
 	if (f->over) {
