@@ -22,13 +22,15 @@ Heartbeat::Heartbeat(NodeContext& context, Outbound& outbound, Inbound& inbound)
   thread_ = std::thread([this] { Run(); });
 }
 
-Heartbeat::~Heartbeat() {
+Heartbeat::~Heartbeat() { Stop(); }
+
+void Heartbeat::Stop() {
   {
     const std::lock_guard lock(mutex_);
     stop_ = true;
   }
   stopping_.notify_one();
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 void Heartbeat::Run() {

@@ -15,12 +15,14 @@
 
 namespace ivmq {
 
-// Thread-safe.
+// Thread-safe, except Stop().
 class Heartbeat {
  public:
   Heartbeat(NodeContext& context, Outbound& outbound, Inbound& inbound);
-  // Ends the thread.
   ~Heartbeat();
+
+  // Ends the thread. What it found last can be asked for afterwards, too.
+  void Stop();
 
   // Whether the slot's peer has shown no sign of life for eight samples of this node's.
   [[nodiscard]] bool IsSuspected(std::uint32_t slot) const noexcept {

@@ -203,8 +203,8 @@ Node::~Node() {
     KeepForever(std::move(impl_));
     return;
   }
-  impl_->heartbeat.reset();
-  impl_->context.reporter.Finish();  // on_report may still send
+  impl_->heartbeat->Stop();
+  impl_->context.reporter.Finish();  // on_report may still use the node
   impl_->inbound->PublishReleased();
   impl_->outbound->PublishCommitted();
   impl_->context.table.Leave(impl_->context.self, *impl_->context.transport);

@@ -5,6 +5,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -24,6 +25,7 @@ using ::testing::HasSubstr;
 using testing::Hub;
 using testing::kIgnore;
 using testing::kMiB;
+using testing::kPatience;
 using testing::kWait;
 using testing::OpenNode;
 using testing::PollUntil;
@@ -111,6 +113,48 @@ TEST_F(ReportTest, TheEndOfANodeTellsWhatWaits) {
   go_on.set_value();
   a.reset();
   EXPECT_EQ(reports.All().size(), 100U);
+}
+
+// From the end of its heartbeat on, too.
+TEST_F(ReportTest, WhatIsToldAtTheEndOfANodeMayAskIt) {
+  class Watched final : public testing::EventfdTransport {
+   public:
+    Watched(Hub& hub, std::promise<void>& began, std::promise<void>& ended)
+        : EventfdTransport(hub, 1), began_(began), ended_(ended) {}
+    // Called by the heartbeat.
+    Status Attend(const Move& move) override {
+      if (!std::exchange(called_, true)) {
+        ended_.set_value_at_thread_exit();
+        began_.set_value();
+      }
+      return EventfdTransport::Attend(move);
+    }
+
+   private:
+    std::promise<void>& began_;
+    std::promise<void>& ended_;
+    bool called_ = false;
+  };
+  std::promise<void> began;
+  std::promise<void> ended;
+  Node* node = nullptr;
+  std::size_t told = 0;
+  const auto ask = [&, heartbeat = ended.get_future().share()](const Status&) {
+    heartbeat.wait();
+    EXPECT_EQ(node->Peers().peers.size(), 2U);
+    EXPECT_TRUE(node->Lookup("b").ok());
+    EXPECT_TRUE(node->Await("b", kPatience).ok());
+    EXPECT_FALSE(node->IsSuspected(b_->id()));
+    ++told;
+  };
+  auto opened =
+      Node::Open(std::make_unique<Watched>(hub_, began, ended), {.name = "a", .on_report = ask});
+  ASSERT_TRUE(opened.ok()) << opened.status().ToString();
+  node = opened->get();
+  began.get_future().wait();
+  for (int i = 0; i < 3; ++i) node->Report(Numbered(i));
+  opened->reset();
+  EXPECT_EQ(told, 3U);
 }
 
 TEST_F(ReportTest, ReportsThatAreTooManyAreCounted) {
