@@ -267,6 +267,7 @@ SendResult Outbound::OpenAndClaimRecord(OutLink& link, PeerId to, std::uint64_t 
 
 SendResult Outbound::ClaimRecordBehind(OutLink& link, PeerId to, std::uint64_t bytes,
                                        std::span<std::byte>* record) {
+  if (!link.open) return SendResult::kFull;  // given up, see below
   if (const SendResult result = EnsureOpen(link, to); result != SendResult::kOk) return result;
   switch (link.producer.TryClaim(bytes, record)) {
     case ClaimResult::kOk:
@@ -561,7 +562,13 @@ void Outbound::Housekeep() {
     const std::lock_guard lock(link.lock, std::adopt_lock);
     if (!context_.IsMyLife()) return;
     if (link.is_claimed()) continue;
-    if (link.open || link.withdrawn) LookAfter(link);
+    if (link.open || link.withdrawn) {
+      LookAfter(link);
+    } else if (const std::uint64_t word = CellOf(link).load(std::memory_order_acquire);
+               Cell::FromWord(word).state == CellState::kClosed) {
+      // A batch began in that ring, or a predecessor of this node wrote it.
+      context_.arena.Free(CellIndexOf(link), word);
+    }
   }
   FreeUnread();
 }

@@ -297,6 +297,7 @@ TEST_F(UserCodeTest, ABatchStaysInTheRingThatItBeganIn) {
   SendResult result = SendResult::kOk;
   while (result == SendResult::kOk) result = batch.TryClaim({}, 1000, &payload);
   EXPECT_EQ(result, SendResult::kFull);
+  EXPECT_EQ(batch.TryClaim({}, 4, &payload), SendResult::kFull) << "though a new ring has room";
   EXPECT_EQ(layout::Cell::FromWord(cell.load()), before.With(layout::CellState::kClosed));
   EXPECT_EQ(batch.Commit(), SendResult::kFull);
   ASSERT_EQ(batch.TryClaim({}, 4, &payload), SendResult::kOk);
@@ -304,6 +305,23 @@ TEST_F(UserCodeTest, ABatchStaysInTheRingThatItBeganIn) {
   Write(payload, "here");
   EXPECT_EQ(batch.Commit(), SendResult::kOk);
   EXPECT_THAT(ReceiveTexts(*b_, 1), ElementsAre("here"));
+}
+
+TEST_F(UserCodeTest, TheRingThatABatchLeftIsFreedWithoutAnotherSend) {
+  ASSERT_EQ(a_->Send(b_->id(), "lost"), SendResult::kOk);
+  const Region& region = hub_.region();
+  layout::Word& cell = region.cell(region.CellIndex(b_->id().slot, a_->id().slot));
+  region.RingOf(layout::Cell::FromWord(cell.load()))->CommitWordAt(0).store(~std::uint64_t{0});
+  {
+    Batch batch = a_->StartBatch(b_->id());
+    std::span<std::byte> payload;
+    ASSERT_EQ(batch.TryClaim({}, 1000, &payload), SendResult::kOk);
+    ASSERT_EQ(b_->Poll(kIgnore), 0U);  // gives the ring up
+    while (batch.TryClaim({}, 1000, &payload) == SendResult::kOk) continue;
+  }
+  EXPECT_TRUE(PollUntil(*b_, kIgnore, [&] {
+    return layout::Cell::FromWord(cell.load()).state == layout::CellState::kEmpty;
+  }));
 }
 
 }  // namespace
