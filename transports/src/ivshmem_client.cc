@@ -57,6 +57,7 @@ struct IvshmemClient::Impl {
   struct Doorbells {
     std::vector<UniqueFd> vectors;
     bool gone = false;
+    bool stale = false;  // announced by the connection before Adopt() only
   };
   struct Pending {
     std::uint16_t peer = 0;
@@ -170,6 +171,7 @@ Status IvshmemClient::Impl::TakeDoorbell(std::uint16_t peer, UniqueFd fd) {
   }
   const std::lock_guard lock(mutex);
   Doorbells& bells = doorbells[peer];
+  if (std::exchange(bells.stale, false)) bells.vectors.clear();
   if (bells.vectors.size() >= ivshmem::kMaxVectors) {
     return {StatusCode::kDataLoss, "the server sent more than " +
                                        std::to_string(ivshmem::kMaxVectors) +
@@ -355,6 +357,9 @@ void IvshmemClient::Adopt(std::unique_ptr<IvshmemClient> other) {
   impl_->former_doorbells = std::move(own->second.vectors);
   impl_->doorbells.erase(own);
   impl_->id = from.id.load();
+  // Who is gone may have come back meanwhile.
+  std::erase_if(impl_->doorbells, [](const auto& entry) { return entry.second.gone; });
+  for (auto& [id, bells] : impl_->doorbells) bells.stale = true;
   for (auto& [id, bells] : from.doorbells) impl_->doorbells[id] = std::move(bells);
   impl_->DeliverPending();
 }

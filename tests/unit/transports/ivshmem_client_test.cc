@@ -269,6 +269,37 @@ TEST_F(IvshmemClientTest, EventfdsStayInUseWhenTheServerHasGone) {
   EXPECT_TRUE(client_->Wait(steady_clock::time_point::max()).ok());
 }
 
+// A server that numbers its clients anew, or one that comes later.
+TEST_F(IvshmemClientTest, AnnouncementsOfAnotherConnectionTakeThePlaceOfFormerOnes) {
+  Connect();
+  talk_.Send(8);  // is gone
+  talk_.Close();
+  while (client_->HandleControl()) AwaitReadable(client_->control_fd());
+
+  const auto own = MakeEventfds(1);
+  FakeIvshmemServer next([&](const Conversation& c) { c.Greet(4, memory_.get(), Raw(own)); });
+  auto fresh = IvshmemClient::Connect(next.path());
+  ASSERT_TRUE(fresh.ok()) << fresh.status().ToString();
+  const Conversation talk = next.Finish();
+  client_->Adopt(*std::move(fresh));
+  client_->RingWhenKnown(8, 0);
+  const auto newcomers = MakeEventfds(3);
+  talk.Send(1, newcomers[0].get());
+  talk.Send(1, newcomers[1].get());
+  talk.Send(8, newcomers[2].get());
+  AwaitReadable(client_->control_fd());
+  ASSERT_TRUE(client_->HandleControl());
+
+  ASSERT_EQ(client_->peers().size(), 2U);
+  EXPECT_EQ(client_->peers()[0].vectors, 2U);
+  for (std::uint32_t vector = 0; vector < 2; ++vector) {
+    EXPECT_EQ(client_->Ring(1, vector), RingResult::kRung);
+    EXPECT_EQ(Drain(newcomers[vector].get()), 1U);
+    EXPECT_EQ(Drain(peer_[vector].get()), 0U);
+  }
+  EXPECT_EQ(Drain(newcomers[2].get()), 1U) << "its number was another's, which is gone";
+}
+
 TEST_F(IvshmemClientTest, AnotherConnectionTakesThePlaceOfALostOne) {
   Connect();
   talk_.Close();

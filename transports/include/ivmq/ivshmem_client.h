@@ -72,7 +72,8 @@ class IvshmemClient {
   bool HandleControl() noexcept;
   // Takes over what `other` has, a new connection to the server of a lost one: its id, doorbells
   // and shared memory. Its own former doorbells and control_fd() stay open until CloseFormer().
-  // Doorbells of peers that `other` does not know stay in use. Both by one thread at a time.
+  // Doorbells of peers that `other` does not know stay in use until they are announced anew. Both
+  // by one thread at a time.
   void Adopt(std::unique_ptr<IvshmemClient> other);
   void CloseFormer() noexcept;
   // Closes the doorbells of all others, to have room for new ones. Rings for them are kept until
