@@ -126,8 +126,9 @@ SendResult TrySendWithHead(Node& node, PeerId to, const MessageType& type,
   if (const SendResult result = Measure(node, head, message, &parts); result != SendResult::kOk) {
     return result;
   }
-  SendOptions options{.when_full = WhenFull::kFail};
-  return SendRecord(node, to, type, parts, options);
+  SendOptions options{.when_full = WhenFull::kFail, .timeout = std::chrono::nanoseconds(0)};
+  const SendResult result = SendRecord(node, to, type, parts, options);
+  return result == SendResult::kTimedOut ? SendResult::kBusy : result;
 }
 
 std::optional<std::string> SerializeWithHead(const Node& node, std::span<const std::byte> head,

@@ -21,7 +21,8 @@ SendResult SendWithHead(Node& node, PeerId to, const MessageType& type,
                         std::span<const std::byte> head, const google::protobuf::Message* message,
                         SendOptions options);
 
-// The same for what fits one record, without waiting. kTooLarge: it does not.
+// The same for what fits one record, without waiting. kTooLarge: it does not. kBusy: the ring is
+// somebody's right now, of this thread or another, who has a Batch or writes a message.
 SendResult TrySendWithHead(Node& node, PeerId to, const MessageType& type,
                            std::span<const std::byte> head,
                            const google::protobuf::Message* message);

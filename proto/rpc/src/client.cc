@@ -171,7 +171,7 @@ class AsyncCall final : public ClientCall, private Task {
 
 }  // namespace
 
-// A request that is larger than a record.
+// A request that is sent on another thread.
 class Client::LargeRequest final : public LargeFrame {
  public:
   LargeRequest(Client& client, const ClientCall& call, const MessageType& type, std::string bytes)
@@ -292,7 +292,7 @@ Status Client::TryBegin(ClientCall& call, Channel& channel, const MethodName& me
       call.request_waits.store(true, std::memory_order_relaxed);
       result = SendWithPatience(node_, to, type, head, request, call.life);
       call.request_waits.store(false, std::memory_order_seq_cst);
-    } else if (result == SendResult::kTooLarge) {
+    } else if (result != SendResult::kFull) {
       result = SendLater(call, type, head, request);
     }
   }
@@ -484,10 +484,12 @@ bool Client::TrySendCancel(PeerId to, std::uint64_t id) {
   const Header header{.sender = node_.id().incarnation,
                       .receiver = to.incarnation,
                       .call_high = static_cast<std::uint32_t>(id >> 32)};
-  return node_.Send(to,
-                    {.kind = ToFrameKind(Kind::kCancel), .type = static_cast<std::uint32_t>(id)},
-                    std::as_bytes(std::span(&header, 1)),
-                    {.when_full = WhenFull::kFail}) != SendResult::kFull;
+  // Another thread's message is over in a moment, and perhaps nobody polls to send this later.
+  const nanoseconds for_others = polling_.InPoll() ? nanoseconds(0) : SendOptions().timeout;
+  const SendResult result = node_.Send(
+      to, {.kind = ToFrameKind(Kind::kCancel), .type = static_cast<std::uint32_t>(id)},
+      std::as_bytes(std::span(&header, 1)), {.when_full = WhenFull::kFail, .timeout = for_others});
+  return result == SendResult::kOk || result == SendResult::kPeerGone;
 }
 
 void Client::SendCancels() {

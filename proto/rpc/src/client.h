@@ -94,7 +94,8 @@ class Client {
   // How a send went, in words for the caller of a call.
   [[nodiscard]] Status SendFailure(const ClientCall& call, SendResult result) const;
   class LargeRequest;
-  // Has a request sent that is larger than a record. Not kOk: it will not be. Within a poll.
+  // Has a request sent on another thread: one that is larger than a record, or whose ring is
+  // somebody's right now. Not kOk: it will not be. Within a poll.
   SendResult SendLater(ClientCall& call, const MessageType& type, std::span<const std::byte> head,
                        const google::protobuf::Message* request);
   void OnSent(const LargeRequest& request, SendResult result);

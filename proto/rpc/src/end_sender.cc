@@ -23,7 +23,8 @@ class LargeEnd final : public LargeFrame {
 
 // Whether it may go another time. Otherwise it has gone, or its client has.
 bool FoundNoRoom(SendResult result) {
-  return result == SendResult::kFull || result == SendResult::kNoRoom;
+  return result == SendResult::kFull || result == SendResult::kBusy ||
+         result == SendResult::kNoRoom;
 }
 
 }  // namespace

@@ -19,7 +19,7 @@ namespace ivmq::rpc::internal {
 
 // What TrySendWithHead() can do at another time, or with more than one record.
 inline bool MayGoLater(SendResult tried) noexcept {
-  return tried == SendResult::kFull || tried == SendResult::kTooLarge;
+  return tried == SendResult::kFull || tried == SendResult::kBusy || tried == SendResult::kTooLarge;
 }
 
 // Sends `head` and, behind it, `message`, if there is one. Waits for room, and for other large

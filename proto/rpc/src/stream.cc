@@ -1,6 +1,7 @@
 #include "src/stream.h"
 
 #include <algorithm>
+#include <chrono>
 #include <optional>
 #include <string>
 #include <utility>
@@ -10,6 +11,12 @@
 #include "src/patient_send.h"
 
 namespace ivmq::rpc::internal {
+namespace {
+
+// Between two attempts of a reader that waits to send the credit that it owes.
+constexpr std::chrono::milliseconds kCreditPause{1};
+
+}  // namespace
 
 Stream::Attempt Stream::Take(google::protobuf::Message& message, Waiter* waiter, bool* grant) {
   if (reading_.empty()) {
@@ -39,16 +46,26 @@ Stream::Outcome Stream::Read(google::protobuf::Message& message, const CallLife&
   while (attempt == Attempt::kNotYet) {
     Waiter waiter;
     attempt = Take(message, &waiter, &grant);
-    if (attempt != Attempt::kNotYet || polling_.Await(waiter, life.deadline())) continue;
+    if (attempt != Attempt::kNotYet) break;
+    // The other side may wait for it.
+    Clock::time_point until = life.deadline();
+    if (!PayCredit()) [[unlikely]]
+      until = std::min(until, Clock::now() + kCreditPause);
+    if (polling_.Await(waiter, until)) continue;
     std::unique_lock lock(lock_);
-    if (std::exchange(reader_, nullptr) == &waiter) return Outcome::kUnwanted;
+    const bool is_first = std::exchange(reader_, nullptr) == &waiter;
     lock.unlock();
-    // Somebody is about to complete it.
-    (void)polling_.Await(waiter, Clock::time_point::max());
+    if (!is_first) {
+      // Somebody is about to complete it.
+      (void)polling_.Await(waiter, Clock::time_point::max());
+    } else if (until == life.deadline()) {
+      return Outcome::kUnwanted;
+    }
   }
-  // Not sent: the call ends, and the next Read() says so.
   if (grant) [[unlikely]]
-    (void)SendFrame(kinds_.credit, {}, granted_, life);
+    owes_credit_ = true;
+  if (owes_credit_) [[unlikely]]
+    owes_credit_ = SendFrame(kinds_.credit, {}, granted_, life) != SendResult::kOk;
   switch (attempt) {
     case Attempt::kDone:
       return Outcome::kMessage;
@@ -68,7 +85,7 @@ Stream::Attempt Stream::TryRead(google::protobuf::Message& message) {
 
 bool Stream::PayCredit() {
   if (!owes_credit_) return true;
-  owes_credit_ = TrySendFrame(kinds_.credit, {}, granted_) == Attempt::kFull;
+  owes_credit_ = !HasEnded() && TrySendFrame(kinds_.credit, {}, granted_) == Attempt::kFull;
   return !owes_credit_;
 }
 
@@ -135,7 +152,7 @@ Stream::Attempt Stream::TryWrite(const google::protobuf::Message& message,
   std::string longer;
   const SendResult result = TrySendWithHead(node_, to_, TypeOf(kinds_.message),
                                             Head(header, metadata, &longer), &message);
-  if (result == SendResult::kFull) return Attempt::kFull;
+  if (result == SendResult::kFull || result == SendResult::kBusy) return Attempt::kFull;
   if (result == SendResult::kTooLarge) [[unlikely]]
     return Attempt::kLarge;
   sent_ += static_cast<std::uint64_t>(message.GetCachedSize()) + kMessageCost;
@@ -168,7 +185,8 @@ Stream::Attempt Stream::TrySendFrame(Kind kind, std::string_view metadata, std::
       TrySendWithHead(node_, to_, TypeOf(kind), Head(header, metadata, &longer), nullptr);
   if (result == SendResult::kTooLarge) [[unlikely]]
     return Attempt::kLarge;
-  return result == SendResult::kFull ? Attempt::kFull : Attempt::kDone;
+  return result == SendResult::kOk || result == SendResult::kPeerGone ? Attempt::kDone
+                                                                      : Attempt::kFull;
 }
 
 bool Stream::OnMessage(std::string_view message) {

@@ -69,7 +69,7 @@ class Stream {
       kEnd,        // the stream has ended
       kNotParsed,  // a message was there, and no such message
       kNotYet,     // no message, or no credit: OnMessage() or OnCredit() tells
-      kFull,       // the ring is: try again later
+      kFull,       // the ring is, or somebody has it: try again later
       kLarge,      // it does not fit one record; nothing was sent
   };
   // Call PayCredit() afterwards.
