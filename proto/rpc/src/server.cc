@@ -205,6 +205,8 @@ Status Server::Register(ServerCall& call) {
 
 Status Server::TakeBytes(ServerCall& call, std::size_t bytes) {
   const std::lock_guard lock(mutex_);
+  // Its handler has ended it: nobody would give them back.
+  if (!call.is_listed()) return {};
   Share& share = shares_[call.from.slot];
   if (Status status = CheckBytes(share); !status.ok()) return status;
   call.taken_bytes += bytes;

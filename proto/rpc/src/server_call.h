@@ -51,6 +51,10 @@ struct ServerCall final : Pool::Job, boost::intrusive::unordered_set_base_hook<>
   void Ref() noexcept { references.fetch_add(1, std::memory_order_relaxed); }
   void Unref();
 
+  // Whether its server lists it. REQUIRES: mutex_ of the server is held.
+  [[nodiscard]] bool is_listed() const noexcept {
+    return boost::intrusive::unordered_set_base_hook<>::is_linked();
+  }
   // nullptr if it has no streams.
   [[nodiscard]] Stream* streams() noexcept;
   [[nodiscard]] bool initial_sent() const noexcept;
