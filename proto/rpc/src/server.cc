@@ -285,11 +285,13 @@ void Server::Keep(std::unique_ptr<ServerCall> call) {
 }
 
 void Server::OnPeers() {
+  // Then nobody hears of any end any more.
+  const bool self_gone = !node_.IsLive(node_.id()) && !node_.status().ok();
   std::vector<CallReference> dead;
   {
     const std::lock_guard lock(mutex_);
     for (ServerCall& call : calls_) {
-      if (!node_.IsLive(call.from)) dead.emplace_back(&call);
+      if (self_gone || !node_.IsLive(call.from)) dead.emplace_back(&call);
     }
   }
   for (const CallReference& call : dead) call->Cancel();

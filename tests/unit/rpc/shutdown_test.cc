@@ -10,6 +10,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "ivmq/peer_table.h"
 #include "ivmq/rpc/coroutine.h"
 #include "ivmq/rpc/server_callback.h"
 
@@ -161,6 +162,39 @@ TEST(ShutdownTest, CallsThatAreCutEndWithUnavailableThoughTheirHandlersSayOk) {
 
 TEST(ShutdownTest, CallsWithReactorsAndCoroutinesThatAreCutEndWithUnavailable) {
   CutOneOfEachKind<LoopingReactors>();
+}
+
+// Nobody tells the handlers but the server itself: their clients live.
+template <typename EchoService>
+void EndTheServersLifeUnderOneOfEachKind() {
+  EchoService service;
+  auto pair = std::make_unique<ServicePair>(
+      service, [](rpc::ServerBuilder& builder) { builder.SetThreads(4); });
+  ClientContext contexts[4];
+  Request request;
+  Response response;
+  Response collected;
+  auto say = pair->stub->async()->Say(&contexts[0], &request, &response);
+  auto collect = pair->stub->Collect(&contexts[1], &collected);
+  auto count = pair->stub->Count(&contexts[2], request);
+  auto chat = pair->stub->Chat(&contexts[3]);
+  for (int i = 0; i < 4; ++i) service.begun.acquire();
+  const Node& node = pair->server_endpoint->node();
+  ASSERT_EQ(PeerTable(node.region()).MarkIvpositionDead(node.transport().info().ivposition), 1U);
+  // They return, so that it can be destroyed.
+  pair->server.reset();
+  EXPECT_EQ(say.get().error_code(), StatusCode::UNAVAILABLE);
+  EXPECT_EQ(collect->Finish().error_code(), StatusCode::UNAVAILABLE);
+  EXPECT_EQ(count->Finish().error_code(), StatusCode::UNAVAILABLE);
+  EXPECT_EQ(chat->Finish().error_code(), StatusCode::UNAVAILABLE);
+}
+
+TEST(ServerLifeTest, TheEndOfTheServersOwnLifeCancelsItsHandlers) {
+  EndTheServersLifeUnderOneOfEachKind<LoopingService>();
+}
+
+TEST(ServerLifeTest, TheEndOfTheServersOwnLifeCancelsItsReactorsAndCoroutines) {
+  EndTheServersLifeUnderOneOfEachKind<LoopingReactors>();
 }
 
 TEST(ShutdownTest, CallsThatWaitForAThreadAreCutToo) {
