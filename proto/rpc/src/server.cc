@@ -417,13 +417,12 @@ void Server::SendPatientlyOrKeep(const ServerCall& call, const EndFrame& end,
   if (result == SendResult::kOk) [[likely]]
     return;
   if (result == SendResult::kTooLarge) {
-    SendPatientlyOrKeep(call, ends_.TooLarge(end), nullptr);
-  } else if (call.WasCut()) {
-    ends_.Refuse(end.to(), end.id(), call.cut);
-  } else if (result == SendResult::kNoRoom || life.Look() == Verdict::kPeerStill) {
-    // One that stands still may go on one day; no thread waits for that.
-    ends_.Keep(end, response);
+    return SendPatientlyOrKeep(call, ends_.TooLarge(end), nullptr);
   }
+  if (call.WasCut()) return ends_.Refuse(end.to(), end.id(), call.cut);
+  // One that stands still may go on one day, or has just done so; no thread waits for that.
+  const Verdict verdict = life.Look();
+  if (verdict == Verdict::kPeerStill || verdict == Verdict::kWanted) ends_.Keep(end, response);
 }
 
 void Server::RefuseFrom(EndSender& ends, const Message& message, const Parsed& frame) {
