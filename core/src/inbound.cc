@@ -319,7 +319,10 @@ bool Inbound::ReadCell(InLink& link) {
       cell.state == CellState::kLive || withdrawn ? LiveRing(link, live_word) : std::nullopt;
   if (!ring && !withdrawn) {
     if (!link.open && (cell.state == CellState::kLive || cell.state > CellState::kClosed)) {
-      if (std::exchange(link.cell_word, word) != word) link.odd_looks = 0;
+      if (std::exchange(link.cell_word, word) != word) {
+        link.odd_looks = 0;
+        link.given_up = false;
+      }
       link.opened_life = LifeOf(link).incarnation;
       link.oddity = "its directory cell, or its header, was overwritten";
     }

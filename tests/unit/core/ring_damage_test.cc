@@ -82,7 +82,7 @@ class Pair {
   // The commit word of the unread record, or pad, with that number.
   [[nodiscard]] layout::Word& CommitWord(std::size_t number) const {
     const RingView view = ring();
-    std::uint64_t position = kHandled * kRecordBytes;
+    std::uint64_t position = first_unread_;
     for (std::size_t i = 0; i < number; ++i) {
       const std::uint64_t word = view.CommitWordAt(position).load();
       position += layout::RecordSize(layout::CommitLength(word));
@@ -92,6 +92,18 @@ class Pair {
 
   // ---- What happens ----
 
+  // Has the first ring be given up, and a second one begun that the consumer has not seen.
+  void BeginSecondRing() {
+    CommitWord(0).store(~std::uint64_t{0});
+    EXPECT_TRUE(Await([&] {
+      (void)consumer_->Poll(handler_);
+      return told_ == 2 && Cell::FromWord(cell().load()).state == CellState::kEmpty;
+    }));
+    first_unread_ = 0;
+    told_ = 0;
+    sent_ = received_;
+    while (sent_ < kHandled + kUnread) Send(*producer_, sent_++);
+  }
   void OpenProducer() { producer_ = Open("producer", 2, durable_producer_); }
   void EndProducer() { producer_.reset(); }
   void OpenConsumer() { consumer_ = Open("consumer", 1, true); }
@@ -197,7 +209,8 @@ class Pair {
   Hub hub_;
   std::uint32_t row_ = 0;
   std::uint32_t column_ = 0;
-  std::uint32_t sent_ = 0;  // by the producer, with success
+  std::uint64_t first_unread_ = kHandled * kRecordBytes;  // position of what waits at the damage
+  std::uint32_t sent_ = 0;                                // by the producer, with success
   std::uint64_t beat_ = 0;
   std::atomic<std::uint32_t> received_{0};  // of those
   std::atomic<std::uint32_t> last_{0};
@@ -355,6 +368,37 @@ TEST_P(RingDamageTest, OfADeadProducerIsReportedOrHealedAndItsSlotComesBack) {
     EXPECT_TRUE(pair.AllOfTheLastArrive()) << damage.name;
     EXPECT_TRUE(pair.BystanderIsHeard()) << damage.name;
   });
+}
+
+TEST_P(RingDamageTest, ToASecondRingIsReportedOrHealedAndThePairGoesOn) {
+  ForEachDamage([](const Damage& damage, Waiting waiting) {
+    Pair pair(waiting, false);
+    pair.BeginSecondRing();
+    damage.apply(pair);
+    pair.Resume();
+    EXPECT_TRUE(pair.Arrives()) << damage.name;
+    EXPECT_TRUE(Pair::Await([&] { return pair.IsAccountedFor(); })) << damage.name;
+    EXPECT_TRUE(pair.AllOfTheLastArrive()) << damage.name;
+    EXPECT_TRUE(pair.BystanderIsHeard()) << damage.name;
+  });
+}
+
+// To its header: an emptied cell that the consumer has not seen full tells nobody anything.
+TEST(RingDamageHeaderTest, ToASecondRingOfADeadProducerIsReportedOrHealedAndItsSlotComesBack) {
+  for (const Waiting waiting : {Waiting::kSleeps, Waiting::kPolls}) {
+    ForEach(DamageToHeader(), [waiting](const Damage& damage) {
+      Pair pair(waiting, false);
+      pair.BeginSecondRing();
+      pair.EndProducer();
+      damage.apply(pair);
+      pair.Resume();
+      EXPECT_TRUE(Pair::Await([&] { return pair.IsAccountedFor(); })) << damage.name;
+      EXPECT_TRUE(Pair::Await([&] { return pair.ProducersSlotIsFree(); })) << damage.name;
+      pair.OpenProducer();
+      EXPECT_TRUE(pair.AllOfTheLastArrive()) << damage.name;
+      EXPECT_TRUE(pair.BystanderIsHeard()) << damage.name;
+    });
+  }
 }
 
 TEST_P(RingDamageTest, OfAProducerThatIsAwayIsReportedOrHealedAndItGoesOnWhenItReturns) {
