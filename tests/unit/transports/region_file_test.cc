@@ -336,7 +336,7 @@ TEST_F(RegionFileTest, SlotLockExcludesOtherTransportsOfTheProcess) {
 }
 
 TEST_F(RegionFileTest, SignalsDoNotEndAnAllocation) {
-  constexpr std::uint64_t kSize = std::uint64_t{128} << 20;
+  constexpr std::uint64_t kLarge = std::uint64_t{128} << 20;
   const UniqueFd fd(memfd_create("signals", MFD_CLOEXEC));
   struct sigaction handler {};
   struct sigaction before {};
@@ -345,14 +345,14 @@ TEST_F(RegionFileTest, SignalsDoNotEndAnAllocation) {
   itimerval timer{};
   timer.it_value.tv_usec = timer.it_interval.tv_usec = 10'000;
   ASSERT_EQ(setitimer(ITIMER_REAL, &timer, nullptr), 0);
-  const Status status = Allocate(fd.get(), kSize);
+  const Status status = Allocate(fd.get(), kLarge);
   timer = {};
   ASSERT_EQ(setitimer(ITIMER_REAL, &timer, nullptr), 0);
   ASSERT_EQ(sigaction(SIGALRM, &before, nullptr), 0);
   EXPECT_TRUE(status.ok()) << status.ToString();
   struct stat file {};
   ASSERT_EQ(fstat(fd.get(), &file), 0);
-  EXPECT_EQ(static_cast<std::uint64_t>(file.st_blocks) * 512, kSize);
+  EXPECT_EQ(static_cast<std::uint64_t>(file.st_blocks) * 512, kLarge);
 }
 
 TEST_F(RegionFileTest, SlotLockGoesWithItsTransport) {
