@@ -95,7 +95,7 @@ TEST_F(OpenBatchTest, AnEndFoundByTheBatchOfItsHandlersThreadArrivesBehindIt) {
 
 TEST_F(OpenBatchTest, ACallThatACallbackBeginsGoesBehindIt) {
   std::promise<rpc::Status> status;
-  pair_.stub->async()->Say(&context_, &request_, &response_, [&](rpc::Status first) {
+  pair_.stub->async()->Say(&context_, &request_, &response_, [&](const rpc::Status& first) {
     EXPECT_TRUE(first.ok()) << first.error_message();
     const Batch batch =
         pair_.client_endpoint->node().StartBatch(pair_.server_endpoint->node().id());
