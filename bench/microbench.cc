@@ -16,14 +16,14 @@
 
 #include <benchmark/benchmark.h>
 
-#include "ivmq/arena.h"
-#include "ivmq/fence.h"
+#include "ivmq/internal/arena.h"
+#include "ivmq/internal/fence.h"
+#include "ivmq/internal/peer_table.h"
+#include "ivmq/internal/region.h"
+#include "ivmq/internal/ring.h"
+#include "ivmq/internal/wake.h"
 #include "ivmq/node.h"
-#include "ivmq/peer_table.h"
-#include "ivmq/region.h"
-#include "ivmq/ring.h"
 #include "ivmq/transport.h"
-#include "ivmq/wake.h"
 
 namespace ivmq {
 namespace {

@@ -17,8 +17,8 @@
 #include <utility>
 #include <vector>
 
+#include "ivmq/internal/region.h"
 #include "ivmq/node.h"
-#include "ivmq/region.h"
 #include "ivmq/transport.h"
 
 #include "candidates/kernel.h"

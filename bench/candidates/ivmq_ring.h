@@ -7,8 +7,8 @@
 #include <cstring>
 #include <optional>
 
-#include "ivmq/ring.h"
-#include "ivmq/wake.h"
+#include "ivmq/internal/ring.h"
+#include "ivmq/internal/wake.h"
 
 #include "drive.h"
 

@@ -10,7 +10,7 @@
 #include <string>
 #include <string_view>
 
-#include "ivmq/layout.h"
+#include "ivmq/internal/layout.h"
 #include "ivmq/node.h"
 
 namespace ivmq::campaign {

@@ -19,11 +19,11 @@
 #include <span>
 #include <string>
 
-#include "ivmq/arena.h"
+#include "ivmq/internal/arena.h"
+#include "ivmq/internal/peer_table.h"
+#include "ivmq/internal/region.h"
+#include "ivmq/internal/ring.h"
 #include "ivmq/node.h"
-#include "ivmq/peer_table.h"
-#include "ivmq/region.h"
-#include "ivmq/ring.h"
 
 #include "support/header_crc.h"
 

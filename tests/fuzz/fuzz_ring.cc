@@ -11,7 +11,7 @@
 #include <span>
 #include <vector>
 
-#include "ivmq/ring.h"
+#include "ivmq/internal/ring.h"
 
 #include "support/random.h"
 

@@ -1,4 +1,4 @@
-/* Carving rings from the arena, and taking them back (core/src/arena.cc; PeerTable::Reclaim,
+/* Carving rings from the arena, and taking them back (core/region/src/arena.cc; PeerTable::Reclaim,
  * Inbound::Housekeep; docs/wire-format.md "Directory and arena", docs/adr/0001 and 0003).
  *
  * Producers in slots 0 and 1 carve rings of one or two units, out of two, to a consumer in slot 2.

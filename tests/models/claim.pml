@@ -1,4 +1,4 @@
-/* Claiming a name (core/src/claim.cc; docs/wire-format.md "Claiming a name").
+/* Claiming a name (core/region/src/claim.cc; docs/wire-format.md "Claiming a name").
  *
  * Peers claim one name in different slots, each as often as it has lives, and leave again at any
  * time. A claim may stand still for any time at any step; whoever waits for it ends it then, and

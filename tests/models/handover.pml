@@ -1,4 +1,4 @@
-/* The end of a ring, and a successor of its producer (core/src/outbound.cc, inbound.cc, ring.cc;
+/* The end of a ring, and a successor of its producer (core/node/src/outbound.cc, inbound.cc, core/region/src/ring.cc;
  * docs/wire-format.md "Ending a ring", "After a crash"). carve.pml has how units are taken.
  *
  * One unit, which holds the ring of a durable producer P and a consumer C. C may find it damaged

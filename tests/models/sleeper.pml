@@ -1,4 +1,4 @@
-/* Several threads of a node share its doorbell (core/src/sleeper.cc, node.cc, outbound.cc).
+/* Several threads of a node share its doorbell (core/node/src/sleeper.cc, node.cc, outbound.cc).
  *
  * The poller sleeps for messages, in Node::Wait or, with EVENT_LOOP, in an event loop of the
  * user's on Node::Fd(). SENDERS threads sleep in Outbound::WaitForRoom for room in one ring. One

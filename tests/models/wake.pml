@@ -1,4 +1,4 @@
-/* Sleeping and waking (core/include/ivmq/wake.h, docs/wire-format.md "Sleeping and waking").
+/* Sleeping and waking (core/region/include/ivmq/internal/wake.h, docs/wire-format.md "Sleeping and waking").
  *
  * PRODUCERS producers, each with a ring of ROOM records, send up to MESSAGES messages to one
  * consumer. The consumer sleeps when its rings are empty; a producer sleeps when its ring is full.

@@ -7,8 +7,8 @@
 
 #include <gtest/gtest.h>
 
-#include "ivmq/arena.h"
-#include "ivmq/region.h"
+#include "ivmq/internal/arena.h"
+#include "ivmq/internal/region.h"
 
 namespace ivmq::testing {
 

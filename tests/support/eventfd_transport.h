@@ -8,7 +8,7 @@
 #include <span>
 #include <vector>
 
-#include "ivmq/region.h"
+#include "ivmq/internal/region.h"
 #include "ivmq/transport.h"
 
 #include "support/shared_memory.h"

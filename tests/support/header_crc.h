@@ -7,7 +7,7 @@
 #include <cstring>
 #include <span>
 
-#include "ivmq/layout.h"
+#include "ivmq/internal/layout.h"
 
 namespace ivmq::testing {
 

@@ -8,8 +8,8 @@
 #include <memory>
 #include <span>
 
-#include "ivmq/region.h"
-#include "ivmq/ring.h"
+#include "ivmq/internal/region.h"
+#include "ivmq/internal/ring.h"
 
 namespace ivmq::testing {
 

@@ -9,7 +9,7 @@
 #include <new>
 #include <span>
 
-#include "ivmq/fence.h"
+#include "ivmq/internal/fence.h"
 
 #include "support/random.h"
 

@@ -7,8 +7,8 @@
 #include <memory>
 #include <vector>
 
-#include "ivmq/ring.h"
-#include "ivmq/wake.h"
+#include "ivmq/internal/ring.h"
+#include "ivmq/internal/wake.h"
 
 #include "support/shared_memory.h"
 

@@ -9,8 +9,8 @@
 
 #include <gtest/gtest.h>
 
-#include "ivmq/peer_table.h"
-#include "ivmq/region.h"
+#include "ivmq/internal/peer_table.h"
+#include "ivmq/internal/region.h"
 #include "ivmq/transport.h"
 
 namespace ivmq::testing {

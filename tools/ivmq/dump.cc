@@ -14,8 +14,8 @@
 
 #include <fmt/format.h>
 
-#include "ivmq/peer_table.h"
-#include "ivmq/region.h"
+#include "ivmq/internal/peer_table.h"
+#include "ivmq/internal/region.h"
 
 #include "command.h"
 #include "commands.h"

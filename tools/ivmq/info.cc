@@ -7,8 +7,8 @@
 
 #include <fmt/format.h>
 
-#include "ivmq/arena.h"
-#include "ivmq/peer_table.h"
+#include "ivmq/internal/arena.h"
+#include "ivmq/internal/peer_table.h"
 
 #include "command.h"
 #include "commands.h"

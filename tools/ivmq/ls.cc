@@ -9,7 +9,7 @@
 
 #include <fmt/format.h>
 
-#include "ivmq/peer_table.h"
+#include "ivmq/internal/peer_table.h"
 
 #include "command.h"
 #include "commands.h"

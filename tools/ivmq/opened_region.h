@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "ivmq/address.h"
-#include "ivmq/region.h"
+#include "ivmq/internal/region.h"
 #include "ivmq/status.h"
 
 #include "output.h"

@@ -10,8 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "ivmq/internal/peer_table.h"
 #include "ivmq/node.h"
-#include "ivmq/peer_table.h"
 
 #include "interrupt.h"
 #include "output.h"

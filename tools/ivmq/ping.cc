@@ -17,8 +17,8 @@
 #include <fmt/format.h>
 
 #include "ivmq/address.h"
+#include "ivmq/internal/peer_table.h"
 #include "ivmq/node.h"
-#include "ivmq/peer_table.h"
 
 #include "command.h"
 #include "commands.h"

@@ -7,9 +7,9 @@
 
 #include <fmt/format.h>
 
-#include "ivmq/layout.h"
-#include "ivmq/peer_table.h"
-#include "ivmq/region.h"
+#include "ivmq/internal/layout.h"
+#include "ivmq/internal/peer_table.h"
+#include "ivmq/internal/region.h"
 
 #include "load_timing.h"
 #include "peers.h"

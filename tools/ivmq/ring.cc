@@ -9,7 +9,7 @@
 #include <fmt/format.h>
 
 #include "ivmq/address.h"
-#include "ivmq/peer_table.h"
+#include "ivmq/internal/peer_table.h"
 #include "ivmq/transport.h"
 
 #include "command.h"

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "ivmq/layout.h"
-#include "ivmq/ring.h"
+#include "ivmq/internal/layout.h"
+#include "ivmq/internal/ring.h"
 
 namespace ivmq::tool {
 

@@ -6,7 +6,7 @@
 #include <limits>
 #include <utility>
 
-#include "ivmq/region.h"
+#include "ivmq/internal/region.h"
 
 #include "src/driver_transport.h"
 #include "src/file_transport.h"

@@ -6,7 +6,7 @@
 #include <array>
 #include <cerrno>
 
-#include "ivmq/peer_table.h"
+#include "ivmq/internal/peer_table.h"
 
 namespace ivmq {
 namespace {

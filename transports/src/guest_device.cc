@@ -5,7 +5,7 @@
 #include <system_error>
 #include <utility>
 
-#include "ivmq/layout.h"
+#include "ivmq/internal/layout.h"
 
 #include "src/driver_transport.h"
 #include "src/ivshmem_protocol.h"

@@ -13,7 +13,7 @@
 #include <boost/interprocess/mapped_region.hpp>
 
 #include "ivmq/address.h"
-#include "ivmq/layout.h"
+#include "ivmq/internal/layout.h"
 
 #include "src/text.h"
 #include "src/unique_fd.h"

@@ -13,7 +13,7 @@
 #include <system_error>
 #include <utility>
 
-#include "ivmq/region.h"
+#include "ivmq/internal/region.h"
 
 #include "src/file_transport.h"
 #include "src/region_file.h"

@@ -16,8 +16,8 @@
 #include <fstream>
 #include <sstream>
 
-#include "ivmq/peer_table.h"
-#include "ivmq/region.h"
+#include "ivmq/internal/peer_table.h"
+#include "ivmq/internal/region.h"
 
 #include "src/file_lock.h"
 #include "src/text.h"

@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
+#include "ivmq/internal/spin_lock.h"
 #include "ivmq/rpc/client_context.h"
 #include "ivmq/rpc/status.h"
-#include "ivmq/spin_lock.h"
 
 #include "src/call_access.h"
 #include "src/call_life.h"

@@ -14,7 +14,7 @@
 #include <string_view>
 #include <type_traits>
 
-#include "ivmq/layout.h"
+#include "ivmq/internal/layout.h"
 #include "ivmq/rpc/status.h"
 
 namespace ivmq::rpc::internal {

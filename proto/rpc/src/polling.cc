@@ -11,7 +11,7 @@
 #include <optional>
 #include <utility>
 
-#include "ivmq/spin.h"
+#include "ivmq/internal/spin.h"
 
 #include "src/pool.h"
 

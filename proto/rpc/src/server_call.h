@@ -11,12 +11,12 @@
 
 #include <boost/intrusive/unordered_set.hpp>
 
+#include "ivmq/internal/spin_lock.h"
 #include "ivmq/node.h"
 #include "ivmq/rpc/interceptor.h"
 #include "ivmq/rpc/server_context.h"
 #include "ivmq/rpc/service.h"
 #include "ivmq/rpc/status.h"
-#include "ivmq/spin_lock.h"
 
 #include "src/frame.h"
 #include "src/pool.h"

@@ -14,8 +14,8 @@
 
 #include <google/protobuf/message.h>
 
+#include "ivmq/internal/spin_lock.h"
 #include "ivmq/node.h"
-#include "ivmq/spin_lock.h"
 
 #include "src/byte_queue.h"
 #include "src/call_life.h"

@@ -4,8 +4,8 @@
 
 #include <gtest/gtest.h>
 
-#include "ivmq/arena.h"
-#include "ivmq/peer_table.h"
+#include "ivmq/internal/arena.h"
+#include "ivmq/internal/peer_table.h"
 
 #include "support/arena_check.h"
 #include "support/child.h"

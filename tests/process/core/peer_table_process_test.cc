@@ -10,7 +10,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "ivmq/peer_table.h"
+#include "ivmq/internal/peer_table.h"
 
 #include "support/child.h"
 #include "support/eventfd_transport.h"

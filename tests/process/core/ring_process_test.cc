@@ -9,7 +9,7 @@
 
 #include <gtest/gtest.h>
 
-#include "ivmq/ring.h"
+#include "ivmq/internal/ring.h"
 
 #include "support/child.h"
 #include "support/random.h"

@@ -11,7 +11,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "ivmq/peer_table.h"
+#include "ivmq/internal/peer_table.h"
 
 #include "raw_client.h"
 #include "server_process.h"

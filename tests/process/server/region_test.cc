@@ -1,5 +1,5 @@
 // Regions in files and shm: made, taken over, refused.
-#include "ivmq/region.h"
+#include "ivmq/internal/region.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -23,7 +23,7 @@
 #include <gtest/gtest.h>
 
 #include "ivmq/address.h"
-#include "ivmq/peer_table.h"
+#include "ivmq/internal/peer_table.h"
 
 #include "raw_client.h"
 #include "server_process.h"

@@ -8,8 +8,8 @@
 #include <span>
 #include <string>
 
-#include "ivmq/peer_table.h"
-#include "ivmq/region.h"
+#include "ivmq/internal/peer_table.h"
+#include "ivmq/internal/region.h"
 
 namespace ivmq::testing {
 

@@ -9,7 +9,7 @@
 
 #include <gmock/gmock.h>
 
-#include "ivmq/layout.h"
+#include "ivmq/internal/layout.h"
 
 #include "fake_pci_devices.h"
 #include "scratch.h"

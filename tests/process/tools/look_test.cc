@@ -5,7 +5,7 @@
 
 #include <gmock/gmock.h>
 
-#include "ivmq/layout.h"
+#include "ivmq/internal/layout.h"
 
 #include "scratch.h"
 #include "tool_process.h"

@@ -14,8 +14,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "ivmq/layout.h"
-#include "ivmq/region.h"
+#include "ivmq/internal/layout.h"
+#include "ivmq/internal/region.h"
 
 #include "fake_ivshmem_server.h"
 #include "guest.h"

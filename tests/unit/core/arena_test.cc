@@ -1,5 +1,5 @@
 // Carving rings from the arena and taking them back.
-#include "ivmq/arena.h"
+#include "ivmq/internal/arena.h"
 
 #include <cstdint>
 #include <string>
@@ -8,7 +8,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "ivmq/peer_table.h"
+#include "ivmq/internal/peer_table.h"
 
 #include "support/arena_check.h"
 #include "support/random.h"

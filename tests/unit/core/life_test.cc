@@ -20,8 +20,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "ivmq/internal/peer_table.h"
 #include "ivmq/node.h"
-#include "ivmq/peer_table.h"
 
 #include "support/node_pair.h"
 #include "support/reports.h"

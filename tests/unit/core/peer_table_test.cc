@@ -1,5 +1,5 @@
 // Names and slots, one process; the races are in tests/process/core.
-#include "ivmq/peer_table.h"
+#include "ivmq/internal/peer_table.h"
 
 #include <atomic>
 #include <cstdint>
@@ -14,7 +14,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "ivmq/arena.h"
+#include "ivmq/internal/arena.h"
 
 #include "support/arena_check.h"
 #include "support/eventfd_transport.h"

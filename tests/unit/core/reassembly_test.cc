@@ -11,9 +11,9 @@
 
 #include <gtest/gtest.h>
 
-#include "ivmq/arena.h"
+#include "ivmq/internal/arena.h"
+#include "ivmq/internal/peer_table.h"
 #include "ivmq/node.h"
-#include "ivmq/peer_table.h"
 
 #include "support/eventfd_transport.h"
 #include "support/node_pair.h"

@@ -1,5 +1,5 @@
 // The layout manager: planning, formatting, attaching.
-#include "ivmq/region.h"
+#include "ivmq/internal/region.h"
 
 #include <algorithm>
 #include <bit>

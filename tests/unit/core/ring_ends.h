@@ -10,7 +10,7 @@
 
 #include <gtest/gtest.h>
 
-#include "ivmq/ring.h"
+#include "ivmq/internal/ring.h"
 
 #include "support/random.h"
 

@@ -1,5 +1,5 @@
 // The ring's promises, one end at a time or both in turn.
-#include "ivmq/ring.h"
+#include "ivmq/internal/ring.h"
 
 #include <cstdint>
 #include <span>

@@ -14,11 +14,11 @@
 
 #include <gtest/gtest.h>
 
-#include "ivmq/arena.h"
-#include "ivmq/layout.h"
-#include "ivmq/peer_table.h"
-#include "ivmq/region.h"
-#include "ivmq/ring.h"
+#include "ivmq/internal/arena.h"
+#include "ivmq/internal/layout.h"
+#include "ivmq/internal/peer_table.h"
+#include "ivmq/internal/region.h"
+#include "ivmq/internal/ring.h"
 
 #include "support/eventfd_transport.h"
 #include "support/header_crc.h"

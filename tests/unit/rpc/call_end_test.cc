@@ -18,7 +18,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "ivmq/peer_table.h"
+#include "ivmq/internal/peer_table.h"
 
 #include "call_kinds.h"
 #include "echo_pair.h"

@@ -10,7 +10,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "ivmq/peer_table.h"
+#include "ivmq/internal/peer_table.h"
 #include "ivmq/rpc/coroutine.h"
 #include "ivmq/rpc/server_callback.h"
 

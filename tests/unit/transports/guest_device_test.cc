@@ -12,8 +12,8 @@
 #include <gtest/gtest.h>
 
 #include "ivmq/address.h"
-#include "ivmq/layout.h"
-#include "ivmq/region.h"
+#include "ivmq/internal/layout.h"
+#include "ivmq/internal/region.h"
 
 #include "src/pci_device.h"
 #include "src/vfio_transport.h"

@@ -9,7 +9,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "ivmq/region.h"
+#include "ivmq/internal/region.h"
 
 #include "fake_pci_devices.h"
 

@@ -17,8 +17,8 @@
 #include <gtest/gtest.h>
 
 #include "ivmq/address.h"
-#include "ivmq/layout.h"
-#include "ivmq/peer_table.h"
+#include "ivmq/internal/layout.h"
+#include "ivmq/internal/peer_table.h"
 
 #include "fake_ivshmem_server.h"
 #include "src/file_lock.h"

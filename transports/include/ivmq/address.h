@@ -27,7 +27,7 @@
 #include <string>
 #include <string_view>
 
-#include "ivmq/region.h"
+#include "ivmq/internal/region.h"
 #include "ivmq/status.h"
 #include "ivmq/transport.h"
 

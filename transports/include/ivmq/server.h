@@ -13,7 +13,7 @@
 #include <string_view>
 #include <vector>
 
-#include "ivmq/layout.h"
+#include "ivmq/internal/layout.h"
 #include "ivmq/status.h"
 
 namespace ivmq::server {

@@ -7,7 +7,7 @@
 #include <optional>
 #include <string>
 
-#include "ivmq/region.h"
+#include "ivmq/internal/region.h"
 #include "ivmq/server.h"
 #include "ivmq/status.h"
 

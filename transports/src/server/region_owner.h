@@ -15,7 +15,7 @@
 #include <set>
 #include <span>
 
-#include "ivmq/region.h"
+#include "ivmq/internal/region.h"
 #include "ivmq/server.h"
 #include "ivmq/status.h"
 

@@ -19,7 +19,7 @@
 
 #include <fmt/format.h>
 
-#include "ivmq/peer_table.h"
+#include "ivmq/internal/peer_table.h"
 #include "ivmq/server.h"
 #include "ivmq/transport.h"
 

@@ -39,7 +39,7 @@
 #include <thread>
 #include <vector>
 
-#include "ivmq/layout.h"
+#include "ivmq/internal/layout.h"
 
 #include "ivmq.h"
 

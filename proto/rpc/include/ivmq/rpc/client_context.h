@@ -10,9 +10,9 @@
 #include <memory>
 #include <string>
 
-#include "ivmq/layout.h"
+#include "ivmq/internal/layout.h"
+#include "ivmq/internal/spin_lock.h"
 #include "ivmq/rpc/metadata.h"
-#include "ivmq/spin_lock.h"
 
 namespace ivmq::rpc {
 

@@ -1,0 +1,548 @@
+#include "ivmq/node.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdio>
+#include <mutex>
+#include <random>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "ivmq/internal/spin.h"
+#include "ivmq/internal/str_cat.h"
+
+#include "src/at_fork.h"
+#include "src/heartbeat.h"
+#include "src/inbound.h"
+#include "src/node_context.h"
+#include "src/outbound.h"
+
+namespace ivmq {
+namespace {
+
+using layout::Counter;
+using std::chrono::nanoseconds;
+using Clock = std::chrono::steady_clock;
+
+// From a message to its doorbell, at most, if it was not forgotten.
+constexpr nanoseconds kRingGrace = std::chrono::milliseconds(10);
+
+std::string AnonymousName() {
+  std::random_device random;
+  std::array<char, 40> name{};
+  (void)std::snprintf(name.data(), name.size(), "anonymous-%d-%08x", static_cast<int>(getpid()),
+                      random());
+  return name.data();
+}
+
+}  // namespace
+
+std::string_view SendResultName(SendResult result) {
+  switch (result) {
+    case SendResult::kOk:
+      return "ok";
+    case SendResult::kFull:
+      return "ring full";
+    case SendResult::kTimedOut:
+      return "timed out";
+    case SendResult::kStopped:
+      return "stopped";
+    case SendResult::kBusy:
+      return "in use by this thread";
+    case SendResult::kDropped:
+      return "dropped";
+    case SendResult::kTooLarge:
+      return "too large";
+    case SendResult::kPeerGone:
+      return "peer gone";
+    case SendResult::kNoRoom:
+      return "no room for a ring";
+  }
+  return "unknown";
+}
+
+struct Node::Impl {
+  Impl(std::unique_ptr<Transport> transport, const Region& region, NodeOptions options_in)
+      : context(std::move(transport), region, std::move(options_in)) {}
+
+  [[nodiscard]] bool PeersChanged() const noexcept {
+    return watcher && context.table.generation() != generation_seen && !context.is_forked_copy();
+  }
+  [[nodiscard]] bool TakeWakeRequest() noexcept {
+    return wake_requested.load(std::memory_order_relaxed) &&
+           wake_requested.exchange(false, std::memory_order_acquire);
+  }
+  // Whether Poll() has something to do; looks at everything.
+  [[nodiscard]] bool HasWork() noexcept {
+    return (inbound->LookAll() && context.IsMyLife()) || PeersChanged();
+  }
+  // Of the slot's word; once the slot is somebody else's, of one that nobody looks at.
+  [[nodiscard]] Armed& OwnArmed() noexcept;
+  void EndArmed();
+  [[nodiscard]] bool Look() noexcept {
+    return (inbound->LookSome() && context.IsMyLife()) || PeersChanged() ||
+           wake_requested.load(std::memory_order_relaxed);
+  }
+  [[nodiscard]] bool SpinUntil(Clock::time_point until) noexcept;
+  [[nodiscard]] bool SleepUntil(Clock::time_point deadline);
+  // Whether the doorbell of what the net found comes after all: it had been published just then.
+  [[nodiscard]] bool IsRung() {
+    return context.sleeper->Sleep(kRingGrace, context.sleeper->Ticket());
+  }
+  // Whether a doorbell announces every message, so that this node may sleep until it is rung. A
+  // peer that cannot ring counts from when it has joined, since its first message comes as silently
+  // as the others. The poller's.
+  [[nodiscard]] bool HasDoorbell() noexcept {
+    if (!context.transport->info().wakeable) return false;
+    if (const std::uint64_t generation = context.table.generation();
+        generation != generation_rung) {
+      generation_rung = generation;
+      all_can_ring = context.table.AllCanRing(context.self.id.slot);
+    }
+    return all_can_ring;
+  }
+
+  NodeContext context;
+  std::unique_ptr<Outbound> outbound;
+  std::unique_ptr<Inbound> inbound;
+  std::unique_ptr<Heartbeat> heartbeat;
+
+  // The poller's.
+  Armed armed;  // see OwnArmed()
+  layout::Word armed_for_nobody{0};
+  std::shared_ptr<const std::function<void(const PeerSnapshot&)>> watcher;
+  std::uint64_t generation_seen = 0;  // of the peer table, by the watcher
+  std::uint64_t generation_rung = 0;  // when `all_can_ring` was looked at
+  bool all_can_ring = false;
+  bool slept_long = false;
+  nanoseconds poll_interval = kFirstPoll;
+
+  std::atomic<bool> wake_requested{false};
+
+  // Last, so that no child sees what is half destroyed.
+  AtFork at_fork{[this] {
+    context.BecomeForkedCopy();
+    if (outbound) outbound->UnlockInChild();
+  }};
+};
+
+namespace {
+
+// What a forked child has of its parent's nodes: threads that it does not have may hold their
+// locks and sleep on their conditions, so that nothing of them can be destroyed. Kept reachable,
+// since they are no leaks.
+void KeepForever(std::shared_ptr<void> copy) {
+  static std::mutex mutex;
+  static auto& kept = *new std::vector<std::shared_ptr<void>>;
+  const std::lock_guard lock(mutex);
+  kept.push_back(std::move(copy));
+}
+
+}  // namespace
+
+Node::Node(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+Result<std::unique_ptr<Node>> Node::Open(std::unique_ptr<Transport> transport,
+                                         NodeOptions options) {
+  if (options.name.empty()) options.name = AnonymousName();
+  if (options.reassembly_bytes < options.max_message_bytes) {
+    return Status(
+        StatusCode::kInvalidArgument,
+        StrCat("reassembly_bytes ", options.reassembly_bytes, " is less than max_message_bytes ",
+               options.max_message_bytes, ": the largest message could never be put together"));
+  }
+  // The largest assembly is a message with its frame and type name.
+  options.reassembly_bytes += sizeof(layout::Frame) + kMaxTypeName;
+  const std::string address = transport->info().address;
+  const auto at_address = [&address](const Status& status) {
+    return Status(status.code(), StrCat(address, ": ", status.message()));
+  };
+
+  const Result<Region> region = Region::Attach(transport->memory());
+  if (!region.ok()) return at_address(region.status());
+  auto impl = std::make_unique<Impl>(std::move(transport), *region, std::move(options));
+  NodeContext& context = impl->context;
+  if (Status status = impl->at_fork.status(); !status.ok()) return at_address(status);
+
+  Result<std::unique_ptr<Sleeper>> sleeper = Sleeper::Create(*context.transport);
+  if (!sleeper.ok()) return at_address(sleeper.status());
+  context.sleeper = *std::move(sleeper);
+
+  context.identity = {.name = context.options.name,
+                      .durable = context.options.durable,
+                      .pid = static_cast<std::uint32_t>(getpid()),
+                      .boot_id = ReadBootId()};
+  const Result<ClaimedSlot> self = context.table.Claim(context.identity, *context.transport);
+  if (!self.ok()) return at_address(self.status());
+  context.BeginLife(*self);
+  if (const Status& complaint = context.transport->info().complaint; !complaint.ok()) {
+    context.Report(at_address(complaint));
+  }
+
+  impl->armed = Armed(context.slot().armed);
+  impl->outbound = std::make_unique<Outbound>(context);
+  impl->inbound = std::make_unique<Inbound>(context, *impl->outbound);
+  try {
+    impl->heartbeat = std::make_unique<Heartbeat>(context, *impl->outbound, *impl->inbound);
+  } catch (const std::system_error& error) {
+    context.table.Leave(context.self, *context.transport);
+    return at_address(Status(StatusCode::kResourceExhausted,
+                             StrCat("no thread for the heartbeat: ", error.what())));
+  }
+  context.table.WakeAll(*context.transport, context.self.id.slot);
+  return std::unique_ptr<Node>(new Node(std::move(impl)));
+}
+
+Node::~Node() {
+  if (IsForkedCopy()) {
+    KeepForever(std::move(impl_));
+    return;
+  }
+  impl_->heartbeat->Stop();
+  impl_->context.reporter.Finish();  // on_report may still use the node
+  impl_->inbound->PublishReleased();
+  impl_->outbound->PublishCommitted();
+  impl_->context.table.Leave(impl_->context.self, *impl_->context.transport);
+  impl_->context.table.WakeAll(*impl_->context.transport, std::nullopt);
+}
+
+PeerId Node::id() const noexcept { return impl_->context.self.id; }
+const std::string& Node::name() const noexcept { return impl_->context.options.name; }
+const Transport& Node::transport() const noexcept { return *impl_->context.transport; }
+const Region& Node::region() const noexcept { return impl_->context.region; }
+Status Node::status() const { return impl_->context.LifeStatus(); }
+bool Node::IsForkedCopy() const noexcept { return impl_->context.is_forked_copy(); }
+
+// ---- Peers ----
+
+PeerSnapshot Node::Peers() const {
+  PeerSnapshot snapshot = impl_->context.table.Snapshot();
+  for (PeerInfo& peer : snapshot.peers) {
+    peer.suspected = impl_->heartbeat->IsSuspected(peer.id.slot);
+  }
+  return snapshot;
+}
+
+Result<PeerInfo> Node::Lookup(std::string_view name) const {
+  if (Status over = status(); !over.ok()) return over;
+  std::optional<PeerInfo> peer = impl_->context.table.Find(name);
+  if (!peer) {
+    return Status(StatusCode::kNotFound, StrCat(transport().info().address, ": no peer is named '",
+                                                name, "'; see who is there with `ivmq ls`"));
+  }
+  peer->suspected = impl_->heartbeat->IsSuspected(peer->id.slot);
+  return *std::move(peer);
+}
+
+Result<PeerInfo> Node::Await(std::string_view name, nanoseconds timeout,
+                             const StopCondition* stop) const {
+  if (Status over = status(); !over.ok()) return over;
+  const Clock::time_point deadline = DeadlineAfter(timeout);
+  nanoseconds interval = kFirstPoll;
+  for (;;) {
+    const std::uint64_t ticket = impl_->context.sleeper->Ticket();
+    Result<PeerInfo> peer = Lookup(name);
+    if (peer.ok() && peer->state == layout::PeerState::kLive) return peer;
+    if (peer.status().code() == StatusCode::kFailedPrecondition) return peer;
+    if (stop != nullptr && stop->IsStopped()) {
+      return Status(StatusCode::kCancelled,
+                    StrCat(transport().info().address, ": nobody waits for a live peer named '",
+                           name, "' any more"));
+    }
+    const nanoseconds left = deadline - Clock::now();
+    if (left <= nanoseconds(0)) {
+      return Status(StatusCode::kDeadlineExceeded,
+                    StrCat(transport().info().address, ": no live peer named '", name, "' within ",
+                           std::chrono::duration_cast<std::chrono::milliseconds>(timeout).count(),
+                           " ms; see who is there with `ivmq ls`"));
+    }
+    // Peers that come ring a doorbell, if they can.
+    (void)impl_->context.sleeper->Sleep(std::min(interval, left), ticket);
+    interval = std::min<nanoseconds>(interval * 2, std::chrono::milliseconds(5));
+  }
+}
+
+bool Node::IsLive(PeerId peer) const noexcept {
+  const Region& region = impl_->context.region;
+  if (peer.slot >= region.max_peers()) return false;
+  const auto life =
+      layout::Life::FromWord(region.slot(peer.slot).life.load(std::memory_order_acquire));
+  return life.incarnation == peer.incarnation && life.state == layout::PeerState::kLive;
+}
+
+bool Node::IsSuspected(PeerId peer) const noexcept {
+  return peer.slot < impl_->context.region.max_peers() && impl_->heartbeat->IsSuspected(peer.slot);
+}
+
+bool Node::HasDrained(PeerId peer) const noexcept { return impl_->inbound->HasDrained(peer.slot); }
+
+std::uint64_t Node::peers_generation() const noexcept { return impl_->context.table.generation(); }
+
+Status Node::SetServices(std::vector<std::string> services) {
+  NodeContext& context = impl_->context;
+  if (Status status = CheckServices(services); !status.ok()) return status;
+  // Before the lock too: a forked child might never get it.
+  if (Status over = context.LifeStatus(); !over.ok()) return over;
+  {
+    const std::lock_guard lock(context.services_mutex);
+    if (Status over = context.LifeStatus(); !over.ok()) return over;
+    context.services = std::move(services);
+    if (!context.table.WriteServices(context.self.id, context.services)) return {};
+  }
+  context.table.WakeAll(*context.transport, context.self.id.slot);
+  Wake();
+  return {};
+}
+
+void Node::SetPeerWatcher(std::function<void(const PeerSnapshot&)> watcher) {
+  impl_->watcher =
+      watcher ? std::make_shared<const std::function<void(const PeerSnapshot&)>>(std::move(watcher))
+              : nullptr;
+  impl_->generation_seen = impl_->context.table.generation() - 1;
+}
+
+// ---- Sending ----
+
+SendResult Node::Send(PeerId to, const MessageType& type, std::span<const std::byte> message,
+                      const SendOptions& options) {
+  return impl_->outbound->Send(to, type, message, options);
+}
+
+nanoseconds Node::spin_budget() const noexcept { return impl_->context.options.spin_budget; }
+
+std::uint64_t Node::max_message_bytes() const noexcept {
+  return impl_->context.options.max_message_bytes;
+}
+
+SendResult Node::AwaitRoom(PeerId to, std::uint64_t bytes, const SendOptions& options) {
+  return impl_->outbound->AwaitRoom(to, bytes, options);
+}
+
+std::uint64_t Node::MaxRecordMessage(PeerId to, const MessageType& type) {
+  const std::uint64_t record = impl_->outbound->MaxRecord(to);
+  const std::uint64_t head = sizeof(layout::Frame) + type.name.size();
+  return record > head ? std::min(record - head, impl_->context.options.max_message_bytes) : 0;
+}
+
+Status Node::last_error(PeerId to) const { return impl_->outbound->LastError(to); }
+
+SendResult Node::SendInPlaceWith(PeerId to, const MessageType& type, std::uint64_t bytes,
+                                 WriteFunction write, void* context, const SendOptions& options) {
+  Outbound& outbound = *impl_->outbound;
+  OutLink* const link = outbound.link(to.slot);
+  if (link == nullptr) return SendResult::kPeerGone;
+  SendResult result = outbound.LockRing(*link, options);
+  if (result != SendResult::kOk) return result;
+  std::span<std::byte> payload;
+  result = outbound.Claim(*link, to, type, bytes, &payload);
+  if (result != SendResult::kOk) {
+    link->lock.unlock();
+    return result;
+  }
+  // A batch of one: what `write` throws ends it, too.
+  link->BeginClaim();
+  const struct Claimed {
+    ~Claimed() { link.EndClaim(); }
+    OutLink& link;
+  } claimed{*link};
+  write(context, payload.data());
+  return outbound.PublishLate(*link, 1, bytes);
+}
+
+Batch Node::StartBatch(PeerId to, const SendOptions& options) {
+  Outbound& outbound = *impl_->outbound;
+  OutLink* const link = outbound.link(to.slot);
+  const SendResult result =
+      link == nullptr ? SendResult::kPeerGone : outbound.LockRing(*link, options);
+  if (result != SendResult::kOk) return {outbound, nullptr, to, result};
+  link->BeginClaim();
+  return {outbound, link, to, result};
+}
+
+Batch::Batch(Batch&& other) noexcept
+    : outbound_(other.outbound_),
+      link_(std::exchange(other.link_, nullptr)),
+      to_(other.to_),
+      started_(other.started_),
+      messages_(std::exchange(other.messages_, 0)),
+      bytes_(std::exchange(other.bytes_, 0)) {}
+
+Batch::~Batch() {
+  if (link_ != nullptr) link_->EndClaim();
+}
+
+SendResult Batch::TryClaim(const MessageType& type, std::uint64_t bytes,
+                           std::span<std::byte>* payload) {
+  if (link_ == nullptr) return started_;
+  const SendResult result = outbound_.Claim(*link_, to_, type, bytes, payload, messages_ != 0);
+  if (result == SendResult::kOk) {
+    ++messages_;
+    bytes_ += bytes;
+  }
+  return result;
+}
+
+SendResult Batch::Commit() {
+  if (messages_ == 0) return started_;
+  return outbound_.PublishLate(*link_, std::exchange(messages_, 0), std::exchange(bytes_, 0));
+}
+
+// ---- Receiving ----
+
+std::size_t Node::PollWith(HandlerFunction handler, void* context, std::size_t limit) {
+  Impl& impl = *impl_;
+  if (impl.armed.armed() || impl.PeersChanged()) [[unlikely]] {
+    return AttendAndPoll(handler, context, limit);
+  }
+  return impl.inbound->Poll(handler, context, limit);
+}
+
+std::size_t Node::AttendAndPoll(HandlerFunction handler, void* context, std::size_t limit) {
+  Impl& impl = *impl_;
+  if (impl.inbound->is_polling()) return 0;
+  if (impl.armed.armed()) impl.EndArmed();
+  if (impl.PeersChanged()) TellWatcher();
+  return impl.inbound->Poll(handler, context, limit);
+}
+
+Armed& Node::Impl::OwnArmed() noexcept {
+  if (!context.IsMyLife() && armed_for_nobody.load(std::memory_order_relaxed) == 0) {
+    const bool was_armed = armed.armed();
+    armed = Armed(armed_for_nobody);
+    if (was_armed) armed.Arm();
+  }
+  return armed;
+}
+
+// Arm() was called, and what ended the sleep on Fd() must be taken. A request to wake up stays:
+// what it was for may be looked at only before the next sleep.
+void Node::Impl::EndArmed() {
+  OwnArmed().Disarm();
+  context.sleeper->Drain();
+}
+
+void Node::TellWatcher() {
+  Impl& impl = *impl_;
+  const PeerSnapshot snapshot = Peers();
+  const std::uint64_t seen = std::exchange(impl.generation_seen, snapshot.generation);
+  const Inbound::Polling polling(*impl.inbound);
+  const auto watcher = impl.watcher;  // it may set another
+  try {
+    (*watcher)(snapshot);
+  } catch (...) {
+    impl.generation_seen = seen;
+    throw;
+  }
+}
+
+bool Node::Impl::SpinUntil(Clock::time_point until) noexcept {
+  Spin spin(until);
+  do {
+    if (Look()) return true;
+  } while (spin.Pause());
+  return false;
+}
+
+bool Node::Impl::SleepUntil(Clock::time_point deadline) {
+  inbound->PublishReleased();
+  poll_interval = kFirstPoll;
+  const bool lived = context.IsMyLife();
+  for (;;) {
+    inbound->Attend();
+    const std::uint64_t ticket = context.sleeper->Ticket();
+    OwnArmed().Arm();
+    if (HasWork() || TakeWakeRequest()) {
+      OwnArmed().Disarm();
+      return true;
+    }
+    const bool doorbell = HasDoorbell();
+    const nanoseconds left = deadline - Clock::now();
+    if (left <= nanoseconds(0)) {
+      OwnArmed().Disarm();
+      return false;
+    }
+    context.CountAlone(Counter::kSleeps);
+    const bool event =
+        context.sleeper->Sleep(std::min(left, doorbell ? inbound->net() : poll_interval), ticket);
+    OwnArmed().Disarm();
+    if (event) context.CountAlone(Counter::kWakeups);
+    if (HasWork()) {
+      if (!event && doorbell && left > kNet && !IsRung()) context.CountAlone(Counter::kNetFinds);
+      return true;
+    }
+    if (TakeWakeRequest() || (lived && !context.IsMyLife())) return true;
+    poll_interval = std::min(poll_interval * 2, context.options.max_poll_interval);
+  }
+}
+
+bool Node::Look() noexcept { return impl_->armed.armed() || impl_->Look(); }
+
+bool Node::Wait(nanoseconds timeout) {
+  Impl& impl = *impl_;
+  if (impl.inbound->is_polling()) return false;
+  const Clock::time_point start = Clock::now();
+  const Clock::time_point deadline = DeadlineAfter(timeout);
+  if (impl.context.is_forked_copy()) {
+    std::this_thread::sleep_until(deadline);
+    return false;
+  }
+  const nanoseconds budget = impl.context.options.spin_budget;
+  if (budget > nanoseconds(0)) {
+    const Clock::time_point until = start + (impl.slept_long ? budget / 16 : budget);
+    if (impl.SpinUntil(std::min(until, deadline))) {
+      (void)impl.TakeWakeRequest();
+      return true;
+    }
+  }
+  const bool result = impl.SleepUntil(deadline);
+  if (budget > nanoseconds(0)) impl.slept_long = Clock::now() - start > budget;
+  return result;
+}
+
+void Node::Wake() noexcept {
+  impl_->wake_requested.store(true, std::memory_order_release);
+  impl_->context.sleeper->Notify();
+}
+
+int Node::Fd() const noexcept { return impl_->context.sleeper->fd(); }
+
+bool Node::Arm(nanoseconds look_again) {
+  Impl& impl = *impl_;
+  if (impl.inbound->is_polling()) return false;
+  if (impl.context.is_forked_copy()) return true;
+  impl.inbound->PublishReleased();
+  impl.OwnArmed().Arm();
+  if (impl.HasWork() || impl.TakeWakeRequest()) {
+    impl.OwnArmed().Disarm();
+    impl.poll_interval = kFirstPoll;
+    return false;
+  }
+  impl.context.sleeper->SetTimer(
+      std::min(look_again, impl.HasDoorbell() ? impl.inbound->net() : impl.poll_interval));
+  impl.poll_interval = std::min(impl.poll_interval * 2, impl.context.options.max_poll_interval);
+  return true;
+}
+
+// ---- Figures ----
+
+std::uint64_t Node::counter(Counter counter) const noexcept {
+  const auto index = static_cast<std::size_t>(counter);
+  if (index >= layout::kCounterWords) return 0;
+  return impl_->context.counters[index].load(std::memory_order_relaxed) +
+         impl_->outbound->Sum(counter);
+}
+
+void Node::Count(Counter counter, std::uint64_t amount) noexcept {
+  impl_->context.Count(counter, amount);
+}
+
+void Node::Report(const Status& status) {
+  if (!IsForkedCopy()) impl_->context.Report(status);
+}
+
+}  // namespace ivmq

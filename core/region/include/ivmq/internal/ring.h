@@ -1,0 +1,290 @@
+// The ring: a single-producer single-consumer queue of variable-size records in shared memory.
+//
+// The commit word stands in the record itself, so a small message moves in one or two cache lines
+// and nobody polls an index. Each side keeps its position in private memory; every word that the
+// other side could have written is checked. No call here allocates, locks, enters the kernel or
+// throws.
+//
+// A Producer and a Consumer are each thread-compatible: one thread at a time. The two may run
+// anywhere.
+#ifndef IVMQ_INTERNAL_RING_H_
+#define IVMQ_INTERNAL_RING_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "ivmq/internal/layout.h"
+#include "ivmq/internal/wake.h"
+#include "ivmq/status.h"
+
+namespace ivmq {
+
+// Where a ring lies. The capacity is known privately: it is never read from the region again.
+struct RingView {
+  layout::RingHeader* header = nullptr;
+  std::byte* data = nullptr;
+  std::uint64_t capacity = 0;  // a power of two, kMinRingCapacity..kMaxRingCapacity
+  std::uint64_t mask = 0;      // capacity - 1
+
+  // Bytes that a ring of `capacity` takes in the region.
+  static constexpr std::uint64_t Footprint(std::uint64_t capacity) noexcept {
+    return sizeof(layout::RingHeader) + capacity;
+  }
+  // REQUIRES: `memory` is kPage-aligned and has Footprint(capacity) bytes.
+  static RingView At(std::byte* memory, std::uint64_t capacity) noexcept {
+    return {reinterpret_cast<layout::RingHeader*>(memory), memory + sizeof(layout::RingHeader),
+            capacity, capacity - 1};
+  }
+  // Makes it an empty ring at position 0, of that incarnation's records. Nobody else may use it
+  // yet.
+  void Initialize(std::uint32_t sender) const noexcept;
+
+  // Stores the words that say whose ring it is, where they do not say so already.
+  void Describe(std::uint32_t cell_index, const layout::Cell& cell) const noexcept;
+  // Whether they say that it is the ring of that cell.
+  [[nodiscard]] bool IsDescribed(std::uint32_t cell_index, const layout::Cell& cell) const noexcept;
+
+  // Where a position lies.
+  [[nodiscard]] std::byte* DataAt(std::uint64_t position) const noexcept {
+    return data + (position & mask);
+  }
+  // Bytes from it to the ring's end.
+  [[nodiscard]] std::uint64_t RoomAt(std::uint64_t position) const noexcept {
+    return capacity - (position & mask);
+  }
+  [[nodiscard]] layout::Word& CommitWordAt(std::uint64_t position) const noexcept {
+    return *reinterpret_cast<layout::Word*>(DataAt(position));
+  }
+};
+
+enum class [[nodiscard]] ClaimResult : std::uint8_t{
+    kOk,
+    kFull,      // not enough released space now
+    kTooLarge,  // more than max_payload(): never fits
+};
+
+class Producer {
+ public:
+  Producer() = default;
+  // A producer for a ring that was just initialized.
+  explicit Producer(RingView ring) noexcept;
+  // A producer that goes on where a dead one stopped: walks the committed records from `released`.
+  // DATA_LOSS if the walk meets a word that no correct producer leaves, or ends before `committed`.
+  static Result<Producer> Recover(RingView ring);
+
+  [[nodiscard]] std::uint64_t max_payload() const noexcept { return max_payload_; }
+
+  // Claims a record of `size` bytes (0..max_payload) behind those of the open batch. On kOk the
+  // caller writes it through `*payload` (8-byte aligned); it is visible after Commit(). Everything
+  // else leaves the open batch as it was.
+  ClaimResult TryClaim(std::uint64_t size, std::span<std::byte>* payload) noexcept {
+    if (size > max_payload_) return ClaimResult::kTooLarge;
+    const std::uint64_t need = layout::RecordSize(size);
+    const std::uint64_t room = ring_.RoomAt(tail_);
+    const std::uint64_t pad = need > room ? room : 0;
+    // The next record's commit word is cleared at commit, so it must be free as well.
+    const std::uint64_t end = tail_ + pad + need;
+    if (end + layout::kRecordHeader > limit_) [[unlikely]] {
+      if (const ClaimResult result = ReadReleased(end + layout::kRecordHeader);
+          result != ClaimResult::kOk) {
+        return result;
+      }
+    }
+    if (pad != 0) [[unlikely]] {
+      Stage(layout::CommitWord(tail_, layout::RecordKind::kPad,
+                               static_cast<std::uint32_t>(pad - layout::kRecordHeader)));
+      tail_ += pad;
+    }
+    Stage(layout::CommitWord(tail_, layout::RecordKind::kData, static_cast<std::uint32_t>(size)));
+    *payload = {ring_.DataAt(tail_) + layout::kRecordHeader, size};
+    tail_ = end;
+    return ClaimResult::kOk;
+  }
+
+  // Publishes all claimed records with one store. Nothing claimed: does nothing.
+  void Commit() noexcept {
+    const std::uint64_t first = first_;
+    const std::uint64_t tail = tail_;
+    if (tail == first) return;
+    first_ = tail;
+    layout::Word& published = ring_.CommitWordAt(first);
+    ring_.CommitWordAt(tail).store(0, std::memory_order_relaxed);
+    // Pairs with the acquire in Consumer::Peek: payloads, inner commit words and the cleared next
+    // one are visible before this word is.
+    published.store(first_word_, std::memory_order_release);
+  }
+
+  // Fetches the lines that the next record takes behind its commit word, whose line the consumer
+  // polls: so its write does not wait for them. Behind Commit() and what is urgent.
+  void PrefetchNext() const noexcept {
+    PrefetchForWrite(ring_.DataAt(first_ + layout::kCacheLine));
+    PrefetchForWrite(ring_.DataAt(first_ + 2 * layout::kCacheLine));
+  }
+
+  // Drops all claimed records.
+  void Abort() noexcept { tail_ = first_; }
+  // Whether Commit() has something to publish.
+  [[nodiscard]] bool has_claims() const noexcept { return tail_ != first_; }
+
+  // The number of the large message that the consumer said last that it dropped.
+  [[nodiscard]] std::uint64_t dropped_large() const noexcept {
+    return ring_.header->dropped.load(std::memory_order_relaxed);
+  }
+
+  // Bytes committed since the ring was carved, pads and headers included.
+  [[nodiscard]] std::uint64_t position() const noexcept { return first_; }
+
+  // Stores position() as `committed`, by which a commit word that is damaged later shows: now and
+  // then, and when the producer leaves.
+  void PublishCommitted() const noexcept;
+
+  // For a producer that waits for space: make the word odd, fence, try once more, sleep. See
+  // wake.h.
+  [[nodiscard]] layout::Word& space_armed() const noexcept { return ring_.header->space_armed; }
+
+ private:
+  // The first word of a batch is kept back: it publishes the batch. The others are not visible
+  // before.
+  void Stage(std::uint64_t word) noexcept {
+    if (tail_ == first_) {
+      first_word_ = word;
+    } else {
+      ring_.CommitWordAt(tail_).store(word, std::memory_order_relaxed);
+    }
+  }
+  ClaimResult ReadReleased(std::uint64_t needed_limit) noexcept;
+
+  RingView ring_;
+  std::uint64_t max_payload_ = 0;
+  std::uint64_t tail_ = 0;        // end of the last claimed record
+  std::uint64_t first_ = 0;       // start of the open batch = end of the last committed record
+  std::uint64_t first_word_ = 0;  // its commit word
+  std::uint64_t limit_ = 0;       // last `released` read + capacity
+};
+
+enum class [[nodiscard]] PeekResult : std::uint8_t{
+    kRecord, kEmpty,
+    kCorrupt,  // a word that no correct producer writes: nothing more can be read
+};
+
+class Consumer {
+ public:
+  Consumer() = default;
+  // Starts where `acked` stands: at 0 in a new ring, behind the last handled record after a
+  // restart. DATA_LOSS if the consumer's words contradict each other.
+  static Result<Consumer> Open(RingView ring);
+
+  // Looks at the next record without giving it up; the same one until Release(). The payload lies
+  // in shared memory: its bytes may change while they are read.
+  [[gnu::always_inline]] PeekResult Peek(std::span<const std::byte>* payload) noexcept {
+    for (;;) {
+      const std::uint64_t position = position_;
+      std::byte* const record = ring_.DataAt(position);
+      // Pairs with the release in Producer::Commit.
+      const std::uint64_t word =
+          reinterpret_cast<const layout::Word*>(record)->load(std::memory_order_acquire);
+      if (word == 0) return PeekResult::kEmpty;
+      const std::uint64_t length = layout::CommitLength(word);
+      const std::uint64_t size = layout::RecordSize(length);
+      if (layout::CommitTagMatches(word, position) &&
+          layout::CommitKind(word) == layout::RecordKind::kData && length <= max_payload_ &&
+          size <= ring_.RoomAt(position)) [[likely]] {
+        size_ = size;
+        *payload = {record + layout::kRecordHeader, length};
+        ring_.header->delivered.store(position + size, std::memory_order_relaxed);
+        return PeekResult::kRecord;
+      }
+      if (const PeekResult result = PassPad(word); result != PeekResult::kEmpty) return result;
+    }
+  }
+
+  // Gives up the record that Peek() returned. REQUIRES: the last Peek() returned kRecord.
+  void Release() noexcept {
+    const std::uint64_t position = position_ + size_;
+    position_ = position;
+    ring_.header->acked.store(position, std::memory_order_relaxed);
+    if (position - released_ >= release_step_) [[unlikely]]
+      PublishStep();
+  }
+
+  // True if the record that Peek() returned had been given to a handler before: before a restart,
+  // or before Redeliver().
+  [[nodiscard]] bool redelivered() const noexcept { return position_ < redelivered_below_; }
+  // Instead of Release(): the next Peek() returns the same record, marked. REQUIRES: as of Release.
+  void Redeliver() noexcept {
+    if (!redelivered()) redelivered_below_ = position_ + size_;
+  }
+
+  // Calls handler(std::span<const std::byte>) for up to `limit` records; returns how many. `*end`
+  // says why it stopped: kRecord (the limit), kEmpty or kCorrupt.
+  template <typename Handler>
+  std::size_t Poll(Handler&& handler, std::size_t limit, PeekResult* end) {
+    std::size_t count = 0;
+    *end = PeekResult::kRecord;
+    std::span<const std::byte> payload;
+    while (count < limit) {
+      *end = Peek(&payload);
+      if (*end != PeekResult::kRecord) break;
+      handler(payload);
+      Release();
+      ++count;
+    }
+    return count;
+  }
+
+  // True if a record (or a damaged word) waits. One load.
+  [[nodiscard]] bool HasRecord() const noexcept {
+    return ring_.CommitWordAt(position_).load(std::memory_order_acquire) != 0;
+  }
+
+  // Tells the producer about all released space now, and looks whether it sleeps for want of it.
+  // Release() publishes each eighth of the ring, but looks for a sleeper at each half only: a
+  // doorbell is worth some room. So call this before sleeping, and when the ring has run empty.
+  void PublishReleased() noexcept;
+  // Whether PublishReleased() has something to tell.
+  [[nodiscard]] bool has_unpublished() const noexcept { return position_ != told_; }
+
+  // Whether TakeWakeRequest() would say yes.
+  [[nodiscard]] bool has_wake_request() const noexcept { return wake_request_; }
+  // True once after a publication that a producer asleep for space must hear of: ring its doorbell.
+  [[nodiscard]] bool TakeWakeRequest() noexcept {
+    const bool request = wake_request_;
+    wake_request_ = false;
+    return request;
+  }
+
+  // Stores the consumer's words anew, so that damage to them does not last. REQUIRES: no record is
+  // being handled.
+  void Restore() noexcept;
+
+  // True if the ring is empty though its producer has said that it committed more: a commit word
+  // was overwritten, or `committed` was, which a living producer puts right.
+  [[nodiscard]] bool LacksRecords() const noexcept {
+    // What `committed` covers is visible once it is; so it is read first.
+    return ring_.header->committed.load(std::memory_order_acquire) > position_ && !HasRecord();
+  }
+
+  // Bytes consumed since the ring was carved.
+  [[nodiscard]] std::uint64_t position() const noexcept { return position_; }
+
+ private:
+  // A commit word that is no record's. kEmpty: it was a pad, and the position is behind it.
+  [[gnu::cold]] PeekResult PassPad(std::uint64_t word) noexcept;
+  void PublishStep() noexcept;
+
+  RingView ring_;
+  std::uint64_t max_payload_ = 0;
+  std::uint64_t position_ = 0;
+  std::uint64_t size_ = 0;          // of the record that Peek() returned
+  std::uint64_t released_ = 0;      // last published
+  std::uint64_t told_ = 0;          // last published with a look for a sleeping producer
+  std::uint64_t release_step_ = 0;  // capacity / 8
+  std::uint64_t redelivered_below_ = 0;
+  WakeCheck wake_check_;  // of the producer's space_armed
+  bool wake_request_ = false;
+};
+
+}  // namespace ivmq
+
+#endif  // IVMQ_INTERNAL_RING_H_

@@ -1,0 +1,19 @@
+// Builds error messages: StrCat("slot ", 3, " is ...").
+#ifndef IVMQ_INTERNAL_STR_CAT_H_
+#define IVMQ_INTERNAL_STR_CAT_H_
+
+#include <sstream>
+#include <string>
+
+namespace ivmq {
+
+template <typename... Parts>
+std::string StrCat(const Parts&... parts) {
+  std::ostringstream out;
+  (out << ... << parts);
+  return std::move(out).str();
+}
+
+}  // namespace ivmq
+
+#endif  // IVMQ_INTERNAL_STR_CAT_H_

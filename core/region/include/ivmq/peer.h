@@ -1,0 +1,54 @@
+// Who is in the region: what a node knows about a peer.
+#ifndef IVMQ_PEER_H_
+#define IVMQ_PEER_H_
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "ivmq/internal/layout.h"
+
+namespace ivmq {
+
+// Names one life of a peer: the slot, and the incarnation that distinguishes it from earlier and
+// later owners of the slot. A value; compare freely.
+struct PeerId {
+  std::uint32_t slot = 0;
+  std::uint32_t incarnation = 0;
+  friend bool operator==(const PeerId&, const PeerId&) = default;
+};
+
+using BootId = std::array<std::uint64_t, 2>;
+
+struct PeerInfo {
+  PeerId id;
+  std::string name;
+  layout::PeerState state = layout::PeerState::kFree;
+  bool durable = false;
+  bool can_ring = false;
+  bool wakeable = false;
+  std::uint16_t ivposition = layout::kNoIvposition;
+  std::uint32_t vector = 0;
+  std::uint32_t pid = 0;  // in the peer's own pid namespace
+  BootId boot_id{};
+  std::uint64_t claimed_at = 0;  // ns since the Unix epoch, by the peer's clock
+  std::uint64_t heartbeat = 0;
+  std::uint64_t armed = 0;
+  bool disconnected = false;  // ivmqd has lost its connection to it, but not seen it end
+  // Its heartbeat stood still for eight of the observer's samples; a Node fills it in.
+  bool suspected = false;
+  std::array<std::uint64_t, layout::kCounterWords> counters{};
+  std::vector<std::string> services;  // full names of what it offers; none unless it is live
+};
+
+// What Peers() returns. `generation` changes whenever a peer comes, goes, changes state or what it
+// offers, so that an observer that compares it loses no event, however many coalesced.
+struct PeerSnapshot {
+  std::uint64_t generation = 0;
+  std::vector<PeerInfo> peers;  // every slot that is not free, by slot
+};
+
+}  // namespace ivmq
+
+#endif  // IVMQ_PEER_H_
