@@ -17,8 +17,8 @@
 #include <fmt/format.h>
 
 #include "ivmq/address.h"
-#include "ivmq/server.h"
 
+#include "server.h"
 #include "worker.h"
 
 namespace ivmq::campaign {

@@ -1,4 +1,4 @@
-#include "src/server/id_pool.h"
+#include "id_pool.h"
 
 #include <fcntl.h>
 #include <sys/eventfd.h>

@@ -1,4 +1,4 @@
-#include "ivmq/server.h"
+#include "server.h"
 
 #include <sys/stat.h>
 

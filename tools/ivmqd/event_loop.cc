@@ -1,4 +1,4 @@
-#include "src/server/event_loop.h"
+#include "event_loop.h"
 
 #include <sys/epoll.h>
 
@@ -6,7 +6,7 @@
 #include <cerrno>
 #include <utility>
 
-#include "src/server/system_error.h"
+#include "system_error.h"
 
 namespace ivmq::server {
 

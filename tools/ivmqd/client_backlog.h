@@ -10,8 +10,8 @@
 // numbers whoever else is there. Without irqfd (TCG) QEMU 7.2 goes on watching these numbers after
 // the device was unplugged, by memory that is gone: when the device is plugged in again they must
 // be own vectors again, and not a peer's.
-#ifndef IVMQ_TRANSPORTS_SRC_SERVER_CLIENT_BACKLOG_H_
-#define IVMQ_TRANSPORTS_SRC_SERVER_CLIENT_BACKLOG_H_
+#ifndef IVMQ_TOOLS_IVMQD_CLIENT_BACKLOG_H_
+#define IVMQ_TOOLS_IVMQD_CLIENT_BACKLOG_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -80,4 +80,4 @@ class ClientBacklog {
 
 }  // namespace ivmq::server
 
-#endif  // IVMQ_TRANSPORTS_SRC_SERVER_CLIENT_BACKLOG_H_
+#endif  // IVMQ_TOOLS_IVMQD_CLIENT_BACKLOG_H_

@@ -1,7 +1,7 @@
 // What a server is made of. server.cc: its start and end; admission.cc: who comes; clients.cc: who
 // is there, and who goes.
-#ifndef IVMQ_TRANSPORTS_SRC_SERVER_SERVER_IMPL_H_
-#define IVMQ_TRANSPORTS_SRC_SERVER_SERVER_IMPL_H_
+#ifndef IVMQ_TOOLS_IVMQD_SERVER_IMPL_H_
+#define IVMQ_TOOLS_IVMQD_SERVER_IMPL_H_
 
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -20,18 +20,18 @@
 #include <fmt/format.h>
 
 #include "ivmq/internal/peer_table.h"
-#include "ivmq/server.h"
 #include "ivmq/transport.h"
 
+#include "client_backlog.h"
+#include "client_process.h"
+#include "event_loop.h"
+#include "id_pool.h"
+#include "listener.h"
+#include "log_limiter.h"
+#include "options.h"
+#include "region_owner.h"
+#include "server.h"
 #include "src/ivshmem_protocol.h"
-#include "src/server/client_backlog.h"
-#include "src/server/client_process.h"
-#include "src/server/event_loop.h"
-#include "src/server/id_pool.h"
-#include "src/server/listener.h"
-#include "src/server/log_limiter.h"
-#include "src/server/options.h"
-#include "src/server/region_owner.h"
 #include "src/unique_fd.h"
 
 namespace ivmq::server {
@@ -222,4 +222,4 @@ class Server::Impl {
 
 }  // namespace ivmq::server
 
-#endif  // IVMQ_TRANSPORTS_SRC_SERVER_SERVER_IMPL_H_
+#endif  // IVMQ_TOOLS_IVMQD_SERVER_IMPL_H_

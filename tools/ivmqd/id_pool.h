@@ -9,8 +9,8 @@
 // An id keeps its eventfds while it is in use or lendable: everybody who knows it may go on
 // ringing it, and nobody needs to be told when it is lent. They are made non-blocking, but that
 // flag is common to all who have them, and a QEMU clears it for a moment when it receives them.
-#ifndef IVMQ_TRANSPORTS_SRC_SERVER_ID_POOL_H_
-#define IVMQ_TRANSPORTS_SRC_SERVER_ID_POOL_H_
+#ifndef IVMQ_TOOLS_IVMQD_ID_POOL_H_
+#define IVMQ_TOOLS_IVMQD_ID_POOL_H_
 
 #include <bitset>
 #include <cstddef>
@@ -19,9 +19,9 @@
 #include <optional>
 #include <vector>
 
-#include "ivmq/server.h"
 #include "ivmq/status.h"
 
+#include "server.h"
 #include "src/unique_fd.h"
 
 namespace ivmq::server {
@@ -79,4 +79,4 @@ class IdPool {
 
 }  // namespace ivmq::server
 
-#endif  // IVMQ_TRANSPORTS_SRC_SERVER_ID_POOL_H_
+#endif  // IVMQ_TOOLS_IVMQD_ID_POOL_H_

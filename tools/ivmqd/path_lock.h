@@ -1,6 +1,6 @@
 // The right to put a socket at a path.
-#ifndef IVMQ_TRANSPORTS_SRC_SERVER_PATH_LOCK_H_
-#define IVMQ_TRANSPORTS_SRC_SERVER_PATH_LOCK_H_
+#ifndef IVMQ_TOOLS_IVMQD_PATH_LOCK_H_
+#define IVMQ_TOOLS_IVMQD_PATH_LOCK_H_
 
 #include <chrono>
 #include <string>
@@ -33,4 +33,4 @@ class PathLock {
 
 }  // namespace ivmq::server
 
-#endif  // IVMQ_TRANSPORTS_SRC_SERVER_PATH_LOCK_H_
+#endif  // IVMQ_TOOLS_IVMQD_PATH_LOCK_H_

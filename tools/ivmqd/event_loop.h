@@ -1,6 +1,6 @@
 // One thread, one epoll: calls back when descriptors are ready.
-#ifndef IVMQ_TRANSPORTS_SRC_SERVER_EVENT_LOOP_H_
-#define IVMQ_TRANSPORTS_SRC_SERVER_EVENT_LOOP_H_
+#ifndef IVMQ_TOOLS_IVMQD_EVENT_LOOP_H_
+#define IVMQ_TOOLS_IVMQD_EVENT_LOOP_H_
 
 #include <chrono>
 #include <cstdint>
@@ -51,4 +51,4 @@ class EventLoop {
 
 }  // namespace ivmq::server
 
-#endif  // IVMQ_TRANSPORTS_SRC_SERVER_EVENT_LOOP_H_
+#endif  // IVMQ_TOOLS_IVMQD_EVENT_LOOP_H_

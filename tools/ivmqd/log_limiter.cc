@@ -1,4 +1,4 @@
-#include "src/server/log_limiter.h"
+#include "log_limiter.h"
 
 #include <algorithm>
 #include <cstddef>

@@ -1,4 +1,4 @@
-#include "src/server/region_owner.h"
+#include "region_owner.h"
 
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -19,8 +19,8 @@
 
 #include "src/file_lock.h"
 #include "src/region_file.h"
-#include "src/server/system_error.h"
 #include "src/text.h"
+#include "system_error.h"
 
 namespace ivmq::server {
 namespace {

@@ -1,6 +1,6 @@
 // Checks what the operator asked for, before anything is touched.
-#ifndef IVMQ_TRANSPORTS_SRC_SERVER_OPTIONS_H_
-#define IVMQ_TRANSPORTS_SRC_SERVER_OPTIONS_H_
+#ifndef IVMQ_TOOLS_IVMQD_OPTIONS_H_
+#define IVMQ_TOOLS_IVMQD_OPTIONS_H_
 
 #include <sys/types.h>
 
@@ -8,8 +8,9 @@
 #include <string>
 
 #include "ivmq/internal/region.h"
-#include "ivmq/server.h"
 #include "ivmq/status.h"
+
+#include "server.h"
 
 namespace ivmq::server {
 
@@ -25,4 +26,4 @@ Result<CheckedOptions> CheckOptions(const Options& options);
 
 }  // namespace ivmq::server
 
-#endif  // IVMQ_TRANSPORTS_SRC_SERVER_OPTIONS_H_
+#endif  // IVMQ_TOOLS_IVMQD_OPTIONS_H_

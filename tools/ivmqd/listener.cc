@@ -1,4 +1,4 @@
-#include "src/server/listener.h"
+#include "listener.h"
 
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -12,9 +12,9 @@
 
 #include <fmt/format.h>
 
-#include "src/server/path_lock.h"
-#include "src/server/system_error.h"
+#include "path_lock.h"
 #include "src/text.h"
+#include "system_error.h"
 
 namespace ivmq::server {
 namespace {

@@ -1,4 +1,4 @@
-#include "src/server/client_process.h"
+#include "client_process.h"
 
 #include <poll.h>
 #include <sys/resource.h>

@@ -1,6 +1,6 @@
 // The listening socket and its place in the file system.
-#ifndef IVMQ_TRANSPORTS_SRC_SERVER_LISTENER_H_
-#define IVMQ_TRANSPORTS_SRC_SERVER_LISTENER_H_
+#ifndef IVMQ_TOOLS_IVMQD_LISTENER_H_
+#define IVMQ_TOOLS_IVMQD_LISTENER_H_
 
 #include <sys/types.h>
 
@@ -62,4 +62,4 @@ class Listener {
 
 }  // namespace ivmq::server
 
-#endif  // IVMQ_TRANSPORTS_SRC_SERVER_LISTENER_H_
+#endif  // IVMQ_TOOLS_IVMQD_LISTENER_H_

@@ -7,8 +7,8 @@
 //
 // Memory of many gigabytes takes seconds to allocate: the first part of it is there when Open()
 // returns, and AllocateMore() does the rest.
-#ifndef IVMQ_TRANSPORTS_SRC_SERVER_REGION_OWNER_H_
-#define IVMQ_TRANSPORTS_SRC_SERVER_REGION_OWNER_H_
+#ifndef IVMQ_TOOLS_IVMQD_REGION_OWNER_H_
+#define IVMQ_TOOLS_IVMQD_REGION_OWNER_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -16,12 +16,12 @@
 #include <span>
 
 #include "ivmq/internal/region.h"
-#include "ivmq/server.h"
 #include "ivmq/status.h"
 
+#include "id_pool.h"
+#include "options.h"
+#include "server.h"
 #include "src/mapping.h"
-#include "src/server/id_pool.h"
-#include "src/server/options.h"
 #include "src/unique_fd.h"
 
 namespace ivmq::server {
@@ -82,4 +82,4 @@ class RegionOwner {
 
 }  // namespace ivmq::server
 
-#endif  // IVMQ_TRANSPORTS_SRC_SERVER_REGION_OWNER_H_
+#endif  // IVMQ_TOOLS_IVMQD_REGION_OWNER_H_

@@ -1,4 +1,4 @@
-#include "ivmq/server.h"
+#include "server.h"
 
 #include <linux/capability.h>
 #include <linux/sockios.h>
@@ -16,9 +16,9 @@
 #include <string>
 #include <utility>
 
-#include "src/server/server_impl.h"
-#include "src/server/system_error.h"
+#include "server_impl.h"
 #include "src/text.h"
+#include "system_error.h"
 
 namespace ivmq::server {
 namespace {

@@ -1,6 +1,6 @@
 // Keeps one user's clients from filling the log.
-#ifndef IVMQ_TRANSPORTS_SRC_SERVER_LOG_LIMITER_H_
-#define IVMQ_TRANSPORTS_SRC_SERVER_LOG_LIMITER_H_
+#ifndef IVMQ_TOOLS_IVMQD_LOG_LIMITER_H_
+#define IVMQ_TOOLS_IVMQD_LOG_LIMITER_H_
 
 #include <sys/types.h>
 
@@ -41,4 +41,4 @@ class LogLimiter {
 
 }  // namespace ivmq::server
 
-#endif  // IVMQ_TRANSPORTS_SRC_SERVER_LOG_LIMITER_H_
+#endif  // IVMQ_TOOLS_IVMQD_LOG_LIMITER_H_

@@ -8,9 +8,9 @@
 #include <string>
 #include <utility>
 
-#include "src/server/server_impl.h"
-#include "src/server/system_error.h"
+#include "server_impl.h"
 #include "src/text.h"
+#include "system_error.h"
 
 namespace ivmq::server {
 namespace {

@@ -1,6 +1,6 @@
 // The process at the other end of a UNIX socket.
-#ifndef IVMQ_TRANSPORTS_SRC_SERVER_CLIENT_PROCESS_H_
-#define IVMQ_TRANSPORTS_SRC_SERVER_CLIENT_PROCESS_H_
+#ifndef IVMQ_TOOLS_IVMQD_CLIENT_PROCESS_H_
+#define IVMQ_TOOLS_IVMQD_CLIENT_PROCESS_H_
 
 #include <sys/types.h>
 
@@ -56,4 +56,4 @@ std::uint64_t OwnDescriptorLimit();
 
 }  // namespace ivmq::server
 
-#endif  // IVMQ_TRANSPORTS_SRC_SERVER_CLIENT_PROCESS_H_
+#endif  // IVMQ_TOOLS_IVMQD_CLIENT_PROCESS_H_

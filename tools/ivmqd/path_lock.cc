@@ -1,4 +1,4 @@
-#include "src/server/path_lock.h"
+#include "path_lock.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -13,8 +13,8 @@
 
 #include <fmt/format.h>
 
-#include "src/server/client_process.h"
-#include "src/server/system_error.h"
+#include "client_process.h"
+#include "system_error.h"
 
 namespace ivmq::server {
 namespace {

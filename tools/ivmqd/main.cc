@@ -20,7 +20,8 @@
 #include <systemd/sd-daemon.h>
 
 #include "ivmq/address.h"
-#include "ivmq/server.h"
+
+#include "server.h"
 
 namespace {
 

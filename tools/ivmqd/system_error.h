@@ -1,6 +1,6 @@
 // errno as a Status.
-#ifndef IVMQ_TRANSPORTS_SRC_SERVER_SYSTEM_ERROR_H_
-#define IVMQ_TRANSPORTS_SRC_SERVER_SYSTEM_ERROR_H_
+#ifndef IVMQ_TOOLS_IVMQD_SYSTEM_ERROR_H_
+#define IVMQ_TOOLS_IVMQD_SYSTEM_ERROR_H_
 
 #include <cerrno>
 #include <string>
@@ -44,4 +44,4 @@ inline Status SystemError(int error, const std::string& what) {
 
 }  // namespace ivmq::server
 
-#endif  // IVMQ_TRANSPORTS_SRC_SERVER_SYSTEM_ERROR_H_
+#endif  // IVMQ_TOOLS_IVMQD_SYSTEM_ERROR_H_

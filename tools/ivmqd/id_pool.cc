@@ -1,4 +1,4 @@
-#include "src/server/id_pool.h"
+#include "id_pool.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <utility>
 
-#include "src/server/system_error.h"
+#include "system_error.h"
 
 namespace ivmq::server {
 namespace {

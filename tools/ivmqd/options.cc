@@ -1,4 +1,4 @@
-#include "src/server/options.h"
+#include "options.h"
 
 #include <grp.h>
 #include <sys/un.h>
@@ -10,9 +10,9 @@
 
 #include <fmt/format.h>
 
+#include "id_pool.h"
 #include "src/ivshmem_protocol.h"
 #include "src/region_file.h"
-#include "src/server/id_pool.h"
 #include "src/text.h"
 
 namespace ivmq::server {

@@ -7,7 +7,7 @@
 #include <string>
 #include <utility>
 
-#include "src/server/server_impl.h"
+#include "server_impl.h"
 
 namespace ivmq::server {
 namespace {

@@ -2,8 +2,8 @@
 //
 //   auto server = ivmq::server::Server::Create({.socket = "/run/ivmq/ivmq.sock"});
 //   if (server.ok()) status = (*server)->Run();
-#ifndef IVMQ_SERVER_H_
-#define IVMQ_SERVER_H_
+#ifndef IVMQ_TOOLS_IVMQD_SERVER_H_
+#define IVMQ_TOOLS_IVMQD_SERVER_H_
 
 #include <chrono>
 #include <cstdint>
@@ -98,4 +98,4 @@ class Server {
 
 }  // namespace ivmq::server
 
-#endif  // IVMQ_SERVER_H_
+#endif  // IVMQ_TOOLS_IVMQD_SERVER_H_

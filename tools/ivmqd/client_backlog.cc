@@ -1,4 +1,4 @@
-#include "src/server/client_backlog.h"
+#include "client_backlog.h"
 
 namespace ivmq::server {
 
