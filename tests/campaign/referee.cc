@@ -18,7 +18,7 @@
 
 #include "ivmq/address.h"
 
-#include "server.h"
+#include "region_server.h"
 #include "worker.h"
 
 namespace ivmq::campaign {
@@ -62,7 +62,7 @@ int RunServer(const std::string& socket) {
   options.socket = socket;
   options.size = kRegionBytes;
   options.max_peers = kSlots;
-  auto server = server::Server::Create(std::move(options));
+  auto server = server::RegionServer::Create(std::move(options));
   if (!server.ok()) {
     (void)std::fprintf(stderr, "%s\n", server.status().ToString().c_str());
     return 1;

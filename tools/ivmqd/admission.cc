@@ -8,7 +8,7 @@
 #include <string>
 #include <utility>
 
-#include "server_impl.h"
+#include "region_server_impl.h"
 #include "src/text.h"
 #include "system_error.h"
 
@@ -26,7 +26,7 @@ constexpr std::uint64_t MostOf(std::uint64_t whole) { return whole - whole / 4; 
 
 }  // namespace
 
-void Server::Impl::OnConnection() {
+void RegionServer::Impl::OnConnection() {
   for (int i = 0; i < kAcceptsPerEvent; ++i) {
     UniqueFd socket;
     const AcceptOutcome outcome = listener_.Accept(&socket);
@@ -41,7 +41,7 @@ void Server::Impl::OnConnection() {
   EndMarked();
 }
 
-void Server::Impl::OnNoDescriptors() {
+void RegionServer::Impl::OnNoDescriptors() {
   const std::string reason = fmt::format("accept: {}; this server may open {} files, see ulimit -n",
                                          ErrnoText(errno), OwnDescriptorLimit());
   if (const UniqueFd socket = listener_.AcceptWithReserve(); socket.valid()) {
@@ -52,22 +52,22 @@ void Server::Impl::OnNoDescriptors() {
   listener_.RestoreReserve();
 }
 
-void Server::Impl::PauseAccepting(const std::string& reason) {
+void RegionServer::Impl::PauseAccepting(const std::string& reason) {
   Log(LogLevel::kWarning, "no clients are accepted for the moment: {}", reason);
   accepting_ = false;
   loop_.Modify(listener_watch_, 0);
   Soon(kAcceptPause);
 }
 
-void Server::Impl::Refuse(const UniqueFd& socket, const ClientProcess& process,
-                          const std::string& reason) {
+void RegionServer::Impl::Refuse(const UniqueFd& socket, const ClientProcess& process,
+                                const std::string& reason) {
   // A closed socket alone would make QEMU spin; this ends it with a clear error.
   (void)ivshmem::SendMessage(socket.get(), ivshmem::kRefusal);
   LogAbout(process, LogLevel::kWarning, "refused {}: {}", process.description(), reason);
 }
 
 // Nobody is left with a connection that ends without a word: QEMU would spin.
-void Server::Impl::RefuseWaiting() {
+void RegionServer::Impl::RefuseWaiting() {
   listener_.Unlink();
   UniqueFd socket;
   while (listener_.Accept(&socket) == AcceptOutcome::kAccepted) {
@@ -75,7 +75,7 @@ void Server::Impl::RefuseWaiting() {
   }
 }
 
-Status Server::Impl::CheckUser(const ClientProcess& process) const {
+Status RegionServer::Impl::CheckUser(const ClientProcess& process) const {
   const std::vector<std::uint32_t>& allowed = options_.allow_uids;
   if (allowed.empty() || process.uid() == 0 || process.uid() == geteuid() ||
       std::find(allowed.begin(), allowed.end(), process.uid()) != allowed.end()) {
@@ -86,7 +86,7 @@ Status Server::Impl::CheckUser(const ClientProcess& process) const {
                       process.uid())};
 }
 
-Holdings Server::Impl::CountHoldings(std::optional<uid_t> uid) const {
+Holdings RegionServer::Impl::CountHoldings(std::optional<uid_t> uid) const {
   Holdings all;
   std::map<pid_t, std::pair<std::uint64_t, const ClientProcess*>> by_process;
   const auto count = [&](const ClientProcess& holder) {
@@ -110,7 +110,7 @@ Holdings Server::Impl::CountHoldings(std::optional<uid_t> uid) const {
   return all;
 }
 
-std::uint64_t Server::Impl::IdsOf(pid_t pid) const {
+std::uint64_t RegionServer::Impl::IdsOf(pid_t pid) const {
   const auto is_its = [&](const ClientProcess& holder) { return holder.pid() == pid; };
   std::uint64_t ids = 0;
   for (const auto& [id, client] : clients_) ids += is_its(client.process) ? 1U : 0U;
@@ -122,7 +122,7 @@ std::uint64_t Server::Impl::IdsOf(pid_t pid) const {
 }
 
 // Connected or not: an id is taken as long as somebody has the region by it.
-Status Server::Impl::CheckQuota(const ClientProcess& process) const {
+Status RegionServer::Impl::CheckQuota(const ClientProcess& process) const {
   const std::uint64_t descriptors = std::max(OwnDescriptorLimit(), kSpareDescriptors + 1);
   const std::uint64_t all =
       std::min<std::uint64_t>((descriptors - kSpareDescriptors) / (options_.vectors + 2), kLastId);
@@ -143,7 +143,7 @@ Status Server::Impl::CheckQuota(const ClientProcess& process) const {
   return {};
 }
 
-Status Server::Impl::CheckDescriptors(const IdSet& held, ClientProcess& newcomer) const {
+Status RegionServer::Impl::CheckDescriptors(const IdSet& held, ClientProcess& newcomer) const {
   // Others may wait to be announced to it; its own doorbells cannot.
   const std::uint64_t need = (KnownIds(newcomer) + 1) * options_.vectors + kSpareDescriptors;
   if (const std::uint64_t limit = newcomer.DescriptorLimit(); need >= limit) {
@@ -171,7 +171,7 @@ Status Server::Impl::CheckDescriptors(const IdSet& held, ClientProcess& newcomer
 
 // Whether the kernel passes descriptors on now. Asked before the first message, since a greeting
 // that was begun cannot be turned into a refusal.
-Status Server::Impl::CheckInFlight(const ClientProcess& process, std::uint64_t descriptors) {
+Status RegionServer::Impl::CheckInFlight(const ClientProcess& process, std::uint64_t descriptors) {
   if (!MayFly(process, descriptors)) {
     return {StatusCode::kResourceExhausted,
             "clients of its user or process do not read what they are sent: as many descriptors "
@@ -190,7 +190,7 @@ Status Server::Impl::CheckInFlight(const ClientProcess& process, std::uint64_t d
   return SystemError(errno, "the shared memory cannot be sent now, since clients do not read");
 }
 
-void Server::Impl::ServeObserver(UniqueFd socket, ClientProcess process) {
+void RegionServer::Impl::ServeObserver(UniqueFd socket, ClientProcess process) {
   Status status = CheckQuota(process);
   if (status.ok()) status = CheckInFlight(process, 1);
   if (!status.ok()) {
@@ -209,7 +209,7 @@ void Server::Impl::ServeObserver(UniqueFd socket, ClientProcess process) {
   LookAtObservers();
 }
 
-void Server::Impl::Admit(UniqueFd socket) {
+void RegionServer::Impl::Admit(UniqueFd socket) {
   ClientProcess process(socket.get());
   if (Status status = CheckUser(process); !status.ok()) {
     Refuse(socket, process, status.message());

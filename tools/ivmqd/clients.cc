@@ -7,7 +7,7 @@
 #include <string>
 #include <utility>
 
-#include "server_impl.h"
+#include "region_server_impl.h"
 
 namespace ivmq::server {
 namespace {
@@ -22,7 +22,7 @@ constexpr milliseconds kLook{250};
 
 // ---- What clients are sent
 
-void Server::Impl::OnClient(std::uint16_t id, std::uint32_t events) {
+void RegionServer::Impl::OnClient(std::uint16_t id, std::uint32_t events) {
   Client& client = clients_.at(id);
   if ((events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP)) != 0) {
     ending_.insert(id);
@@ -40,13 +40,13 @@ void Server::Impl::OnClient(std::uint16_t id, std::uint32_t events) {
   EndMarked();
 }
 
-void Server::Impl::UpdateWatch(const Client& client) {
+void RegionServer::Impl::UpdateWatch(const Client& client) {
   loop_.Modify(client.watch, EPOLLRDHUP | (client.has_spoken ? 0U : EPOLLIN) |
                                  (client.waits_for_space ? EPOLLOUT : 0U));
 }
 
-ivshmem::SendResult Server::Impl::Send(const Client& client,
-                                       const ClientBacklog::Message& message) const {
+ivshmem::SendResult RegionServer::Impl::Send(const Client& client,
+                                             const ClientBacklog::Message& message) const {
   const int socket = client.socket.get();
   switch (message.kind) {
     case ClientBacklog::Kind::kVersion:
@@ -62,7 +62,7 @@ ivshmem::SendResult Server::Impl::Send(const Client& client,
   return ivshmem::SendMessage(socket, message.id, ids_.eventfd(message.id, message.vector));
 }
 
-std::uint64_t Server::Impl::KnownIds(const ClientProcess& process) const {
+std::uint64_t RegionServer::Impl::KnownIds(const ClientProcess& process) const {
   std::uint64_t ids = 0;
   for (const auto& [id, client] : clients_) {
     if (process.pid() != 0 && client.process.pid() == process.pid()) ids += client.backlog.told();
@@ -70,7 +70,8 @@ std::uint64_t Server::Impl::KnownIds(const ClientProcess& process) const {
   return ids;
 }
 
-std::optional<ClientBacklog::Message> Server::Impl::NextMessage(std::uint16_t id, Client& client) {
+std::optional<ClientBacklog::Message> RegionServer::Impl::NextMessage(std::uint16_t id,
+                                                                      Client& client) {
   auto message = client.backlog.Next();
   const bool is_other =
       message && message->kind == ClientBacklog::Kind::kVector && message->id != id;
@@ -94,7 +95,7 @@ std::optional<ClientBacklog::Message> Server::Impl::NextMessage(std::uint16_t id
   return client.waits_for_kernel ? std::nullopt : message;
 }
 
-void Server::Impl::ReportHeldBack(std::uint16_t id, Client& client) {
+void RegionServer::Impl::ReportHeldBack(std::uint16_t id, Client& client) {
   const std::uint64_t limit = client.process.DescriptorLimit();
   const std::uint64_t need =
       (client.backlog.told() + client.backlog.owed()) * options_.vectors + kSpareDescriptors;
@@ -113,7 +114,7 @@ void Server::Impl::ReportHeldBack(std::uint16_t id, Client& client) {
 
 // Sends what the client is owed, as far as its socket takes it. Disconnects nobody: lists may be
 // being walked.
-void Server::Impl::Flush(std::uint16_t id, Client& client) {
+void RegionServer::Impl::Flush(std::uint16_t id, Client& client) {
   const bool waited_for_kernel = std::exchange(client.waits_for_kernel, false);
   bool wants_space = false;
   while (const auto message = NextMessage(id, client)) {
@@ -150,7 +151,7 @@ void Server::Impl::Flush(std::uint16_t id, Client& client) {
   if (client.waits_for_kernel || client.is_held_back) Soon(kRetry);
 }
 
-void Server::Impl::FlushWaiting() {
+void RegionServer::Impl::FlushWaiting() {
   for (auto& [id, client] : clients_) {
     if (client.waits_for_kernel || client.is_held_back) Flush(id, client);
   }
@@ -158,7 +159,7 @@ void Server::Impl::FlushWaiting() {
 
 // ---- What they do not read
 
-std::uint64_t Server::Impl::Unread(const UniqueFd& socket) const {
+std::uint64_t RegionServer::Impl::Unread(const UniqueFd& socket) const {
   int bytes = 0;
   if (message_cost_ == 0 || !socket.valid() || ioctl(socket.get(), SIOCOUTQ, &bytes) != 0) return 0;
   return (static_cast<std::uint64_t>(bytes) + message_cost_ - 1) / message_cost_;
@@ -166,7 +167,7 @@ std::uint64_t Server::Impl::Unread(const UniqueFd& socket) const {
 
 // The kernel limits what this server has on its way in all. So that nobody uses that up, a user may
 // have half of it, and a process a quarter.
-bool Server::Impl::MayFly(const ClientProcess& process, std::uint64_t descriptors) {
+bool RegionServer::Impl::MayFly(const ClientProcess& process, std::uint64_t descriptors) {
   if (!in_flight_is_limited_) return true;
   if (!in_flight_) {
     in_flight_.emplace();
@@ -183,7 +184,7 @@ bool Server::Impl::MayFly(const ClientProcess& process, std::uint64_t descriptor
          (process.pid() == 0 || in_flight_->by_pid[process.pid()] + descriptors <= limit / 4);
 }
 
-void Server::Impl::CountInFlight(const ClientProcess& process, std::uint64_t descriptors) {
+void RegionServer::Impl::CountInFlight(const ClientProcess& process, std::uint64_t descriptors) {
   if (!in_flight_) return;
   in_flight_->by_uid[process.uid()] += descriptors;
   in_flight_->by_pid[process.pid()] += descriptors;
@@ -191,7 +192,7 @@ void Server::Impl::CountInFlight(const ClientProcess& process, std::uint64_t des
 
 // A connection that reads nothing of its greeting is nobody's, or somebody's who wants to use up
 // what others need.
-void Server::Impl::LookAtGreetings() {
+void RegionServer::Impl::LookAtGreetings() {
   if (options_.handshake_timeout == milliseconds(0)) return;
   bool is_any = false;
   const Clock::time_point now = Clock::now();
@@ -216,14 +217,14 @@ void Server::Impl::LookAtGreetings() {
   if (is_any) Soon(kLook);
 }
 
-void Server::Impl::LookAtObservers() {
+void RegionServer::Impl::LookAtObservers() {
   observers_.remove_if([this](const Observer& observer) { return Unread(observer.socket) == 0; });
   if (!observers_.empty()) Soon(kLook);
 }
 
 // ---- The end of clients
 
-void Server::Impl::EndMarked() {
+void RegionServer::Impl::EndMarked() {
   while (!ending_.empty()) {
     const std::uint16_t id = *ending_.begin();
     ending_.erase(ending_.begin());
@@ -233,7 +234,7 @@ void Server::Impl::EndMarked() {
 }
 
 // The connection has ended, which proves nothing: its process may have lost it and go on.
-void Server::Impl::Disconnect(std::uint16_t id) {
+void RegionServer::Impl::Disconnect(std::uint16_t id) {
   const auto entry = clients_.find(id);
   Client& client = entry->second;
   loop_.Remove(client.watch);
@@ -248,7 +249,7 @@ void Server::Impl::Disconnect(std::uint16_t id) {
 
 // A process that ends closes its socket and lets go of the region in any order, a few microseconds
 // apart: so the first looks follow each other closely.
-void Server::Impl::LookAtLingering() {
+void RegionServer::Impl::LookAtLingering() {
   const Clock::time_point now = Clock::now();
   milliseconds next = milliseconds::max();
   for (auto entry = lingering_.begin(); entry != lingering_.end();) {
@@ -277,7 +278,7 @@ void Server::Impl::LookAtLingering() {
 }
 
 // The kernel has dropped the client's lock: nobody can write the region for it any more.
-void Server::Impl::End(std::uint16_t id, const Lingering& lingering) {
+void RegionServer::Impl::End(std::uint16_t id, const Lingering& lingering) {
   const std::uint32_t dead = MarkDead(id);
   const std::string dead_text =
       dead == 0 ? std::string() : fmt::format("; {} peers that had not left are dead", dead);
@@ -298,7 +299,7 @@ void Server::Impl::End(std::uint16_t id, const Lingering& lingering) {
   ids_.Retire(id);
 }
 
-std::uint32_t Server::Impl::MarkDead(std::uint16_t id) {
+std::uint32_t RegionServer::Impl::MarkDead(std::uint16_t id) {
   const std::uint32_t dead = table_.MarkIvpositionDead(id);
   if (dead != 0) {
     table_.Reclaim();

@@ -21,7 +21,7 @@
 
 #include "ivmq/status.h"
 
-#include "server.h"
+#include "region_server.h"
 #include "src/unique_fd.h"
 
 namespace ivmq::server {

@@ -21,14 +21,14 @@
 
 #include "ivmq/address.h"
 
-#include "server.h"
+#include "region_server.h"
 
 namespace {
 
 using ivmq::server::IdPolicy;
 using ivmq::server::LogLevel;
 using ivmq::server::Options;
-using ivmq::server::Server;
+using ivmq::server::RegionServer;
 
 constexpr int kExitFailed = 1;
 constexpr int kExitUsage = 2;
@@ -137,7 +137,7 @@ void WriteLog(LogLevel level, std::string_view line) {
 int Serve(Options options) {
   // Whoever reads the log may go away.
   (void)std::signal(SIGPIPE, SIG_IGN);
-  auto server = Server::Create(std::move(options));
+  auto server = RegionServer::Create(std::move(options));
   if (!server.ok()) {
     spdlog::error("{}", server.status().message());
     return server.status().code() == ivmq::StatusCode::kInvalidArgument ? kExitUsage : kExitFailed;

@@ -10,7 +10,7 @@
 #include "ivmq/internal/region.h"
 #include "ivmq/status.h"
 
-#include "server.h"
+#include "region_server.h"
 
 namespace ivmq::server {
 

@@ -20,7 +20,7 @@
 
 #include "id_pool.h"
 #include "options.h"
-#include "server.h"
+#include "region_server.h"
 #include "src/mapping.h"
 #include "src/unique_fd.h"
 
@@ -29,7 +29,7 @@ namespace ivmq::server {
 // Thread-compatible; movable.
 class RegionOwner {
  public:
-  // Errors: see Server::Create(). Removes again what it made if it fails.
+  // Errors: see RegionServer::Create(). Removes again what it made if it fails.
   static Result<RegionOwner> Open(const Options& options, const CheckedOptions& checked);
   RegionOwner(RegionOwner&&) = default;
   RegionOwner& operator=(RegionOwner&&) = delete;

@@ -1,4 +1,4 @@
-#include "server.h"
+#include "region_server.h"
 
 #include <linux/capability.h>
 #include <linux/sockios.h>
@@ -16,7 +16,7 @@
 #include <string>
 #include <utility>
 
-#include "server_impl.h"
+#include "region_server_impl.h"
 #include "src/text.h"
 #include "system_error.h"
 
@@ -72,7 +72,7 @@ std::uint64_t MessageCost(int descriptor) {
 
 }  // namespace
 
-Server::Impl::Impl(Options options, EventLoop loop, RegionOwner region, Listener listener)
+RegionServer::Impl::Impl(Options options, EventLoop loop, RegionOwner region, Listener listener)
     : options_(std::move(options)),
       loop_(std::move(loop)),
       region_(std::move(region)),
@@ -84,7 +84,7 @@ Server::Impl::Impl(Options options, EventLoop loop, RegionOwner region, Listener
       table_(region_.region()),
       log_limiter_(options_.log_lines_per_second) {}
 
-bool Server::Impl::MayLogAbout(uid_t uid, LogLevel level) {
+bool RegionServer::Impl::MayLogAbout(uid_t uid, LogLevel level) {
   if (level == LogLevel::kDebug) return true;
   const auto left_out = log_limiter_.Ask(uid, Clock::now());
   if (left_out && *left_out != 0) {
@@ -95,7 +95,7 @@ bool Server::Impl::MayLogAbout(uid_t uid, LogLevel level) {
   return left_out.has_value();
 }
 
-Status Server::Impl::WatchSignals() {
+Status RegionServer::Impl::WatchSignals() {
   sigset_t set;
   sigemptyset(&set);
   for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, signal);
@@ -107,7 +107,7 @@ Status Server::Impl::WatchSignals() {
   return loop_.Add(signals_.get(), EPOLLIN, [this](std::uint32_t) { OnSignal(); }).status();
 }
 
-void Server::Impl::OnSignal() {
+void RegionServer::Impl::OnSignal() {
   signalfd_siginfo signal{};
   if (read(signals_.get(), &signal, sizeof(signal)) != sizeof(signal)) return;
   if (signal.ssi_signo == SIGHUP) {
@@ -120,7 +120,7 @@ void Server::Impl::OnSignal() {
   stopping_ = true;
 }
 
-Status Server::Impl::Start() {
+Status RegionServer::Impl::Start() {
   stop_.reset(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   if (!stop_.valid()) return SystemError(errno, "eventfd");
   timer_.reset(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
@@ -159,7 +159,7 @@ Status Server::Impl::Start() {
   return {};
 }
 
-void Server::Impl::ReportTakeover() {
+void RegionServer::Impl::ReportTakeover() {
   LookAtLingering();
   std::string ids;
   const IdSet held = region_.HeldIds();
@@ -174,7 +174,7 @@ void Server::Impl::ReportTakeover() {
                   : fmt::format("living peers have these ids of former servers: {}", ids));
 }
 
-Status Server::Impl::AllocateMore() {
+Status RegionServer::Impl::AllocateMore() {
   constexpr std::uint64_t kLines = 4;
   const std::uint64_t line = options_.size / kLines;
   const std::uint64_t before = region_.allocated() / line;
@@ -191,7 +191,7 @@ Status Server::Impl::AllocateMore() {
   return {};
 }
 
-Status Server::Impl::Run() {
+Status RegionServer::Impl::Run() {
   while (!stopping_) {
     const bool is_busy = !region_.is_allocated();
     if (Status status = loop_.RunOnce(is_busy ? milliseconds(0) : milliseconds(-1)); !status.ok()) {
@@ -204,7 +204,7 @@ Status Server::Impl::Run() {
   return {};
 }
 
-void Server::Impl::Soon(milliseconds delay) {
+void RegionServer::Impl::Soon(milliseconds delay) {
   const Clock::time_point due = Clock::now() + delay;
   if (timer_due_ <= due) return;
   itimerspec once{};
@@ -214,7 +214,7 @@ void Server::Impl::Soon(milliseconds delay) {
 }
 
 // Each of these asks for the next time as long as there is something to look after.
-void Server::Impl::OnTimer() {
+void RegionServer::Impl::OnTimer() {
   std::uint64_t expirations = 0;
   (void)!read(timer_.get(), &expirations, sizeof(expirations));
   timer_due_ = Clock::time_point::max();
@@ -230,12 +230,12 @@ void Server::Impl::OnTimer() {
   EndMarked();
 }
 
-// ---- Server
+// ---- RegionServer
 
-Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-Server::~Server() = default;
+RegionServer::RegionServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+RegionServer::~RegionServer() = default;
 
-Result<std::unique_ptr<Server>> Server::Create(Options options) {
+Result<std::unique_ptr<RegionServer>> RegionServer::Create(Options options) {
   const Result<CheckedOptions> checked = CheckOptions(options);
   if (!checked.ok()) return checked.status();
   RaiseOwnDescriptorLimit();
@@ -257,11 +257,11 @@ Result<std::unique_ptr<Server>> Server::Create(Options options) {
   auto impl = std::make_unique<Impl>(std::move(options), *std::move(loop), *std::move(region),
                                      *std::move(listener));
   if (Status status = impl->Start(); !status.ok()) return status;
-  return std::unique_ptr<Server>(new Server(std::move(impl)));
+  return std::unique_ptr<RegionServer>(new RegionServer(std::move(impl)));
 }
 
-Status Server::Run() { return impl_->Run(); }
+Status RegionServer::Run() { return impl_->Run(); }
 
-void Server::Stop() noexcept { impl_->Stop(); }
+void RegionServer::Stop() noexcept { impl_->Stop(); }
 
 }  // namespace ivmq::server

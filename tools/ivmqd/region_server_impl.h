@@ -1,7 +1,7 @@
-// What a server is made of. server.cc: its start and end; admission.cc: who comes; clients.cc: who
-// is there, and who goes.
-#ifndef IVMQ_TOOLS_IVMQD_SERVER_IMPL_H_
-#define IVMQ_TOOLS_IVMQD_SERVER_IMPL_H_
+// What a server is made of. region_server.cc: its start and end; admission.cc: who comes;
+// clients.cc: who is there, and who goes.
+#ifndef IVMQ_TOOLS_IVMQD_REGION_SERVER_IMPL_H_
+#define IVMQ_TOOLS_IVMQD_REGION_SERVER_IMPL_H_
 
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -30,7 +30,7 @@
 #include "log_limiter.h"
 #include "options.h"
 #include "region_owner.h"
-#include "server.h"
+#include "region_server.h"
 #include "src/ivshmem_protocol.h"
 #include "src/unique_fd.h"
 
@@ -114,7 +114,7 @@ class Doorbells final : public Transport {
 };
 
 // Thread-compatible, except for Stop().
-class Server::Impl {
+class RegionServer::Impl {
  public:
   Impl(Options options, EventLoop loop, RegionOwner region, Listener listener);
   ~Impl() { RefuseWaiting(); }
@@ -141,7 +141,7 @@ class Server::Impl {
   }
   bool MayLogAbout(uid_t uid, LogLevel level);
 
-  // ---- server.cc
+  // ---- region_server.cc
   Status WatchSignals();
   void OnSignal();
   void ReportTakeover();
@@ -222,4 +222,4 @@ class Server::Impl {
 
 }  // namespace ivmq::server
 
-#endif  // IVMQ_TOOLS_IVMQD_SERVER_IMPL_H_
+#endif  // IVMQ_TOOLS_IVMQD_REGION_SERVER_IMPL_H_

@@ -1,4 +1,4 @@
-#include "server.h"
+#include "region_server.h"
 
 #include <sys/stat.h>
 
@@ -25,7 +25,7 @@ class ServerTest : public ::testing::Test {
   ~ServerTest() override { std::filesystem::remove_all(folder_); }
 
   void ExpectInvalid(const std::string& text) {
-    const auto server = Server::Create(options_);
+    const auto server = RegionServer::Create(options_);
     ASSERT_FALSE(server.ok());
     EXPECT_EQ(server.status().code(), StatusCode::kInvalidArgument) << server.status().ToString();
     EXPECT_THAT(server.status().message(), HasSubstr(text));
@@ -37,7 +37,7 @@ class ServerTest : public ::testing::Test {
 };
 
 TEST_F(ServerTest, StopEndsRunFromAnotherThreadAndTheSocketGoes) {
-  auto server = Server::Create(options_);
+  auto server = RegionServer::Create(options_);
   ASSERT_TRUE(server.ok()) << server.status().ToString();
   EXPECT_TRUE(std::filesystem::exists(options_.socket));
   std::thread stopper([&] { (*server)->Stop(); });
@@ -90,7 +90,7 @@ TEST_F(ServerTest, RefusesASocketPathThatIsTooLong) {
 
 TEST_F(ServerTest, NamesAnUnknownGroup) {
   options_.group = "no-such-group-here";
-  const auto server = Server::Create(options_);
+  const auto server = RegionServer::Create(options_);
   ASSERT_FALSE(server.ok());
   EXPECT_EQ(server.status().code(), StatusCode::kNotFound);
   EXPECT_THAT(server.status().message(), HasSubstr("no-such-group-here"));

@@ -1,9 +1,9 @@
 // The ivshmem server behind ivmqd: hands one region and its doorbells to QEMUs and host processes.
 //
-//   auto server = ivmq::server::Server::Create({.socket = "/run/ivmq/ivmq.sock"});
+//   auto server = ivmq::server::RegionServer::Create({.socket = "/run/ivmq/ivmq.sock"});
 //   if (server.ok()) status = (*server)->Run();
-#ifndef IVMQ_TOOLS_IVMQD_SERVER_H_
-#define IVMQ_TOOLS_IVMQD_SERVER_H_
+#ifndef IVMQ_TOOLS_IVMQD_REGION_SERVER_H_
+#define IVMQ_TOOLS_IVMQD_REGION_SERVER_H_
 
 #include <chrono>
 #include <cstdint>
@@ -65,7 +65,7 @@ struct Options {
 };
 
 // Thread-compatible, except for Stop(). Starts no threads.
-class Server {
+class RegionServer {
  public:
   // Prepares the region and listens on the socket: clients may connect from now on, and are served
   // by Run(). Raises this process's soft limit of open files to its hard one.
@@ -76,11 +76,11 @@ class Server {
   //   RESOURCE_EXHAUSTED   no memory, disk space or huge pages for the region, or no descriptors
   //   UNAVAILABLE          another process keeps the lock file beside the socket
   //   PERMISSION_DENIED, NOT_FOUND, ...  what the system says about a path
-  static Result<std::unique_ptr<Server>> Create(Options options);
+  static Result<std::unique_ptr<RegionServer>> Create(Options options);
   // Removes the socket. Clients keep the region and their doorbells.
-  ~Server();
-  Server(const Server&) = delete;
-  Server& operator=(const Server&) = delete;
+  ~RegionServer();
+  RegionServer(const RegionServer&) = delete;
+  RegionServer& operator=(const RegionServer&) = delete;
 
   // Serves until Stop() or a signal. Call it once. RESOURCE_EXHAUSTED: there was no memory for the
   // rest of a large region.
@@ -91,11 +91,11 @@ class Server {
 
  private:
   class Impl;
-  explicit Server(std::unique_ptr<Impl> impl);
+  explicit RegionServer(std::unique_ptr<Impl> impl);
 
   std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace ivmq::server
 
-#endif  // IVMQ_TOOLS_IVMQD_SERVER_H_
+#endif  // IVMQ_TOOLS_IVMQD_REGION_SERVER_H_
