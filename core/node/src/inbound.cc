@@ -31,7 +31,6 @@ constexpr std::uint32_t kCoolingStep = 64;
 // What looks damaged at so many looks of housekeeping in a row is damaged: who may write it would
 // have put it right. The looks come four times a second, also while the node sleeps.
 constexpr std::uint32_t kLooksOfDamage = 4;
-constexpr std::chrono::milliseconds kLookAgain{250};
 // A large message of which no piece came for so many looks gives its memory to another one that
 // needs it.
 constexpr std::uint32_t kLooksOfStall = 8;
@@ -428,7 +427,7 @@ void Inbound::Housekeep() {
   for (InLink& link : links_) link.oddity = nullptr;
   ReadRow();
   FollowLives();
-  net_ = kNet;
+  looks_odd_ = false;
   for (InLink& link : links_) {
     if (!link.open && link.oddity == nullptr) {
       link.odd_looks = 0;
@@ -437,7 +436,7 @@ void Inbound::Housekeep() {
     if (!context_.IsMyLife()) return;
     if (link.open) LookAfter(link);
     link.odd_looks = link.oddity != nullptr ? link.odd_looks + 1 : 0;
-    if (link.odd_looks != 0) net_ = kLookAgain;
+    looks_odd_ |= link.odd_looks != 0;
     if (link.odd_looks == kLooksOfDamage) GiveUp(link, link.oddity);
   }
 }

@@ -88,8 +88,11 @@ class Inbound {
   // Tells all producers about all released space. Before sleeping.
   void PublishReleased() noexcept;
 
-  // How long a sleeper that doorbells wake may sleep without a look of its own.
-  [[nodiscard]] std::chrono::nanoseconds net() const noexcept { return net_; }
+  // How long a sleeper that doorbells wake may sleep without a look of its own: less than kNet
+  // while housekeeping counts its looks at something, damage or a large message that stands still.
+  [[nodiscard]] std::chrono::nanoseconds net() const noexcept {
+    return looks_odd_ || reserved_ != 0 ? kLookAgain : kNet;
+  }
 
   // What rarely is to be done: looks after the links if that was asked for, opens new rings. A part
   // of Poll(), and to be called before sleeping, since who sleeps does not poll. Does nothing
@@ -100,6 +103,8 @@ class Inbound {
   void RequestHousekeeping() noexcept { housekeeping_due_.store(true, std::memory_order_relaxed); }
 
  private:
+  static constexpr std::chrono::milliseconds kLookAgain{250};
+
   enum class Outcome : std::uint8_t {
     kHandled,    // a message went to the handler
     kConsumed,   // a fragment, or something that is skipped
@@ -189,7 +194,7 @@ class Inbound {
   std::uint64_t row_seen_ = 0;
   bool polling_ = false;
   std::atomic<bool> housekeeping_due_{true};
-  std::chrono::nanoseconds net_ = kNet;
+  bool looks_odd_ = false;  // a link did when last looked after
 
   std::vector<std::byte> copy_;         // where a message stands while it is handled
   std::uint64_t reserved_ = 0;          // bytes of all assemblies

@@ -158,6 +158,28 @@ TEST_F(ReassemblyTest, MemoryOfAMessageThatStoppedMidwayIsGivenToOneThatNeedsIt)
   EXPECT_EQ(losses_, 1);
 }
 
+// Otherwise it would look once a second, and the looks that it counts would take eight.
+TEST_F(ReassemblyTest, AReceiverThatSleepsLooksAtEachHeartbeatForAMessageThatStopped) {
+  OpenRingToNode();
+  SendPiece(1, 0, 11, 0, kMiB / kPiece * kPiece);
+  EXPECT_TRUE(Received().empty());
+  auto other = OpenNode(hub_, 3, {.name = "other"});
+  std::thread sender([&] {
+    EXPECT_EQ(other->Send(node_->id(), testing::Pattern(kMiB, 21), kWait), SendResult::kOk);
+  });
+  const auto& beat = hub_.region().slot(node_->id().slot).heartbeat;
+  const std::uint64_t first_beat = beat.load();
+  const std::uint64_t sleeps = node_->counter(Counter::kSleeps);
+  bool received = false;
+  const auto handler = [&](const Message&) { received = true; };
+  while (!received) {
+    if (node_->Poll(handler) == 0) ASSERT_TRUE(node_->Wait(testing::kPatience));
+  }
+  sender.join();
+  EXPECT_GT(node_->counter(Counter::kSleeps), sleeps);
+  EXPECT_LT(beat.load() - first_beat, 20U);
+}
+
 TEST_F(ReassemblyTest, MemoryOfAMessageThatComesSlowlyIsKept) {
   OpenRingToNode();
   const std::uint64_t total = kMiB / kPiece * kPiece;
