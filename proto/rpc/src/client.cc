@@ -13,6 +13,7 @@
 #include "src/call_access.h"
 #include "src/patient_send.h"
 #include "src/pool.h"
+#include "src/unsent.h"
 #include "src/user_code.h"
 
 namespace ivmq::rpc::internal {
@@ -308,19 +309,8 @@ Status Client::TryBegin(ClientCall& call, Channel& channel, const MethodName& me
 }
 
 Status Client::SendFailure(const ClientCall& call, SendResult result) const {
-  const std::string peer = call.context.peer();
-  switch (result) {
-    case SendResult::kTooLarge:
-      return {StatusCode::RESOURCE_EXHAUSTED,
-              "the message is larger than this node's max_message_bytes, " +
-                  std::to_string(node_.max_message_bytes())};
-    case SendResult::kNoRoom:
-      return {StatusCode::RESOURCE_EXHAUSTED, node_.last_error(call.life.peer()).message()};
-    case SendResult::kPeerGone:
-      return Unavailable(peer, "is gone");
-    default:
-      return {StatusCode::RESOURCE_EXHAUSTED, "no room in the ring to peer '" + peer + "'"};
-  }
+  return UnsentStatus(node_, call.life.peer(), result, "this node",
+                      "peer '" + call.context.peer() + "'");
 }
 
 SendResult Client::SendLater(ClientCall& call, const MessageType& type,

@@ -186,8 +186,9 @@ class ClientStream final : public ClientCall, public Steps {
     }
     Tell([&] { reactor_->OnReadDone(how == Stream::Attempt::kDone); });
   }
-  void OnWritten(bool ok) override {
-    if (!ok) client_.EndUnsent(*this, SendResult::kTooLarge);
+  void OnWritten(SendResult result) override {
+    const bool ok = result == SendResult::kOk;
+    if (!ok) client_.EndUnsent(*this, result);
     Tell([&] { reactor_->OnWriteDone(ok); });
   }
   Stream::Attempt OnIdle(bool reads, bool writes) override {

@@ -14,6 +14,7 @@
 #include "src/patient_send.h"
 #include "src/server_reactor.h"
 #include "src/server_stream.h"
+#include "src/unsent.h"
 #include "src/user_code.h"
 
 namespace ivmq::rpc::internal {
@@ -342,6 +343,13 @@ Status Server::Thrown(const ServerCall& call) {
   return {StatusCode::UNKNOWN, "the handler has thrown"};
 }
 
+Status Server::StreamStatus(const ServerCall& call, bool unparsable, SendResult unsent) const {
+  if (unparsable) return {StatusCode::INTERNAL, "a message of the stream does not parse"};
+  if (unsent == SendResult::kOk) [[likely]]
+    return {};
+  return UnsentStatus(node_, call.from, unsent, "the server", "the client");
+}
+
 void Server::Run(ServerCall& call, bool may_wait) {
   if (may_wait && call.context.IsCancelled()) {
     return Reply(call, {StatusCode::DEADLINE_EXCEEDED, "not begun before the deadline"}, may_wait);
@@ -356,8 +364,8 @@ void Server::Run(ServerCall& call, bool may_wait) {
   } catch (...) {
     status = Thrown(call);
   }
-  if (call.stream != nullptr && status.ok() && call.stream->unparsable()) {
-    status = {StatusCode::INTERNAL, "a message of the stream does not parse"};
+  if (call.stream != nullptr && status.ok()) {
+    status = StreamStatus(call, call.stream->unparsable(), call.stream->unsent());
   }
   if (!call.interceptors.empty()) [[unlikely]]
     After(call, status);

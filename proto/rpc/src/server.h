@@ -73,6 +73,10 @@ class Server {
   void After(ServerCall& call, Status& status);
   // Within a catch (...) around code of the call's handler: its end.
   [[nodiscard]] Status Thrown(const ServerCall& call);
+  // What a handler's OK becomes if a message that came was none, or one was not sent: the client
+  // would take the stream for a whole one.
+  [[nodiscard]] Status StreamStatus(const ServerCall& call, bool unparsable,
+                                    SendResult unsent) const;
   // Ends the call for its client, unless it was cut. `may_wait`: for room, while the client wants
   // it; otherwise the end is kept until there is room.
   void Reply(ServerCall& call, const Status& status, bool may_wait);

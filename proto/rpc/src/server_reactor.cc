@@ -107,7 +107,8 @@ void CallbackCall::OnRead(Stream::Attempt how) {
   Tell([&] { reactor_->OnReadDone(how == Stream::Attempt::kDone); });
 }
 
-void CallbackCall::OnWritten(bool ok) {
+void CallbackCall::OnWritten(SendResult result) {
+  if (result != SendResult::kOk) unsent_ = result;
   {
     const std::lock_guard lock(mutex_);
     if (last_.has_value()) {
@@ -116,7 +117,7 @@ void CallbackCall::OnWritten(bool ok) {
       return;
     }
   }
-  Tell([&] { reactor_->OnWriteDone(ok); });
+  Tell([&] { reactor_->OnWriteDone(result == SendResult::kOk); });
 }
 
 Stream::Attempt CallbackCall::OnIdle(bool reads, bool writes) {
@@ -143,9 +144,7 @@ Stream::Attempt CallbackCall::OnIdle(bool reads, bool writes) {
     const Status finish = *finish_;
     lock.unlock();
     if (!result_.has_value()) {
-      result_ = finish.ok() && unparsable_
-                    ? Status(StatusCode::INTERNAL, "a message of the stream does not parse")
-                    : finish;
+      result_ = finish.ok() ? call_.server.StreamStatus(call_, unparsable_, unsent_) : finish;
       call_.server.After(call_, *result_);
     }
     if (!cancelled_ && !call_.server.TryReply(call_, *result_)) return Attempt::kFull;

@@ -42,7 +42,7 @@ class CallbackCall final : public Steps {
   void AddReference() override { call_.Ref(); }
   void DropReference() override { call_.Unref(); }
   void OnRead(Stream::Attempt how) override;
-  void OnWritten(bool ok) override;
+  void OnWritten(SendResult result) override;
   Stream::Attempt OnIdle(bool reads, bool writes) override;
   // Calls a member of the reactor. One that throws ends the call.
   template <typename Call>
@@ -56,6 +56,7 @@ class CallbackCall final : public Steps {
   bool cancelled_ = false;
   bool cancel_told_ = false;
   bool unparsable_ = false;
+  SendResult unsent_ = SendResult::kOk;  // how a write went that was in vain
   std::optional<Status> result_;
   bool ended_ = false;  // the end was sent, or is not wanted
 

@@ -16,7 +16,12 @@ bool ServerStream::Read(google::protobuf::Message& message) {
 }
 
 bool ServerStream::Write(const google::protobuf::Message& message) {
-  return !stream_.IsInPoll() && stream_.Write(message, TakeInitial(), life_) == SendResult::kOk;
+  if (stream_.IsInPoll()) return false;
+  const SendResult result = stream_.Write(message, TakeInitial(), life_);
+  if (result == SendResult::kOk) [[likely]]
+    return true;
+  unsent_ = result;
+  return false;
 }
 
 void ServerStream::SendInitialMetadata() {

@@ -36,6 +36,8 @@ class ServerStream {
   [[nodiscard]] bool initial_sent() const noexcept { return initial_sent_; }
   // Whether a message was no such message, and Read() gave false for it.
   [[nodiscard]] bool unparsable() const noexcept { return unparsable_; }
+  // How a Write() went that gave false, or kOk.
+  [[nodiscard]] SendResult unsent() const noexcept { return unsent_; }
 
  private:
   const std::string& TakeInitial();
@@ -45,6 +47,7 @@ class ServerStream {
   ServerContext& context_;
   bool initial_sent_ = false;
   bool unparsable_ = false;
+  SendResult unsent_ = SendResult::kOk;
 };
 
 }  // namespace ivmq::rpc::internal

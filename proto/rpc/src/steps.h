@@ -80,7 +80,8 @@ class Steps : private Task {
   virtual void AddReference() = 0;
   virtual void DropReference() = 0;
   virtual void OnRead(Stream::Attempt how) = 0;
-  virtual void OnWritten(bool ok) = 0;
+  // kStopped: the stream has ended.
+  virtual void OnWritten(SendResult result) = 0;
   // What there is to do when no read or write can go on; `reads`, `writes`: one is under way.
   // kDone: something was done, look again; kFull: try later; kNotYet: nothing; kEnd: it was the
   // last step.
@@ -117,9 +118,9 @@ class Steps : private Task {
     Steps* steps_;  // the poller's; it lives while a step is under way
     const bool is_message_;
   };
-  enum class LargeState : std::uint8_t { kNone, kUnderWay, kWritten, kNotWritten };
+  enum class LargeState : std::uint8_t { kNone, kUnderWay, kMessageSent };
 
-  // kNotYet, kFull, or kEnd if it cannot be sent.
+  // kNotYet, kFull, or kEnd if it is larger than the node sends.
   Stream::Attempt SendLarge(Kind kind, const google::protobuf::Message* message,
                             std::string_view metadata) {
     if (!large_sender_.HasRoom(stream_.to())) return Stream::Attempt::kFull;
@@ -132,21 +133,22 @@ class Steps : private Task {
   }
   void OnLargeSent(bool is_message, SendResult result) {
     large_ = nullptr;
-    large_state_ = !is_message                 ? LargeState::kNone
-                   : result == SendResult::kOk ? LargeState::kWritten
-                                               : LargeState::kNotWritten;
+    large_result_ = result;
+    large_state_ = is_message ? LargeState::kMessageSent : LargeState::kNone;
     Advance();
   }
-  // How a write goes on behind SendLarge().
-  Stream::Attempt AttemptLarge() {
+  // How a write goes on behind SendLarge(); `*result`: how it went.
+  Stream::Attempt AttemptLarge(SendResult* result) {
     using Attempt = Stream::Attempt;
-    if (large_state_ != LargeState::kUnderWay) {
-      return std::exchange(large_state_, LargeState::kNone) == LargeState::kWritten ? Attempt::kDone
-                                                                                    : Attempt::kEnd;
+    if (large_state_ == LargeState::kMessageSent) {
+      large_state_ = LargeState::kNone;
+      *result = large_result_;
+      return large_result_ == SendResult::kOk ? Attempt::kDone : Attempt::kEnd;
     }
     if (!stream_.HasEnded()) return Attempt::kNotYet;
     large_state_ = LargeState::kNone;
     std::exchange(large_, nullptr)->Leave();
+    *result = SendResult::kStopped;
     return Attempt::kEnd;
   }
   void Post(bool later) {
@@ -187,11 +189,12 @@ class Steps : private Task {
       }
     }
     Attempt attempt = Attempt::kNotYet;
+    SendResult result = SendResult::kOk;
     if (large_state_ != LargeState::kNone) [[unlikely]] {
-      attempt = AttemptLarge();
+      attempt = AttemptLarge(&result);
       if (attempt == Attempt::kNotYet) return attempt;
     } else if (write != nullptr) {
-      attempt = stream_.TryWrite(*write, write_metadata_);
+      attempt = stream_.TryWrite(*write, write_metadata_, &result);
       if (attempt == Attempt::kLarge) [[unlikely]]
         attempt = SendLarge(stream_.kinds().message, write, write_metadata_);
     }
@@ -202,7 +205,7 @@ class Steps : private Task {
           const std::lock_guard lock(steps_mutex_);
           write_ = nullptr;
         }
-        OnWritten(attempt == Attempt::kDone);
+        OnWritten(result);
         return Attempt::kDone;
       }
     }
@@ -216,6 +219,7 @@ class Steps : private Task {
   bool running_ = false;                        // the poller's
   LargeState large_state_ = LargeState::kNone;  // the poller's
   Large* large_ = nullptr;                      // the poller's; while kUnderWay
+  SendResult large_result_ = SendResult::kOk;   // the poller's; of kMessageSent
   std::mutex steps_mutex_;
   google::protobuf::Message* read_ = nullptr;         // guarded by steps_mutex_
   const google::protobuf::Message* write_ = nullptr;  // guarded by steps_mutex_

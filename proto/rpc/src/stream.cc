@@ -145,18 +145,19 @@ SendResult Stream::Write(const google::protobuf::Message& message, std::string_v
 }
 
 Stream::Attempt Stream::TryWrite(const google::protobuf::Message& message,
-                                 std::string_view metadata) {
+                                 std::string_view metadata, SendResult* result) {
+  *result = SendResult::kStopped;
   if (HasEnded()) return Attempt::kEnd;
   if (!MayWrite()) return Attempt::kNotYet;
   const Header header = HeaderOf(metadata, 0);
   std::string longer;
-  const SendResult result = TrySendWithHead(node_, to_, TypeOf(kinds_.message),
-                                            Head(header, metadata, &longer), &message);
-  if (result == SendResult::kFull || result == SendResult::kBusy) return Attempt::kFull;
-  if (result == SendResult::kTooLarge) [[unlikely]]
+  *result = TrySendWithHead(node_, to_, TypeOf(kinds_.message), Head(header, metadata, &longer),
+                            &message);
+  if (*result == SendResult::kFull || *result == SendResult::kBusy) return Attempt::kFull;
+  if (*result == SendResult::kTooLarge) [[unlikely]]
     return Attempt::kLarge;
   sent_ += static_cast<std::uint64_t>(message.GetCachedSize()) + kMessageCost;
-  return result == SendResult::kOk ? Attempt::kDone : Attempt::kEnd;
+  return *result == SendResult::kOk ? Attempt::kDone : Attempt::kEnd;
 }
 
 std::optional<std::string> Stream::LargeFrameOf(const google::protobuf::Message* message,

@@ -76,7 +76,9 @@ class Stream {
   Attempt TryRead(google::protobuf::Message& message);
   // Says how far the other side may send, if it must hear. False: the ring is full, try later.
   [[nodiscard]] bool PayCredit();
-  Attempt TryWrite(const google::protobuf::Message& message, std::string_view metadata);
+  // kEnd: `*result` says why.
+  Attempt TryWrite(const google::protobuf::Message& message, std::string_view metadata,
+                   SendResult* result);
   // kDone, kFull, or kLarge if there is metadata.
   Attempt TrySendFrame(Kind kind, std::string_view metadata, std::uint64_t argument);
 

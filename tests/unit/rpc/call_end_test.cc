@@ -450,21 +450,5 @@ TEST_F(WaitTest, TheEndOfTheEndpointEndsItsCalls) {
   EXPECT_EQ(future.get().error_code(), StatusCode::CANCELLED);
 }
 
-// A message that is not sent would leave both sides waiting for each other.
-TEST(UnsentTest, AMessageThatIsTooLargeEndsItsStream) {
-  EchoPair pair;
-  Call waits;
-  waits.request.set_data(std::string(std::size_t{65} << 20, 'x'));
-  CollectAndWait(*pair.stub, waits);
-  EXPECT_EQ(waits.end.get().error_code(), StatusCode::RESOURCE_EXHAUSTED);
-  for (const Kind kind : {CollectWithReactor, ChatInCoroutine}) {
-    Call call;
-    call.request.set_data(waits.request.data());
-    kind(*pair.stub, call);
-    ASSERT_EQ(call.end.wait_for(kPatience), std::future_status::ready);
-    EXPECT_EQ(call.end.get().error_code(), StatusCode::RESOURCE_EXHAUSTED);
-  }
-}
-
 }  // namespace
 }  // namespace ivmq::testing

@@ -114,11 +114,13 @@ class EchoService final : public Echo::Service {
 struct ServicePair {
   explicit ServicePair(rpc::Service& service,
                        const std::function<void(rpc::ServerBuilder&)>& build = {},
-                       const FormatOptions& format = {.max_peers = 8}) {
-    auto made = InprocRegion::Create(std::uint64_t{8} << 20, format);
+                       const FormatOptions& format = {.max_peers = 8},
+                       const NodeOptions& server_options = {},
+                       std::uint64_t region_bytes = std::uint64_t{8} << 20) {
+    auto made = InprocRegion::Create(region_bytes, format);
     EXPECT_TRUE(made.ok()) << made.status().ToString();
     region = *std::move(made);
-    server_endpoint = Open("server");
+    server_endpoint = Open("server", server_options);
     client_endpoint = Open("client");
     rpc::ServerBuilder builder(server_endpoint);
     builder.RegisterService(&service);
@@ -129,10 +131,12 @@ struct ServicePair {
     stub = Echo::NewStub(client_endpoint->CreateChannel("server"));
   }
 
-  [[nodiscard]] std::shared_ptr<rpc::Endpoint> Open(const std::string& name) const {
+  [[nodiscard]] std::shared_ptr<rpc::Endpoint> Open(const std::string& name,
+                                                    NodeOptions options = {}) const {
+    options.name = name;
     auto transport = region->Join();
     EXPECT_TRUE(transport.ok()) << transport.status().ToString();
-    auto node = Node::Open(*std::move(transport), {.name = name});
+    auto node = Node::Open(*std::move(transport), options);
     EXPECT_TRUE(node.ok()) << node.status().ToString();
     return rpc::Endpoint::Make(*std::move(node));
   }

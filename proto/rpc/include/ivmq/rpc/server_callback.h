@@ -91,7 +91,8 @@ class ServerWriteReactor : public internal::ServerReactor {
   void StartWriteAndFinish(const Response* response, Status status) {
     StartWriteMessage(response, std::move(status));
   }
-  // False: the client does not want the answer any more.
+  // False: the client does not want the answer any more, or the message cannot be sent; then a call
+  // that is finished with OK ends with RESOURCE_EXHAUSTED.
   void OnWriteDone(bool /*ok*/) override {}
 };
 

@@ -154,7 +154,8 @@ template <typename Response>
 class ServerWriter {
  public:
   explicit ServerWriter(internal::ServerStream& stream) : handle_(stream) {}
-  // Waits until the client wants it. False: it does not want the answer any more.
+  // Waits until the client wants it. False: it does not want the answer any more, or the message
+  // cannot be sent; then a call whose handler gives OK ends with RESOURCE_EXHAUSTED.
   bool Write(const Response& message) { return handle_.Write(message); }
   void SendInitialMetadata() { handle_.SendInitialMetadata(); }
 
