@@ -49,7 +49,6 @@ struct CallAccess {
     context.deadline_ = deadline;
     context.cancelled_.store(false, std::memory_order_relaxed);
     context.valid_ = true;
-    context.received_.clear();
     context.initial_.clear();
     context.trailing_.clear();
   }

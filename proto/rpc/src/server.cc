@@ -25,6 +25,8 @@ using std::chrono::nanoseconds;
 constexpr const char* kInterceptor = "an interceptor of the server";
 // Requests of up to so many bytes are taken to need no more memory than that.
 constexpr std::size_t kMostUnweighed = std::size_t{4} << 10;
+// What an entry of the metadata takes beside its bytes, about: nodes of two maps, and allocations.
+constexpr std::size_t kEntryCost = 256;
 // Calls of a method that are kept for the next ones.
 constexpr std::size_t kMostSpare = 64;
 // Messages larger than this are not kept.
@@ -127,11 +129,13 @@ void Server::OnRequest(const Message& message, const Parsed& frame) {
   CallAccess::Reset(
       call->context, node_, from,
       left == 0 || left > kFar ? Clock::time_point::max() : Clock::now() + nanoseconds(left));
+  std::size_t metadata_bytes = 0;
   if (!frame.metadata.empty()) [[unlikely]] {
     EntryReader entries(frame.metadata);
     while (const std::optional<Entry> entry = entries.Next()) {
       if (entry->kind == EntryKind::kInitial) {
         CallAccess::received(call->context).Set(entry->key, entry->value);
+        metadata_bytes += entry->key.size() + entry->value.size() + kEntryCost;
       }
     }
     if (entries.malformed()) {
@@ -149,6 +153,7 @@ void Server::OnRequest(const Message& message, const Parsed& frame) {
   if (call->request_bytes > kMostUnweighed) [[unlikely]] {
     call->request_bytes = std::max(call->request_bytes, request.SpaceUsedLong());
   }
+  call->metadata_bytes = metadata_bytes;
   const bool has_reactor = method->method->handler->has_reactor();
   if (type == MethodType::kUnary && options_.executor == Executor::kInline && !has_reactor) {
     Run(*call, /*may_wait=*/false);
@@ -199,7 +204,7 @@ Status Server::Register(ServerCall& call) {
     return {StatusCode::INTERNAL, "a call of this id is under way"};
   }
   ++share.calls;
-  call.taken_bytes = call.request_bytes;
+  call.taken_bytes = call.request_bytes + call.metadata_bytes;
   share.bytes += call.taken_bytes;
   return {};
 }
@@ -276,6 +281,7 @@ void Server::Keep(std::unique_ptr<ServerCall> call) {
   if (call->stream != nullptr) call->stream.reset();
   if (call->callback != nullptr) call->callback.reset();
   if (!call->interceptors.empty()) call->interceptors.clear();
+  CallAccess::received(call->context).clear();
   if (call->request_bytes > kMostSpareBytes ||
       static_cast<std::size_t>(call->messages->response().GetCachedSize()) > kMostSpareBytes) {
     return;

@@ -78,9 +78,10 @@ struct ServerCall final : Pool::Job, boost::intrusive::unordered_set_base_hook<>
   std::uint64_t id = 0;
   ServerContext context;
   std::unique_ptr<Messages> messages;
-  std::size_t request_bytes = 0;  // of memory, about
-  std::size_t taken_bytes = 0;    // of its client's share; guarded by mutex_ of the server
-  std::size_t stream_bytes = 0;   // the poller's; the largest message of the client's stream
+  std::size_t request_bytes = 0;   // of memory, about
+  std::size_t metadata_bytes = 0;  // of the client's; the same
+  std::size_t taken_bytes = 0;     // of its client's share; guarded by mutex_ of the server
+  std::size_t stream_bytes = 0;    // the poller's; the largest message of the client's stream
   bool parsed = false;
   bool is_known = false;  // others than its handler can reach it
   bool lingers = false;   // guarded by mutex_ of the server

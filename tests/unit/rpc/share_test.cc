@@ -22,9 +22,11 @@ class Calls {
   explicit Calls(std::shared_ptr<rpc::Endpoint> endpoint)
       : endpoint_(std::move(endpoint)), stub_(Echo::NewStub(endpoint_->CreateChannel("server"))) {}
 
-  void Begin(const Request& request) {
+  // With so many pairs of metadata.
+  void Begin(const Request& request, int pairs = 0) {
     calls_.push_back(std::make_unique<Call>());
     Call& call = *calls_.back();
+    for (int i = 0; i < pairs; ++i) call.context.AddMetadata("k", "");
     call.request = request;
     call.status = stub_->async()->Say(&call.context, &call.request, &call.response);
   }
@@ -107,6 +109,20 @@ TEST(ShareTest, TheRequestsOfOneClientAreBoundedAndLeaveTheOthersTheirs) {
   // What has ended counts no more.
   greedy.Begin(WithData(600 << 10));
   EXPECT_TRUE(greedy.Await(3).ok());
+}
+
+TEST(ShareTest, MetadataCountsWithTheRequestsAsWhatItTakes) {
+  BlockedPair pair([](rpc::ServerBuilder& builder) { builder.SetMaxRequestBytes(1 << 20); });
+  Calls greedy(pair.client_endpoint);
+  Calls other(pair.Open("other"));
+  // A small frame, and many entries of maps.
+  constexpr int kPairs = 5000;
+  for (int i = 0; i < 2; ++i) greedy.Begin(Request(), kPairs);
+  EXPECT_EQ(greedy.Await(1).error_code(), StatusCode::RESOURCE_EXHAUSTED);
+  other.Begin(Request(), kPairs);
+  pair.Release();
+  EXPECT_TRUE(greedy.Await(0).ok());
+  EXPECT_TRUE(other.Await(0).ok());
 }
 
 TEST(ShareTest, LargeMessagesOfStreamsCountWithTheRequests) {

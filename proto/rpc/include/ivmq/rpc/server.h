@@ -107,7 +107,8 @@ class ServerBuilder {
     max_calls_ = calls;
     return *this;
   }
-  // Memory for the requests of one client's calls that wait or run, in bytes: a call that begins
+  // Memory for the requests of one client's calls that wait or run, in bytes, and for the metadata
+  // that came with them: a call that begins
   // when that much is taken ends with RESOURCE_EXHAUSTED. A stream counts with its largest message,
   // if that is larger than 256 KiB.
   ServerBuilder& SetMaxRequestBytes(std::size_t bytes) {
