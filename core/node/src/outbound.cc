@@ -316,19 +316,23 @@ SendResult Outbound::SendSlowly(OutLink& link, PeerId to, const MessageType& typ
                                 std::span<const std::byte> message, const SendOptions& options,
                                 SendResult first_result) {
   std::optional<Patience> patience;
-  for (SendResult result = first_result;; result = TrySend(link, to, type, message, *patience)) {
+  for (SendResult result = first_result;;) {
     if (result == SendResult::kTooLarge) {
       if (type.name.size() > kMaxTypeName || message.size() > context_.options.max_message_bytes) {
         return result;
       }
-      return SendLarge(link, to, type, message, options);
+      return SendLarge(link, to, type, message, options, patience ? *patience : Patience(options));
     }
     if (result != SendResult::kFull) return result;
     if (options.when_full != WhenFull::kWait) return Refuse(options);
-    if (!patience) patience.emplace(options);
+    if (!patience) {
+      patience.emplace(options);
+    } else if (patience->IsOver()) {
+      return SendResult::kTimedOut;  // others took the room that came
+    }
     const std::uint64_t record = sizeof(layout::Frame) + type.name.size() + message.size();
     result = WaitForRoom(link, to, record, *patience);
-    if (result != SendResult::kOk) return result;
+    if (result == SendResult::kOk) result = TrySend(link, to, type, message, *patience);
   }
 }
 
@@ -375,8 +379,8 @@ void Outbound::EndLargeTurn(OutLink& link) noexcept {
 }
 
 SendResult Outbound::SendLarge(OutLink& link, PeerId to, const MessageType& type,
-                               std::span<const std::byte> message, const SendOptions& options) {
-  const Patience patience(options);
+                               std::span<const std::byte> message, const SendOptions& options,
+                               const Patience& patience) {
   // Begun while another large message is under way it would only wait for that one.
   if (const SendResult result = TakeLargeTurn(link, options, patience); result != SendResult::kOk) {
     return result;
@@ -389,6 +393,7 @@ SendResult Outbound::SendLarge(OutLink& link, PeerId to, const MessageType& type
   std::uint64_t cell_word = 0;  // of the ring that the message began in
   std::uint32_t number = 0;
   std::uint32_t begun = 0;  // how often
+  bool waited = false;      // others may have taken the room that came
   const auto give_up = [&](SendResult result) {
     if (offset != 0) {
       const std::lock_guard lock(link.lock);
@@ -406,9 +411,13 @@ SendResult Outbound::SendLarge(OutLink& link, PeerId to, const MessageType& type
       if (result != SendResult::kOk) return give_up(result);
       const std::lock_guard lock(link.lock, std::adopt_lock);
       result = EnsureOpen(link, to);
-      if (result == SendResult::kOk &&
-          (number == 0 || cell_word != link.cell_word || link.producer.dropped_large() == number)) {
-        // At first, when the ring was given up midway, and when its receiver dropped what it had.
+      // At first, when the ring was given up midway, and when its receiver dropped what it had.
+      const bool begins =
+          result == SendResult::kOk &&
+          (number == 0 || cell_word != link.cell_word || link.producer.dropped_large() == number);
+      if (begins && begun != 0 && patience.IsOver()) {
+        result = SendResult::kTimedOut;
+      } else if (begins) {
         offset = 0;
         if (++link.last_large == 0) ++link.last_large;
         number = link.last_large;
@@ -424,8 +433,9 @@ SendResult Outbound::SendLarge(OutLink& link, PeerId to, const MessageType& type
         record_bytes = kFragmentOverhead + piece;
         std::span<std::byte> record;
         result = ClaimRecord(link, to, record_bytes, &record);
-        if (result == SendResult::kOk && cell_word != link.cell_word) {
-          link.producer.Abort();  // a new ring: begin again
+        if (cell_word != link.cell_word &&
+            (result == SendResult::kOk || result == SendResult::kTooLarge)) {
+          link.producer.Abort();  // a new ring, perhaps a smaller one: begin again
           continue;
         }
         if (result == SendResult::kOk) {
@@ -449,7 +459,9 @@ SendResult Outbound::SendLarge(OutLink& link, PeerId to, const MessageType& type
     }
     if (result == SendResult::kFull) {
       if (offset == 0 && begun <= 1 && options.when_full != WhenFull::kWait) return Refuse(options);
+      if (std::exchange(waited, true) && patience.IsOver()) return give_up(SendResult::kTimedOut);
       result = WaitForRoom(link, to, record_bytes, patience);
+      if (result == SendResult::kTooLarge) continue;  // for a new ring
     }
     if (result != SendResult::kOk) return give_up(result);
   }
@@ -487,6 +499,25 @@ SendResult Outbound::LookForRoom(OutLink& link, PeerId to, std::uint64_t bytes) 
   if (result == SendResult::kOk) link.producer.Abort();
   return result;
 }
+
+// While one lives, the link's ring stays armed.
+class Outbound::SpaceWaiter {
+ public:
+  SpaceWaiter(Outbound& outbound, OutLink& link) noexcept : outbound_(outbound), link_(link) {
+    const std::lock_guard lock(link_.lock);
+    ++link_.space_waiters;
+  }
+  ~SpaceWaiter() {
+    const std::lock_guard lock(link_.lock);
+    if (--link_.space_waiters == 0) outbound_.Disarm(link_);
+  }
+  SpaceWaiter(const SpaceWaiter&) = delete;
+  SpaceWaiter& operator=(const SpaceWaiter&) = delete;
+
+ private:
+  Outbound& outbound_;
+  OutLink& link_;
+};
 
 SendResult Outbound::WaitForRoom(OutLink& link, PeerId to, std::uint64_t bytes,
                                  const Patience& patience) {

@@ -89,6 +89,9 @@ struct Patience {
   const StopCondition* stop;
 
   [[nodiscard]] bool IsStopped() const noexcept { return stop != nullptr && stop->IsStopped(); }
+  [[nodiscard]] bool IsOver() const noexcept {
+    return std::chrono::steady_clock::now() >= deadline;
+  }
   // A sleep that would last `longest`, cut so that `stop` is asked often enough.
   [[nodiscard]] std::chrono::nanoseconds Sleep(std::chrono::nanoseconds longest) const noexcept {
     return stop == nullptr ? longest : std::min(longest, kStopLook);
@@ -269,11 +272,13 @@ class Outbound {
                         std::span<const std::byte> message, const SendOptions& options,
                         SendResult first_result);
   SendResult SendLarge(OutLink& link, PeerId to, const MessageType& type,
-                       std::span<const std::byte> message, const SendOptions& options);
+                       std::span<const std::byte> message, const SendOptions& options,
+                       const Patience& patience);
   // Frees the receiver's memory of a large message that ends midway, as soon as there is room to
   // say so and the ring is not claimed. REQUIRES: link.lock is held.
   void TryAbandon(OutLink& link);
   class LargeTurn;
+  class SpaceWaiter;
   // Waits, as `options` says, until no other large message is under way.
   SendResult TakeLargeTurn(OutLink& link, const SendOptions& options, const Patience& patience);
   void EndLargeTurn(OutLink& link) noexcept;

@@ -241,45 +241,189 @@ TEST_F(ReassemblyTest, AMessageThatAnotherFollowsMidwayIsReported) {
 
 // ---- The raw peer as receiver ----
 
-TEST_F(ReassemblyTest, ASenderBeginsAnewWhatItsReceiverDropped) {
-  const std::vector<std::byte> message = testing::Pattern(kMiB, 5);
-  std::thread sender(
-      [&] { EXPECT_EQ(node_->Send(raw_, {.type = 5}, message, kWait), SendResult::kOk); });
-  const layout::Word& cell =
-      hub_.region().cell(hub_.region().CellIndex(raw_.slot, node_->id().slot));
-  while (layout::Cell::FromWord(cell.load()).state != layout::CellState::kLive) {
+// The ring of the cell, once its producer has made it live.
+RingView AwaitRing(const Region& region, const layout::Word& cell) {
+  for (;;) {
+    const layout::Cell value = layout::Cell::FromWord(cell.load());
+    if (value.state == layout::CellState::kLive) return *region.RingOf(value);
     std::this_thread::yield();
   }
-  const RingView ring = *hub_.region().RingOf(layout::Cell::FromWord(cell.load()));
-  ASSERT_LT(ring.capacity, message.size()) << "all of it might be in the ring at once";
-  Consumer consumer = *Consumer::Open(ring);
-  std::uint32_t first = 0;
-  std::uint32_t last = 0;
-  std::vector<std::byte> got;
-  while (last == first || got.size() < message.size() + sizeof(Frame)) {
+}
+
+// Takes fragments out of a ring.
+class FragmentReader {
+ public:
+  explicit FragmentReader(const RingView& ring) : ring_(ring), consumer_(*Consumer::Open(ring)) {}
+
+  // False: none waits.
+  bool TakeOne() {
     std::span<const std::byte> record;
-    if (consumer.Peek(&record) != PeekResult::kRecord) {
-      std::this_thread::yield();
-      continue;
-    }
+    if (consumer_.Peek(&record) != PeekResult::kRecord) return false;
     Frame frame;
     FragmentHeader header;
     std::memcpy(&frame, record.data(), sizeof(frame));
     std::memcpy(&header, record.data() + sizeof(frame), sizeof(header));
-    if (first == 0) first = frame.type;
-    EXPECT_EQ(frame.name_bytes, frame.type - first) << "how often it was begun before";
-    if (header.offset == 0) got.clear();
-    EXPECT_EQ(header.offset, got.size());
+    EXPECT_EQ(frame.kind, FrameKind::kFragment);
+    if (first_ == 0) first_ = frame.type;
+    last_ = frame.type;
+    begun_before_ = frame.name_bytes;
+    total_ = header.total;
+    if (header.offset == 0) got_.clear();
+    EXPECT_EQ(header.offset, got_.size());
     const auto piece = record.subspan(sizeof(frame) + sizeof(header));
-    got.insert(got.end(), piece.begin(), piece.end());
+    got_.insert(got_.end(), piece.begin(), piece.end());
+    consumer_.Release();
+    consumer_.PublishReleased();
+    return true;
+  }
+  // Takes all of one message.
+  void TakeMessage() {
+    while (got_.empty() || got_.size() < total_) {
+      if (!TakeOne()) std::this_thread::yield();
+    }
+  }
+  // Says that message `number` has to be begun anew.
+  void Drop(std::uint32_t number) { ring_.header->dropped.store(number); }
+
+  [[nodiscard]] std::uint32_t first() const { return first_; }
+  [[nodiscard]] std::uint32_t last() const { return last_; }
+  [[nodiscard]] std::uint32_t begun_before() const { return begun_before_; }
+  [[nodiscard]] std::span<const std::byte> message() const {
+    return std::span(got_).subspan(sizeof(Frame));
+  }
+
+ private:
+  RingView ring_;
+  Consumer consumer_;
+  std::uint32_t first_ = 0;
+  std::uint32_t last_ = 0;
+  std::uint32_t begun_before_ = 0;
+  std::uint64_t total_ = 0;
+  std::vector<std::byte> got_;
+};
+
+class RawReceiverTest : public ReassemblyTest {
+ protected:
+  [[nodiscard]] std::uint32_t CellIndex() const {
+    return hub_.region().CellIndex(raw_.slot, node_->id().slot);
+  }
+  [[nodiscard]] layout::Word& cell() const { return hub_.region().cell(CellIndex()); }
+};
+
+TEST_F(RawReceiverTest, ASenderBeginsAnewWhatItsReceiverDropped) {
+  const std::vector<std::byte> message = testing::Pattern(kMiB, 5);
+  std::thread sender(
+      [&] { EXPECT_EQ(node_->Send(raw_, {.type = 5}, message, kWait), SendResult::kOk); });
+  const RingView ring = AwaitRing(hub_.region(), cell());
+  ASSERT_LT(ring.capacity, message.size()) << "all of it might be in the ring at once";
+  FragmentReader reader(ring);
+  while (!reader.TakeOne()) std::this_thread::yield();
+  reader.Drop(reader.first());
+  while (reader.last() == reader.first()) (void)reader.TakeOne();
+  EXPECT_EQ(reader.last(), reader.first() + 1);
+  EXPECT_EQ(reader.begun_before(), 1U);
+  reader.TakeMessage();
+  sender.join();
+  EXPECT_TRUE(testing::HasPattern(reader.message(), 5));
+}
+
+TEST_F(RawReceiverTest, ASendEndsAtItsTimeoutThoughItsReceiverDropsItAgainAndAgain) {
+  std::atomic<bool> ended{false};
+  std::thread sender([&] {
+    const SendOptions patient{.when_full = WhenFull::kWait,
+                              .timeout = std::chrono::milliseconds(200)};
+    EXPECT_EQ(node_->Send(raw_, testing::Pattern(kMiB / 4, 5), patient), SendResult::kTimedOut);
+    ended = true;
+  });
+  const RingView ring = AwaitRing(hub_.region(), cell());
+  Consumer consumer = *Consumer::Open(ring);
+  std::uint32_t last = 0;
+  while (!ended) {
+    // Nothing is copied, so that there is room whenever the sender looks.
+    std::span<const std::byte> record;
+    if (consumer.Peek(&record) != PeekResult::kRecord) continue;
+    Frame frame;
+    std::memcpy(&frame, record.data(), sizeof(frame));
     last = frame.type;
-    ring.header->dropped.store(first);
+    ring.header->dropped.store(last);
     consumer.Release();
     consumer.PublishReleased();
   }
   sender.join();
-  EXPECT_EQ(last, first + 1);
-  EXPECT_TRUE(testing::HasPattern(std::span(got).subspan(sizeof(Frame)), 5));
+  EXPECT_GT(last, 1U);
+}
+
+// The ring in which a sender waits for room is lost, and there is room for a small one only.
+class SmallerRingTest : public ::testing::Test {
+ protected:
+  SmallerRingTest()
+      : hub_(4 * kMiB, {.max_peers = 64, .ring_capacity = kMiB}), raw_transport_(hub_, 2) {
+    const Result<ClaimedSlot> claimed =
+        PeerTable(hub_.region()).Claim({.name = "raw"}, raw_transport_);
+    EXPECT_TRUE(claimed.ok()) << claimed.status().ToString();
+    raw_ = claimed->id;
+    node_ = OpenNode(hub_, 1, {.name = "node"});
+  }
+
+  [[nodiscard]] std::uint32_t CellIndex() const {
+    return hub_.region().CellIndex(raw_.slot, node_->id().slot);
+  }
+  [[nodiscard]] layout::Word& cell() const { return hub_.region().cell(CellIndex()); }
+
+  RingView ReplaceRing() {
+    const Region& region = hub_.region();
+    const Arena arena(region);
+    std::uint32_t producer = node_->id().slot;
+    do {
+      EXPECT_TRUE(arena.Carve(raw_.slot, ++producer, 1, raw_.incarnation).ok());
+    } while (arena.Stats().smallest_capacity != layout::kMinRingCapacity);
+    // Another pair's ring gets its memory, by damage.
+    const std::uint32_t thief = region.CellIndex(raw_.slot, ++producer);
+    const layout::Cell stolen = layout::Cell::FromWord(cell());
+    region.cell(thief) = stolen.ToWord();
+    const std::uint32_t units =
+        region.geometry().UnitsFor(std::uint64_t{1} << stolen.capacity_log2);
+    for (std::uint32_t unit = stolen.first_unit; unit < stolen.first_unit + units; ++unit) {
+      region.owner(unit) =
+          layout::Owner{.generation = stolen.generation, .cell_plus_one = thief + 1}.ToWord();
+    }
+    const std::uint64_t withdrawn = stolen.With(layout::CellState::kWithdrawn).ToWord();
+    while (cell() != withdrawn) std::this_thread::yield();
+    EXPECT_TRUE(arena.Close(CellIndex(), withdrawn));
+    raw_transport_.Ring(1, 0);
+    const RingView ring = AwaitRing(region, cell());
+    EXPECT_EQ(ring.capacity, layout::kMinRingCapacity);
+    return ring;
+  }
+
+  Hub hub_;
+  testing::EventfdTransport raw_transport_;
+  PeerId raw_;
+  std::unique_ptr<Node> node_;
+};
+
+TEST_F(SmallerRingTest, ALargeMessageGoesInSmallerPieces) {
+  std::thread sender(
+      [&] { EXPECT_EQ(node_->Send(raw_, testing::Pattern(4 * kMiB, 5), kWait), SendResult::kOk); });
+  (void)AwaitRing(hub_.region(), cell());
+  while (node_->counter(Counter::kRingsFull) == 0) std::this_thread::yield();
+  FragmentReader reader(ReplaceRing());
+  reader.TakeMessage();
+  sender.join();
+  EXPECT_TRUE(testing::HasPattern(reader.message(), 5));
+}
+
+TEST_F(SmallerRingTest, AMessageThatWasOneRecordGoesInPieces) {
+  const std::vector<std::byte> message = testing::Pattern(kMiB / 3, 5);
+  while (node_->Send(raw_, message) == SendResult::kOk) {
+  }
+  const std::uint64_t full = node_->counter(Counter::kRingsFull);
+  std::thread sender([&] { EXPECT_EQ(node_->Send(raw_, message, kWait), SendResult::kOk); });
+  while (node_->counter(Counter::kRingsFull) == full) std::this_thread::yield();
+  FragmentReader reader(ReplaceRing());
+  reader.TakeMessage();
+  sender.join();
+  EXPECT_TRUE(testing::HasPattern(reader.message(), 5));
 }
 
 }  // namespace
