@@ -1,5 +1,5 @@
-// Counts what a test program allocates: it replaces operator new, so link it only to programs that
-// ask.
+// Counts what a test program allocates, and has it fail: it replaces operator new, so link it only
+// to programs that ask.
 #ifndef IVMQ_TESTS_SUPPORT_ALLOCATIONS_H_
 #define IVMQ_TESTS_SUPPORT_ALLOCATIONS_H_
 
@@ -10,6 +10,15 @@ namespace ivmq::testing {
 // Since the program began. Thread-safe.
 [[nodiscard]] std::uint64_t AllocationsOfThisThread() noexcept;
 [[nodiscard]] std::uint64_t AllocationsOfAllThreads() noexcept;
+
+// While one lives, every allocation of the thread that made it fails.
+class NoMemory {
+ public:
+  NoMemory() noexcept;
+  ~NoMemory();
+  NoMemory(const NoMemory&) = delete;
+  NoMemory& operator=(const NoMemory&) = delete;
+};
 
 }  // namespace ivmq::testing
 

@@ -338,14 +338,12 @@ SendResult Node::SendInPlaceWith(PeerId to, const MessageType& type, std::uint64
   if (link == nullptr) return SendResult::kPeerGone;
   SendResult result = outbound.LockRing(*link, options);
   if (result != SendResult::kOk) return result;
+  std::unique_lock lock(link->lock, std::adopt_lock);
   std::span<std::byte> payload;
   result = outbound.Claim(*link, to, type, bytes, &payload);
-  if (result != SendResult::kOk) {
-    link->lock.unlock();
-    return result;
-  }
+  if (result != SendResult::kOk) return result;
   // A batch of one: what `write` throws ends it, too.
-  link->BeginClaim();
+  link->BeginClaim(std::move(lock));
   const struct Claimed {
     ~Claimed() { link.EndClaim(); }
     OutLink& link;
@@ -360,7 +358,7 @@ Batch Node::StartBatch(PeerId to, const SendOptions& options) {
   const SendResult result =
       link == nullptr ? SendResult::kPeerGone : outbound.LockRing(*link, options);
   if (result != SendResult::kOk) return {outbound, nullptr, to, result};
-  link->BeginClaim();
+  link->BeginClaim(std::unique_lock(link->lock, std::adopt_lock));
   return {outbound, link, to, result};
 }
 

@@ -532,32 +532,29 @@ SendResult Outbound::WaitForRoom(OutLink& link, PeerId to, std::uint64_t bytes,
   context_.Count(Counter::kRingsFull);
   nanoseconds interval = kFirstPoll;
   for (;;) {
-    bool doorbell = false;
-    const std::uint64_t ticket = context_.sleeper->Ticket();
+    bool stopped = false;
+    nanoseconds left{};
     {
-      SendResult result = LockRing(link, patience);
-      if (result != SendResult::kOk) return result;
-      const std::lock_guard lock(link.lock, std::adopt_lock);
-      ++link.space_waiters;
-      if (EnsureOpen(link, to) == SendResult::kOk) link.space_armed.Arm();
-      result = LookForRoom(link, to, bytes);
-      // Nobody rings for a ring that was withdrawn.
-      doorbell = link.open && link.can_ring && context_.transport->info().wakeable;
-      if (result != SendResult::kFull) {
-        if (--link.space_waiters == 0) Disarm(link);
-        return result;
+      const SpaceWaiter waiter(*this, link);
+      bool doorbell = false;
+      const std::uint64_t ticket = context_.sleeper->Ticket();
+      {
+        SendResult result = LockRing(link, patience);
+        if (result != SendResult::kOk) return result;
+        const std::lock_guard lock(link.lock, std::adopt_lock);
+        if (EnsureOpen(link, to) == SendResult::kOk) link.space_armed.Arm();
+        result = LookForRoom(link, to, bytes);
+        if (result != SendResult::kFull) return result;
+        // Nobody rings for a ring that was withdrawn.
+        doorbell = link.open && link.can_ring && context_.transport->info().wakeable;
       }
-    }
-    const bool stopped = patience.IsStopped();
-    const nanoseconds left = patience.deadline - Clock::now();
-    if (!stopped && left > nanoseconds(0)) {
-      (void)context_.sleeper->Sleep(patience.Sleep(std::min(left, doorbell ? kNet : interval)),
-                                    ticket);
-      interval = std::min(interval * 2, context_.options.max_poll_interval);
-    }
-    {
-      const std::lock_guard lock(link.lock);
-      if (--link.space_waiters == 0) Disarm(link);
+      stopped = patience.IsStopped();
+      left = patience.deadline - Clock::now();
+      if (!stopped && left > nanoseconds(0)) {
+        (void)context_.sleeper->Sleep(patience.Sleep(std::min(left, doorbell ? kNet : interval)),
+                                      ticket);
+        interval = std::min(interval * 2, context_.options.max_poll_interval);
+      }
     }
     const SendResult result = LookForRoom(link, to, bytes, patience);
     if (result != SendResult::kFull) return result;

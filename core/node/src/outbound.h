@@ -41,11 +41,10 @@ struct alignas(2 * layout::kCacheLine) OutLink {
   [[nodiscard]] bool is_claimed() const noexcept {
     return claimed_by.load(std::memory_order_acquire) != nullptr;
   }
-  // Makes the ring the calling thread's and gives up `lock`. REQUIRES: `lock` is held, and the ring
-  // is not claimed.
-  void BeginClaim() noexcept {
+  // Makes the ring the calling thread's and gives up `lock`. REQUIRES: `held` holds that, and the
+  // ring is not claimed.
+  void BeginClaim([[maybe_unused]] std::unique_lock<SpinLock> held) noexcept {
     claimed_by.store(ThisThread(), std::memory_order_relaxed);
-    lock.unlock();
   }
   // Drops what was not committed.
   void EndClaim() noexcept {
