@@ -11,16 +11,6 @@
 namespace ivmq::rpc::internal {
 namespace {
 
-// An end that is larger than a record.
-class LargeEnd final : public LargeFrame {
- public:
-  using LargeFrame::LargeFrame;
-
- private:
-  // Otherwise the client is gone.
-  void OnSent(SendResult /*result*/) override {}
-};
-
 // Whether it may go another time. Otherwise it has gone, or its client has.
 bool FoundNoRoom(SendResult result) {
   return result == SendResult::kFull || result == SendResult::kBusy ||
@@ -28,6 +18,23 @@ bool FoundNoRoom(SendResult result) {
 }
 
 }  // namespace
+
+// An end that is larger than a record.
+class EndSender::LargeEnd final : public LargeFrame {
+ public:
+  LargeEnd(EndSender& sender, PeerId to, const MessageType& type, std::uint64_t id,
+           std::string bytes)
+      : LargeFrame(to, type, std::move(bytes)), sender_(sender), id_(id) {}
+
+ private:
+  // Otherwise it has gone, or the client has, or the endpoint goes.
+  void OnSent(SendResult result) override {
+    if (result == SendResult::kNoRoom) sender_.KeepBytes(to(), type(), id_, TakeBytes());
+  }
+
+  EndSender& sender_;
+  const std::uint64_t id_;
+};
 
 EndFrame EndSender::TooLarge(const EndFrame& end) const {
   return {node_, end.to(), end.id(),
@@ -47,21 +54,29 @@ bool EndSender::TrySendLarge(const EndFrame& end, const google::protobuf::Messag
   if (!large_.HasRoom(end.to())) return false;
   std::optional<std::string> bytes = SerializeWithHead(node_, end.head(), response);
   if (!bytes.has_value()) return TrySend(TooLarge(end), nullptr);
-  large_.Send(*new LargeEnd(end.to(), end.type(), *std::move(bytes)));
+  large_.Send(*new LargeEnd(*this, end.to(), end.type(), end.id(), *std::move(bytes)));
   return true;
 }
 
 void EndSender::Keep(const EndFrame& end, const google::protobuf::Message* response) {
   std::optional<std::string> bytes = SerializeWithHead(node_, end.head(), response);
   if (!bytes.has_value()) return Keep(TooLarge(end), nullptr);
+  KeepBytes(end.to(), end.type(), end.id(), *std::move(bytes));
+}
+
+void EndSender::KeepBytes(PeerId to, const MessageType& type, std::uint64_t id, std::string bytes) {
+  // A durable peer's ring takes messages after its death; but this is for that life.
+  if (!node_.IsLive(to)) return;
   {
     const std::lock_guard lock(mutex_);
-    Share& share = kept_[end.to().slot];
+    Share& share = kept_[to.slot];
+    // The former holder of the slot is gone, and its debt with it.
+    if (!(share.to == to)) share = {.to = to};
     if (share.bytes < kMostKeptBytes && share.refused.empty()) {
-      share.bytes += sizeof(KeptEnd) + bytes->size();
-      share.ends.push_back({end.to(), end.type(), *std::move(bytes)});
+      share.bytes += sizeof(KeptEnd) + bytes.size();
+      share.ends.push_back({type, id, std::move(bytes)});
     } else if (share.refused.size() < CallTable::kMostCalls) {
-      share.refused.emplace_back(end.to(), end.id());
+      share.refused.push_back(id);
     } else {
       // Of a client that has more calls than one can have.
       node_.Count(layout::Counter::kDropped);
@@ -73,7 +88,8 @@ void EndSender::Keep(const EndFrame& end, const google::protobuf::Message* respo
 void EndSender::SendKept() {
   const std::lock_guard lock(mutex_);
   for (auto share = kept_.begin(); share != kept_.end();) {
-    share = SendShare(share->second) ? kept_.erase(share) : std::next(share);
+    const bool is_over = !node_.IsLive(share->second.to) || SendShare(share->second);
+    share = is_over ? kept_.erase(share) : std::next(share);
   }
   if (!kept_.empty()) polling_.Post(sender_, /*later=*/true);
 }
@@ -82,12 +98,11 @@ bool EndSender::SendShare(Share& share) {
   for (; !share.ends.empty(); share.ends.pop_front()) {
     KeptEnd& end = share.ends.front();
     const std::size_t bytes = sizeof(KeptEnd) + end.bytes.size();
-    if (!SendOne(end)) return false;
+    if (!SendOne(share.to, end)) return false;
     share.bytes -= bytes;
   }
   for (; !share.refused.empty(); share.refused.pop_front()) {
-    const auto& [to, id] = share.refused.front();
-    const EndFrame end(node_, to, id,
+    const EndFrame end(node_, share.to, share.refused.front(),
                        {StatusCode::RESOURCE_EXHAUSTED,
                         "the client has not taken the ends of its calls: no memory for another"});
     if (!TrySend(end, nullptr)) return false;
@@ -95,12 +110,12 @@ bool EndSender::SendShare(Share& share) {
   return true;
 }
 
-bool EndSender::SendOne(KeptEnd& end) {
+bool EndSender::SendOne(PeerId to, KeptEnd& end) {
   const SendResult result =
-      TrySendWithHead(node_, end.to, end.type, std::as_bytes(std::span(end.bytes)), nullptr);
+      TrySendWithHead(node_, to, end.type, std::as_bytes(std::span(end.bytes)), nullptr);
   if (result != SendResult::kTooLarge) return !FoundNoRoom(result);
-  if (!large_.HasRoom(end.to)) return false;
-  large_.Send(*new LargeEnd(end.to, end.type, std::move(end.bytes)));
+  if (!large_.HasRoom(to)) return false;
+  large_.Send(*new LargeEnd(*this, to, end.type, end.id, std::move(end.bytes)));
   return true;
 }
 

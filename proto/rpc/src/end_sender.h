@@ -9,7 +9,6 @@
 #include <map>
 #include <mutex>
 #include <string>
-#include <utility>
 
 #include <google/protobuf/message.h>
 
@@ -49,16 +48,18 @@ class EndSender {
   [[nodiscard]] EndFrame TooLarge(const EndFrame& end) const;
 
  private:
+  class LargeEnd;
   struct KeptEnd {
-    PeerId to;
     MessageType type;
+    std::uint64_t id;
     std::string bytes;
   };
   struct Share {
-    std::deque<KeptEnd> ends;
+    PeerId to;
+    std::deque<KeptEnd> ends{};
     std::size_t bytes = 0;  // of the ends
     // Calls whose ends did not fit, in their order. They end behind the others.
-    std::deque<std::pair<PeerId, std::uint64_t>> refused;
+    std::deque<std::uint64_t> refused{};
   };
 
   class KeptSender final : public Task {
@@ -72,17 +73,19 @@ class EndSender {
 
   // The same as TrySend() for one that is larger than a record.
   [[nodiscard]] bool TrySendLarge(const EndFrame& end, const google::protobuf::Message* response);
+  void KeepBytes(PeerId to, const MessageType& type, std::uint64_t id, std::string bytes);
   void SendKept();
   // Sends what goes now. Whether that is all.
   [[nodiscard]] bool SendShare(Share& share);
-  [[nodiscard]] bool SendOne(KeptEnd& end);
+  [[nodiscard]] bool SendOne(PeerId to, KeptEnd& end);
 
   Node& node_;
   Polling& polling_;
   LargeSender& large_;
   KeptSender sender_{*this};
   std::mutex mutex_;
-  // Guarded by mutex_. By slot: the incarnation in a frame is what the client says.
+  // Guarded by mutex_. By slot, and of its live holder only: a slot has one at a time, whatever a
+  // client says in its frames.
   std::map<std::uint32_t, Share> kept_;
 };
 

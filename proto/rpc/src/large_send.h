@@ -34,10 +34,13 @@ class LargeFrame : public boost::intrusive::slist_base_hook<>, private Task {
     return unwanted_.load(std::memory_order_relaxed);
   }
   [[nodiscard]] PeerId to() const noexcept { return to_; }
+  [[nodiscard]] const MessageType& type() const noexcept { return type_; }
 
  protected:
   // How it went, by the thread that polls. kStopped: it was given up.
   virtual void OnSent(SendResult result) = 0;
+  // For OnSent(): to be sent another time.
+  [[nodiscard]] std::string TakeBytes() noexcept { return std::move(bytes_); }
 
  private:
   friend class LargeSender;
@@ -48,7 +51,7 @@ class LargeFrame : public boost::intrusive::slist_base_hook<>, private Task {
 
   const PeerId to_;
   const MessageType type_;
-  const std::string bytes_;
+  std::string bytes_;
   std::atomic<bool> unwanted_{false};
   SendResult result_ = SendResult::kStopped;
 };

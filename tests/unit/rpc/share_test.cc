@@ -38,6 +38,11 @@ class Calls {
     }
     return status.get();
   }
+  // They have to be awaited all the same.
+  void Leave() {
+    stub_.reset();
+    endpoint_.reset();
+  }
   [[nodiscard]] std::size_t size() const { return calls_.size(); }
   [[nodiscard]] Echo::Stub& stub() { return *stub_; }
 
@@ -48,8 +53,8 @@ class Calls {
     Response response;
     std::future<rpc::Status> status;
   };
-  const std::shared_ptr<rpc::Endpoint> endpoint_;
-  const std::unique_ptr<Echo::Stub> stub_;
+  std::shared_ptr<rpc::Endpoint> endpoint_;
+  std::unique_ptr<Echo::Stub> stub_;
   std::vector<std::unique_ptr<Call>> calls_;
 };
 
@@ -146,28 +151,35 @@ TEST(ShareTest, LargeMessagesOfStreamsCountWithTheRequests) {
   EXPECT_TRUE(streams[1].writer->Finish().ok());
 }
 
-TEST(ShareTest, EndsThatAClientDoesNotTakeCostNoOtherClientIts) {
-  EchoPair pair(rpc::Executor::kInline);
-  const auto open = [&](const char* name) {
-    auto endpoint = pair.Open(name);
+// A server that answers at once, and clients that take what it answers only when they await it.
+class DeafClientTest : public ::testing::Test {
+ protected:
+  Calls Open(const char* name, bool durable = false) {
+    auto endpoint = pair_.Open(name, {.durable = durable});
     endpoint->Drive();
     return Calls(std::move(endpoint));
-  };
-  Calls deaf = open("deaf");
-  Calls slow = open("slow");
-  // Together more than is kept for one client.
-  constexpr int kMany = 1000;
-  constexpr int kFew = 50;
-  const Request request = WithData(30'000);
-  const auto begin = [&](Calls& calls, int count) {
-    const int before = pair.service.calls;
+  }
+  // Returns when the server has handled all but the last one.
+  void Begin(Calls& calls, int count) {
+    const Request request = WithData(30'000);
+    const int before = pair_.service.calls;
     for (int i = 0; i < count; ++i) {
-      while (pair.service.calls < before + i) std::this_thread::yield();
+      while (pair_.service.calls < before + i) std::this_thread::yield();
       calls.Begin(request);
     }
-  };
-  begin(deaf, kMany);
-  begin(slow, kFew);
+  }
+
+  // Together more than is kept for one client.
+  static constexpr int kMany = 1000;
+  static constexpr int kFew = 50;
+  EchoPair pair_{rpc::Executor::kInline};
+};
+
+TEST_F(DeafClientTest, EndsThatAClientDoesNotTakeCostNoOtherClientIts) {
+  Calls deaf = Open("deaf");
+  Calls slow = Open("slow");
+  Begin(deaf, kMany);
+  Begin(slow, kFew);
   for (std::size_t i = 0; i < kFew; ++i) EXPECT_TRUE(slow.Await(i, /*polls=*/true).ok()) << i;
   int refused = 0;
   for (std::size_t i = 0; i < kMany; ++i) {
@@ -178,6 +190,21 @@ TEST(ShareTest, EndsThatAClientDoesNotTakeCostNoOtherClientIts) {
   }
   EXPECT_GT(refused, 0);
   EXPECT_LT(refused, kMany / 2);
+}
+
+TEST_F(DeafClientTest, EndsThatADurableClientDidNotTakeCostItsSuccessorNothing) {
+  Calls deaf = Open("deaf", /*durable=*/true);
+  Begin(deaf, kMany);
+  deaf.Leave();
+  for (std::size_t i = 0; i < kMany; ++i) {
+    EXPECT_EQ(deaf.Await(i).error_code(), StatusCode::CANCELLED);
+  }
+  Calls successor = Open("deaf", /*durable=*/true);
+  Begin(successor, kFew);
+  for (std::size_t i = 0; i < kFew; ++i) {
+    const rpc::Status status = successor.Await(i, /*polls=*/true);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+  }
 }
 
 }  // namespace
