@@ -24,6 +24,12 @@ enum class Verdict : std::uint8_t {
   kSelfGone,   // this node's own life was declared over
 };
 
+// Whether the node's own life was declared over, or belongs to another process. A life word that
+// only was damaged is put right by status().
+inline bool IsOver(const Node& node) noexcept {
+  return !node.IsLive(node.id()) && !node.status().ok();
+}
+
 // Thread-safe, except for SetPeer().
 class CallLife final : public StopCondition {
  public:
@@ -64,8 +70,7 @@ class CallLife final : public StopCondition {
     if (has_ended()) return Verdict::kEnded;
     if (cancelled_.load(std::memory_order_relaxed)) return Verdict::kCancelled;
     if (now >= deadline_) return Verdict::kLate;
-    // A life word that only was damaged is put right by status().
-    if (!node_.IsLive(node_.id()) && !node_.status().ok()) [[unlikely]]
+    if (IsOver(node_)) [[unlikely]]
       return Verdict::kSelfGone;
     if (has_peer_ && !node_.IsLive(peer_)) return Verdict::kPeerGone;
     if (has_peer_ && node_.IsSuspected(peer_)) return Verdict::kPeerStill;

@@ -360,9 +360,9 @@ bool Client::AwaitPeer(const ClientCall& call, LookForPeer look) const {
 }
 
 Status Client::FindPeer(Channel& channel, ClientCall& call, PeerId* to) {
-  // Before any lock: there nobody may be left to give it back. Such a copy sees no live peer, so
-  // that all its calls come here.
-  if (node_.IsForkedCopy()) return {StatusCode::FAILED_PRECONDITION, node_.status().message()};
+  // Before any lock: in a forked child nobody may be left to give it back. Its copy of a node sees
+  // no live peer, so that all its calls come here.
+  if (IsOver(node_)) return {StatusCode::FAILED_PRECONDITION, node_.status().message()};
   std::string missing;  // why there is none
   const auto look = [&] {
     if (channel.providers_ != nullptr) {

@@ -293,7 +293,7 @@ void Server::Keep(std::unique_ptr<ServerCall> call) {
 
 void Server::OnPeers() {
   // Then nobody hears of any end any more.
-  const bool self_gone = !node_.IsLive(node_.id()) && !node_.status().ok();
+  const bool self_gone = IsOver(node_);
   std::vector<CallReference> dead;
   {
     const std::lock_guard lock(mutex_);

@@ -335,7 +335,8 @@ class WaitTest : public ::testing::Test {
 
 TEST_F(WaitTest, TheEndOfTheOwnLifeCutsCallsAndRefusesNewOnes) {
   const auto endpoint = OpenClient();
-  const auto stub = Echo::NewStub(endpoint->CreateChannel("server"));
+  ASSERT_TRUE(server_->SetServices({"ivmq.test.Echo"}).ok());
+  const auto stub = Echo::NewStub(endpoint->CreateServiceChannel("ivmq.test.Echo"));
   Call under_way;
   SayWithCallback(*stub, under_way);
   std::size_t requests = 0;
@@ -344,10 +345,13 @@ TEST_F(WaitTest, TheEndOfTheOwnLifeCutsCallsAndRefusesNewOnes) {
   ASSERT_EQ(PeerTable(node.region()).MarkIvpositionDead(node.transport().info().ivposition), 1U);
   ASSERT_EQ(Await(under_way), std::future_status::ready);
   EXPECT_EQ(under_way.end.get().error_code(), StatusCode::UNAVAILABLE);
-  Call later;
-  SayWithCallback(*stub, later);
-  ASSERT_EQ(Await(later), std::future_status::ready);
-  EXPECT_EQ(later.end.get().error_code(), StatusCode::FAILED_PRECONDITION);
+  for (const auto& channel :
+       {endpoint->CreateChannel("server"), endpoint->CreateServiceChannel("ivmq.test.Echo")}) {
+    Call later;
+    SayWithCallback(*Echo::NewStub(channel), later);
+    ASSERT_EQ(Await(later), std::future_status::ready);
+    EXPECT_EQ(later.end.get().error_code(), StatusCode::FAILED_PRECONDITION);
+  }
 }
 
 TEST_F(WaitTest, ADeadlineIsKeptAlthoughAnotherOnePassesWhileTheRequestWaits) {
