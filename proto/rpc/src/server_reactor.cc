@@ -35,6 +35,7 @@ void CallbackCall::Begin() {
   const google::protobuf::Message* write = nullptr;
   std::optional<Status> last;
   std::optional<Status> finish;
+  std::exception_ptr thrown;
   {
     const std::lock_guard lock(reactor->mutex_);
     reactor->call_ = this;
@@ -43,12 +44,14 @@ void CallbackCall::Begin() {
     write = reactor->write_;
     last = std::move(reactor->last_);
     finish = std::move(reactor->finish_);
+    thrown = std::move(reactor->thrown_);
   }
   reactor_ = reactor;
   if (initial) StartInitialMetadata();
   if (write != nullptr) StartReactorWrite(write, std::move(last));
   if (read != nullptr) StartRead(read);
   if (finish.has_value()) Finish(*std::move(finish));
+  if (thrown != nullptr) FinishThrown(thrown);
 }
 
 void CallbackCall::OnCancelled() {
@@ -85,6 +88,12 @@ void CallbackCall::StartInitialMetadata() {
 void CallbackCall::Finish(Status status) {
   const Reference reference(*this);
   SetFinish(std::move(status));
+  Advance();
+}
+
+void CallbackCall::FinishThrown(const std::exception_ptr& thrown) {
+  const Reference reference(*this);
+  Tell([&] { std::rethrow_exception(thrown); });
   Advance();
 }
 
@@ -174,6 +183,11 @@ CallbackCall* ServerReactor::CallOr(Keep keep) {
 void ServerReactor::Finish(Status status) {
   CallbackCall* const call = CallOr([&] { finish_ = status; });
   if (call != nullptr) call->Finish(std::move(status));
+}
+
+void ServerReactor::FinishThrown(std::exception_ptr thrown) {
+  CallbackCall* const call = CallOr([&] { thrown_ = thrown; });
+  if (call != nullptr) call->FinishThrown(thrown);
 }
 
 void ServerReactor::StartSendInitialMetadata() {

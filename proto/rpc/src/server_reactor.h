@@ -2,6 +2,7 @@
 #ifndef IVMQ_RPC_SERVER_REACTOR_H_
 #define IVMQ_RPC_SERVER_REACTOR_H_
 
+#include <exception>
 #include <mutex>
 #include <optional>
 
@@ -37,6 +38,7 @@ class CallbackCall final : public Steps {
   void StartReactorWrite(const google::protobuf::Message* message, std::optional<Status> last);
   void StartInitialMetadata();
   void Finish(Status status);
+  void FinishThrown(const std::exception_ptr& thrown);
 
  private:
   void AddReference() override { call_.Ref(); }

@@ -5,12 +5,15 @@
 #include <stdexcept>
 #include <string>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "echo_pair.h"
 
 namespace ivmq::testing {
 namespace {
+
+using ::testing::HasSubstr;
 
 class CoroutineService final : public Echo::CallbackService {
  public:
@@ -78,8 +81,12 @@ class CoroutineTest : public ::testing::Test {
     service_.onward = pair_.stub.get();
   }
 
+  std::promise<std::string> report_;  // the first one of the server's node
   CoroutineService service_;
-  ServicePair pair_{service_};
+  ServicePair pair_{
+      service_, {}, {.max_peers = 8}, {.on_report = [this](const ivmq::Status& status) {
+        report_.set_value(status.message());
+      }}};
   ClientContext context_;
   Request request_;
   Response response_;
@@ -100,9 +107,10 @@ TEST_F(CoroutineTest, AHandlerThatAwaitsACallHoldsUpNoThread) {
   EXPECT_EQ(response_.text(), "onward and on");
 }
 
-TEST_F(CoroutineTest, AHandlerThatThrowsEndsTheCallWithUnknown) {
+TEST_F(CoroutineTest, AHandlerThatThrowsAtOnceEndsTheCallWithUnknownAndIsReported) {
   request_.set_fail(true);
   EXPECT_EQ(pair_.stub->Say(&context_, request_, &response_).error_code(), StatusCode::UNKNOWN);
+  EXPECT_THAT(report_.get_future().get(), HasSubstr("Say has thrown: no"));
 }
 
 TEST_F(CoroutineTest, AHandlerWhoseStreamIsCancelledEnds) {

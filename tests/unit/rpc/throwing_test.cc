@@ -188,10 +188,16 @@ TEST(ThrowingTest, AHandlerThatThrowsEndsItsCallWithUnknown) {
 }
 
 TEST(ThrowingTest, AReactorOrACoroutineThatThrowsEndsItsCallWithUnknown) {
+  Reports reports;
   ThrowingReactors service;
-  ServicePair pair(service);
+  ServicePair pair(service, {}, {.max_peers = 8},
+                   {.on_report = [&](const ivmq::Status& status) { reports(status); }});
   Request request;
   ExpectUnknown(pair, request);
+  for (const char* const method : {"Say", "Collect", "Count", "Chat"}) {
+    reports.Await(std::string("the handler of /ivmq.test.Echo/") + method +
+                  " has thrown: as thrown");
+  }
   request.set_fail(true);
   ExpectUnknown(pair, request);
   // Its call has ended before, by its client or by itself.

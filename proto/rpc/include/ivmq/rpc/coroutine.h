@@ -246,7 +246,7 @@ struct WriteResponse {
 namespace internal {
 
 // The promise of a handler, whose reactor is in the coroutine's frame. An exception that leaves the
-// handler ends the call with UNKNOWN.
+// handler ends the call with UNKNOWN, and NodeOptions::on_report hears what it was.
 template <typename Base>
 class HandlerPromise {
  public:
@@ -258,14 +258,18 @@ class HandlerPromise {
       [[nodiscard]] bool await_ready() const noexcept { return false; }
       void await_suspend(std::coroutine_handle<HandlerPromise> coroutine) noexcept {
         HandlerPromise& promise = coroutine.promise();
-        promise.reactor_.Finish(std::move(promise.status_));
+        if (promise.thrown_ != nullptr) {
+          promise.reactor_.FinishThrown(std::move(promise.thrown_));
+        } else {
+          promise.reactor_.Finish(std::move(promise.status_));
+        }
       }
       void await_resume() const noexcept {}
     };
     return End{};
   }
   void return_value(Status status) { status_ = std::move(status); }
-  void unhandled_exception() { status_ = Status(StatusCode::UNKNOWN, "the handler has thrown"); }
+  void unhandled_exception() noexcept { thrown_ = std::current_exception(); }
 
   template <typename Request>
   auto await_transform(ReadRequest<Request> step) {
@@ -284,6 +288,7 @@ class HandlerPromise {
   class Reactor final : public Base {
    public:
     explicit Reactor(HandlerPromise& promise) : promise_(promise) {}
+    using ServerReactor::FinishThrown;
     StepResult read;
     StepResult write;
 
@@ -299,6 +304,7 @@ class HandlerPromise {
 
   Reactor reactor_{*this};
   Status status_;
+  std::exception_ptr thrown_;
 };
 
 }  // namespace internal

@@ -8,6 +8,7 @@
 #ifndef IVMQ_RPC_SERVER_CALLBACK_H_
 #define IVMQ_RPC_SERVER_CALLBACK_H_
 
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -51,6 +52,8 @@ class ServerReactor {
   virtual void OnReadDone(bool /*ok*/) {}
   virtual void OnWriteDone(bool /*ok*/) {}
 
+  // Ends the call with UNKNOWN, and NodeOptions::on_report hears what was thrown.
+  void FinishThrown(std::exception_ptr thrown);
   void StartReadMessage(google::protobuf::Message* message);
   // `last`: ends the call with that afterwards, without OnWriteDone().
   void StartWriteMessage(const google::protobuf::Message* message, std::optional<Status> last = {});
@@ -68,6 +71,7 @@ class ServerReactor {
   const google::protobuf::Message* write_ = nullptr;  // guarded by mutex_
   std::optional<Status> last_;                        // guarded by mutex_
   std::optional<Status> finish_;                      // guarded by mutex_
+  std::exception_ptr thrown_;                         // guarded by mutex_; in place of finish_
 };
 
 }  // namespace internal
