@@ -9,6 +9,7 @@
 #include "ivmq/rpc/client_context.h"
 #include "ivmq/rpc/server_context.h"
 
+#include "src/call_life.h"
 #include "src/frame.h"
 
 namespace ivmq::rpc::internal {
@@ -56,8 +57,9 @@ struct CallAccess {
     context.cancelled_.store(true, std::memory_order_relaxed);
   }
   static auto deadline(const ServerContext& context) { return context.deadline_; }
-  static const std::atomic<bool>& cancelled(const ServerContext& context) {
-    return context.cancelled_;
+  // REQUIRES: it is that of a call.
+  static CallLife life(const ServerContext& context) {
+    return {*context.node_, context.deadline_, context.cancelled_, context.from_};
   }
   static bool valid(const ServerContext& context) { return context.valid_; }
   static ReceivedMetadata& received(ServerContext& context) { return context.received_; }

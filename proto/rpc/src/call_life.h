@@ -38,6 +38,13 @@ class CallLife final : public StopCondition {
            const std::atomic<bool>& cancelled) noexcept
       : node_(node), deadline_(deadline), cancelled_(cancelled) {}
 
+  // The same of a call whose peer is known.
+  CallLife(const Node& node, Clock::time_point deadline, const std::atomic<bool>& cancelled,
+           PeerId peer) noexcept
+      : CallLife(node, deadline, cancelled) {
+    SetPeer(peer);
+  }
+
   // The peer that the call goes to, or comes from. Until then nobody's death counts. Before other
   // threads know the call.
   void SetPeer(PeerId peer) noexcept {

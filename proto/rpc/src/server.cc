@@ -292,21 +292,29 @@ void Server::Keep(std::unique_ptr<ServerCall> call) {
 }
 
 void Server::OnPeers() {
-  // Then nobody hears of any end any more.
-  const bool self_gone = IsOver(node_);
-  std::vector<CallReference> dead;
+  std::vector<CallReference> gone;
+  std::vector<CallReference> still;
   {
     const std::lock_guard lock(mutex_);
     for (ServerCall& call : calls_) {
-      if (self_gone || !node_.IsLive(call.from)) dead.emplace_back(&call);
+      const Verdict verdict = CallAccess::life(call.context).Look();
+      if (verdict == Verdict::kPeerGone || verdict == Verdict::kSelfGone) gone.emplace_back(&call);
+      if (verdict == Verdict::kPeerStill) still.emplace_back(&call);
     }
   }
-  for (const CallReference& call : dead) call->Cancel();
+  for (const CallReference& call : gone) call->Cancel();
+  for (const CallReference& call : still) {
+    Cut(*call, {StatusCode::UNAVAILABLE, "the client has shown no sign of life for two seconds"});
+  }
 }
 
 // ---- Handlers ----
 
 Status Server::Before(ServerCall& call) {
+  // It may have waited, or be the last words of a client that is gone.
+  if (call.is_known && call.context.IsCancelled()) {
+    return {StatusCode::DEADLINE_EXCEEDED, "not begun before the deadline"};
+  }
   if (!call.parsed) {
     return {
         StatusCode::INTERNAL,
@@ -357,9 +365,6 @@ Status Server::StreamStatus(const ServerCall& call, bool unparsable, SendResult 
 }
 
 void Server::Run(ServerCall& call, bool may_wait) {
-  if (may_wait && call.context.IsCancelled()) {
-    return Reply(call, {StatusCode::DEADLINE_EXCEEDED, "not begun before the deadline"}, may_wait);
-  }
   Status status = Before(call);
   if (!status.ok()) [[unlikely]]
     return Reply(call, status, may_wait);
@@ -425,8 +430,7 @@ bool Server::TryReply(ServerCall& call, const Status& status) {
 
 void Server::SendPatientlyOrKeep(const ServerCall& call, const EndFrame& end,
                                  const google::protobuf::Message* response) {
-  CallLife life(node_, CallAccess::deadline(call.context), CallAccess::cancelled(call.context));
-  life.SetPeer(end.to());
+  const CallLife life = CallAccess::life(call.context);
   const SendResult result = SendPatiently(node_, end.to(), end.type(), end.head(), response, life);
   if (result == SendResult::kOk) [[likely]]
     return;
@@ -447,7 +451,8 @@ void Server::RefuseFrom(EndSender& ends, const Message& message, const Parsed& f
 void Server::Cut(ServerCall& call, Status status) {
   if (!call.WasCut()) {
     // Otherwise it has ended there.
-    const bool is_wanted = !call.context.IsCancelled();
+    const Verdict verdict = CallAccess::life(call.context).Look();
+    const bool is_wanted = verdict == Verdict::kWanted || verdict == Verdict::kPeerStill;
     call.cut = std::move(status);
     const auto before = call.end.exchange(ServerCall::EndState::kCut, std::memory_order_acq_rel);
     // Who has taken the end tells the client, if it does not get through.
@@ -509,9 +514,11 @@ std::chrono::system_clock::time_point ServerContext::deadline() const {
 }
 
 bool ServerContext::IsCancelled() const {
-  return cancelled_.load(std::memory_order_relaxed) ||
-         (deadline_ != std::chrono::steady_clock::time_point::max() &&
-          std::chrono::steady_clock::now() >= deadline_);
+  if (node_ == nullptr) return false;
+  const internal::Verdict verdict = internal::CallAccess::life(*this).Look();
+  // Whoever cuts the calls of a client that stands still, to which that is to be told, cancels
+  // them.
+  return verdict != internal::Verdict::kWanted && verdict != internal::Verdict::kPeerStill;
 }
 
 std::string ServerContext::peer() const {

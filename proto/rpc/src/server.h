@@ -53,7 +53,7 @@ class Server {
   void OnFrame(const Message& message, Kind kind, const Parsed& frame);
   // What a peer without a server answers to a request.
   static void RefuseFrom(EndSender& ends, const Message& message, const Parsed& frame);
-  // Cancels the calls of clients that are gone.
+  // Cancels the calls of clients that are gone, and cuts those of clients that stand still.
   void OnPeers();
 
   // Takes no more calls; cuts those that have not ended at the deadline; waits for their handlers.

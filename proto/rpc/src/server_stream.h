@@ -22,11 +22,9 @@ class ServerStream {
   // References must live as long as it does.
   ServerStream(Node& node, Polling& polling, ServerContext& context, const PeerId& client,
                const std::uint64_t& id)
-      : life_(node, CallAccess::deadline(context), CallAccess::cancelled(context)),
+      : life_(CallAccess::life(context)),
         stream_(node, polling, kServerKinds, client, id),
-        context_(context) {
-    life_.SetPeer(client);
-  }
+        context_(context) {}
 
   bool Read(google::protobuf::Message& message);
   bool Write(const google::protobuf::Message& message);
@@ -42,7 +40,7 @@ class ServerStream {
  private:
   const std::string& TakeInitial();
 
-  CallLife life_;
+  const CallLife life_;
   Stream stream_;
   ServerContext& context_;
   bool initial_sent_ = false;

@@ -16,6 +16,7 @@
 
 #include "ivmq/address.h"
 #include "ivmq/rpc/server.h"
+#include "ivmq/rpc/server_callback.h"
 
 #include "echo.ivmq.pb.h"
 #include "support/child.h"
@@ -307,6 +308,87 @@ TEST_F(RpcProcessTest, AClientThatIsKilledCancelsItsCalls) {
   client.Kill();
   // Its handler returns when it is cancelled.
   (*server)->Shutdown();
+}
+
+// Ends its call when it hears that nobody wants it.
+class Patient final : public rpc::ServerUnaryReactor {
+ public:
+  void OnCancel() override { Finish(rpc::Status::OK); }
+  void OnDone() override { delete this; }
+};
+class ReactingService final : public Echo::CallbackService {
+ public:
+  explicit ReactingService(SharedCounter& begun) : begun_(begun) {}
+  rpc::ServerUnaryReactor* Say(rpc::CallbackServerContext* /*context*/, const Request* /*request*/,
+                               Response* /*response*/) override {
+    begun_.Add();
+    return new Patient;
+  }
+  rpc::ServerReadReactor<Request>* Collect(rpc::CallbackServerContext* /*context*/,
+                                           Response* /*response*/) override {
+    class Reader final : public rpc::ServerReadReactor<Request> {
+     public:
+      explicit Reader(SharedCounter& begun) : begun_(begun) { StartRead(&request_); }
+      void OnReadDone(bool ok) override {
+        if (!ok) return Finish(rpc::Status::OK);
+        begun_.Add();
+        StartRead(&request_);
+      }
+      void OnDone() override { delete this; }
+
+     private:
+      SharedCounter& begun_;
+      Request request_;
+    };
+    return new Reader(begun_);
+  }
+
+ private:
+  SharedCounter& begun_;
+};
+
+TEST_F(RpcProcessTest, AClientThatStandsStillLosesItsCalls) {
+  // Each server has its turn.
+  SharedCounter gone;
+  std::vector<Child> clients;
+  for (unsigned i = 0; i < 2; ++i) {
+    clients.push_back(Child::Fork([&, i] {
+      gone.AwaitAtLeast(i);
+      auto endpoint = rpc::Endpoint::Open(address_, {.node = {.name = "client"}});
+      ASSERT_TRUE(endpoint.ok()) << endpoint.status().ToString();
+      const auto stub = Echo::NewStub((*endpoint)->CreateChannel("server"));
+      ClientContext contexts[2];
+      for (ClientContext& context : contexts) context.set_wait_for_ready(true);
+      Request request;
+      request.set_wait_cancel(true);
+      Response responses[2];
+      auto call = stub->async()->Say(&contexts[0], &request, &responses[0]);
+      const auto writer = stub->Collect(&contexts[1], &responses[1]);
+      EXPECT_TRUE(writer->Write(request));
+      EXPECT_EQ(call.get().error_code(), StatusCode::UNAVAILABLE);
+      EXPECT_EQ(writer->Finish().error_code(), StatusCode::UNAVAILABLE);
+    }));
+  }
+  MortalService waiting(begun_);
+  ReactingService reacting(begun_);
+  unsigned begun = 0;
+  for (rpc::Service* const service :
+       {static_cast<rpc::Service*>(&waiting), static_cast<rpc::Service*>(&reacting)}) {
+    Child& client = clients[begun / 2];
+    auto endpoint = rpc::Endpoint::Open(address_, {.node = {.name = "server"}});
+    ASSERT_TRUE(endpoint.ok()) << endpoint.status().ToString();
+    rpc::ServerBuilder builder(*endpoint);
+    const auto server = builder.RegisterService(service).BuildAndStart();
+    ASSERT_TRUE(server.ok()) << server.status().ToString();
+    begun += 2;
+    begun_.AwaitAtLeast(begun);
+    client.Stop();
+    // Their handlers end when they are cancelled.
+    (*server)->Shutdown();
+    client.Continue();
+    EXPECT_EQ(client.Wait(), 0);
+    gone.Add();
+  }
 }
 
 }  // namespace

@@ -42,7 +42,8 @@ class ServerReactor {
 
   // The call has ended, and so has every step that was started.
   virtual void OnDone() = 0;
-  // Nobody wants the answer any more: the client does not, or the server has cut the call.
+  // Nobody wants the answer any more: see ServerContext::IsCancelled(). A deadline alone does not
+  // lead here: the client says when it has passed.
   // Finish() is still to be called.
   virtual void OnCancel() {}
   virtual void OnSendInitialMetadataDone(bool /*ok*/) {}

@@ -25,8 +25,8 @@ class ServerContext {
   ServerContext& operator=(const ServerContext&) = delete;
 
   [[nodiscard]] std::chrono::system_clock::time_point deadline() const;
-  // Nobody wants the answer any more: the client cancelled, it is dead, its deadline has passed, or
-  // the server has cut the call.
+  // Nobody wants the answer any more: the client cancelled, it is dead or stands still, its
+  // deadline has passed, or the server has cut the call.
   [[nodiscard]] bool IsCancelled() const;
 
   [[nodiscard]] const Metadata& client_metadata() const { return received_.map(); }
