@@ -372,7 +372,20 @@ void Guest::Signal(JobId id, std::string_view signal) {
   Tell("kill " + std::to_string(id) + " " + std::string(signal));
 }
 
+// How many files and memories QEMU has open: not sockets and eventfds, which come and go with
+// peers.
+std::size_t Guest::OpenFiles() const {
+  std::size_t count = 0;
+  std::error_code error;
+  for (const auto& file :
+       std::filesystem::directory_iterator("/proc/" + std::to_string(pid_) + "/fd", error)) {
+    if (std::filesystem::read_symlink(file, error).is_absolute()) ++count;
+  }
+  return count;
+}
+
 bool Guest::AddDevice(const IvshmemDevice& device, Duration limit) {
+  const std::size_t files = OpenFiles();
   static constexpr std::string_view kCount =
       "grep -lx 0x1110 /sys/bus/pci/devices/*/device | wc -l";
   const std::string before = Run(kCount, limit).output;
@@ -399,7 +412,7 @@ bool Guest::AddDevice(const IvshmemDevice& device, Duration limit) {
   const Result seen = Run(std::string("until [ $(") + std::string(kCount) + ") -gt " +
                               before.substr(0, before.find('\n')) + " ]; do usleep 10000; done",
                           limit);
-  plugged_.emplace_back(id, device.vectors > 0);
+  plugged_.push_back({.id = id, .doorbell = device.vectors > 0, .files_before = files});
   return seen.status == 0;
 }
 
@@ -409,15 +422,24 @@ bool Guest::RemoveLastDevice(Duration limit) {
     Fail("has no device that was plugged in");
     return false;
   }
-  const auto [id, is_doorbell] = plugged_.back();
+  const auto [id, is_doorbell, files] = plugged_.back();
   plugged_.pop_back();
   if (Qmp("device_del", "{\"id\":\"" + id + "\"}", limit).empty() ||
       ReadQmp("\"DEVICE_DELETED\"", deadline).empty()) {
     return false;
   }
-  return !Qmp(is_doorbell ? "chardev-remove" : "object-del",
-              "{\"id\":\"" + id + (is_doorbell ? "c" : "m") + "\"}", limit)
-              .empty();
+  if (Qmp(is_doorbell ? "chardev-remove" : "object-del",
+          "{\"id\":\"" + id + (is_doorbell ? "c" : "m") + "\"}", limit)
+          .empty()) {
+    return false;
+  }
+  // QEMU ends the device some time later, and crashes if another one comes before.
+  while (OpenFiles() > files && Clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  if (OpenFiles() <= files) return true;
+  Fail("still has the memory of the device " + id);
+  return false;
 }
 
 bool Guest::SystemReset(Duration limit) {

@@ -4,12 +4,12 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace ivmq::testing {
@@ -96,7 +96,7 @@ class Guest {
 
   // Plugs in a device and waits until the guest has found it.
   bool AddDevice(const IvshmemDevice& device, Duration limit = kDefaultLimit);
-  // Unplugs the device that was plugged in last, and waits until the guest has let it go.
+  // Unplugs the device that was plugged in last, and waits until the guest and QEMU have let it go.
   bool RemoveLastDevice(Duration limit = kDefaultLimit);
 
   // Resets the machine, as its reset button would, and waits until it takes commands again. QEMU,
@@ -128,6 +128,11 @@ class Guest {
     Result result;
     bool done = false;
   };
+  struct Plugged {
+    std::string id;
+    bool doorbell = false;
+    std::size_t files_before = 0;  // what OpenFiles() gave
+  };
 
   explicit Guest(GuestOptions options);
 
@@ -142,6 +147,7 @@ class Guest {
   bool WaitForActivity(int fd, TimePoint deadline);
   void ReadAgent();
   void HandleLine(std::string_view line);
+  [[nodiscard]] std::size_t OpenFiles() const;
   void Tell(const std::string& line);
   template <typename Condition>
   bool Await(Condition condition, TimePoint deadline);
@@ -163,7 +169,7 @@ class Guest {
   std::map<JobId, Job> jobs_;
   JobId next_job_ = 1;
   int next_device_ = 0;
-  std::vector<std::pair<std::string, bool>> plugged_;  // id, and whether it is a doorbell device
+  std::vector<Plugged> plugged_;
 };
 
 }  // namespace ivmq::testing
