@@ -8,17 +8,19 @@
  * an open file keeps; the PCI device's resources end with ivmq_remove(), after
  * ivmq_end_files() has seen to it that nothing uses them any more.
  *
- * An open file is over when the device goes, or when the machine turns out to be
- * a copy of another one (see pci.c). It has no vectors and slots then, and what
- * it has mapped is memory of its own, which begins as zeroes: so its process
- * lives on without the device, harmlessly.
+ * An open file is over when the device goes, when the machine turns out to be a
+ * copy of another one, or when the device has another ivposition than before
+ * (see pci.c). It has no vectors and slots then, and what it has mapped is memory
+ * of its own, which begins as zeroes: so its process lives on without the device,
+ * harmlessly.
  *
  * Locks, outer first:
  *   mmap_lock         of a process, in faults and when mappings come and go
  *   device->removal   read: faults and doorbells of files that are not over;
  *                     write: while files become over, and during a reset
- *   device->lock      open files, their vectors, slots and mappings; under it
- *                     the BARs may be touched for a file that is not over
+ *   device->lock      open files, their vectors, slots and mappings; the
+ *                     ivposition; under it the BARs may be touched for a file
+ *                     that is not over
  *   msix->lock        users of a vector; taken by the interrupt
  * User memory is never touched under them, as that may need mmap_lock.
  */
@@ -81,6 +83,7 @@ struct ivmq_device {
 
 	bool doorbell;
 	u32 ivposition;			/* the register's value when it was last looked at */
+	u64 server_epoch;		/* the region's, of before that */
 	unsigned int vectors;		/* 0 also where there is no MSI-X */
 	struct ivmq_msix *msix;
 	atomic64_t interrupts;
@@ -118,6 +121,10 @@ struct ivmq_use {
 	struct eventfd_ctx *eventfd;	/* or NULL: count */
 };
 
+/* pci.c */
+bool ivmq_update_ivposition(struct ivmq_device *device);
+void ivmq_cut_off(struct ivmq_device *device);
+
 /* file.c */
 extern const struct file_operations ivmq_fops;
 void ivmq_end_files(struct ivmq_device *device, bool dead);
@@ -128,6 +135,7 @@ void ivmq_unmap_files(struct ivmq_device *device);
 void ivmq_free_pages(struct ivmq_file *f);
 
 /* slots.c */
+u64 ivmq_server_epoch(struct ivmq_device *device);
 u32 ivmq_server_vectors(struct ivmq_device *device);
 void ivmq_end_slots(struct ivmq_file *f);
 void ivmq_forget_slots(struct ivmq_file *f);

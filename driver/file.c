@@ -9,6 +9,35 @@
 #include "device.h"
 #include "ivmq.h"
 
+/*
+ * Whether the file is over, or its device turns out to have moved (`*moved`). To
+ * ask the device is an exit of the virtual machine, so without `always` that is
+ * only done where the region says that another server has it. Under
+ * device->removal.
+ */
+static bool ivmq_is_over(struct ivmq_file *f, bool always, bool *moved)
+{
+	struct ivmq_device *device = f->device;
+
+	*moved = !f->over &&
+		 (always || ivmq_server_epoch(device) != READ_ONCE(device->server_epoch)) &&
+		 ivmq_update_ivposition(device);
+	return f->over || *moved;
+}
+
+/* Looks whether the file is over, and ends all files if the device has moved. */
+static bool ivmq_look(struct ivmq_file *f, bool always)
+{
+	bool over, moved;
+
+	down_read(&f->device->removal);
+	over = ivmq_is_over(f, always, &moved);
+	up_read(&f->device->removal);
+	if (moved)
+		ivmq_cut_off(f->device);
+	return over;
+}
+
 static long ivmq_ioctl_info(struct ivmq_file *f, void __user *user)
 {
 	struct ivmq_device *device = f->device;
@@ -20,10 +49,8 @@ static long ivmq_ioctl_info(struct ivmq_file *f, void __user *user)
 	};
 	unsigned int usable, i;
 
-	if (device->doorbell) {
+	if (device->doorbell)
 		info.flags |= IVMQ_INFO_DOORBELL;
-		info.ivposition = device->ivposition;
-	}
 	if (device->firmware_uncached)
 		info.flags |= IVMQ_INFO_FIRMWARE_UNCACHED;
 	mutex_lock(&device->lock);
@@ -31,6 +58,8 @@ static long ivmq_ioctl_info(struct ivmq_file *f, void __user *user)
 		mutex_unlock(&device->lock);
 		return -ENODEV;
 	}
+	if (device->doorbell)
+		info.ivposition = device->ivposition;
 	info.vectors = device->vectors;
 	info.server_vectors = ivmq_server_vectors(device);
 	usable = ivmq_usable_vectors(device);
@@ -43,6 +72,7 @@ static long ivmq_ioctl_info(struct ivmq_file *f, void __user *user)
 static long ivmq_ring(struct ivmq_file *f, u32 peer, u32 vector)
 {
 	struct ivmq_device *device = f->device;
+	bool moved;
 	long ret = 0;
 
 	if (!(f->file->f_mode & FMODE_WRITE))
@@ -52,11 +82,13 @@ static long ivmq_ring(struct ivmq_file *f, u32 peer, u32 vector)
 	if (!device->doorbell)
 		return -EOPNOTSUPP;
 	down_read(&device->removal);
-	if (f->over)
+	if (ivmq_is_over(f, false, &moved))
 		ret = -ENODEV;
 	else
 		ivmq_ring_register(device, peer, vector);
 	up_read(&device->removal);
+	if (moved)
+		ivmq_cut_off(device);
 	return ret;
 }
 
@@ -116,29 +148,29 @@ static long ivmq_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	struct ivmq_file *f = file->private_data;
 	void __user *user = (void __user *)arg;
-	bool over = READ_ONCE(f->over);
 
 	switch (cmd) {
 	case IVMQ_IOC_INFO:
-		return over ? -ENODEV : ivmq_ioctl_info(f, user);
+		return ivmq_look(f, true) ? -ENODEV : ivmq_ioctl_info(f, user);
 	case IVMQ_IOC_RING:
-		return over ? -ENODEV : ivmq_ioctl_ring(f, user);
+		/* It looks by itself, under a lock that it needs anyway. */
+		return READ_ONCE(f->over) ? -ENODEV : ivmq_ioctl_ring(f, user);
 	case IVMQ_IOC_ALLOC_VECTOR:
-		return over ? -ENODEV : ivmq_ioctl_alloc_vector(f, user);
+		return ivmq_look(f, false) ? -ENODEV : ivmq_ioctl_alloc_vector(f, user);
 	case IVMQ_IOC_FREE_VECTOR:
-		return over ? -ENODEV : ivmq_ioctl_free_vector(f, user);
+		return ivmq_look(f, false) ? -ENODEV : ivmq_ioctl_free_vector(f, user);
 	case IVMQ_IOC_SET_EVENTFD:
-		return over ? -ENODEV : ivmq_ioctl_set_eventfd(f, user);
+		return ivmq_look(f, false) ? -ENODEV : ivmq_ioctl_set_eventfd(f, user);
 	case IVMQ_IOC_REGISTER_SLOT:
-		return over ? -ENODEV : ivmq_ioctl_register_slot(f, user);
+		return ivmq_look(f, false) ? -ENODEV : ivmq_ioctl_register_slot(f, user);
 	case IVMQ_IOC_UNREGISTER_SLOT:
-		return over ? -ENODEV : ivmq_ioctl_unregister_slot(f, user);
+		return ivmq_look(f, false) ? -ENODEV : ivmq_ioctl_unregister_slot(f, user);
 	case IVPCI_IOC_RING:
-		return over ? -ENODEV : ivmq_ioctl_ivpci_ring(f, user);
+		return READ_ONCE(f->over) ? -ENODEV : ivmq_ioctl_ivpci_ring(f, user);
 	case IVPCI_IOC_WAIT:
-		return over ? -ENODEV : ivmq_ioctl_ivpci_wait(f);
+		return ivmq_look(f, false) ? -ENODEV : ivmq_ioctl_ivpci_wait(f);
 	case IVPCI_IOC_IVPOSITION:
-		return over ? -ENODEV : ivmq_ioctl_ivpci_ivposition(f, user);
+		return ivmq_look(f, true) ? -ENODEV : ivmq_ioctl_ivpci_ivposition(f, user);
 	default:
 		return -ENOTTY;
 	}

@@ -117,26 +117,42 @@ static void ivmq_detach(struct ivmq_device *device)
 	ivmq_free_interrupts(device);
 }
 
-static u32 ivmq_read_ivposition(struct ivmq_device *device)
+/*
+ * Asks the device for its ivposition. Whether it is another one than the last
+ * time: then ivmq_cut_off() is due. The caller may touch the BARs.
+ */
+bool ivmq_update_ivposition(struct ivmq_device *device)
 {
-	return ioread32(device->regs + IVMQ_REG_IVPOSITION);
+	/* Before the register: a later change of it is another reason to ask. */
+	u64 epoch = ivmq_server_epoch(device);
+	u32 before, now;
+
+	mutex_lock(&device->lock);
+	before = device->ivposition;
+	now = ioread32(device->regs + IVMQ_REG_IVPOSITION);
+	device->ivposition = now;
+	WRITE_ONCE(device->server_epoch, epoch);
+	mutex_unlock(&device->lock);
+	return now != before;
 }
 
 /*
- * The machine went on after it had stood still: rings may be lost. If the device
- * has another ivposition now, the lives of before are somebody else's concern:
- * their slots name the old one.
+ * The device has moved to another server, or to another place at the same one.
+ * The lives of before are somebody else's concern: their slots name the old
+ * ivposition.
  */
+void ivmq_cut_off(struct ivmq_device *device)
+{
+	/* Not by pdev, which may have gone meanwhile. */
+	dev_warn(&device->dev, "the ivposition has changed: what had the device open is cut off\n");
+	ivmq_end_files(device, false);
+}
+
+/* The machine went on after it had stood still: rings may be lost. */
 static void ivmq_go_on(struct ivmq_device *device)
 {
-	u32 ivposition = ivmq_read_ivposition(device);
-
-	if (ivposition != device->ivposition) {
-		dev_warn(&device->pdev->dev, "its ivposition has become %d: what has it open is cut off\n",
-			 (s32)ivposition);
-		device->ivposition = ivposition;
-		ivmq_end_files(device, false);
-	}
+	if (ivmq_update_ivposition(device))
+		ivmq_cut_off(device);
 	ivmq_wake_users(device);
 }
 
@@ -150,7 +166,7 @@ static int ivmq_copied(struct notifier_block *copied, unsigned long action, void
 	struct ivmq_device *device = container_of(copied, struct ivmq_device, copied);
 
 	dev_warn(&device->pdev->dev, "this machine is a copy: what has the device open is cut off\n");
-	device->ivposition = ivmq_read_ivposition(device);
+	ivmq_update_ivposition(device);
 	ivmq_end_files(device, false);
 	return NOTIFY_DONE;
 }
@@ -202,7 +218,7 @@ static int ivmq_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	if (!device->region)
 		goto unmap_registers;
 	device->firmware_uncached = ivmq_is_uncached(device->region);
-	device->ivposition = ivmq_read_ivposition(device);
+	ivmq_update_ivposition(device);
 	/* Interrupts are memory writes of the device; without this they are dropped. */
 	pci_set_master(pdev);
 	ret = ivmq_request_interrupts(device);

@@ -79,6 +79,18 @@ static int ivmq_read_table(struct ivmq_device *device, struct ivmq_table *table)
 }
 
 /*
+ * Changes whenever a server takes the region over, and at anybody's will: it only
+ * says when to look. 0 where there is no region. The caller may touch the BARs.
+ */
+u64 ivmq_server_epoch(struct ivmq_device *device)
+{
+	if (device->region_size < IVMQ_HEADER_BYTES ||
+	    ivmq_read64(device, IVMQ_HEADER_MAGIC) != IVMQ_REGION_MAGIC)
+		return 0;
+	return ivmq_read64(device, IVMQ_HEADER_SERVER_EPOCH);
+}
+
+/*
  * The vectors that the server gives each of its clients, which anybody can
  * overwrite; 0 if the region does not say. The caller may touch the BARs.
  */

@@ -15,14 +15,22 @@
  * seen: look at the memory once after IVMQ_IOC_ALLOC_VECTOR.
  *
  * poll() reports POLLIN while there are interrupts to read, and POLLHUP | POLLERR
- * once the open file is over: the device has been removed, or this machine is a
- * copy of another one, restored from a snapshot, which the kernel has noticed.
- * Then every bound eventfd has been signalled once, reads and ioctls give ENODEV,
+ * once the open file is over. There are three causes: the device has been removed;
+ * this machine is a copy of another one, restored from a snapshot, which the kernel
+ * has noticed; or the device has another ivposition than before, so that what is
+ * rung under the old one does not arrive here. The driver looks for that when the
+ * machine resumes, after a reset of the device, and (as of API version 3) at each
+ * IVMQ_IOC_INFO and IVPCI_IOC_IVPOSITION and at the first other ioctl after the
+ * server_epoch in the region has changed. A process that wants to know asks
+ * IVMQ_IOC_INFO from time to time.
+ *
+ * When a file is over, every bound eventfd has been signalled once, reads and ioctls give ENODEV,
  * and what was mapped shows the region no more but memory of this open file
  * alone, which begins as zeroes (as of API version 2; before, touching it raised
  * SIGBUS). So a process finds 0 in the life word of its slot. After a removal
- * its slots have been marked dead; those of a copy are the original's,
- * and stay. A copy may open the device anew.
+ * its slots have been marked dead; otherwise they stay as they are: those of a copy
+ * are the original's, and those of the old ivposition may be somebody else's.
+ * After a copy or a new ivposition the device may be opened anew.
  *
  * Errors of all ioctls: ENOTTY, no such ioctl; EFAULT, bad pointer; ENODEV,
  * the open file is over; EINVAL also for reserved fields that are not 0.
@@ -34,7 +42,7 @@
 #include <linux/types.h>
 
 /** IVMQ_API_VERSION - grows by one with each addition to this file */
-#define IVMQ_API_VERSION	2
+#define IVMQ_API_VERSION	3
 
 /** IVMQ_VECTOR_LIMIT - doorbells exist for vectors 0..255; QEMU looks at 8 bits */
 #define IVMQ_VECTOR_LIMIT	256
@@ -65,8 +73,9 @@
  * @api_version: IVMQ_API_VERSION of the driver
  * @flags: IVMQ_INFO_* bits
  * @region_size: bytes of the shared memory, all of which can be mapped
- * @ivposition: the id by which others ring this guest; IVMQ_NO_IVPOSITION for
- *	a plain device
+ * @ivposition: the id by which others ring this guest, as the device says now (as
+ *	of API version 3; before, as it said when it was bound, resumed or reset);
+ *	IVMQ_NO_IVPOSITION for a plain device
  * @vectors: vectors of the device: 0..@vectors-1; 0 for a plain device, and
  *	where there is no MSI-X: then peers can be rung, and cannot ring
  * @vectors_unused: vectors that can be allocated and that no open file has
@@ -146,7 +155,7 @@ struct ivmq_slot {
 
 #define IVMQ_IOC_MAGIC		0xBC
 
-/** IVMQ_IOC_INFO - asks what the device is */
+/** IVMQ_IOC_INFO - asks what the device is; one register read, microseconds */
 #define IVMQ_IOC_INFO		_IOR(IVMQ_IOC_MAGIC, 0x00, struct ivmq_info)
 
 /**
@@ -228,7 +237,7 @@ struct ivmq_slot {
  */
 #define IVPCI_IOC_WAIT		_IO('f', 2)
 
-/** IVPCI_IOC_IVPOSITION - the device's IVPosition register; 0 on a plain device */
+/** IVPCI_IOC_IVPOSITION - the device's IVPosition register, read anew; 0 on a plain device */
 #define IVPCI_IOC_IVPOSITION	_IOR('f', 3, __u32)
 
 #endif /* _UAPI_IVMQ_H */

@@ -18,11 +18,9 @@
 #include "ivmq/internal/region.h"
 
 #include "fake_ivshmem_server.h"
-#include "guest.h"
+#include "fixture.h"
 #include "ivmq.h"
-#include "raw_client.h"
 #include "region.h"
-#include "server_process.h"
 
 namespace ivmq::testing {
 namespace {
@@ -44,6 +42,7 @@ static_assert(IVMQ_HEADER_VERSION == offsetof(Header, version));
 static_assert(IVMQ_HEADER_MAX_PEERS == offsetof(Header, max_peers));
 static_assert(IVMQ_HEADER_PEER_STRIDE == offsetof(Header, peer_stride));
 static_assert(IVMQ_HEADER_PEER_TABLE == offsetof(Header, peer_table_offset));
+static_assert(IVMQ_HEADER_SERVER_EPOCH == offsetof(Header, server_epoch));
 static_assert(IVMQ_HEADER_SERVER_VECTORS == offsetof(Header, server_vectors));
 static_assert(IVMQ_HEADER_GENERATION == offsetof(Header, peers_generation));
 static_assert(IVMQ_MAX_PEERS == layout::kLimitMaxPeers);
@@ -60,112 +59,6 @@ static_assert(IVMQ_PEER_WAKEABLE == layout::kPeerWakeable);
 static_assert(Life{0x12345678, 0x9abc, 0xde, PeerState::kDead}.ToWord() ==
               IVMQ_LIFE_WITH_STATE(0x12345678'9abc'deffULL, IVMQ_STATE_DEAD));
 
-constexpr std::size_t kSize = 1 << 20;
-
-// The region on the host.
-class Memory {
- public:
-  explicit Memory(int fd)
-      : base_(static_cast<std::byte*>(
-            mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0))) {
-    EXPECT_NE(static_cast<void*>(base_), MAP_FAILED);
-  }
-  ~Memory() { munmap(base_, kSize); }
-  Memory(const Memory&) = delete;
-  Memory& operator=(const Memory&) = delete;
-
-  [[nodiscard]] std::span<std::byte> bytes() const { return {base_, kSize}; }
-  [[nodiscard]] Header& header() const { return *reinterpret_cast<Header*>(base_); }
-  [[nodiscard]] PeerSlot& slot(std::uint32_t index) const {
-    return reinterpret_cast<PeerSlot*>(base_ + header().peer_table_offset)[index];
-  }
-  [[nodiscard]] Life life(std::uint32_t index) const { return Life::FromWord(slot(index).life); }
-  [[nodiscard]] PeerState state(std::uint32_t index) const { return life(index).state; }
-
-  // Waits until somebody changes the state.
-  [[nodiscard]] bool AwaitState(std::uint32_t index, PeerState wanted) const {
-    for (int i = 0; i < 3000 && state(index) != wanted; ++i) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    }
-    return state(index) == wanted;
-  }
-
- private:
-  std::byte* base_;
-};
-
-class DriverGuestTest : public ::testing::Test {
- protected:
-  // The guest, the driver loaded; null with a failure.
-  static std::unique_ptr<Guest> Load(std::unique_ptr<Guest> guest) {
-    if (guest != nullptr && guest->Run(kLoad).status != 0) {
-      ADD_FAILURE() << guest->Console();
-      return nullptr;
-    }
-    return guest;
-  }
-
-  // The kernel has found nothing wrong.
-  static void ExpectQuiet(Guest& guest) {
-    EXPECT_THAT(guest.Run("dmesg | grep -E 'WARNING|BUG|Oops|Call Trace|protection fault'").output,
-                IsEmpty());
-  }
-
-  static constexpr const char* kLoad =
-      "test \"$(uname -r | cut -d. -f1,2)\" && "
-      "insmod /lib/ivmq/$(uname -r | cut -d. -f1,2)/ivmq.ko";
-
-  TemporaryFolder folder_;
-};
-
-class DriverTest : public DriverGuestTest, public ::testing::WithParamInterface<std::string> {
- protected:
-  static std::unique_ptr<Guest> Start(const std::string& name,
-                                      const std::vector<IvshmemDevice>& devices,
-                                      const std::string& kernel = GetParam()) {
-    return Load(Guest::Restore({.name = name, .devices = devices, .kernel = kernel}));
-  }
-};
-
-// ivmqd, a client of it on the host, and what they share.
-struct Host {
-  explicit Host(const TemporaryFolder& folder, int count = 8, const std::string& name = "s")
-      : socket(folder.Path(name)),
-        vectors(count),
-        server(socket, {"--size", "1M", "--vectors", std::to_string(count)}),
-        client(Greeted(server, vectors)),
-        memory(client->memory()) {}
-
-  static std::unique_ptr<RawClient> Greeted(ServerProcess& server, int vectors) {
-    server.AwaitReady();
-    auto client = std::make_unique<RawClient>(server.socket());
-    EXPECT_TRUE(client->Greet(static_cast<std::uint32_t>(vectors)));
-    return client;
-  }
-
-  [[nodiscard]] IvshmemDevice Device() const { return IvshmemDevice::Doorbell(socket, vectors); }
-  // The memory as a file, for a plain device over it.
-  [[nodiscard]] std::string MemoryFile() const {
-    return "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(client->memory());
-  }
-
-  // The client becomes a peer in the slot that sleeps on its vector.
-  void Sleep(std::uint32_t index, std::uint32_t vector) const {
-    PeerSlot& slot = memory.slot(index);
-    slot.vector = vector;
-    slot.armed = 1;
-    slot.life =
-        Life{1, client->id(), layout::kPeerCanRing | layout::kPeerWakeable, PeerState::kLive}
-            .ToWord();
-  }
-
-  std::string socket;
-  int vectors;
-  ServerProcess server;
-  std::unique_ptr<RawClient> client;
-  Memory memory;
-};
-
 TEST_P(DriverTest, EveryVectorRingsBothWaysWithOneEightAndSixtyFourOfThem) {
   std::vector<std::unique_ptr<Host>> hosts;
   std::vector<IvshmemDevice> devices;
@@ -181,7 +74,7 @@ TEST_P(DriverTest, EveryVectorRingsBothWaysWithOneEightAndSixtyFourOfThem) {
     const std::string count = std::to_string(host.vectors);
     host.client->ReadUntilKnown({1, 2});
     EXPECT_EQ(guest->Run("driver_guest info " + device).output,
-              "api 2 doorbell 1 size 1048576 ivposition 2 vectors " + count + " server " + count +
+              "api 3 doorbell 1 size 1048576 ivposition 2 vectors " + count + " server " + count +
                   " unused " + count + " interrupts 0\n");
     for (const int vector : std::set<int>{0, host.vectors / 2, host.vectors - 1}) {
       const std::string number = std::to_string(vector);
@@ -468,7 +361,7 @@ TEST_P(DriverTest, PlainDeviceGivesMemoryAndMarksTheDead) {
   ASSERT_NE(guest, nullptr);
   EXPECT_EQ(
       guest->Run("driver_guest info /dev/ivmq0").output,
-      "api 2 doorbell 0 size 1048576 ivposition 65535 vectors 0 server 8 unused 0 interrupts 0\n");
+      "api 3 doorbell 0 size 1048576 ivposition 65535 vectors 0 server 8 unused 0 interrupts 0\n");
   EXPECT_EQ(guest->Run("ivpci_ioctl /dev/ivmq0 ivposition").output, "IVPOSITION: 0\n");
   for (const bool foreign : {false, true}) {
     const auto job = guest->Start("exec driver_guest live /dev/ivmq0 4 7");
@@ -590,7 +483,7 @@ TEST_F(DriverGuestTest, ProcessesOfACopyAreCutOffAndTheOriginalGoesOn) {
   original->Signal(owner, "KILL");
   EXPECT_TRUE(host.memory.AwaitState(4, PeerState::kDead));
   original->Wait(owner);
-  EXPECT_THAT(original->Run("driver_guest info /dev/ivmq0").output, HasSubstr("api 2"));
+  EXPECT_THAT(original->Run("driver_guest info /dev/ivmq0").output, HasSubstr("api 3"));
   ExpectQuiet(*original);
 }
 
@@ -624,14 +517,7 @@ TEST(DriverMemoryTest, EightGibibytesAboveTheFourthAreMappedToTheirEnd) {
               IsEmpty());
 }
 
-INSTANTIATE_TEST_SUITE_P(Linux, DriverTest, ::testing::Values("6.1", "6.12"),
-                         [](const ::testing::TestParamInfo<std::string>& test) {
-                           std::string name = test.param;
-                           for (char& c : name) {
-                             if (c == '.') c = '_';
-                           }
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(Linux, DriverTest, ::testing::Values("6.1", "6.12"), KernelName);
 
 }  // namespace
 }  // namespace ivmq::testing

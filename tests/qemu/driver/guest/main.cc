@@ -3,6 +3,8 @@
 //
 //   info DEV                          what the driver says of the device
 //   ring DEV PEER VECTOR [TIMES]
+//   free DEV VECTOR                   gives back a vector that it has not got, which is an error
+//   out PORT VALUE                    writes a byte to an I/O port
 //   hear DEV eventfd|read|poll VECTOR|any COUNT
 //                                     takes a vector and waits until it has heard COUNT interrupts
 //   pingpong DEV PEER VECTOR OWN-VECTOR COUNT [first]
@@ -15,6 +17,7 @@
 //   huge DEV                          a region of gigabytes, until the device is removed
 //   unplug DEV                        what a process sees when the device is removed
 //   stress DEV SLOT COUNT             does everything COUNT times, while the device comes and goes
+#include <sys/io.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -138,6 +141,16 @@ int Main(const std::vector<std::string>& args) {
     for (unsigned i = 0, n = args.size() > 4 ? number(4) : 1; i < n; ++i) {
       Ring(fd, number(2), number(3));
     }
+    return 0;
+  }
+  if (what == "free" && args.size() == 3) {
+    const std::uint32_t vector = number(2);
+    CHECK_FAILS(EINVAL, ioctl(Open(device), IVMQ_IOC_FREE_VECTOR, &vector));
+    return Verdict();
+  }
+  if (what == "out" && args.size() == 3) {
+    if (iopl(3) != 0) Die("iopl");
+    outb(static_cast<unsigned char>(number(2)), static_cast<unsigned short>(number(1)));
     return 0;
   }
   if (what == "hear" && args.size() == 5) return Hear(device, args[2], args[3], number(4));
