@@ -98,7 +98,10 @@ static vm_fault_t ivmq_vm_fault(struct vm_fault *vmf)
 /*
  * A whole entry of 2 MiB at a time, where the kernel marks such entries as having
  * no struct page (6.12), as it does with single pages. Not by
- * vmf_insert_pfn_pmd(), for the reason given above.
+ * vmf_insert_pfn_pmd(), for the reason given above. An entry may forbid writing
+ * though the mapping allows it, so that the kernel hears of the first write
+ * (/proc/PID/clear_refs): small pages are no way out of that fault, as the kernel
+ * would ask for an entry of 2 MiB again.
  */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0) && defined(CONFIG_ARCH_SUPPORTS_PMD_PFNMAP) && \
 	defined(CONFIG_TRANSPARENT_HUGEPAGE)
@@ -127,12 +130,13 @@ static vm_fault_t ivmq_vm_huge_fault(struct vm_fault *vmf, unsigned int order)
 		lock = pmd_lock(vma->vm_mm, vmf->pmd);
 		pmd = pmdp_get(vmf->pmd);
 		if (pmd_none(pmd))
-			set_pmd_at(vma->vm_mm, start, vmf->pmd,
-				   pmd_mkspecial(pmd_mkhuge(pfn_pmd(pfn, prot))));
-		/* A standing entry that forbids the write would fault again for ever. */
-		if (pmd_none(pmd) ||
-		    (pmd_leaf(pmd) && (pmd_write(pmd) || !(vmf->flags & FAULT_FLAG_WRITE))))
+			pmd = pmd_mkspecial(pmd_mkhuge(pfn_pmd(pfn, prot)));
+		if (pmd_leaf(pmd)) {
+			if (vmf->flags & FAULT_FLAG_WRITE)
+				pmd = pmd_mkwrite_novma(pmd_mkdirty(pmd));
+			set_pmd_at(vma->vm_mm, start, vmf->pmd, pmd_mkyoung(pmd));
 			ret = VM_FAULT_NOPAGE;
+		}
 		spin_unlock(lock);
 	}
 	up_read(&f->device->removal);

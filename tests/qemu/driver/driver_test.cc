@@ -175,6 +175,22 @@ TEST_P(DriverTest, AVectorThatIsRungWithoutEndRestsAndLosesNoRing) {
   ExpectQuiet(*guest);
 }
 
+TEST_P(DriverTest, TheInterruptsOfOneVectorDoNotMakeAnotherRest) {
+  const Host host(folder_, 64);
+  const auto guest = Start("vm", {host.Device()});
+  ASSERT_NE(guest, nullptr);
+  host.client->ReadUntilKnown({1, 2});
+  // One interrupt of a vector in 10 ms is no storm; each vector gets one altogether.
+  guest->Run("echo 100 > /sys/module/ivmq/parameters/interrupt_limit");
+  for (std::uint32_t vector = 0; vector < 64; ++vector) host.client->Ring(2, vector);
+  EXPECT_EQ(guest
+                ->Run("until driver_guest info /dev/ivmq0 | grep 'interrupts 64$'; do "
+                      "usleep 10000; done")
+                .status,
+            0);
+  EXPECT_THAT(guest->Run("dmesg | grep 'rung without end'").output, IsEmpty());
+}
+
 // By its bus, as a user of the PCI layer does it. The device stays what it was for those who use
 // it.
 TEST_P(DriverTest, AResetInterruptsNothing) {

@@ -11,6 +11,8 @@
 #include <csignal>
 #include <cstdint>
 #include <cstdlib>
+#include <thread>
+#include <vector>
 
 namespace ivmq::testing {
 namespace {
@@ -34,6 +36,50 @@ std::size_t PageTables() {
   if (file == nullptr || kib == 0) Die("VmPTE");
   std::fclose(file);
   return kib << 10;
+}
+
+// A debugger may read what is mapped read-only, and does not get round that.
+void CheckReadOnly(const char* word) {
+  const int memory = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
+  const auto at = reinterpret_cast<off_t>(word);
+  std::uint64_t before = 0;
+  std::uint64_t after = 0;
+  CHECK(pread(memory, &before, sizeof before, at) == sizeof before);
+  const std::uint64_t other = ~before;
+  CHECK_FAILS(EIO, pwrite(memory, &other, sizeof other, at));
+  CHECK(pread(memory, &after, sizeof after, at) == sizeof after && after == before);
+  close(memory);
+}
+
+// The kernel writes down from now on which pages are written, for which it forbids the first write.
+void TrackWrites() {
+  const int file = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
+  CHECK(write(file, "4", 1) == 1);
+  close(file);
+}
+
+// The first write to a page or an entry of 2 MiB that was read before is forbidden by the kernel,
+// and then succeeds; also when several threads come at once.
+void CheckTrackedWrites(int fd, std::size_t size) {
+  constexpr std::size_t kEntry = 2 << 20;
+  for (int round = 0; round < 20; ++round) {
+    char* base = Map(fd, size);
+    if (base == nullptr) Die("mmap");
+    TrackWrites();
+    std::vector<std::thread> threads;
+    for (char i = 0; i < 4; ++i) {
+      threads.emplace_back([=] {
+        for (std::size_t at = 0; at < size; at += kEntry) {
+          volatile char* byte = base + at + 64 * i;
+          (void)*byte;
+          *byte = i;
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    for (std::size_t at = 0; at < size; at += kEntry) CHECK(base[at + 192] == 3);
+    munmap(base, size);
+  }
 }
 
 }  // namespace
@@ -90,7 +136,12 @@ void CheckMappings(const char* device, const ivmq_info& info) {
   char* read_only = Map(reader, 4096, PROT_READ);
   CHECK(read_only != nullptr && Touch(read_only) == 0);
   CHECK_FAILS(EACCES, mprotect(read_only, 4096, PROT_READ | PROT_WRITE));
+  CheckReadOnly(read_only);
   close(reader);
+  // Also where the process could make it writable, and has not.
+  char* protected_page = Map(fd, 4096, PROT_READ);
+  CHECK(protected_page != nullptr);
+  CheckReadOnly(protected_page);
 
   char* base = Map(fd, size);
   CHECK(base != nullptr);
@@ -142,6 +193,7 @@ int Huge(const char* device) {
   CHECK(PageTables() - before < size / 4096);
   for (std::size_t at = 0; at < size; at += kEntry) CHECK(!std::memcmp(base + at, &at, sizeof at));
   CheckDebugger(base + size / 2 - 8);
+  CheckTrackedWrites(fd, 16 * kEntry);
   // A part of an entry goes; the rest of it is there.
   CHECK(munmap(base + kEntry + 4096, 4096) == 0);
   CHECK(Touch(base + kEntry) == 0 && Touch(base + kEntry + 4096) == SIGSEGV);
