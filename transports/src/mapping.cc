@@ -43,4 +43,9 @@ bool Mapping::Replace(int fd) noexcept {
               MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED;
 }
 
+bool Mapping::Detach() noexcept {
+  return mmap(region_.get_address(), region_.get_size(), PROT_READ | PROT_WRITE,
+              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED;
+}
+
 }  // namespace ivmq

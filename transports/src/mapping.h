@@ -28,6 +28,10 @@ class Mapping {
   // 0.
   bool Replace(int fd) noexcept;
 
+  // Puts memory of this process's own, zeroes at first, to the same addresses, in one step as
+  // Replace() does. False: nothing has changed, see errno.
+  bool Detach() noexcept;
+
   // With Access::kReadOnly a store to these bytes ends the process.
   [[nodiscard]] std::span<std::byte> bytes() const noexcept {
     return {static_cast<std::byte*>(region_.get_address()), region_.get_size()};

@@ -12,6 +12,9 @@
 #include <cstring>
 #include <utility>
 
+#include "ivmq/internal/peer_table.h"
+#include "ivmq/internal/region.h"
+
 #include "src/mapping.h"
 #include "src/text.h"
 #include "src/unique_fd.h"
@@ -41,15 +44,25 @@ class VfioDevice {
   Result<vfio_region_info> Region(std::uint32_t index) const;
   // Has an interrupt of vector 0 written to `event`, and lets the device send it.
   Status EnableInterrupt(int event) const;
+  // Has `event` written to when somebody wants the device back: to unplug it, or for another
+  // driver.
+  Status AnnounceRequests(int event) const;
   [[nodiscard]] int fd() const noexcept { return device_.get(); }
   void Close() noexcept {
     device_.reset();
     group_.reset();
     container_.reset();
   }
+  // Gives the device back while other threads may be using fd(), which becomes a copy of `other`.
+  void GiveBack(int other) noexcept {
+    (void)dup3(other, device_.get(), O_CLOEXEC);
+    group_.reset();
+    container_.reset();
+  }
 
  private:
   Status OpenGroup(const std::string& path);
+  Status SetEvent(std::uint32_t interrupt, int event) const;
 
   std::string what_;
   UniqueFd container_;  // closed after what hangs on it
@@ -149,11 +162,19 @@ Status VfioDevice::EnableInterrupt(int event) const {
   if (pwrite(device_.get(), &command, sizeof(command), at) != sizeof(command)) {
     return {StatusCode::kInternal, what_ + ": its configuration cannot be written"};
   }
+  return SetEvent(VFIO_PCI_MSIX_IRQ_INDEX, event);
+}
+
+Status VfioDevice::AnnounceRequests(int event) const {
+  return SetEvent(VFIO_PCI_REQ_IRQ_INDEX, event);
+}
+
+Status VfioDevice::SetEvent(std::uint32_t interrupt, int event) const {
   alignas(vfio_irq_set) std::array<std::byte, sizeof(vfio_irq_set) + sizeof(int)> bytes{};
   vfio_irq_set set{};
   set.argsz = bytes.size();
   set.flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER;
-  set.index = VFIO_PCI_MSIX_IRQ_INDEX;
+  set.index = interrupt;
   set.count = 1;
   std::memcpy(bytes.data(), &set, sizeof(set));
   std::memcpy(bytes.data() + sizeof(set), &event, sizeof(event));
@@ -181,13 +202,16 @@ Result<Mapping> MapBar2(const PciDevice& device, const VfioDevice& vfio, Access 
   return mapping;
 }
 
+// The device of one process. When it is wanted back, the process loses it as one loses a device of
+// the driver: its memory becomes its own and reads as zeroes, so that its node finds its life over.
 class VfioTransport : public Transport {
  public:
-  VfioTransport(VfioDevice device, Mapping memory, UniqueFd event, std::uint64_t bar0,
-                TransportInfo info)
+  VfioTransport(VfioDevice device, Mapping memory, UniqueFd event, UniqueFd request,
+                std::uint64_t bar0, TransportInfo info)
       : device_(std::move(device)),
         memory_(std::move(memory)),
         event_(std::move(event)),
+        request_(std::move(request)),
         bar0_(bar0),
         info_(std::move(info)) {}
 
@@ -199,15 +223,48 @@ class VfioTransport : public Transport {
     (void)!pwrite(device_.fd(), &value, sizeof(value), static_cast<off_t>(bar0_ + kDoorbell));
   }
   [[nodiscard]] int wake_fd() const noexcept override { return event_.get(); }
+  Status Attend(const Move& move) override;
   void LetGoInChild() noexcept override { device_.Close(); }
 
  private:
   VfioDevice device_;
   Mapping memory_;
-  UniqueFd event_;
+  UniqueFd event_;      // none: a plain device
+  UniqueFd request_;    // readable: the device is wanted back
   std::uint64_t bar0_;  // its offset in the device's descriptor
   TransportInfo info_;
 };
+
+Status VfioTransport::Attend(const Move& /*move*/) {
+  std::uint64_t requests = 0;
+  if (read(request_.get(), &requests, sizeof(requests)) != sizeof(requests)) return {};
+  // What this process still has to say to the others: that it is no more, once that is so.
+  Mapping farewell;
+  int error = 0;
+  const auto bar = device_.Region(VFIO_PCI_BAR2_REGION_INDEX);
+  if (!bar.ok() ||
+      !farewell.Map(device_.fd(), bar->size, Access::kReadWrite, &error, bar->offset)) {
+    farewell = {};  // the next one that opens the device says it
+  }
+  if (!memory_.Detach()) {
+    return {StatusCode::kInternal, info_.address +
+                                       ": the device is wanted back and cannot be let go: " +
+                                       ErrnoText(errno) + "; end this process"};
+  }
+  if (info_.ivposition != layout::kNoIvposition && !farewell.bytes().empty()) {
+    if (const auto region = Region::Attach(farewell.bytes()); region.ok()) {
+      (void)PeerTable(*region).MarkIvpositionDead(info_.ivposition);
+    }
+  }
+  farewell = {};
+  device_.GiveBack(request_.get());
+  if (event_.valid()) {
+    const std::uint64_t one = 1;
+    (void)!write(event_.get(), &one, sizeof(one));  // who sleeps looks
+  }
+  return {StatusCode::kUnavailable,
+          info_.address + ": this guest takes the device away, to unplug it or for another driver"};
+}
 
 }  // namespace
 
@@ -222,6 +279,10 @@ Result<std::unique_ptr<Transport>> OpenVfioTransport(const PciDevice& device,
   info.address = address;
   info.exclusive = true;
   UniqueFd event;
+  UniqueFd request(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  if (!request.valid())
+    return Status(StatusCode::kResourceExhausted, "eventfd: " + ErrnoText(errno));
+  if (Status status = vfio.AnnounceRequests(request.get()); !status.ok()) return status;
   std::uint64_t bar0_offset = 0;
   if (device.doorbell) {
     const auto bar0 = vfio.Region(VFIO_PCI_BAR0_REGION_INDEX);
@@ -246,8 +307,9 @@ Result<std::unique_ptr<Transport>> OpenVfioTransport(const PciDevice& device,
   info.description = Describe(device) +
                      (device.doorbell ? ", vfio interrupts" : ", vfio, polling") +
                      BecauseText(reason);
-  return std::unique_ptr<Transport>(std::make_unique<VfioTransport>(
-      std::move(vfio), *std::move(memory), std::move(event), bar0_offset, std::move(info)));
+  return std::unique_ptr<Transport>(
+      std::make_unique<VfioTransport>(std::move(vfio), *std::move(memory), std::move(event),
+                                      std::move(request), bar0_offset, std::move(info)));
 }
 
 Result<RegionMemory> OpenVfioRegion(const PciDevice& device, std::string_view address,

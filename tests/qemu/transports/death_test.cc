@@ -79,6 +79,32 @@ TEST_F(DeathTest, AProcessKilledOverVfioIsDeadWhenTheNextOneOpensTheDevice) {
   AwaitAll([&] { guest->Kill(); }, "-next", {{"the host", &host}});
 }
 
+// Unbinding is what an unplug begins with, too. The kernel asks who has the device and waits.
+TEST_F(DeathTest, WhoIsAskedForADeviceOverVfioGivesItBackAndIsDeadForTheOthers) {
+  const auto guest = WithIommu("vfio");
+  ASSERT_NE(guest, nullptr);
+  BindToVfio(*guest);
+  Peer host = OnHost("host", "sit");
+  Peer inside(*guest, "auto", "inside", "sit");
+  AwaitAll("+inside", {{"the host", &host}});
+  AwaitAll(
+      [&] {
+        EXPECT_EQ(guest
+                      ->Run("cd /sys/bus/pci/drivers/vfio-pci && d=$(ls -d 0000:*) && "
+                            "echo > $d/driver_override && echo $d > unbind")
+                      .status,
+                  0);
+      },
+      "-inside", {{"the host", &host}});
+  EXPECT_THAT(inside.Finish(), AllOf(HasSubstr("report: UNAVAILABLE: "),
+                                     HasSubstr("its life is over, and a send gives: peer gone")));
+  LoadDriver(*guest);
+  Peer next(*guest, "auto", "next", "ask host hello");
+  EXPECT_THAT(next.Finish(), AllOf(HasSubstr("driver /dev/ivmq0"), HasSubstr("answered")));
+  (void)OnHost("last", "say host end").Finish();
+  (void)host.Finish();
+}
+
 // Nobody is told of a server's death. Peers of two servers cannot ring each other: what they send
 // is found by the once-a-second look.
 TEST_F(DeathTest, WithoutItsServerThePeersGoOnAndTheNextOneLetsOthersJoin) {
