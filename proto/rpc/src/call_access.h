@@ -3,13 +3,16 @@
 #define IVMQ_RPC_CALL_ACCESS_H_
 
 #include <atomic>
+#include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 
 #include "ivmq/rpc/client_context.h"
 #include "ivmq/rpc/server_context.h"
 
 #include "src/call_life.h"
+#include "src/child_calls.h"
 #include "src/frame.h"
 
 namespace ivmq::rpc::internal {
@@ -35,7 +38,12 @@ struct CallAccess {
   static const std::atomic<bool>& cancelled(const ClientContext& context) {
     return context.cancelled_;
   }
-  static void End(ClientContext& context) {
+  static void End(ClientContext& context, const Status& status) {
+    if (!status.ok()) [[unlikely]]
+      context.failure_ = status;
+    Leave(context);
+  }
+  static void Leave(ClientContext& context) {
     const std::lock_guard lock(context.lock_);
     context.client_ = nullptr;
   }
@@ -55,6 +63,28 @@ struct CallAccess {
   }
   static void Cancel(ServerContext& context) {
     context.cancelled_.store(true, std::memory_order_relaxed);
+    CancelChildren(context);
+  }
+  // Those of FromServerContext().
+  static void CancelChildren(ServerContext& context) {
+    std::shared_ptr<ChildCalls> children;
+    {
+      const std::lock_guard lock(context.lock_);
+      children = std::move(context.children_);
+    }
+    if (children != nullptr) [[unlikely]]
+      children->CancelAll();
+  }
+  // The same when nobody else has the context any more.
+  static void EndChildren(ServerContext& context) {
+    if (context.children_ != nullptr) [[unlikely]]
+      CancelChildren(context);
+  }
+  // What is cancelled with the call; made when it is first asked for.
+  static std::shared_ptr<ChildCalls> children(const ServerContext& context) {
+    const std::lock_guard lock(context.lock_);
+    if (context.children_ == nullptr) context.children_ = std::make_shared<ChildCalls>();
+    return context.children_;
   }
   static auto deadline(const ServerContext& context) { return context.deadline_; }
   // REQUIRES: it is that of a call.

@@ -13,6 +13,7 @@
 #include "src/call_access.h"
 #include "src/patient_send.h"
 #include "src/pool.h"
+#include "src/status_text.h"
 #include "src/unsent.h"
 #include "src/user_code.h"
 
@@ -31,13 +32,15 @@ Status Unavailable(const std::string& peer, std::string_view why) {
   return {StatusCode::UNAVAILABLE, "peer '" + peer + "': " + std::string(why)};
 }
 
-// What ends a call that is not wanted any more and has not ended. `missing`: what it lacked.
+// What ends a call that is not wanted any more and has not ended. `missing`: what it lacked, if not
+// the server's answer.
 Status StatusOf(Verdict verdict, const ClientCall& call, const std::string& missing) {
   switch (verdict) {
     case Verdict::kCancelled:
-      return {StatusCode::CANCELLED, "cancelled by the client"};
+      return {StatusCode::CANCELLED, kCancelledText};
     case Verdict::kLate:
-      return {StatusCode::DEADLINE_EXCEEDED, missing + " before the deadline"};
+      return {StatusCode::DEADLINE_EXCEEDED,
+              missing.empty() ? kLateText : std::string(kLateText) + ": " + missing};
     case Verdict::kPeerStill:
       return Unavailable(call.context.peer(), "has shown no sign of life for two seconds");
     case Verdict::kSelfGone:
@@ -48,9 +51,7 @@ Status StatusOf(Verdict verdict, const ClientCall& call, const std::string& miss
       return Unavailable(call.context.peer(), "is gone");
   }
 }
-Status StatusOf(Verdict verdict, const ClientCall& call) {
-  return StatusOf(verdict, call, "peer '" + call.context.peer() + "' has not ended the call");
-}
+Status StatusOf(Verdict verdict, const ClientCall& call) { return StatusOf(verdict, call, {}); }
 
 }  // namespace
 
@@ -97,7 +98,7 @@ Status EndUnary(Status status, const Parsed* end, ClientContext& context,
                 "the response is no " + std::string(response.GetDescriptor()->full_name())};
     }
   }
-  CallAccess::End(context);
+  CallAccess::End(context, status);
   return status;
 }
 
@@ -244,7 +245,7 @@ Status Client::TryBegin(ClientCall& call, Channel& channel, const MethodName& me
   }
   Clock::time_point now = call.life.Now();
   if (now >= call.life.deadline()) {
-    return {StatusCode::DEADLINE_EXCEEDED, "the deadline had passed before the call"};
+    return {StatusCode::DEADLINE_EXCEEDED, kLateText};
   }
   const std::uint64_t cached = channel.cached_.load(std::memory_order_relaxed);
   PeerId to{static_cast<std::uint32_t>(cached >> 32), static_cast<std::uint32_t>(cached)};
@@ -265,7 +266,7 @@ Status Client::TryBegin(ClientCall& call, Channel& channel, const MethodName& me
   CallAccess::Begin(context, *this, id);
   // What came before it was in the table, nobody else has seen.
   if (const Verdict verdict = call.life.Look(now); verdict != Verdict::kWanted) [[unlikely]] {
-    if (verdict == Verdict::kEnded) CallAccess::End(context);
+    if (verdict == Verdict::kEnded) CallAccess::Leave(context);
     return StatusOf(verdict, call);
   }
 
@@ -348,6 +349,12 @@ void Client::OnSent(const LargeRequest& request, SendResult result) {
   call->Unref();
 }
 
+bool Client::IsReachable(const Channel& channel) const {
+  if (channel.providers_ != nullptr) return channel.providers_->HasAny(node_);
+  const Result<PeerInfo> peer = node_.Lookup(channel.peer());
+  return peer.ok() && peer->state == layout::PeerState::kLive && !peer->suspected;
+}
+
 template <typename LookForPeer>
 bool Client::AwaitPeer(const ClientCall& call, LookForPeer look) const {
   const Pool::Wait wait;
@@ -423,7 +430,7 @@ void Client::CancelAndLeave(std::uint64_t id) {
   ClientCall* const call = calls_.Remove(id);
   const bool has_streams = call != nullptr && call->has_streams;
   if (has_streams) call->Ref();
-  if (call != nullptr) Cut(*call, {StatusCode::CANCELLED, "cancelled by the client"});
+  if (call != nullptr) Cut(*call, {StatusCode::CANCELLED, kCancelledText});
   cancellers_.fetch_sub(1, std::memory_order_release);
   // Perhaps the last reference, which keeps the channel, and so this client.
   if (has_streams) call->Unref();
@@ -531,19 +538,25 @@ std::chrono::system_clock::time_point ClientContext::deadline() const {
          std::chrono::duration_cast<System::duration>(deadline_ - std::chrono::steady_clock::now());
 }
 
-void ClientContext::TryCancel() {
-  internal::Client* client = nullptr;
-  std::uint64_t call = 0;
-  {
-    const std::lock_guard lock(lock_);
-    cancelled_.store(true, std::memory_order_relaxed);
-    client = client_;
-    call = call_;
-    // The call has not ended, so that the endpoint is there; from here on it waits for us. Of this
-    // context nothing is used any more: it may go with the call.
-    if (client != nullptr) client->AddCanceller();
-  }
-  if (client != nullptr) client->CancelAndLeave(call);
+std::string ClientContext::debug_error_string() const {
+  if (failure_.ok()) return {};
+  return StatusCodeName(failure_.error_code()) + " (" + std::to_string(failure_.error_code()) +
+         "), call of peer '" + peer() + "': " + failure_.error_message();
+}
+
+void ClientContext::TryCancel() { EndCancel(BeginCancel()); }
+
+ClientContext::Cancelling ClientContext::BeginCancel() noexcept {
+  const std::lock_guard lock(lock_);
+  cancelled_.store(true, std::memory_order_relaxed);
+  // The call has not ended, so that the endpoint is there; from here on it waits for us. Of this
+  // context nothing is used any more: it may go with the call.
+  if (client_ != nullptr) client_->AddCanceller();
+  return {client_, call_};
+}
+
+void ClientContext::EndCancel(const Cancelling& cancelling) {
+  if (cancelling.client != nullptr) cancelling.client->CancelAndLeave(cancelling.call);
 }
 
 }  // namespace ivmq::rpc

@@ -67,6 +67,9 @@ class Client {
   void Begin(ClientCall& call, Channel& channel, const MethodName& method,
              const google::protobuf::Message* request);
 
+  // Whether a call would find a peer now. Not in a forked copy.
+  [[nodiscard]] bool IsReachable(const Channel& channel) const;
+
   [[nodiscard]] Node& node() const noexcept { return node_; }
   [[nodiscard]] Polling& polling() const noexcept { return polling_; }
   [[nodiscard]] LargeSender& large() const noexcept { return large_; }

@@ -144,7 +144,7 @@ class ClientStream final : public ClientCall, public Steps {
         status = {StatusCode::INTERNAL, "the response does not parse"};
       }
     }
-    CallAccess::End(context);
+    CallAccess::End(context, status);
     Waiter* waiter = nullptr;
     {
       const std::lock_guard lock(mutex_);

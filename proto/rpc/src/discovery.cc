@@ -18,17 +18,29 @@ bool Offers(const PeerInfo& peer, std::string_view service) {
 
 }  // namespace
 
+void Providers::Update(const Node& node) {
+  if (known_ && node.peers_generation() == generation_) [[likely]]
+    return;
+  PeerSnapshot snapshot = node.Peers();
+  known_ = true;
+  generation_ = snapshot.generation;
+  peers_.clear();
+  for (PeerInfo& each : snapshot.peers) {
+    if (Offers(each, service_)) peers_.push_back({each.id, std::move(each.name)});
+  }
+}
+
+bool Providers::HasAny(const Node& node) {
+  const std::lock_guard lock(mutex_);
+  Update(node);
+  return std::any_of(peers_.begin(), peers_.end(), [&](const Provider& each) {
+    return node.IsLive(each.id) && !node.IsSuspected(each.id);
+  });
+}
+
 bool Providers::Next(const Node& node, ClientContext& context, PeerId* peer) {
   const std::lock_guard lock(mutex_);
-  if (!known_ || node.peers_generation() != generation_) [[unlikely]] {
-    PeerSnapshot snapshot = node.Peers();
-    known_ = true;
-    generation_ = snapshot.generation;
-    peers_.clear();
-    for (PeerInfo& each : snapshot.peers) {
-      if (Offers(each, service_)) peers_.push_back({each.id, std::move(each.name)});
-    }
-  }
+  Update(node);
   for (std::size_t i = 0; i < peers_.size(); ++i) {
     next_ = next_ + 1 < peers_.size() ? next_ + 1 : 0;
     const Provider& next = peers_[next_];

@@ -29,12 +29,17 @@ class Providers {
   [[nodiscard]] const std::string& service() const noexcept { return service_; }
   // The next live one, whose name the context gets. False: there is none.
   [[nodiscard]] bool Next(const Node& node, ClientContext& context, PeerId* peer);
+  // Whether there is one.
+  [[nodiscard]] bool HasAny(const Node& node);
 
  private:
   struct Provider {
     PeerId id;
     std::string name;
   };
+
+  // Looks who they are, if that may have changed. REQUIRES: mutex_ is held.
+  void Update(const Node& node);
 
   const std::string service_;
   std::mutex mutex_;

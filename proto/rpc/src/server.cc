@@ -14,6 +14,7 @@
 #include "src/patient_send.h"
 #include "src/server_reactor.h"
 #include "src/server_stream.h"
+#include "src/status_text.h"
 #include "src/unsent.h"
 #include "src/user_code.h"
 
@@ -118,7 +119,7 @@ void Server::OnRequest(const Message& message, const Parsed& frame) {
   }
   MethodEntry* const method = Find(frame.header.method);
   if (method == nullptr) {
-    return ends_.Refuse(from, id, {StatusCode::UNIMPLEMENTED, "this peer offers no such method"});
+    return ends_.Refuse(from, id, {StatusCode::UNIMPLEMENTED, kUnimplementedText});
   }
   std::unique_ptr<ServerCall> call = NewCall(*method);
   call->from = from;
@@ -271,6 +272,7 @@ void Server::Recycle(ServerCall& ended) {
 
 void Server::Keep(std::unique_ptr<ServerCall> call) {
   call->references.store(1, std::memory_order_relaxed);
+  CallAccess::EndChildren(call->context);
   if (call->is_known) {
     call->is_known = false;
     call->lingers = false;
@@ -388,7 +390,7 @@ void Server::Run(ServerCall& call, bool may_wait) {
 EndFrame Server::MakeEnd(ServerCall& call, const Status& result,
                          const google::protobuf::Message** response) const {
   // Whatever the handler made of it: the client says the same, and may do so a little later.
-  static const Status kLate(StatusCode::DEADLINE_EXCEEDED, "not ended before the deadline");
+  static const Status kLate(StatusCode::DEADLINE_EXCEEDED, kLateText);
   *response = nullptr;
   const Clock::time_point deadline = CallAccess::deadline(call.context);
   const bool late = deadline != Clock::time_point::max() && Clock::now() >= deadline;

@@ -4,6 +4,7 @@
 
 #include "src/call_access.h"
 #include "src/server.h"
+#include "src/status_text.h"
 
 namespace ivmq::rpc::internal {
 
@@ -19,7 +20,7 @@ void CallbackCall::Begin() {
     return call_.server.EndCall(call_);
   }
   ServerReactor* reactor = nullptr;
-  Status failure(StatusCode::UNIMPLEMENTED, "");
+  Status failure(StatusCode::UNIMPLEMENTED, kUnimplementedText);
   try {
     reactor = call_.method.method->handler->Begin(call_.context, *call_.messages);
   } catch (...) {

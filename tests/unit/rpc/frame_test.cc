@@ -137,7 +137,7 @@ TEST_F(FrameTest, AMethodThatIsNotOfferedIsUnimplemented) {
   raw_.Send(server_, kRequest, 1, header);
   const RawFrame end = raw_.Receive();
   EXPECT_EQ(end.header.argument, static_cast<std::uint64_t>(StatusCode::UNIMPLEMENTED));
-  EXPECT_THAT(end.rest, HasSubstr("no such method"));
+  EXPECT_EQ(end.rest, "");
   ExpectAnswer();
 }
 

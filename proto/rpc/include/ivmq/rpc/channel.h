@@ -3,6 +3,7 @@
 #define IVMQ_RPC_CHANNEL_H_
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <future>
@@ -14,6 +15,7 @@
 #include <google/protobuf/message.h>
 
 #include "ivmq/rpc/client_context.h"
+#include "ivmq/rpc/deadline.h"
 #include "ivmq/rpc/endpoint.h"
 #include "ivmq/rpc/interceptor.h"
 #include "ivmq/rpc/method.h"
@@ -24,6 +26,18 @@ namespace ivmq::rpc {
 namespace internal {
 class Providers;
 }  // namespace internal
+
+// How a call of a channel would fare. Names and values are gRPC's; there is no connection, so that
+// the first two do not occur.
+// NOLINTBEGIN(readability-identifier-naming, readability-enum-initial-value)
+enum grpc_connectivity_state : int {
+  GRPC_CHANNEL_IDLE = 0,
+  GRPC_CHANNEL_CONNECTING = 1,
+  GRPC_CHANNEL_READY = 2,              // it would be sent
+  GRPC_CHANNEL_TRANSIENT_FAILURE = 3,  // there is no live peer now: it would end with UNAVAILABLE
+  GRPC_CHANNEL_SHUTDOWN = 4,           // the node's own life is over, and so the channel's
+};
+// NOLINTEND(readability-identifier-naming, readability-enum-initial-value)
 
 // Thread-safe. Keeps its endpoint.
 class Channel : public std::enable_shared_from_this<Channel> {
@@ -40,6 +54,23 @@ class Channel : public std::enable_shared_from_this<Channel> {
   // Empty if the channel goes to a service.
   [[nodiscard]] const std::string& peer() const noexcept { return peer_; }
   [[nodiscard]] Endpoint& endpoint() const noexcept { return *endpoint_; }
+
+  // `try_to_connect`: gRPC's, here there is nothing to connect.
+  [[nodiscard]] grpc_connectivity_state GetState(bool try_to_connect) const;
+  // Waits until the state is another than `last_observed`. False: the deadline, a point of any
+  // clock, has passed. On the thread that polls they look once and do not wait.
+  template <typename ClockType, typename Duration>
+  bool WaitForStateChange(grpc_connectivity_state last_observed,
+                          const std::chrono::time_point<ClockType, Duration>& deadline) const {
+    return AwaitState([=](auto state) { return state != last_observed; },
+                      internal::ToSteady(deadline));
+  }
+  // Until it is GRPC_CHANNEL_READY.
+  template <typename ClockType, typename Duration>
+  bool WaitForConnected(const std::chrono::time_point<ClockType, Duration>& deadline) const {
+    return AwaitState([](auto state) { return state == GRPC_CHANNEL_READY; },
+                      internal::ToSteady(deadline));
+  }
 
   // ---- For generated code ----
 
@@ -59,6 +90,9 @@ class Channel : public std::enable_shared_from_this<Channel> {
 
  private:
   friend class internal::Client;
+
+  bool AwaitState(const std::function<bool(grpc_connectivity_state)>& is_wanted,
+                  std::chrono::steady_clock::time_point deadline) const;
 
   const std::shared_ptr<Endpoint> endpoint_;
   const std::string peer_;

@@ -2,6 +2,7 @@
 #ifndef IVMQ_RPC_CLIENT_CONTEXT_H_
 #define IVMQ_RPC_CLIENT_CONTEXT_H_
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -12,14 +13,46 @@
 
 #include "ivmq/internal/layout.h"
 #include "ivmq/internal/spin_lock.h"
+#include "ivmq/rpc/deadline.h"
 #include "ivmq/rpc/metadata.h"
+#include "ivmq/rpc/status.h"
 
 namespace ivmq::rpc {
 
+class ServerContext;
+
 namespace internal {
+class ChildCalls;
 class Client;
 struct CallAccess;
 }  // namespace internal
+
+// What a call that a handler makes takes over from the call that it handles: everything, unless it
+// is said. Names are gRPC's.
+class PropagationOptions {
+ public:
+  // It ends no later.
+  PropagationOptions& enable_deadline_propagation() noexcept { return Set(&deadline_, true); }
+  PropagationOptions& disable_deadline_propagation() noexcept { return Set(&deadline_, false); }
+  // It is cancelled with it, and when it ends.
+  PropagationOptions& enable_cancellation_propagation() noexcept { return Set(&cancel_, true); }
+  PropagationOptions& disable_cancellation_propagation() noexcept { return Set(&cancel_, false); }
+  // There is no census here.
+  PropagationOptions& enable_census_stats_propagation() noexcept { return *this; }
+  PropagationOptions& disable_census_stats_propagation() noexcept { return *this; }
+  PropagationOptions& enable_census_tracing_propagation() noexcept { return *this; }
+  PropagationOptions& disable_census_tracing_propagation() noexcept { return *this; }
+
+ private:
+  friend class ClientContext;
+  PropagationOptions& Set(bool* which, bool value) noexcept {
+    *which = value;
+    return *this;
+  }
+
+  bool deadline_ = true;
+  bool cancel_ = true;
+};
 
 // For one call; must outlive it, and whoever is in TryCancel.
 // TryCancel may be called from any thread at any time: before the call, while it runs, after its
@@ -28,21 +61,28 @@ struct CallAccess;
 class ClientContext {
  public:
   ClientContext() = default;
-  ~ClientContext() = default;
+  ~ClientContext() {
+    if (parent_ != nullptr) [[unlikely]]
+      LeaveParent();
+  }
   ClientContext(const ClientContext&) = delete;
   ClientContext& operator=(const ClientContext&) = delete;
+
+  // The context of a call that a handler makes on behalf of the one that it handles. It may outlive
+  // that one. Thread-safe, as far as `server_context` lives.
+  static std::unique_ptr<ClientContext> FromServerContext(const ServerContext& server_context,
+                                                          PropagationOptions options = {});
+  static std::unique_ptr<ClientContext> FromCallbackServerContext(
+      const ServerContext& server_context, PropagationOptions options = {}) {
+    return FromServerContext(server_context, options);
+  }
 
   // A point of any of std::chrono's clocks. It travels as the time that is left.
   template <typename ClockType, typename Duration>
   void set_deadline(const std::chrono::time_point<ClockType, Duration>& deadline) {
-    const auto left = deadline - ClockType::now();
-    const auto now = std::chrono::steady_clock::now();
-    using Steady = std::chrono::steady_clock::duration;
-    // Far away means none: the sum must not overflow.
-    deadline_ = left > std::chrono::hours(24 * 365)
-                    ? std::chrono::steady_clock::time_point::max()
-                    : now + std::chrono::duration_cast<Steady>(left);
+    deadline_ = std::min(latest_, internal::ToSteady(deadline));
   }
+  // With what FromServerContext() has taken over.
   [[nodiscard]] std::chrono::system_clock::time_point deadline() const;
 
   // Keys: a-z 0-9 - _ . and values: printable ASCII, or any bytes if the key ends with "-bin"; at
@@ -65,11 +105,25 @@ class ClientContext {
   [[nodiscard]] const Metadata& GetServerTrailingMetadata() const { return trailing_.map(); }
   // The name of the peer that the call went to; not an identity, see docs/guarantees.md.
   [[nodiscard]] std::string peer() const { return {peer_.data(), peer_bytes_}; }
+  // How the call ended, in words for a log: with what its status leaves out. Empty if that is OK.
+  [[nodiscard]] std::string debug_error_string() const;
 
  private:
+  friend class internal::ChildCalls;
   friend struct internal::CallAccess;
 
+  // A cancel that has begun: what it ends, once the context may be gone.
+  struct Cancelling {
+    internal::Client* client = nullptr;  // nullptr: no call was under way
+    std::uint64_t call = 0;
+  };
+  Cancelling BeginCancel() noexcept;
+  static void EndCancel(const Cancelling& cancelling);
+  void LeaveParent() noexcept;
+
   std::chrono::steady_clock::time_point deadline_ = std::chrono::steady_clock::time_point::max();
+  std::chrono::steady_clock::time_point latest_ = std::chrono::steady_clock::time_point::max();
+  std::shared_ptr<internal::ChildCalls> parent_;  // nullptr: it is cancelled with no other call
   internal::MetadataBytes metadata_;
   bool valid_ = true;
   bool wait_for_ready_ = false;
@@ -77,6 +131,7 @@ class ClientContext {
   internal::ReceivedMetadata trailing_;
   std::array<char, layout::kNameBytes> peer_;
   std::size_t peer_bytes_ = 0;
+  Status failure_;  // OK, or how the call ended
 
   SpinLock lock_;
   std::atomic<bool> cancelled_{false};  // written under lock_

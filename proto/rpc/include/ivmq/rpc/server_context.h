@@ -4,14 +4,17 @@
 
 #include <atomic>
 #include <chrono>
+#include <memory>
 #include <string>
 
+#include "ivmq/internal/spin_lock.h"
 #include "ivmq/node.h"
 #include "ivmq/rpc/metadata.h"
 
 namespace ivmq::rpc {
 
 namespace internal {
+class ChildCalls;
 struct CallAccess;
 }  // namespace internal
 
@@ -52,6 +55,10 @@ class ServerContext {
   internal::MetadataBytes trailing_;
   const Node* node_ = nullptr;
   PeerId from_;
+
+  mutable SpinLock lock_;
+  // Guarded by lock_; nullptr: no call is cancelled with this one.
+  mutable std::shared_ptr<internal::ChildCalls> children_;
 };
 
 using CallbackServerContext = ServerContext;
