@@ -45,10 +45,7 @@ std::unique_ptr<ClientContext> ClientContext::FromServerContext(const ServerCont
   if (options.cancel_) {
     context->parent_ = internal::CallAccess::children(server_context);
     // One that is cancelled meanwhile cancels all that it finds added.
-    if (!context->parent_->Add(*context) ||
-        internal::CallAccess::cancelled(server_context).load(std::memory_order_relaxed)) {
-      context->TryCancel();
-    }
+    if (!context->parent_->Add(*context) || server_context.IsCancelled()) context->TryCancel();
   }
   return context;
 }

@@ -173,7 +173,9 @@ TEST_F(ReassemblyTest, AReceiverThatSleepsLooksAtEachHeartbeatForAMessageThatSto
   bool received = false;
   const auto handler = [&](const Message&) { received = true; };
   while (!received) {
-    if (node_->Poll(handler) == 0) ASSERT_TRUE(node_->Wait(testing::kPatience));
+    if (node_->Poll(handler) == 0) {
+      ASSERT_TRUE(node_->Wait(testing::kPatience));
+    }
   }
   sender.join();
   EXPECT_GT(node_->counter(Counter::kSleeps), sleeps);
