@@ -29,9 +29,12 @@ void NodeContext::BecomeForkedCopy() noexcept {
   forked_.store(true, std::memory_order_relaxed);
   life_.store(&kNobody, std::memory_order_relaxed);
   const std::span<std::byte> memory = transport->memory();
-  // In one step, so that no other mapping can come into the place.
-  (void)mmap(memory.data(), memory.size(), PROT_READ | PROT_WRITE,
-             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  // In one step, so that no other mapping can come into the place. Where that is refused, rather
+  // nothing than the parent's.
+  if (mmap(memory.data(), memory.size(), PROT_READ | PROT_WRITE,
+           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED) {
+    (void)munmap(memory.data(), memory.size());
+  }
   transport->LetGoInChild();
   if (sleeper) sleeper->LetGoInChild();
 }
