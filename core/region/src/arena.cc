@@ -45,6 +45,20 @@ struct UnitMap {
     }
     return std::nullopt;
   }
+  // The first generation behind `last` that no unit bears for that cell: the cell may have been
+  // damaged, so that its own is none that follows the last one.
+  [[nodiscard]] std::uint32_t NextGeneration(std::uint32_t cell_index, std::uint32_t last) const {
+    std::vector<bool> used(owner.size() + 1);
+    for (const std::uint64_t word : owner) {
+      const Owner of = Owner::FromWord(word);
+      if (const std::uint32_t behind = of.generation - last - 1;
+          of.cell_plus_one == cell_index + 1 && behind < used.size()) {
+        used[behind] = true;
+      }
+    }
+    const auto unused = std::find(used.begin(), used.end(), false);
+    return last + 1 + static_cast<std::uint32_t>(unused - used.begin());
+  }
   [[nodiscard]] std::uint32_t CountFree(std::uint32_t from, std::uint32_t to) const {
     const auto begin = taken.begin();
     return static_cast<std::uint32_t>(std::count(begin + from, begin + to, false));
@@ -119,12 +133,8 @@ Result<CarvedRing> Arena::Carve(std::uint32_t consumer, std::uint32_t producer,
     }
 
     // From here on the units that bear this cell and generation are this ring's. If this process
-    // dies, they are free again as soon as somebody empties the cell. No unit may bear them before:
-    // the cell may have been damaged, so that its generation is none that follows the last one.
-    do {
-      ++generation;
-    } while (std::find(map.owner.begin(), map.owner.end(), OwnerWord(index, generation)) !=
-             map.owner.end());
+    // dies, they are free again as soon as somebody empties the cell.
+    generation = map.NextGeneration(index, generation);
     Cell cell{.generation = generation,
               .first_unit = run->first_unit,
               .capacity_log2 = static_cast<std::uint8_t>(std::countr_zero(run->capacity)),

@@ -30,6 +30,20 @@ using testing::MakeLive;
 using testing::SetState;
 using testing::TestRegion;
 
+TEST(ArenaTest, ACarverTakesTheFirstGenerationThatNoUnitBears) {
+  TestRegion sut(4 * kMiB);
+  MakeLive(sut.region, 2);
+  const std::uint32_t index = sut.region.CellIndex(0, 1);
+  sut.region.cell(index).store(Cell{.generation = ~0U - 5}.ToWord());
+  const std::uint32_t units = sut.region.geometry().unit_count;
+  for (std::uint32_t unit = 0; unit < units; ++unit) {
+    sut.region.owner(unit).store(Owner{~0U - 4 + unit, index + 1}.ToWord());
+  }
+  const Result<CarvedRing> carved = Arena(sut.region).Carve(0, 1, 1, 1);
+  ASSERT_TRUE(carved.ok()) << carved.status().ToString();
+  EXPECT_EQ(carved->cell.generation, ~0U - 4 + units);
+}
+
 TEST(ArenaTest, AStarOf64In64MiBHasRingsOf256KiB) {
   TestRegion sut(64 * kMiB);
   MakeLive(sut.region, 64);
