@@ -51,6 +51,18 @@ inline void ExpectRunsDisjoint(const Region& region) {
   }
 }
 
+// Gives the memory of the ring that `victim` names to that cell, which has none: as if the owner
+// words had been damaged, and another pair had carved its ring there.
+inline void StealUnits(const Region& region, const layout::Cell& victim, std::uint32_t thief) {
+  region.cell(thief).store(victim.With(layout::CellState::kLive).ToWord());
+  const std::uint32_t end =
+      victim.first_unit + region.geometry().UnitsFor(std::uint64_t{1} << victim.capacity_log2);
+  for (std::uint32_t unit = victim.first_unit; unit < end; ++unit) {
+    region.owner(unit).store(
+        layout::Owner{.generation = victim.generation, .cell_plus_one = thief + 1}.ToWord());
+  }
+}
+
 }  // namespace ivmq::testing
 
 #endif  // IVMQ_TESTS_SUPPORT_ARENA_CHECK_H_

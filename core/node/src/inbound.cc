@@ -44,6 +44,12 @@ bool IsGone(const InLink& link, const Life& life) noexcept {
          (life.state == PeerState::kDead || life.incarnation != link.opened_life);
 }
 
+// Whether a correct producer may have written `cell` after `former`, having let go of that ring.
+bool HasLetGo(const Cell& cell, const Cell& former) noexcept {
+  return (cell.state == CellState::kEmpty || cell.state == CellState::kCarving) &&
+         static_cast<std::int32_t>(cell.generation - former.generation) >= 0;
+}
+
 void Remove(std::vector<InLink*>& links, const InLink& link) { std::erase(links, &link); }
 
 }  // namespace
@@ -348,6 +354,7 @@ void Inbound::OpenRing(InLink& link, const RingView& ring, std::uint64_t cell_wo
   link.ring = ring;
   link.given_up = false;
   link.stalled = false;
+  link.odd_looks = 0;
   const Life life = LifeOf(link);
   link.opened_life = life.incarnation;
   const std::uint64_t sender = ring.header->sender.load(std::memory_order_relaxed);
@@ -394,25 +401,32 @@ bool Inbound::IsOurs(const InLink& link) const noexcept {
 
 void Inbound::LookAfter(InLink& link) {
   // In this order, as in FollowLife().
-  layout::Word& cell = context_.region.cell(CellIndexOf(link));
+  const std::uint32_t index = CellIndexOf(link);
+  const Cell ours = Cell::FromWord(link.cell_word);
+  layout::Word& cell = context_.region.cell(index);
   std::uint64_t cell_word = cell.load(std::memory_order_acquire);
   const Life life = LifeOf(link);
   if (cell_word != link.cell_word && !LiveRing(link, cell_word) &&
       Cell::FromWord(cell_word).state != CellState::kWithdrawn && !IsGone(link, life)) {
-    // A living producer does so, too; one that is away, or came back and has not sent, cannot.
-    (void)cell.compare_exchange_strong(cell_word, link.cell_word);
+    // A living producer puts the cell right, too; one that is away, or came back and has not sent,
+    // cannot. But whoever carves counts on it: two rings would get the same memory.
+    if (HasLetGo(Cell::FromWord(cell_word), ours)) {
+      link.oddity = "its directory cell names no ring any more";
+    } else if (cell.compare_exchange_strong(cell_word, link.cell_word)) {
+      cell_word = link.cell_word;
+    }
   }
-  if (IsOurs(link)) {
+  // Before anything is written there. Its producer holds the units of a ring that it writes.
+  const bool is_held = life.state == PeerState::kLive && life.incarnation == link.from.incarnation;
+  if (!IsOurs(link)) {
+    if (cell_word == link.cell_word) link.oddity = "its header does not name it any more";
+  } else if (!is_held && !context_.arena.HoldUnits(index, ours)) {
+    link.oddity = "another ring has got its memory";
+  } else {
     link.consumer.Restore();
     link.ring.header->sender.store(link.from.incarnation, std::memory_order_relaxed);
     link.ring.header->dropped.store(link.dropped, std::memory_order_relaxed);
     WakeProducer(link);
-    if (life.state != PeerState::kLive &&
-        !context_.arena.HoldUnits(CellIndexOf(link), Cell::FromWord(link.cell_word))) {
-      link.oddity = "another ring has got its memory";
-    }
-  } else if (cell_word == link.cell_word) {
-    link.oddity = "its header does not name it any more";
   }
   if (link.consumer.LacksRecords()) link.oddity = "a commit word in it was overwritten";
   link.stalled = false;

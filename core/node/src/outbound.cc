@@ -167,6 +167,10 @@ Result<Producer> Outbound::TakeUp(OutLink& link, const Cell& cell) {
       !ring->IsDescribed(CellIndexOf(link), cell)) {
     return Status(StatusCode::kDataLoss, "its directory cell, or its header, was overwritten");
   }
+  // Before anything is written there.
+  if (!context_.arena.HoldUnits(CellIndexOf(link), cell)) {
+    return Status(StatusCode::kDataLoss, "another ring has got its memory");
+  }
   Result<Producer> producer = Producer::Recover(*ring);
   if (!producer.ok()) return producer;
   // Nothing else is sent before the mark.

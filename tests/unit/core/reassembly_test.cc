@@ -15,6 +15,7 @@
 #include "ivmq/internal/peer_table.h"
 #include "ivmq/node.h"
 
+#include "support/arena_check.h"
 #include "support/eventfd_transport.h"
 #include "support/node_pair.h"
 #include "support/sizes.h"
@@ -379,16 +380,8 @@ class SmallerRingTest : public ::testing::Test {
     do {
       EXPECT_TRUE(arena.Carve(raw_.slot, ++producer, 1, raw_.incarnation).ok());
     } while (arena.Stats().smallest_capacity != layout::kMinRingCapacity);
-    // Another pair's ring gets its memory, by damage.
-    const std::uint32_t thief = region.CellIndex(raw_.slot, ++producer);
     const layout::Cell stolen = layout::Cell::FromWord(cell());
-    region.cell(thief) = stolen.ToWord();
-    const std::uint32_t units =
-        region.geometry().UnitsFor(std::uint64_t{1} << stolen.capacity_log2);
-    for (std::uint32_t unit = stolen.first_unit; unit < stolen.first_unit + units; ++unit) {
-      region.owner(unit) =
-          layout::Owner{.generation = stolen.generation, .cell_plus_one = thief + 1}.ToWord();
-    }
+    testing::StealUnits(region, stolen, region.CellIndex(raw_.slot, ++producer));
     const std::uint64_t withdrawn = stolen.With(layout::CellState::kWithdrawn).ToWord();
     while (cell() != withdrawn) std::this_thread::yield();
     EXPECT_TRUE(arena.Close(CellIndex(), withdrawn));

@@ -45,8 +45,9 @@ class Arena {
   // changed; returns whether it had not.
   bool Close(std::uint32_t cell_index, std::uint64_t cell_word) const noexcept;
 
-  // The producer's look after the units of its live ring: owner words that somebody overwrote are
-  // put right. False: another ring has got one of the units meanwhile.
+  // A look after the units of a live ring, by its producer or, while that is away, its consumer:
+  // owner words that somebody overwrote are put right. False: another ring has got one of the units
+  // meanwhile.
   [[nodiscard]] bool HoldUnits(std::uint32_t cell_index, const layout::Cell& cell) const noexcept;
 
   // Walks all units: for tools.
