@@ -87,6 +87,9 @@ struct Endpoint::Impl {
   bool is_driven = false;  // guarded by mutex; the application polls
   std::thread thread;      // guarded by mutex
   std::atomic<bool> stop{false};
+  // Whether the application's loop is in Endpoint::Poll(): the thread that ends the endpoint
+  // elsewhere waits for it.
+  std::atomic<bool> loop_polls{false};
   // Itself, when the endpoint was destroyed by a callback of a poll of the application's.
   std::shared_ptr<Impl> until_polled;
 };
@@ -140,14 +143,19 @@ Endpoint::~Endpoint() {
   impl_->stop.store(true, std::memory_order_relaxed);
   impl_->node->Wake();
   std::thread& thread = impl_->thread;
-  if (thread.joinable() && thread.get_id() != std::this_thread::get_id()) {
-    thread.join();
-  } else if (thread.joinable()) {
+  if (thread.get_id() == std::this_thread::get_id()) {
     // In a callback: what is left ends with the thread.
     thread.detach();
-  } else if (in_poll) {
-    impl_->until_polled = impl_;
+    return;
   }
+  if (thread.joinable()) thread.join();
+  if (in_poll) {
+    impl_->until_polled = impl_;
+    return;
+  }
+  // A callback of the application's loop has handed the last reference to this thread. Not long: it
+  // must not block.
+  while (impl_->loop_polls.load(std::memory_order_acquire)) std::this_thread::yield();
 }
 
 Node& Endpoint::node() noexcept { return *impl_->node; }
@@ -186,11 +194,16 @@ std::size_t Endpoint::Poll() {
   Impl& impl = *impl_;
   if (impl.node->IsForkedCopy()) [[unlikely]]
     return 0;
+  if (impl.polling.InPoll()) return 0;
+  impl.loop_polls.store(true, std::memory_order_relaxed);
   const std::size_t count = impl.polling.PollOnce();
   // A callback may have destroyed this endpoint.
-  if (impl.until_polled != nullptr && !impl.polling.InPoll()) [[unlikely]] {
+  if (impl.until_polled != nullptr) [[unlikely]] {
     const std::shared_ptr<Impl> last = std::move(impl.until_polled);
+    return count;
   }
+  // From here on another thread may.
+  impl.loop_polls.store(false, std::memory_order_release);
   return count;
 }
 

@@ -146,6 +146,36 @@ TEST(LifetimeTest, ACallbackMayDestroyTheEndpointThatTheApplicationPolls) {
   EXPECT_FALSE(pair.client_endpoint->node().Lookup("driven").ok());
 }
 
+TEST(LifetimeTest, ACallbackMayHandTheEndpointThatTheApplicationPollsToAThreadThatDestroysIt) {
+  EchoPair pair;
+  for (int round = 0; round < 100; ++round) {
+    auto driven = pair.Open("driven");
+    driven->Drive();
+    auto stub = Echo::NewStub(driven->CreateChannel("server"));
+    ClientContext context;
+    Request request;
+    Response response;
+    std::thread destroyer;
+    bool done = false;
+    stub->async()->Say(&context, &request, &response, [&](const rpc::Status& status) {
+      EXPECT_TRUE(status.ok());
+      std::atomic<bool> destroys{false};
+      destroyer = std::thread([&, last = std::move(driven)]() mutable {
+        destroys = true;
+        last.reset();
+      });
+      while (!destroys) std::this_thread::yield();
+      done = true;
+    });
+    rpc::Endpoint* const endpoint = driven.get();
+    stub.reset();
+    while (!done) endpoint->Poll();
+    destroyer.join();
+    // It has left.
+    EXPECT_FALSE(pair.client_endpoint->node().Lookup("driven").ok());
+  }
+}
+
 TEST(LifetimeTest, StreamsAndChannelsKeepTheirEndpoint) {
   EchoPair pair;
   auto endpoint = pair.Open("other");

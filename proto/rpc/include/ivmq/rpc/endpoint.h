@@ -76,7 +76,8 @@ class Endpoint : public std::enable_shared_from_this<Endpoint> {
   // With the last reference, of which each channel, stream and server of it holds one: so they may
   // go in any order. Ends the calls that still run, which have callbacks, with CANCELLED; then the
   // node has left. In a callback of the endpoint, which may hold the last reference, it leaves when
-  // that poll has ended. Not in a handler, which its server waits for.
+  // that poll has ended; a thread that a callback has handed the last reference to waits for the
+  // end of the poll. Not in a handler, which its server waits for.
   // What may be held longer: contexts (see there), futures, watches.
   ~Endpoint();
   Endpoint(const Endpoint&) = delete;
