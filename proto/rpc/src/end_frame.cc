@@ -1,5 +1,7 @@
 #include "src/end_frame.h"
 
+#include <algorithm>
+
 #include "src/call_access.h"
 
 namespace ivmq::rpc::internal {
@@ -18,10 +20,14 @@ EndFrame::EndFrame(const Node& node, PeerId to, std::uint64_t id, const Status& 
       context != nullptr && ((with_initial && !CallAccess::initial(*context).empty()) ||
                              !CallAccess::trailing(*context).empty());
   if (has_text || has_pairs) [[unlikely]]
-    AddMetadata(status, context, with_initial);
+    AddMetadata(node, status, context, with_initial);
 }
 
-void EndFrame::AddMetadata(const Status& status, const ServerContext* context, bool with_initial) {
+void EndFrame::AddMetadata(const Node& node, const Status& status, const ServerContext* context,
+                           bool with_initial) {
+  const std::uint64_t sent = node.max_message_bytes();
+  const std::size_t most =
+      sent > sizeof(Header) ? std::min<std::uint64_t>(kMaxMetadataBytes, sent - sizeof(Header)) : 0;
   std::string metadata;
   if (context != nullptr) {
     if (with_initial) metadata = CallAccess::initial(*context);
@@ -33,8 +39,8 @@ void EndFrame::AddMetadata(const Status& status, const ServerContext* context, b
   // What does not fit is cut: a status must always arrive.
   const auto append = [&](EntryKind kind, std::string_view text) {
     const std::size_t used = metadata.size() + sizeof(EntryHeader);
-    if (text.empty() || used >= kMaxMetadataBytes) return;
-    AppendEntry(metadata, {kind, {}, text.substr(0, kMaxMetadataBytes - used)});
+    if (text.empty() || used >= most) return;
+    AppendEntry(metadata, {kind, {}, text.substr(0, most - used)});
   };
   append(EntryKind::kStatusMessage, status.error_message());
   append(EntryKind::kStatusDetails, status.error_details());

@@ -28,13 +28,16 @@ class EndFrame {
   [[nodiscard]] MessageType type() const noexcept {
     return {.kind = ToFrameKind(Kind::kEnd), .type = static_cast<std::uint32_t>(id_)};
   }
+  // Whether it has neither metadata nor a text.
+  [[nodiscard]] bool is_bare() const noexcept { return head().size() == sizeof(Header); }
   [[nodiscard]] std::span<const std::byte> head() const noexcept {
     return longer_.empty() ? std::as_bytes(std::span(&header_, 1))
                            : std::as_bytes(std::span(longer_));
   }
 
  private:
-  void AddMetadata(const Status& status, const ServerContext* context, bool with_initial);
+  void AddMetadata(const Node& node, const Status& status, const ServerContext* context,
+                   bool with_initial);
 
   PeerId to_;
   std::uint64_t id_;

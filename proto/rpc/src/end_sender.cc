@@ -50,17 +50,27 @@ bool EndSender::TrySend(const EndFrame& end, const google::protobuf::Message* re
   return !FoundNoRoom(result);
 }
 
+bool EndSender::CanBeLess(const EndFrame& end, const google::protobuf::Message* response) const {
+  if (response != nullptr || !end.is_bare()) return true;
+  // The node sends not even that much.
+  node_.Count(layout::Counter::kDropped);
+  return false;
+}
+
 bool EndSender::TrySendLarge(const EndFrame& end, const google::protobuf::Message* response) {
   if (!large_.HasRoom(end.to())) return false;
   std::optional<std::string> bytes = SerializeWithHead(node_, end.head(), response);
-  if (!bytes.has_value()) return TrySend(TooLarge(end), nullptr);
+  if (!bytes.has_value()) return CanBeLess(end, response) ? TrySend(TooLarge(end), nullptr) : true;
   large_.Send(*new LargeEnd(*this, end.to(), end.type(), end.id(), *std::move(bytes)));
   return true;
 }
 
 void EndSender::Keep(const EndFrame& end, const google::protobuf::Message* response) {
   std::optional<std::string> bytes = SerializeWithHead(node_, end.head(), response);
-  if (!bytes.has_value()) return Keep(TooLarge(end), nullptr);
+  if (!bytes.has_value()) {
+    if (CanBeLess(end, response)) Keep(TooLarge(end), nullptr);
+    return;
+  }
   KeepBytes(end.to(), end.type(), end.id(), *std::move(bytes));
 }
 

@@ -71,6 +71,10 @@ class EndSender {
     EndSender& sender_;
   };
 
+  // Whether an end that is larger than the node sends becomes less as TooLarge(). False: it is
+  // dropped.
+  [[nodiscard]] bool CanBeLess(const EndFrame& end,
+                               const google::protobuf::Message* response) const;
   // The same as TrySend() for one that is larger than a record.
   [[nodiscard]] bool TrySendLarge(const EndFrame& end, const google::protobuf::Message* response);
   void KeepBytes(PeerId to, const MessageType& type, std::uint64_t id, std::string bytes);

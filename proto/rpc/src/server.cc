@@ -437,7 +437,7 @@ void Server::SendPatientlyOrKeep(const ServerCall& call, const EndFrame& end,
   if (result == SendResult::kOk) [[likely]]
     return;
   if (result == SendResult::kTooLarge) {
-    return SendPatientlyOrKeep(call, ends_.TooLarge(end), nullptr);
+    return ends_.Send(ends_.TooLarge(end), nullptr);
   }
   if (call.WasCut()) return ends_.Refuse(end.to(), end.id(), call.cut);
   // One that stands still may go on one day, or has just done so; no thread waits for that.

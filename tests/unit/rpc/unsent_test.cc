@@ -141,6 +141,29 @@ TEST(UnsentTest, AnAnswerThatIsTooLargeEndsItsCallWhateverItsHandlerSays) {
   }
 }
 
+TEST(UnsentTest, AServerThatSendsLessThanAStatusTextGoesOn) {
+  constexpr std::size_t kHeader = 32;
+  for (const std::size_t most : {kHeader / 2, kHeader, kHeader + 1, 2 * kHeader, 4 * kHeader}) {
+    Waiting waiting;
+    Reacting reacting(/*last=*/true);
+    for (rpc::Service* const service :
+         {static_cast<rpc::Service*>(&waiting), static_cast<rpc::Service*>(&reacting)}) {
+      for (const rpc::Executor executor : {rpc::Executor::kPool, rpc::Executor::kInline}) {
+        ServicePair pair(*service,
+                         [&](rpc::ServerBuilder& builder) { builder.SetExecutor(executor); },
+                         {.max_peers = 8}, {.max_message_bytes = most});
+        Call call;
+        const bool is_heard = most >= kHeader;
+        call.context.set_deadline(
+            is_heard ? Soon() : std::chrono::system_clock::now() + std::chrono::milliseconds(20));
+        SayAndWait(*pair.stub, call);
+        EXPECT_EQ(call.end.get().error_code(),
+                  is_heard ? StatusCode::RESOURCE_EXHAUSTED : StatusCode::DEADLINE_EXCEEDED);
+      }
+    }
+  }
+}
+
 // The server's first message to its client needs a ring that the region has no room for.
 TEST(UnsentTest, AStreamWhoseMessageFoundNoRoomForARingDoesNotEndWithSuccess) {
   class Service final : public Echo::Service {
