@@ -309,11 +309,16 @@ Status ClientStreamHandle::Finish() { return stream_->Finish(); }
 
 // ---- ClientReactor ----
 
-ClientReactor::~ClientReactor() = default;
+ClientReactor::~ClientReactor() { Unbind(); }
+
+void ClientReactor::Unbind() {
+  if (std::exchange(method_, nullptr) != nullptr) stream_->Unref();
+}
 
 void ClientReactor::Bind(Channel& channel, const MethodName& method, ClientContext* context,
                          const google::protobuf::Message* request,
                          google::protobuf::Message* response) {
+  Unbind();
   method_ = &method;
   request_ = request;
   stream_ = new ClientStream(channel, *context, response, this);
@@ -322,8 +327,9 @@ void ClientReactor::Bind(Channel& channel, const MethodName& method, ClientConte
 
 void ClientReactor::StartCall() {
   ClientStream* const stream = stream_;
+  const MethodName& method = *std::exchange(method_, nullptr);
   if (stream->IsForkedCopy()) return stream->EndForked();
-  stream->Begin(*method_, request_);
+  stream->Begin(method, request_);
   stream->RemoveHold();
 }
 

@@ -11,6 +11,7 @@
 
 #include <gtest/gtest.h>
 
+#include "ivmq/rpc/client_callback.h"
 #include "ivmq/rpc/server_callback.h"
 
 #include "echo_pair.h"
@@ -233,6 +234,24 @@ TEST(LifetimeTest, TheHealthOfAServerMayBeSetWhenItHasShutDown) {
 }
 
 // ---- Reactors ----
+
+TEST(LifetimeTest, AReactorOfAClientThatNeverStartsItsCallKeepsNothing) {
+  EchoPair pair;
+  auto endpoint = pair.Open("other");
+  auto stub = Echo::NewStub(endpoint->CreateChannel("server"));
+  ClientContext contexts[2];
+  {
+    rpc::ClientReadReactor<Response::Part> reactor;
+    const Request request;
+    Response::Part part;
+    for (ClientContext& context : contexts) stub->async()->Count(&context, &request, &reactor);
+    reactor.StartRead(&part);
+  }
+  stub.reset();
+  endpoint.reset();
+  // It has left.
+  EXPECT_FALSE(pair.client_endpoint->node().Lookup("other").ok());
+}
 
 // Its calls are finished by a thread of its own, which the call's end does not wait for.
 class FinishingService final : public Echo::CallbackService {

@@ -26,7 +26,8 @@ class ClientReactor {
   ClientReactor& operator=(const ClientReactor&) = delete;
   virtual ~ClientReactor();
 
-  // Begins the call. Reads and writes may be started before.
+  // Begins the call. Reads and writes may be started before. A reactor that goes without it has
+  // made no call.
   void StartCall();
   // While there are holds, OnDone() does not come: for steps that are started from outside of the
   // callbacks. Thread-safe.
@@ -53,6 +54,9 @@ class ClientReactor {
 
  private:
   ClientStream* stream_ = nullptr;
+  // Drops a call that was bound and never begun.
+  void Unbind();
+
   // Until the call begins.
   const MethodName* method_ = nullptr;
   const google::protobuf::Message* request_ = nullptr;
