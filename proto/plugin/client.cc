@@ -85,7 +85,7 @@ void PrintStubInterface(const Service& service, Printer* printer) {
   }
   printer->Print(
       "\n"
-      "  // Calls that end in a callback or a future.\n"
+      "  // Calls that end in a callback, a reactor or a future.\n"
       "  class async_interface {\n"
       "   public:\n"
       "    virtual ~async_interface() = default;\n");
@@ -99,6 +99,8 @@ void PrintStubInterface(const Service& service, Printer* printer) {
               "    virtual ::std::future<::ivmq::rpc::Status> "
               "$method$(::ivmq::rpc::ClientContext* context, const $request$* request, "
               "$response$* response) = 0;\n"
+              "    virtual void $method$(::ivmq::rpc::ClientContext* context, const $request$* "
+              "request, $response$* response, ::ivmq::rpc::ClientUnaryReactor* reactor) = 0;\n"
             : "    virtual void $method$($reactor_parameters$) = 0;\n");
   }
   printer->Print(
@@ -132,6 +134,10 @@ void PrintFunctions(const Service& service, const Method& method, Printer* print
         "$service$::Stub::async::$method$(::ivmq::rpc::ClientContext* context, const $request$* "
         "request, $response$* response) {\n"
         "  return stub_channel_.CallFuture($service$::$constant$, context, *request, response);\n"
+        "}\n"
+        "void $service$::Stub::async::$method$(::ivmq::rpc::ClientContext* context, const "
+        "$request$* request, $response$* response, ::ivmq::rpc::ClientUnaryReactor* reactor) {\n"
+        "  reactor->Bind(stub_channel_, $service$::$constant$, context, request, response);\n"
         "}\n"
         "\n");
     return;
@@ -195,6 +201,8 @@ void PrintStubClasses(const Service& service, Printer* printer) {
               "$response$* response, ::std::function<void(::ivmq::rpc::Status)> done) override;\n"
               "    ::std::future<::ivmq::rpc::Status> $method$(::ivmq::rpc::ClientContext* "
               "context, const $request$* request, $response$* response) override;\n"
+              "    void $method$(::ivmq::rpc::ClientContext* context, const $request$* request, "
+              "$response$* response, ::ivmq::rpc::ClientUnaryReactor* reactor) override;\n"
             : "    void $method$($reactor_parameters$) override;\n");
   }
   // Without methods nobody uses it.

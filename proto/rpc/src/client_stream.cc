@@ -45,7 +45,11 @@ class ClientStream final : public ClientCall, public Steps {
   [[nodiscard]] bool IsForkedCopy() const noexcept { return client_.node().IsForkedCopy(); }
   void EndForked() {
     const Status status(StatusCode::FAILED_PRECONDITION, client_.node().status().message());
-    (void)RunUserCode(client_.node(), "the reactor of a call", [&] { reactor_->OnDone(status); });
+    const auto tell = [this](auto call) {
+      (void)RunUserCode(client_.node(), "the reactor of a call", call);
+    };
+    tell([&] { reactor_->OnReadInitialMetadataDone(false); });
+    tell([&] { reactor_->OnDone(status); });
     Unref();
   }
 
@@ -59,9 +63,9 @@ class ClientStream final : public ClientCall, public Steps {
     }
     Advance();
   }
-  void AddHold() {
+  void AddHolds(int holds) {
     const std::lock_guard lock(mutex_);
-    ++holds_;
+    holds_ += holds;
   }
   void RemoveHold() {
     const Reference reference(*this);
@@ -164,9 +168,11 @@ class ClientStream final : public ClientCall, public Steps {
     switch (kind) {
       case Kind::kServerMessage:
         if (!stream_.OnMessage(frame.message)) return false;
+        has_begun_ = true;
         break;
       case Kind::kServerInitial:
-        return true;
+        has_begun_ = true;
+        break;
       case Kind::kServerCredit:
         stream_.OnCredit(frame.header.argument);
         break;
@@ -184,6 +190,8 @@ class ClientStream final : public ClientCall, public Steps {
     if (how == Stream::Attempt::kNotParsed) {
       client_.Cancel(id, NotParsed());
     }
+    if (!initial_told_) [[unlikely]]
+      TellInitial();
     Tell([&] { reactor_->OnReadDone(how == Stream::Attempt::kDone); });
   }
   void OnWritten(SendResult result) override {
@@ -193,6 +201,11 @@ class ClientStream final : public ClientCall, public Steps {
   }
   Stream::Attempt OnIdle(bool reads, bool writes) override {
     std::unique_lock lock(mutex_);
+    if (!initial_told_ && (has_begun_ || ended_)) [[unlikely]] {
+      lock.unlock();
+      TellInitial();
+      return Stream::Attempt::kDone;
+    }
     if (half_close_ && !writes) {
       const bool ended = ended_;
       if (!ended && TrySendFrame(Kind::kHalfClose, {}) == Stream::Attempt::kFull) {
@@ -210,6 +223,17 @@ class ClientStream final : public ClientCall, public Steps {
     Tell([&] { reactor_->OnDone(status); });
     Unref();  // the reactor's
     return Stream::Attempt::kEnd;
+  }
+
+  void TellInitial() {
+    initial_told_ = true;
+    bool ok = has_begun_;
+    if (!ok) {
+      const std::lock_guard lock(mutex_);
+      // They may have come with the end.
+      ok = status_.ok() || !context.GetServerInitialMetadata().empty();
+    }
+    Tell([&] { reactor_->OnReadInitialMetadataDone(ok); });
   }
 
   // Calls a member of the reactor. One that throws ends the call.
@@ -283,6 +307,8 @@ class ClientStream final : public ClientCall, public Steps {
 
   // With a reactor.
   ClientReactor* const reactor_;  // gone once done_
+  bool has_begun_ = false;        // the poller's; the server has sent its initial metadata
+  bool initial_told_ = false;     // the poller's; also that there are none
   bool half_close_ = false;       // guarded by mutex_
   int holds_ = 0;                 // guarded by mutex_
   bool done_ = false;             // guarded by mutex_
@@ -322,7 +348,7 @@ void ClientReactor::Bind(Channel& channel, const MethodName& method, ClientConte
   method_ = &method;
   request_ = request;
   stream_ = new ClientStream(channel, *context, response, this);
-  stream_->AddHold();  // until the call has begun
+  stream_->AddHolds(1);  // until the call has begun
 }
 
 void ClientReactor::StartCall() {
@@ -333,7 +359,7 @@ void ClientReactor::StartCall() {
   stream->RemoveHold();
 }
 
-void ClientReactor::AddHold() { stream_->AddHold(); }
+void ClientReactor::AddMultipleHolds(int holds) { stream_->AddHolds(holds); }
 void ClientReactor::RemoveHold() { stream_->RemoveHold(); }
 void ClientReactor::StartReadMessage(google::protobuf::Message* message) {
   stream_->StartRead(message);

@@ -1,6 +1,8 @@
 // Streams of a client that end their steps in callbacks.
+#include <atomic>
 #include <future>
 #include <string>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -15,6 +17,9 @@ constexpr int kManySteps = 20'000;
 #else
 constexpr int kManySteps = 1'000'000;
 #endif
+
+using ::testing::ElementsAre;
+using ::testing::Pair;
 
 class CallbackTest : public ::testing::Test {
  protected:
@@ -173,6 +178,125 @@ TEST_F(CallbackTest, BothSidesTalkThroughAReactor) {
   EXPECT_TRUE(chatter.Await().ok());
   EXPECT_TRUE(chatter.right());
   EXPECT_EQ(chatter.said(), 1000);
+}
+
+// Notes the order in which its members are called.
+template <typename Reactor>
+class Noted : public Reactor {
+ public:
+  void OnReadInitialMetadataDone(bool ok) override { Note(ok ? "initial" : "no initial"); }
+  void OnDone(const rpc::Status& status) override {
+    Note("done");
+    done_.set_value(status);
+  }
+  rpc::Status Await() { return done_.get_future().get(); }
+  [[nodiscard]] const std::vector<std::string>& notes() const { return notes_; }
+
+ protected:
+  void Note(const std::string& what) { notes_.push_back(what); }
+
+ private:
+  std::vector<std::string> notes_;  // the poller's; whoever has awaited it may look
+  std::promise<rpc::Status> done_;
+};
+
+class NotedUnary final : public Noted<rpc::ClientUnaryReactor> {};
+
+TEST_F(CallbackTest, AUnaryReactorHearsInitialMetadataAndTheEnd) {
+  Request request;
+  Response response;
+  request.set_text("hello");
+  context_.AddMetadata("key", "value");
+  NotedUnary reactor;
+  pair_.stub->async()->Say(&context_, &request, &response, &reactor);
+  reactor.StartCall();
+  EXPECT_TRUE(reactor.Await().ok());
+  EXPECT_THAT(reactor.notes(), ElementsAre("initial", "done"));
+  EXPECT_EQ(response.text(), "hello for client");
+  EXPECT_THAT(context_.GetServerInitialMetadata(), ElementsAre(Pair("key", "value")));
+}
+
+TEST_F(CallbackTest, AUnaryReactorHearsThatNoInitialMetadataCame) {
+  Request request;
+  Response response;
+  NotedUnary reactor;
+  pair_.stub->async()->Forgotten(&context_, &request, &response, &reactor);
+  reactor.StartCall();
+  EXPECT_EQ(reactor.Await().error_code(), StatusCode::UNIMPLEMENTED);
+  EXPECT_THAT(reactor.notes(), ElementsAre("no initial", "done"));
+}
+
+class NotedReader final : public Noted<rpc::ClientReadReactor<Response::Part>> {
+ public:
+  explicit NotedReader(const ClientContext& context) : context_(context) {}
+  void Begin() {
+    StartRead(&part_);
+    StartCall();
+  }
+  void OnReadInitialMetadataDone(bool ok) override {
+    Noted::OnReadInitialMetadataDone(ok);
+    initial_ = context_.GetServerInitialMetadata().size();
+  }
+  void OnReadDone(bool ok) override {
+    Note(ok ? "message" : "end");
+    if (ok) StartRead(&part_);
+  }
+  [[nodiscard]] std::size_t initial() const { return initial_; }
+
+ private:
+  const ClientContext& context_;
+  Response::Part part_;
+  std::size_t initial_ = 0;
+};
+
+TEST_F(CallbackTest, AReactorHearsInitialMetadataBeforeTheFirstMessage) {
+  Request request;
+  request.set_count(1);
+  NotedReader reader(context_);
+  pair_.stub->async()->Count(&context_, &request, &reader);
+  reader.Begin();
+  EXPECT_TRUE(reader.Await().ok());
+  EXPECT_THAT(reader.notes(), ElementsAre("initial", "message", "end", "done"));
+  EXPECT_EQ(reader.initial(), 1U);
+}
+
+TEST_F(CallbackTest, AReactorOfACallThatFailsHearsThatNoInitialMetadataCame) {
+  const auto stub = Echo::NewStub(pair_.client_endpoint->CreateChannel("nobody"));
+  Request request;
+  NotedReader reader(context_);
+  stub->async()->Count(&context_, &request, &reader);
+  reader.Begin();
+  EXPECT_EQ(reader.Await().error_code(), StatusCode::UNAVAILABLE);
+  EXPECT_THAT(reader.notes(), ElementsAre("no initial", "end", "done"));
+}
+
+TEST_F(CallbackTest, AReactorIsNotDoneWhileItIsHeld) {
+  class Held final : public rpc::ClientReadReactor<Response::Part> {
+   public:
+    void Begin() {
+      AddMultipleHolds(2);
+      StartRead(&part_);
+      StartCall();
+    }
+    void OnReadDone(bool ok) override { read.set_value(ok); }
+    void OnDone(const rpc::Status& /*status*/) override { done.set_value(holds); }
+    std::atomic<int> holds{2};
+    std::promise<bool> read;
+    std::promise<int> done;
+
+   private:
+    Response::Part part_;
+  };
+  Held held;
+  Request request;
+  pair_.stub->async()->Count(&context_, &request, &held);
+  held.Begin();
+  EXPECT_FALSE(held.read.get_future().get());
+  for (int i = 0; i < 2; ++i) {
+    --held.holds;
+    held.RemoveHold();
+  }
+  EXPECT_EQ(held.done.get_future().get(), 0);
 }
 
 TEST_F(CallbackTest, AReactorToNobodyIsDoneWithUnavailable) {

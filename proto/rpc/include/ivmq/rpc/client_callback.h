@@ -1,4 +1,4 @@
-// Streams of a client that end their steps in callbacks; names are gRPC's.
+// Calls of a client that end their steps in callbacks; names are gRPC's.
 //
 // Derive from one of these, give it to stub->async()->Method(), then call StartCall(). The On...
 // members are called on the thread that polls, one at a time, and must not block. OnDone() is the
@@ -6,6 +6,8 @@
 // NodeOptions::on_report hears it; OnDone() comes all the same.
 #ifndef IVMQ_RPC_CLIENT_CALLBACK_H_
 #define IVMQ_RPC_CLIENT_CALLBACK_H_
+
+#include <memory>
 
 #include <google/protobuf/message.h>
 
@@ -31,9 +33,13 @@ class ClientReactor {
   void StartCall();
   // While there are holds, OnDone() does not come: for steps that are started from outside of the
   // callbacks. Thread-safe.
-  void AddHold();
+  void AddHold() { AddMultipleHolds(1); }
+  void AddMultipleHolds(int holds);
   void RemoveHold();
 
+  // The server's initial metadata is there; once, before the first OnReadDone(). False: the call
+  // has failed without any.
+  virtual void OnReadInitialMetadataDone(bool /*ok*/) {}
   // The call has ended, and so has every step that was started.
   virtual void OnDone(const Status& /*status*/) {}
 
@@ -63,6 +69,33 @@ class ClientReactor {
 };
 
 }  // namespace internal
+
+// For a call with one request and one response. Nothing in it is called after OnDone().
+class ClientUnaryReactor {
+ public:
+  ClientUnaryReactor() = default;
+  ClientUnaryReactor(const ClientUnaryReactor&) = delete;
+  ClientUnaryReactor& operator=(const ClientUnaryReactor&) = delete;
+  virtual ~ClientUnaryReactor();
+
+  void StartCall();
+
+  virtual void OnReadInitialMetadataDone(bool /*ok*/) {}
+  virtual void OnDone(const Status& /*status*/) {}
+
+  // ---- For generated code ----
+  void Bind(Channel& channel, const internal::MethodName& method, ClientContext* context,
+            const google::protobuf::Message* request, google::protobuf::Message* response);
+
+ private:
+  // Until the call begins.
+  std::shared_ptr<Channel> channel_;
+  const internal::MethodName* method_ = nullptr;
+  const google::protobuf::Message* request_ = nullptr;
+
+  ClientContext* context_ = nullptr;
+  google::protobuf::Message* response_ = nullptr;
+};
 
 // One read and one write at a time; what is passed must live until its On...Done().
 template <typename Response>
