@@ -177,6 +177,10 @@ class PciTransport : public FileTransport {
       registers_.Write(kDoorbell, std::uint32_t{ivposition} << 16 | vector);
     }
   }
+  [[nodiscard]] Status CheckPlace() const override {
+    if (!registers_.mapped()) return {};
+    return CheckIvposition(info().ivposition, registers_.Read(kIvposition));
+  }
 
  private:
   Registers registers_;
@@ -262,6 +266,13 @@ Result<PciDevice> InspectPciDevice(const std::string& devices, std::string_view 
     }
   }
   return device;
+}
+
+Status CheckIvposition(std::uint16_t opened, std::uint32_t now) {
+  if (now == opened || now >= layout::kNoIvposition) return {};
+  return {StatusCode::kFailedPrecondition,
+          "the device's ivposition changed from " + std::to_string(opened) + " to " +
+              std::to_string(now) + ": this guest was restored or cloned"};
 }
 
 std::string DriverOf(const PciDevice& device) {

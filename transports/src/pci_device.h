@@ -29,6 +29,10 @@ Result<std::unique_ptr<Transport>> OpenPciTransport(const PciDevice& device,
 // Why `resource` ("resource0" or "resource2") of a device could not be opened or mapped.
 Status PciResourceError(const PciDevice& device, const std::string& resource, int error);
 
+// FAILED_PRECONDITION if a device that was opened under one ivposition has another one `now`. All
+// ones: there is no device any more.
+Status CheckIvposition(std::uint16_t opened, std::uint32_t now);
+
 // BAR2 alone.
 Result<RegionMemory> OpenPciRegion(const PciDevice& device, std::string_view address,
                                    Access access);

@@ -10,6 +10,7 @@
 #include <bit>
 #include <cerrno>
 #include <cstring>
+#include <optional>
 #include <utility>
 
 #include "ivmq/internal/peer_table.h"
@@ -202,6 +203,16 @@ Result<Mapping> MapBar2(const PciDevice& device, const VfioDevice& vfio, Access 
   return mapping;
 }
 
+// Nothing, if the device cannot be asked. `bar0`: its offset in the device's descriptor.
+std::optional<std::uint32_t> ReadIvposition(const VfioDevice& vfio, std::uint64_t bar0) {
+  std::uint32_t ivposition = 0;
+  if (pread(vfio.fd(), &ivposition, sizeof(ivposition), static_cast<off_t>(bar0 + kIvposition)) !=
+      sizeof(ivposition)) {
+    return std::nullopt;
+  }
+  return ivposition;
+}
+
 // The device of one process. When it is wanted back, the process loses it as one loses a device of
 // the driver: its memory becomes its own and reads as zeroes, so that its node finds its life over.
 class VfioTransport : public Transport {
@@ -223,6 +234,11 @@ class VfioTransport : public Transport {
     (void)!pwrite(device_.fd(), &value, sizeof(value), static_cast<off_t>(bar0_ + kDoorbell));
   }
   [[nodiscard]] int wake_fd() const noexcept override { return event_.get(); }
+  [[nodiscard]] Status CheckPlace() const override {
+    if (!info_.wakeable) return {};
+    const auto now = ReadIvposition(device_, bar0_);
+    return now ? CheckIvposition(info_.ivposition, *now) : Status();
+  }
   Status Attend(const Move& move) override;
   void LetGoInChild() noexcept override { device_.Close(); }
 
@@ -292,14 +308,12 @@ Result<std::unique_ptr<Transport>> OpenVfioTransport(const PciDevice& device,
     if (!event.valid())
       return Status(StatusCode::kResourceExhausted, "eventfd: " + ErrnoText(errno));
     if (Status status = vfio.EnableInterrupt(event.get()); !status.ok()) return status;
-    std::uint32_t ivposition = 0;
-    if (pread(vfio.fd(), &ivposition, sizeof(ivposition),
-              static_cast<off_t>(bar0_offset + kIvposition)) != sizeof(ivposition) ||
-        ivposition > 0xffff) {
+    const auto ivposition = ReadIvposition(vfio, bar0_offset);
+    if (!ivposition || *ivposition > 0xffff) {
       return Status(StatusCode::kUnavailable,
                     Describe(device) + " has no id yet: its server has not finished greeting QEMU");
     }
-    info.ivposition = static_cast<std::uint16_t>(ivposition);
+    info.ivposition = static_cast<std::uint16_t>(*ivposition);
     info.can_ring = ReachesAllVectors(device.vectors, memory->bytes());
     info.complaint = CheckVectors(device.vectors, memory->bytes());
     info.wakeable = true;

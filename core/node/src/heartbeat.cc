@@ -2,6 +2,8 @@
 
 #include <chrono>
 
+#include "ivmq/internal/str_cat.h"
+
 namespace ivmq {
 namespace {
 
@@ -44,6 +46,7 @@ void Heartbeat::Run() {
 }
 
 void Heartbeat::Tick() {
+  CheckPlace();
   if (context_.IsMyLife()) ShowLife();
   if (context_.IsMyLife()) WatchOthers();
   outbound_.Housekeep();
@@ -56,6 +59,17 @@ void Heartbeat::Tick() {
   if (generation != generation_seen_) {
     generation_seen_ = generation;
     context_.sleeper->Notify();
+  }
+}
+
+void Heartbeat::CheckPlace() {
+  if (!context_.IsMyLife()) return;
+  if (context_.region.IsReplaced()) {
+    context_.EndLife(
+        "is over: the header of its memory names another region: this guest was restored, or its "
+        "device has other memory");
+  } else if (const Status place = context_.transport->CheckPlace(); !place.ok()) {
+    context_.EndLife(StrCat("is over: ", place.message()));
   }
 }
 

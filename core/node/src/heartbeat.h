@@ -34,6 +34,8 @@ class Heartbeat {
 
   void Run();
   void Tick();
+  // Whether this is the region, and the place in it, that the node was opened in.
+  void CheckPlace();
   void AttendTransport();
   void ShowLife();
   void WatchOthers();

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "ivmq/internal/peer_slot.h"
 #include "ivmq/internal/spin.h"
 #include "ivmq/internal/str_cat.h"
 
@@ -207,8 +208,13 @@ Node::~Node() {
   impl_->context.reporter.Finish();  // on_report may still use the node
   impl_->inbound->PublishReleased();
   impl_->outbound->PublishCommitted();
-  impl_->context.table.Leave(impl_->context.self, *impl_->context.transport);
-  impl_->context.table.WakeAll(*impl_->context.transport, std::nullopt);
+  NodeContext& context = impl_->context;
+  if (!context.IsMyLife()) {
+    LetGoOfSlot(*context.transport, context.self.id.slot);
+    return;
+  }
+  context.table.Leave(context.self, *context.transport);
+  context.table.WakeAll(*context.transport, std::nullopt);
 }
 
 PeerId Node::id() const noexcept { return impl_->context.self.id; }

@@ -42,34 +42,47 @@ void NodeContext::BecomeForkedCopy() noexcept {
 bool NodeContext::JudgeLife() noexcept {
   // A lock may be held by a thread that the child does not have.
   if (is_forked_copy()) return false;
+  const char* what = "another's";
   {
     const std::lock_guard lock(life_mutex_);
-    if (over_) return false;
+    if (!end_.ok()) return false;
     layout::Word& word = slot().life;
     const std::uint64_t live_word = live_word_.load(std::memory_order_relaxed);
     for (int repairs = 0;; ++repairs) {
       std::uint64_t found = word.load(std::memory_order_acquire);
       if (found == live_word || repairs == kMostRepairs) return true;
       const Life life = Life::FromWord(found);
-      if (life.incarnation != self.id.incarnation || life.state == PeerState::kDead ||
-          life.state == PeerState::kFree) {
-        found_ = found;
+      if (life.incarnation != self.id.incarnation) break;
+      if (life.state == PeerState::kDead || life.state == PeerState::kFree) {
+        what = life.state == PeerState::kDead ? "marked dead" : "free";
         break;
       }
       if (word.compare_exchange_strong(found, live_word)) return true;
     }
-    over_ = true;
+  }
+  EndLife(StrCat("was declared over by another peer or the server: its slot is ", what));
+  return false;
+}
+
+void NodeContext::EndLife(std::string_view why) {
+  const Status end(StatusCode::kFailedPrecondition,
+                   StrCat("the life of this node, '", identity.name, "' in slot ", self.id.slot,
+                          ", incarnation ", self.id.incarnation, ", ", why,
+                          "; it sends and receives nothing any more, so open a new node"));
+  {
+    const std::lock_guard lock(life_mutex_);
+    if (!end_.ok()) return;
+    end_ = end;
     life_.store(&kNobody, std::memory_order_relaxed);
   }
-  Report(LifeStatus());
+  Report(end);
   sleeper->Notify();
-  return false;
 }
 
 bool NodeContext::MoveLife(std::uint16_t ivposition) noexcept {
   {
     const std::lock_guard lock(life_mutex_);
-    if (over_) return false;
+    if (!end_.ok()) return false;
     std::uint64_t word = live_word_.load(std::memory_order_relaxed);
     Life life = Life::FromWord(word);
     life.ivposition = ivposition;
@@ -90,20 +103,7 @@ Status NodeContext::LifeStatus() {
                    ", belongs to the parent process; open a node of your own in the child")};
   }
   const std::lock_guard lock(life_mutex_);
-  const Life found = Life::FromWord(found_);
-  const char* what = "damaged";
-  if (found.incarnation != self.id.incarnation) {
-    what = "another's";
-  } else if (found.state == PeerState::kDead) {
-    what = "marked dead";
-  } else if (found.state == PeerState::kFree) {
-    what = "free";
-  }
-  return {StatusCode::kFailedPrecondition,
-          StrCat("the life of this node, '", identity.name, "' in slot ", self.id.slot,
-                 ", incarnation ", self.id.incarnation,
-                 ", was declared over by another peer or the server: its slot is ", what,
-                 "; it sends and receives nothing any more, so open a new node")};
+  return end_;
 }
 
 }  // namespace ivmq

@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ivmq/internal/arena.h"
@@ -66,6 +67,9 @@ struct NodeContext {
   // being ended by its owner.
   bool MoveLife(std::uint16_t ivposition) noexcept;
 
+  // Ends this life, since it `why`: "is over: ...". Does nothing if it is over.
+  void EndLife(std::string_view why);
+
   // Why it is over: FAILED_PRECONDITION; OK while it goes on.
   [[nodiscard]] Status LifeStatus();
 
@@ -98,8 +102,7 @@ struct NodeContext {
   std::atomic<std::uint64_t> live_word_{0};
   std::atomic<bool> forked_{false};
   std::mutex life_mutex_;  // guards what follows, and stores to the life's words
-  bool over_ = false;
-  std::uint64_t found_ = 0;  // the life word that ended it
+  Status end_;             // why it is over; OK while it goes on
 };
 
 }  // namespace ivmq

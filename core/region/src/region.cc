@@ -314,6 +314,14 @@ Result<Region> Region::Attach(std::span<std::byte> memory) {
   return Region(memory.data(), g);
 }
 
+bool Region::IsReplaced() const noexcept {
+  const auto bytes = LoadImmutable(base_);
+  Fields f{};
+  std::memcpy(&f, bytes.data(), sizeof(f));
+  return f.region_id != geometry_.region_id && f.magic == layout::kMagic &&
+         f.crc == HeaderCrc(bytes);
+}
+
 std::optional<RingView> Region::RingOf(const layout::Cell& cell) const noexcept {
   if (cell.state == layout::CellState::kEmpty || cell.state > layout::CellState::kClosed ||
       cell.capacity_log2 > 28) {

@@ -11,6 +11,8 @@ Status Transport::Attend(const Move& /*move*/) {
   return {};
 }
 
+Status Transport::CheckPlace() const { return {}; }
+
 Status Transport::RegisterSlot(std::uint32_t /*slot*/, std::uint64_t /*live_word*/,
                                std::span<const std::uint64_t, 2> /*boot_id*/) {
   return {};

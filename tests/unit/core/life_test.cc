@@ -23,6 +23,7 @@
 #include "ivmq/internal/peer_table.h"
 #include "ivmq/node.h"
 
+#include "support/header_crc.h"
 #include "support/node_pair.h"
 #include "support/reports.h"
 #include "support/sizes.h"
@@ -52,6 +53,10 @@ class CountingTransport : public testing::EventfdTransport {
   CountingTransport& operator=(const CountingTransport&) = delete;
 
   [[nodiscard]] int control_fd() const noexcept override { return never_; }
+  [[nodiscard]] Status CheckPlace() const override {
+    return moved_ ? Status(StatusCode::kFailedPrecondition, "moved elsewhere") : Status();
+  }
+  void Move() { moved_ = true; }
   bool HandleControl() noexcept override {
     ++beats_;
     beats_.notify_all();
@@ -61,6 +66,7 @@ class CountingTransport : public testing::EventfdTransport {
  private:
   std::atomic<int>& beats_;
   int never_;
+  std::atomic<bool> moved_{false};
 };
 
 class OwnLifeTest : public ::testing::Test {
@@ -295,6 +301,47 @@ TEST_F(OwnLifeTest, DamageToItsLifeWordIsPutRightAtOnce) {
   }
   EXPECT_TRUE(node->status().ok());
   EXPECT_EQ(ReceiveTexts(*peer, 4).size(), 4U);
+}
+
+// What a guest finds that was restored beside another region: slots and rings are strangers'.
+TEST_F(OwnLifeTest, ANodeInAnotherRegionWritesNothingAndSaysWhy) {
+  auto node = Open("node");
+  const PeerId id = node->id();
+  const std::uint64_t life = LifeOf(id);
+  hub_.region().header().region_id[3] ^= 1;
+  testing::RepairHeaderCrc(hub_.memory());
+  EXPECT_THAT(reports_.Await(1), ElementsAre(HasSubstr("another region")));
+  EXPECT_EQ(node->status().code(), StatusCode::kFailedPrecondition);
+  EXPECT_EQ(node->Send(id, "x"), SendResult::kPeerGone);
+  AwaitBeats();
+  const std::vector<std::uint64_t> before = Words();
+  AwaitBeats();
+  node.reset();
+  EXPECT_EQ(Words(), before);
+  EXPECT_EQ(LifeOf(id), life) << "it is a stranger's";
+}
+
+TEST_F(OwnLifeTest, ADamagedHeaderEndsNoLife) {
+  auto node = Open("node");
+  for (std::size_t i = 0; i < layout::kHeaderImmutableBytes; i += 8) {
+    hub_.memory()[i] ^= std::byte{0x10};
+  }
+  AwaitBeats();
+  EXPECT_TRUE(node->status().ok()) << node->status().ToString();
+  EXPECT_TRUE(reports_.All().empty());
+}
+
+TEST_F(OwnLifeTest, ANodeWhoseTransportFindsItselfElsewhereWritesNothingAndSaysWhy) {
+  auto transport = std::make_unique<CountingTransport>(hub_, 1, beats_);
+  CountingTransport& place = *transport;
+  auto node = *Node::Open(std::move(transport), {.name = "node", .on_report = reports_.Sink()});
+  const PeerId id = node->id();
+  const std::uint64_t life = LifeOf(id);
+  place.Move();
+  EXPECT_THAT(reports_.Await(1), ElementsAre(HasSubstr("moved elsewhere")));
+  EXPECT_EQ(node->status().code(), StatusCode::kFailedPrecondition);
+  node.reset();
+  EXPECT_EQ(LifeOf(id), life);
 }
 
 }  // namespace

@@ -40,6 +40,12 @@ class PciDeviceTest : public ::testing::Test {
     file.read(reinterpret_cast<char*>(&value), sizeof(value));
     return value;
   }
+  void WriteRegister(const std::string& bdf, std::streamoff at, std::uint32_t value) {
+    std::fstream file(devices() + "/" + bdf + "/resource0",
+                      std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(at);
+    file.write(reinterpret_cast<const char*>(&value), sizeof(value));
+  }
 
   FakePciDevices folder_;
 };
@@ -84,6 +90,20 @@ TEST_F(PciDeviceTest, IvpositionZeroOfADoorbellDeviceIsAnId) {
   ASSERT_TRUE(transport.ok());
   EXPECT_EQ((*transport)->info().ivposition, 0);
   EXPECT_TRUE((*transport)->info().can_ring);
+}
+
+TEST_F(PciDeviceTest, AnotherIvpositionThanItWasOpenedWithIsAnotherPlace) {
+  Add("0000:00:11.0", {.msix = true, .bar0_start = 0xfebf1f00, .ivposition = 3});
+  const auto transport = OpenPciTransport(*InspectPciDevice(devices(), "0000:00:11.0"), "pci:auto");
+  ASSERT_TRUE(transport.ok());
+  EXPECT_TRUE((*transport)->CheckPlace().ok());
+  WriteRegister("0000:00:11.0", 0xf00 + 8, 5);
+  const Status moved = (*transport)->CheckPlace();
+  EXPECT_EQ(moved.code(), StatusCode::kFailedPrecondition);
+  EXPECT_THAT(moved.message(), HasSubstr("from 3 to 5"));
+  // As it reads when nothing answers.
+  WriteRegister("0000:00:11.0", 0xf00 + 8, 0xffffffff);
+  EXPECT_TRUE((*transport)->CheckPlace().ok());
 }
 
 TEST_F(PciDeviceTest, IvpositionOutOfRangeIsUnavailable) {

@@ -66,6 +66,11 @@ class Transport {
   // once; OK: nothing.
   virtual Status Attend(const Move& move);
 
+  // FAILED_PRECONDITION, with the reason, if this process is not any more where it was opened,
+  // since its machine was restored or copied: then the slot is another's, and the node's life is
+  // over. Called four times a second.
+  [[nodiscard]] virtual Status CheckPlace() const;
+
   // Life by file lock, for transports whose processes open one file: the lock on byte `slot`
   // belongs to the open file description that memory() is mapped from, and goes with the process,
   // however it ends. Only for info().lock_domain != 0. ABORTED: another process holds it.

@@ -93,6 +93,10 @@ class Region {
     return reinterpret_cast<layout::Word*>(base_ + geometry_.owners_offset)[unit];
   }
 
+  // Whether the header is whole and names another region than the one that was attached to: the
+  // machine was restored, or its device is now backed by other memory. A damaged one says nothing.
+  [[nodiscard]] bool IsReplaced() const noexcept;
+
   // The ring that a cell value describes, if its capacity and run are within bounds.
   [[nodiscard]] std::optional<RingView> RingOf(const layout::Cell& cell) const noexcept;
 
