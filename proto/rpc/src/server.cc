@@ -179,10 +179,11 @@ void Server::OnRequest(const Message& message, const Parsed& frame) {
 }
 
 Status Server::CheckBytes(const Share& share) const {
-  if (share.bytes < options_.max_request_bytes) [[likely]]
+  const std::size_t bytes = share.Bytes(options_.max_request_bytes);
+  if (bytes < options_.max_request_bytes) [[likely]]
     return {};
   return {StatusCode::RESOURCE_EXHAUSTED,
-          "the client's calls under way hold " + std::to_string(share.bytes) +
+          "the client's calls under way hold " + std::to_string(bytes) +
               " bytes of requests, and the server takes " +
               std::to_string(options_.max_request_bytes) + " of one client"};
 }
@@ -193,7 +194,9 @@ Status Server::Register(ServerCall& call) {
     return {StatusCode::UNAVAILABLE, "the server shuts down"};
   }
   Share& share = shares_[call.from.slot];
-  if (share.calls >= options_.max_calls) {
+  if (share.incarnation != call.from.incarnation && node_.IsLive(call.from)) [[unlikely]]
+    share.SetHolder(call.from.incarnation);
+  if (share.Calls(options_.max_calls) >= options_.max_calls) {
     return {StatusCode::RESOURCE_EXHAUSTED,
             "the client has as many calls under way as the server takes of one, " +
                 std::to_string(options_.max_calls)};
@@ -204,9 +207,11 @@ Status Server::Register(ServerCall& call) {
     call.is_known = false;
     return {StatusCode::INTERNAL, "a call of this id is under way"};
   }
-  ++share.calls;
   call.taken_bytes = call.request_bytes + call.metadata_bytes;
-  share.bytes += call.taken_bytes;
+  call.taker = share.holders;
+  Load& load = share.holder;
+  ++load.calls;
+  load.bytes += call.taken_bytes;
   return {};
 }
 
@@ -217,7 +222,7 @@ Status Server::TakeBytes(ServerCall& call, std::size_t bytes) {
   Share& share = shares_[call.from.slot];
   if (Status status = CheckBytes(share); !status.ok()) return status;
   call.taken_bytes += bytes;
-  share.bytes += bytes;
+  share.Of(call.taker).bytes += bytes;
   return {};
 }
 
@@ -225,9 +230,9 @@ void Server::EndCall(ServerCall& call) {
   {
     const std::lock_guard lock(mutex_);
     calls_.erase(calls_.iterator_to(call));
-    Share& share = shares_[call.from.slot];
-    --share.calls;
-    share.bytes -= call.taken_bytes;
+    Load& load = shares_[call.from.slot].Of(call.taker);
+    --load.calls;
+    load.bytes -= call.taken_bytes;
     // A thread may be about to leave its reactor's Start...() or Finish().
     call.lingers = call.references.load(std::memory_order_acquire) != 1;
     if (call.lingers) {

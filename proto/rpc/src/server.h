@@ -120,11 +120,43 @@ class Server {
    private:
     Server& server_;
   };
-  // What the calls of one client take. By its slot: the incarnation in a frame is what the client
-  // says.
-  struct Share {
+  // What calls take.
+  struct Load {
     std::size_t calls = 0;
     std::size_t bytes = 0;
+  };
+  // The same of the calls from one slot: those of its live holder, whatever a client says in its
+  // frames, and those of former ones that have not ended. These have as much for themselves, and
+  // weigh on the holder only beyond that: lives that come and go take no more than two clients.
+  struct Share {
+    std::uint32_t incarnation = 0;  // of the holder
+    std::uint64_t holders = 0;      // until now
+    Load holder;
+    Load former;
+
+    void SetHolder(std::uint32_t next) noexcept {
+      incarnation = next;
+      ++holders;
+      former.calls += holder.calls;
+      former.bytes += holder.bytes;
+      holder = {};
+    }
+    // `taker`: what `holders` was when the call began.
+    [[nodiscard]] Load& Of(std::uint64_t taker) noexcept {
+      return taker == holders ? holder : former;
+    }
+    // What counts against a limit.
+    [[nodiscard]] std::size_t Calls(std::size_t most) const noexcept {
+      return holder.calls + Beyond(former.calls, most);
+    }
+    [[nodiscard]] std::size_t Bytes(std::size_t most) const noexcept {
+      return holder.bytes + Beyond(former.bytes, most);
+    }
+
+   private:
+    static std::size_t Beyond(std::size_t taken, std::size_t most) noexcept {
+      return taken > most ? taken - most : 0;
+    }
   };
 
   [[nodiscard]] MethodEntry* Find(std::uint64_t id) noexcept;

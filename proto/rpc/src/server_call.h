@@ -81,6 +81,7 @@ struct ServerCall final : Pool::Job, boost::intrusive::unordered_set_base_hook<>
   std::size_t request_bytes = 0;   // of memory, about
   std::size_t metadata_bytes = 0;  // of the client's; the same
   std::size_t taken_bytes = 0;     // of its client's share; guarded by mutex_ of the server
+  std::uint64_t taker = 0;         // whose share it is, see Server::Share
   std::size_t stream_bytes = 0;    // the poller's; the largest message of the client's stream
   bool parsed = false;
   bool is_known = false;  // others than its handler can reach it

@@ -43,6 +43,7 @@ class Calls {
     stub_.reset();
     endpoint_.reset();
   }
+  [[nodiscard]] rpc::Endpoint& endpoint() const { return *endpoint_; }
   [[nodiscard]] std::size_t size() const { return calls_.size(); }
   [[nodiscard]] Echo::Stub& stub() { return *stub_; }
 
@@ -114,6 +115,23 @@ TEST(ShareTest, TheRequestsOfOneClientAreBoundedAndLeaveTheOthersTheirs) {
   // What has ended counts no more.
   greedy.Begin(WithData(600 << 10));
   EXPECT_TRUE(greedy.Await(3).ok());
+}
+
+TEST(ShareTest, CallsOfAFormerLifeDoNotCountForItsSuccessor) {
+  BlockedPair pair([](rpc::ServerBuilder& builder) { builder.SetMaxCalls(2); });
+  const auto open = [&] { return Calls(pair.Open("durable", {.durable = true})); };
+  Calls former = open();
+  for (int i = 0; i < 3; ++i) former.Begin(Request());
+  EXPECT_EQ(former.Await(2).error_code(), StatusCode::RESOURCE_EXHAUSTED);
+  const PeerId before = former.endpoint().node().id();
+  former.Leave();
+  for (std::size_t i = 0; i < 2; ++i) (void)former.Await(i);
+  Calls successor = open();
+  ASSERT_EQ(successor.endpoint().node().id().slot, before.slot);
+  for (int i = 0; i < 3; ++i) successor.Begin(Request());
+  EXPECT_EQ(successor.Await(2).error_code(), StatusCode::RESOURCE_EXHAUSTED);
+  pair.Release();
+  for (std::size_t i = 0; i < 2; ++i) EXPECT_TRUE(successor.Await(i).ok());
 }
 
 TEST(ShareTest, MetadataCountsWithTheRequestsAsWhatItTakes) {
