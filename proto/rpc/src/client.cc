@@ -549,6 +549,9 @@ void ClientContext::TryCancel() { EndCancel(BeginCancel()); }
 ClientContext::Cancelling ClientContext::BeginCancel() noexcept {
   const std::lock_guard lock(lock_);
   cancelled_.store(true, std::memory_order_relaxed);
+  // A forked child's copy: the call is its parent's.
+  if (client_ != nullptr && client_->node().IsForkedCopy()) [[unlikely]]
+    return {};
   // The call has not ended, so that the endpoint is there; from here on it waits for us. Of this
   // context nothing is used any more: it may go with the call.
   if (client_ != nullptr) client_->AddCanceller();

@@ -44,12 +44,11 @@ class ClientStream final : public ClientCall, public Steps {
   // In a forked child nobody polls: a reactor hears the end where it begins the call.
   [[nodiscard]] bool IsForkedCopy() const noexcept { return client_.node().IsForkedCopy(); }
   void EndForked() {
-    const Status status(StatusCode::FAILED_PRECONDITION, client_.node().status().message());
     const auto tell = [this](auto call) {
       (void)RunUserCode(client_.node(), "the reactor of a call", call);
     };
     tell([&] { reactor_->OnReadInitialMetadataDone(false); });
-    tell([&] { reactor_->OnDone(status); });
+    tell([&] { reactor_->OnDone(ForkedStatus()); });
     Unref();
   }
 
@@ -123,6 +122,7 @@ class ClientStream final : public ClientCall, public Steps {
 
   Status Finish() {
     if (!MayWait()) {
+      if (IsForkedCopy()) return ForkedStatus();
       const std::lock_guard lock(mutex_);
       return status_;
     }
@@ -134,7 +134,7 @@ class ClientStream final : public ClientCall, public Steps {
 
   // Nobody asks for its end any more.
   void Abandon() {
-    client_.Cancel(id, {StatusCode::CANCELLED, "nobody waits for its end"});
+    if (!IsForkedCopy()) client_.Cancel(id, {StatusCode::CANCELLED, "nobody waits for its end"});
     Unref();
   }
 
@@ -244,12 +244,18 @@ class ClientStream final : public ClientCall, public Steps {
     }
   }
 
+  [[nodiscard]] Status ForkedStatus() const {
+    return {StatusCode::FAILED_PRECONDITION, client_.node().status().message()};
+  }
   static Status NotHere() {
     return {StatusCode::FAILED_PRECONDITION,
             "a synchronous call on the thread that polls could never end: use a reactor here"};
   }
-  // False: on the thread that polls. Then the call has ended.
+  // False: on the thread that polls; then the call has ended. Or in a forked child, to which it
+  // does not belong.
   bool MayWait() {
+    if (IsForkedCopy()) [[unlikely]]
+      return false;
     if (!client_.polling().InPoll()) [[likely]]
       return true;
     client_.Cancel(id, NotHere());

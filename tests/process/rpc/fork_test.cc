@@ -40,6 +40,13 @@ class EchoService final : public Echo::Service {
     response->set_text(request->text());
     return rpc::Status::OK;
   }
+  rpc::Status Chat(rpc::ServerContext* /*context*/,
+                   rpc::ServerReaderWriter<Response, Request>* stream) override {
+    Request request;
+    while (stream->Read(&request) && stream->Write(Response())) {
+    }
+    return rpc::Status::OK;
+  }
   std::binary_semaphore begun{0};
   std::binary_semaphore go{0};
 };
@@ -108,8 +115,19 @@ TEST_F(RpcForkTest, AChildsCopyDoesNothingAndSaysSo) {
   Response response;
   auto call = stub_->async()->Say(&running, &request, &response);
   service_.begun.acquire();
+  rpc::ClientContext talking;
+  auto chat = stub_->Chat(&talking);
   auto watch = client_endpoint_->WatchService("ivmq.test.Echo", [](const auto& /*peers*/) {});
   EXPECT_EQ(RunInChild([&] {
+              EXPECT_FALSE(chat->Write(request));
+              EXPECT_FALSE(chat->Read(&response));
+              EXPECT_FALSE(chat->WritesDone());
+              chat->WaitForInitialMetadata();
+              ExpectForked(chat->Finish());
+              chat.reset();
+              running.TryCancel();
+              talking.TryCancel();
+
               ExpectForked(Say());
               Response another;
               Request empty;
@@ -142,6 +160,10 @@ TEST_F(RpcForkTest, AChildsCopyDoesNothingAndSaysSo) {
             0);
   service_.go.release();
   EXPECT_TRUE(call.get().ok());
+  EXPECT_TRUE(chat->Write(request));
+  EXPECT_TRUE(chat->Read(&response));
+  EXPECT_TRUE(chat->WritesDone());
+  EXPECT_TRUE(chat->Finish().ok());
   EXPECT_TRUE(Say().ok());
 }
 

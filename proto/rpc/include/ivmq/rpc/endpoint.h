@@ -61,7 +61,9 @@ class ServiceWatch {
 //
 // An endpoint belongs to the process that made it. A forked child's copy does nothing: calls end at
 // once with FAILED_PRECONDITION, their callbacks and OnDone() run where they are begun, servers are
-// not built and not waited for, Poll() gives 0, Arm() true. It may be destroyed.
+// not built and not waited for, Poll() gives 0, Arm() true. It may be destroyed. Calls that were
+// begun before the fork go on in the parent: in the child their streams give false, and Finish()
+// that status; TryCancel() does nothing; their callbacks and futures never come.
 class Endpoint : public std::enable_shared_from_this<Endpoint> {
  public:
   // Errors: those of Node::Open.
