@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "ivmq/rpc/client_context.h"
+#include "ivmq/rpc/server_callback.h"
 #include "ivmq/rpc/server_context.h"
 
 #include "src/call_life.h"
@@ -60,6 +61,11 @@ struct CallAccess {
     context.valid_ = true;
     context.initial_.clear();
     context.trailing_.clear();
+  }
+  // Drops what a context that no call has need not keep.
+  static void Clear(ServerContext& context) {
+    context.received_.clear();
+    if (context.default_reactor_ != nullptr) context.default_reactor_.reset();
   }
   static void Cancel(ServerContext& context) {
     context.cancelled_.store(true, std::memory_order_relaxed);

@@ -288,7 +288,7 @@ void Server::Keep(std::unique_ptr<ServerCall> call) {
   if (call->stream != nullptr) call->stream.reset();
   if (call->callback != nullptr) call->callback.reset();
   if (!call->interceptors.empty()) call->interceptors.clear();
-  CallAccess::received(call->context).clear();
+  CallAccess::Clear(call->context);
   if (call->request_bytes > kMostSpareBytes ||
       static_cast<std::size_t>(call->messages->response().GetCachedSize()) > kMostSpareBytes) {
     return;

@@ -211,3 +211,18 @@ void ServerReactor::StartWriteMessage(const google::protobuf::Message* message,
 }
 
 }  // namespace ivmq::rpc::internal
+
+namespace ivmq::rpc {
+
+ServerContext::ServerContext() = default;
+ServerContext::~ServerContext() = default;
+
+ServerUnaryReactor* ServerContext::DefaultReactor() {
+  class Default final : public ServerUnaryReactor {
+    void OnDone() override {}
+  };
+  if (default_reactor_ == nullptr) default_reactor_ = std::make_unique<Default>();
+  return default_reactor_.get();
+}
+
+}  // namespace ivmq::rpc

@@ -286,5 +286,65 @@ TEST_F(ServerCallbackTest, BothSidesTalkToAReactor) {
   reactors_.done.acquire();
 }
 
+// Handlers with the reactor of their context.
+class DefaultService final : public Echo::CallbackService {
+ public:
+  ~DefaultService() override {
+    if (thread_.joinable()) thread_.join();
+  }
+  DefaultService() = default;
+  DefaultService(const DefaultService&) = delete;
+  DefaultService& operator=(const DefaultService&) = delete;
+
+  rpc::ServerUnaryReactor* Say(rpc::CallbackServerContext* context, const Request* request,
+                               Response* response) override {
+    rpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+    EXPECT_EQ(context->DefaultReactor(), reactor);
+    if (request->fail()) {
+      reactor->Finish({StatusCode::NOT_FOUND, "nothing of that name"});
+      return reactor;
+    }
+    response->set_text(request->text() + "!");
+    if (request->wait_release()) {
+      thread_ = std::thread([reactor] { reactor->Finish(rpc::Status::OK); });
+    } else {
+      reactor->Finish(rpc::Status::OK);
+    }
+    return reactor;
+  }
+  // Has no use for it after all.
+  rpc::ServerUnaryReactor* Forgotten(rpc::CallbackServerContext* context,
+                                     const Request* /*request*/, Response* /*response*/) override {
+    context->DefaultReactor()->Finish(rpc::Status::OK);
+    return nullptr;
+  }
+
+ private:
+  std::thread thread_;
+};
+
+TEST(DefaultReactorTest, EachCallHasOneThatEndsItOnce) {
+  DefaultService service;
+  ServicePair pair(service);
+  Request request;
+  Response response;
+  for (int i = 0; i < 100; ++i) {
+    ClientContext context;
+    request.set_text(std::to_string(i));
+    EXPECT_TRUE(pair.stub->Say(&context, request, &response).ok());
+    EXPECT_EQ(response.text(), request.text() + "!");
+    ClientContext another;
+    request.set_fail(true);
+    EXPECT_EQ(pair.stub->Say(&another, request, &response).error_code(), StatusCode::NOT_FOUND);
+    request.clear_fail();
+  }
+  ClientContext elsewhere;
+  request.set_wait_release(true);
+  EXPECT_TRUE(pair.stub->Say(&elsewhere, request, &response).ok());
+  ClientContext none;
+  EXPECT_EQ(pair.stub->Forgotten(&none, request, &response).error_code(),
+            StatusCode::UNIMPLEMENTED);
+}
+
 }  // namespace
 }  // namespace ivmq::testing

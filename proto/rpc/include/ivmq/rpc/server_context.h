@@ -13,6 +13,7 @@
 
 namespace ivmq::rpc {
 
+class ServerUnaryReactor;
 namespace internal {
 class ChildCalls;
 struct CallAccess;
@@ -22,8 +23,8 @@ struct CallAccess;
 // IsCancelled may be called from any thread; everything else is thread-compatible.
 class ServerContext {
  public:
-  ServerContext() = default;
-  ~ServerContext() = default;
+  ServerContext();
+  ~ServerContext();
   ServerContext(const ServerContext&) = delete;
   ServerContext& operator=(const ServerContext&) = delete;
 
@@ -41,6 +42,10 @@ class ServerContext {
     valid_ = trailing_.Add(key, value) && valid_;
   }
 
+  // For a handler that gives a reactor and needs none of its own: Finish() it and return it. The
+  // call's, always the same one.
+  [[nodiscard]] ServerUnaryReactor* DefaultReactor();
+
   // The name of the caller; not an identity, see docs/guarantees.md.
   [[nodiscard]] std::string peer() const;
 
@@ -55,6 +60,7 @@ class ServerContext {
   internal::MetadataBytes trailing_;
   const Node* node_ = nullptr;
   PeerId from_;
+  std::unique_ptr<ServerUnaryReactor> default_reactor_;
 
   mutable SpinLock lock_;
   // Guarded by lock_; nullptr: no call is cancelled with this one.
