@@ -4,9 +4,8 @@ include(GoogleTest)
 #           [ENVIRONMENT NAME=value...] [BUSY])
 # A GoogleTest program; each of its tests is a ctest test with the label. A program without a main
 # of its own gets GoogleTest's. TIMEOUT ends one test, not the program: 60 s by default, 120 s for
-# qemu. The tests of a BUSY program, whose processes or guests poll each other's memory, run one at a
-# time on a machine of two cores, since a third busy thread would turn their microseconds into
-# milliseconds.
+# qemu. The tests of a BUSY program, whose processes or guests poll each other's memory, run alone,
+# since a third busy thread on two cores would turn their microseconds into milliseconds.
 function(ivmq_test name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "BUSY" "LABEL;TIMEOUT" "SOURCES;LIBS;ENVIRONMENT")
   if(arg_UNPARSED_ARGUMENTS OR NOT arg_SOURCES)
@@ -24,7 +23,7 @@ function(ivmq_test name)
   math(EXPR limit "${arg_TIMEOUT} - 10") # for a test that can still say why (see Guest)
   set(processors 1)
   if(arg_BUSY)
-    set(processors 2)
+    set(processors 1000) # all that ctest has been given
   endif()
   set(fixture "")
   if(arg_LABEL STREQUAL "qemu")

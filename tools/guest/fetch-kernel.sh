@@ -5,6 +5,8 @@
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+# shellcheck source=/dev/null
+. "$root/tools/guest/debian.sh"
 version=6.1 headers='' out=''
 
 usage() {
@@ -58,105 +60,74 @@ flock 9 # two builds may ask at the same time
 work=
 trap '[ -z "$work" ] || rm -rf "$work"' EXIT
 
-# Packages that $1 depends on whose names match the pattern $2.
-depends() {
-  apt-cache depends --important "$1" 2>/dev/null |
-    awk -v pattern="$2" '$1 == "Depends:" && $2 ~ pattern { print $2 }'
-}
-
-download() { # download PACKAGE...: into the folder $work
-  [ $# -gt 0 ] || return 1
-  # As root apt would drop to a user who cannot write here.
-  (cd "$work" && apt-get -q -o APT::Sandbox::User=root download "$@") >"$out/fetch.log" 2>&1
-}
-
-# refresh COMMAND...: runs it; if it fails, once more with new package lists. Those there may be
-# missing, or older than what the archive still has.
-refresh() {
-  ! "$@" || return 0
-  [ "$(id -u)" = 0 ] || return 1
-  apt-get -q update >"$out/update.log" 2>&1 || true
-  "$@"
-}
-
 begin() {
   if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
     fail "apt-get and dpkg-deb are needed to get the kernel package." \
       "Elsewhere than on Debian, set IVMQ_GUEST_KERNEL to the image of an x86-64 kernel."
   fi
   work=$(mktemp -d "$out/.work.XXXXXX")
+  : >"$out/fetch.log"
 }
 
-image_package() { depends "$meta" '^linux-image-[0-9]' | head -n 1; }
+# attempt COMMAND...: runs it with apt's own lists, and with new ones if it fails: those there may be
+# missing, be older than what the archive still has, or be without the suite that has the package.
+attempt() {
+  use_own_suites
+  "$@" || {
+    rm -rf "$work/root"
+    use_suites "$work" bookworm-security bookworm
+    "$@"
+  }
+}
+
+give_up() { # give_up PACKAGE
+  tail -n 5 "$out/fetch.log" >&2
+  fail "the package $1 could not be downloaded." \
+    "Check that apt reaches the Debian archive and try again, or set IVMQ_GUEST_KERNEL to the image" \
+    "of an x86-64 kernel with ttyS0 and devtmpfs built in."
+}
 
 download_image() {
   local package
-  package=$(image_package)
-  download ${package:+"$package"}
+  package=$(depends "$meta" '^linux-image-[0-9]' | head -n 1)
+  [ -n "$package" ] && unpack "$work/root" "$out/fetch.log" "$package" && echo "$package" >"$work/package"
 }
 
 fetch_image() {
-  local deb image
+  local image
   begin
-  refresh download_image || {
-    [ ! -s "$out/fetch.log" ] || tail -n 5 "$out/fetch.log" >&2
-    [ "$version" != 6.12 ] || [ -n "$(image_package)" ] || fail \
-      "the configured archives have no package $meta." \
-      "Debian 12 has kernel 6.12 in its security suite. As root, add this line to" \
-      "/etc/apt/sources.list, run 'apt-get update', and try again:" \
-      "  deb http://deb.debian.org/debian-security bookworm-security main"
-    fail "the package $meta (found as: '$(image_package)') could not be downloaded." \
-      "Check that apt reaches the Debian archive, run 'apt-get update' as root, and try again," \
-      "or set IVMQ_GUEST_KERNEL to the image of an x86-64 kernel with ttyS0 and devtmpfs built in."
-  }
-  deb=$(echo "$work"/*.deb)
-  dpkg-deb -x "$deb" "$work/root"
+  attempt download_image || give_up "$meta"
   image=$(find "$work/root/boot" -name 'vmlinuz-*' | head -n 1)
-  [ -n "$image" ] || fail "$(basename "$deb") holds no boot/vmlinuz-*."
+  [ -n "$image" ] || fail "$(cat "$work/package") holds no boot/vmlinuz-*."
   rm -rf "${out:?}/lib" "${out:?}/headers"
   mv "$work/root/lib" "$out/lib"
-  basename "$deb" .deb >"$out/package"
+  mv "$work/package" "$out/package"
   mv "$image" "$out/vmlinuz" # last: its presence says that all is there
   rm -rf "$work"
 }
 
 release() { basename "$out"/lib/modules/*; }
 
-# The packages with the headers of exactly the kernel that is there: a module is for one kernel.
+# The headers of exactly the kernel that is there: a module is for one kernel.
 download_headers() {
-  local package others
-  package=linux-headers-$(release)
-  others=$(depends "$package" '^linux-(headers-.*-common|kbuild-)')
+  local packages
+  packages=$(with_headers "linux-headers-$(release)") || return 1
   # shellcheck disable=SC2086 # a list
-  [ -n "$others" ] && download "$package" $others
+  unpack "$work/root" "$out/fetch.log" $packages
 }
 
 fetch_headers() {
-  local deb build common
   begin
-  if ! refresh download_headers; then
+  if ! attempt download_headers; then
     # The archive has gone on to a newer kernel.
     rm -rf "$work" "$out/vmlinuz"
     fetch_image
     begin
-    download_headers || {
-      [ ! -s "$out/fetch.log" ] || tail -n 5 "$out/fetch.log" >&2
-      fail "the package linux-headers-$(release) could not be downloaded." \
-        "Check that apt reaches the Debian archive, run 'apt-get update' as root, and try again."
-    }
+    attempt download_headers || give_up "linux-headers-$(release)"
   fi
-  for deb in "$work"/*.deb; do
-    dpkg-deb -x "$deb" "$work/headers"
-  done
-  build=$(cd "$work/headers" && echo usr/src/linux-headers-*-cloud-amd64)
-  common=$(cd "$work/headers" && echo usr/src/linux-headers-*-common)
-  # The packages expect to be installed at /usr/src.
-  # shellcheck disable=SC2016 # for make
-  printf 'include $(dir $(realpath $(lastword $(MAKEFILE_LIST))))../%s/Makefile\n' \
-    "$(basename "$common")" >"$work/headers/$build/Makefile"
-  ln -s "$build" "$work/headers/build"
+  settle_headers "$work/root"
   rm -rf "${out:?}/headers"
-  mv "$work/headers" "$out/headers"
+  mv "$work/root" "$out/headers"
   rm -rf "$work"
 }
 
