@@ -107,6 +107,15 @@ class DriverTransport : public Transport {
   }
   [[nodiscard]] int wake_fd() const noexcept override { return event_.get(); }
 
+  // Has the driver (from version 3 of its interface on) look whether the device has another
+  // ivposition. If so, memory() is this process's own from now on, and its node finds its life
+  // over.
+  Status Attend(const Move& /*move*/) override {
+    ivmq_info info{};
+    (void)ioctl(device_.fd.get(), IVMQ_IOC_INFO, &info);
+    return {};
+  }
+
   Status RegisterSlot(std::uint32_t slot, std::uint64_t live_word,
                       std::span<const std::uint64_t, 2> boot_id) override {
     ivmq_slot registration{};

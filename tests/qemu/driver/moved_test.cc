@@ -101,6 +101,17 @@ TEST_P(MovedTest, ADeviceWithAnotherIvpositionIsOverForWhoeverHadItOpen) {
   ExpectQuiet(*guest);
 }
 
+// It asks with its heartbeat.
+TEST_P(MovedTest, ANodeOverTheDriverFindsItsLifeOver) {
+  const auto guest = Start();
+  ASSERT_NE(guest, nullptr);
+  const auto peer = guest->Start("exec test_peer auto inside sit");
+  ASSERT_TRUE(guest->WaitForOutput(peer, "inside is peer (0, "));
+  ShowZero(*guest, false);
+  EXPECT_THAT(guest->Wait(peer).output, HasSubstr("its life is over"));
+  ExpectQuiet(*guest);
+}
+
 INSTANTIATE_TEST_SUITE_P(Linux, MovedTest, ::testing::Values("6.1", "6.12"), KernelName);
 
 }  // namespace
