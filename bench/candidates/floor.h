@@ -6,7 +6,8 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
+
+#include "ivmq/internal/copy.h"
 
 #include "drive.h"
 
@@ -28,7 +29,7 @@ class Flag {
   }
   bool TrySend(Message message) {
     if constexpr (kPayload) {
-      std::memcpy(out_ + kLines, message.data(), bytes_);
+      CopyBlock(out_ + kLines, message.data(), bytes_);
       At(out_).store(++sent_, std::memory_order_release);
     } else {
       At(out_).store(internal::FirstWord(message) + 1, std::memory_order_release);

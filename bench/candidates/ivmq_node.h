@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "ivmq/internal/copy.h"
 #include "ivmq/internal/region.h"
 #include "ivmq/node.h"
 #include "ivmq/transport.h"
@@ -122,7 +123,7 @@ class NodeEnd {
         Flush();
         return false;
       }
-      std::memcpy(payload.data(), message.data(), message.size());
+      CopyMessage(payload.data(), message.data(), message.size());
       claimed_bytes_ += message.size();
       if (++claimed_ == kBatch || claimed_bytes_ >= kBatchBytes) Flush();
       return true;

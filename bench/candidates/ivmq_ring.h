@@ -4,9 +4,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
-#include <optional>
+#include <utility>
 
+#include "ivmq/internal/copy.h"
 #include "ivmq/internal/ring.h"
 #include "ivmq/internal/wake.h"
 
@@ -47,9 +47,9 @@ class RingEnd {
       Flush();
       return false;
     }
-    std::memcpy(payload.data(), message.data(), message.size());
+    CopyMessage(payload.data(), message.data(), message.size());
+    claimed_bytes_ += message.size();
     if constexpr (kUse == RingUse::kBatches) {
-      claimed_bytes_ += message.size();
       if (++claimed_ == kBatch || claimed_bytes_ >= capacity_ / 8) Flush();
     } else {
       Flush();
@@ -57,13 +57,14 @@ class RingEnd {
     return true;
   }
   void Flush() {
-    if constexpr (kUse == RingUse::kBatches) claimed_ = claimed_bytes_ = 0;
+    claimed_ = 0;
+    const std::size_t bytes = std::exchange(claimed_bytes_, 0);
     out_.Commit();
     if constexpr (kUse == RingUse::kFences) {
       FullFence();
       if (wake_check_.MustRing(*armed_)) Fail("a receiver that never sleeps wants to be woken");
-      out_.PrefetchNext();
     }
+    out_.PrefetchNext(bytes);
   }
   template <typename Use>
   std::size_t Receive(Use&& use) {

@@ -607,7 +607,7 @@ Inbound::Outcome Inbound::TakeFragment(InLink& link, const Frame& frame,
     EndAssembly(link, true);
     return Outcome::kMalformed;
   }
-  std::memcpy(assembly.bytes.get() + assembly.received, piece.data(), piece.size());
+  CopyBlock(assembly.bytes.get() + assembly.received, piece.data(), piece.size());
   assembly.received += piece.size();
   assembly.idle_looks = 0;
   context_.CountAlone(Counter::kFragmentsReceived);

@@ -21,6 +21,8 @@ using std::chrono::nanoseconds;
 
 // A sender that finds the ring claimed by another thread's code looks this often at least.
 constexpr nanoseconds kLongestClaimLook = std::chrono::milliseconds(1);
+// The largest record of a fragment: larger ones are no faster, and keep small messages waiting.
+constexpr std::uint64_t kMostFragment = std::uint64_t{64} << 10;
 constexpr std::uint64_t kFragmentOverhead = sizeof(layout::Frame) + sizeof(layout::FragmentHeader);
 
 // What fragments carry pieces of: a frame with its type name and message, as one record would hold
@@ -48,7 +50,7 @@ class InnerFrame {
       out = out.subspan(part);
       offset += part;
     }
-    if (!out.empty()) std::memcpy(out.data(), message_.data() + (offset - head_size_), out.size());
+    CopyBlock(out.data(), message_.data() + (offset - head_size_), out.size());
   }
 
  private:
@@ -432,8 +434,9 @@ SendResult Outbound::SendLarge(OutLink& link, PeerId to, const MessageType& type
       if (result == SendResult::kOk) {
         // Records of an eighth of the ring: the consumer takes one out while the next is written.
         const std::uint64_t eighth = (link.producer.max_payload() + layout::kRecordHeader) / 4;
+        const std::uint64_t most = std::min(eighth, kMostFragment);
         const std::uint64_t piece =
-            std::min(total - offset, eighth - layout::kRecordHeader - kFragmentOverhead);
+            std::min(total - offset, most - layout::kRecordHeader - kFragmentOverhead);
         record_bytes = kFragmentOverhead + piece;
         std::span<std::byte> record;
         result = ClaimRecord(link, to, record_bytes, &record);

@@ -129,24 +129,10 @@ class Outbound {
   // claimed, so there is no other ring for it. REQUIRES: the ring is the caller's.
   SendResult Claim(OutLink& link, PeerId to, const MessageType& type, std::uint64_t bytes,
                    std::span<std::byte>* message, bool behind = false) {
-    const std::size_t name_bytes = type.name.size();
-    if (name_bytes > kMaxTypeName || bytes > context_.options.max_message_bytes) [[unlikely]] {
-      return SendResult::kTooLarge;
-    }
-    std::span<std::byte> record;
-    const std::size_t before = sizeof(layout::Frame) + name_bytes;
-    if (const SendResult result = ClaimRecord(link, to, before + bytes, &record, behind);
-        result != SendResult::kOk) [[unlikely]] {
-      return result;
-    }
-    const layout::Frame frame{
-        .kind = type.kind, .name_bytes = static_cast<std::uint16_t>(name_bytes), .type = type.type};
-    std::memcpy(record.data(), &frame, sizeof(frame));
-    if (name_bytes != 0) {
-      std::memcpy(record.data() + sizeof(frame), type.name.data(), name_bytes);
-    }
-    *message = record.subspan(before);
-    return SendResult::kOk;
+    const SendResult result = ClaimMessage(link, to, type, bytes, message, behind);
+    if (result == SendResult::kOk) [[likely]]
+      WriteFrame(type, *message);
+    return result;
   }
   // Commits what was claimed and wakes the consumer if it sleeps. REQUIRES: the ring is the
   // caller's, and this node's life went on when it was claimed.
@@ -159,7 +145,7 @@ class Outbound {
       if (link.wake_check.MustRing(link.slot->armed)) [[unlikely]]
         RingDoorbell(link);
     }
-    link.producer.PrefetchNext();
+    link.producer.PrefetchNext(bytes);
   }
   // The same some time after the claim, since users' code wrote the messages. kPeerGone: this
   // node's life is over, kFull: the ring was given up; nothing was published.
@@ -249,6 +235,28 @@ class Outbound {
                                std::span<std::byte>* record);
   SendResult OpenAndClaimRecord(OutLink& link, PeerId to, std::uint64_t bytes,
                                 std::span<std::byte>* record);
+  // Claim() but for the frame.
+  SendResult ClaimMessage(OutLink& link, PeerId to, const MessageType& type, std::uint64_t bytes,
+                          std::span<std::byte>* message, bool behind = false) {
+    const std::size_t name_bytes = type.name.size();
+    if (name_bytes > kMaxTypeName || bytes > context_.options.max_message_bytes) [[unlikely]] {
+      return SendResult::kTooLarge;
+    }
+    const std::size_t before = sizeof(layout::Frame) + name_bytes;
+    const SendResult result = ClaimRecord(link, to, before + bytes, message, behind);
+    if (result == SendResult::kOk) [[likely]]
+      *message = message->subspan(before);
+    return result;
+  }
+  // The frame and the type name of a message that ClaimMessage() claimed.
+  static void WriteFrame(const MessageType& type, std::span<std::byte> message) noexcept {
+    const std::size_t name_bytes = type.name.size();
+    const layout::Frame frame{
+        .kind = type.kind, .name_bytes = static_cast<std::uint16_t>(name_bytes), .type = type.type};
+    std::byte* const name = message.data() - name_bytes;
+    if (name_bytes != 0) std::memcpy(name, type.name.data(), name_bytes);
+    std::memcpy(name - sizeof(frame), &frame, sizeof(frame));
+  }
   void RingDoorbell(OutLink& link) noexcept;
   // Sends the message if there is room in a record.
   template <typename Limits>
@@ -259,9 +267,10 @@ class Outbound {
       return locked;
     const std::lock_guard lock(link.lock, std::adopt_lock);
     std::span<std::byte> room;
-    const SendResult result = Claim(link, to, type, message.size(), &room);
+    const SendResult result = ClaimMessage(link, to, type, message.size(), &room);
     if (result == SendResult::kOk) [[likely]] {
       CopyMessage(room.data(), message.data(), message.size());
+      WriteFrame(type, room);  // last, for the reason that CopyMessage() has
       Publish(link, 1, message.size());
     }
     return result;

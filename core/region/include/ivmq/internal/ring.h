@@ -10,6 +10,7 @@
 #ifndef IVMQ_INTERNAL_RING_H_
 #define IVMQ_INTERNAL_RING_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -115,11 +116,15 @@ class Producer {
     published.store(first_word_, std::memory_order_release);
   }
 
-  // Fetches the lines that the next record takes behind its commit word, whose line the consumer
-  // polls: so its write does not wait for them. Behind Commit() and what is urgent.
-  void PrefetchNext() const noexcept {
-    PrefetchForWrite(ring_.DataAt(first_ + layout::kCacheLine));
-    PrefetchForWrite(ring_.DataAt(first_ + 2 * layout::kCacheLine));
+  // Fetches the lines that a record of `bytes` takes next behind its commit word, whose line the
+  // consumer polls: so its write does not wait for them. Behind Commit() and what is urgent.
+  void PrefetchNext(std::uint64_t bytes) const noexcept {
+    // A core waits for about so many lines at a time.
+    constexpr std::uint64_t kMost = 16 * layout::kCacheLine;
+    const std::uint64_t last = std::min(bytes, kMost) + layout::kCacheLine;
+    for (std::uint64_t at = layout::kCacheLine; at <= last; at += layout::kCacheLine) {
+      PrefetchForWrite(ring_.DataAt(first_ + at));
+    }
   }
 
   // Drops all claimed records.
