@@ -42,9 +42,9 @@ struct Header {
   std::uint32_t call_high = 0;       //  8  upper half of the call's id
   std::uint32_t metadata_bytes = 0;  // 12  between the header and the message
   std::uint64_t method = 0;          // 16  kRequest: MethodId of its path; else 0
-  std::uint64_t argument =
-      0;  // 24  kRequest: ns until the deadline, 0: none; kEnd: the status;
-          //     credits: bytes of the stream, since its start, that may be sent
+  // 24  kRequest: ns until the deadline, 0: none; kEnd: the status; credits: bytes of the stream,
+  // since its start, that may be sent
+  std::uint64_t argument = 0;
 };
 static_assert(sizeof(Header) == 32 && std::is_trivially_copyable_v<Header>);
 

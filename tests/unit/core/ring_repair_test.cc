@@ -9,8 +9,8 @@
 #include <gtest/gtest.h>
 
 #include "ivmq/internal/arena.h"
-#include "ivmq/node.h"
 #include "ivmq/internal/peer_table.h"
+#include "ivmq/node.h"
 
 #include "support/arena_check.h"
 #include "support/eventfd_transport.h"

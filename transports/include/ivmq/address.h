@@ -40,8 +40,7 @@ namespace ivmq {
 //   NOT_FOUND            no such file, socket or device
 //   PERMISSION_DENIED    the message says who may and who tried
 //   FAILED_PRECONDITION  empty, size not a power of two, device of revision 0 or owned by a driver,
-//   a server
-//                        that refuses or speaks another protocol version
+//                        a server that refuses or speaks another protocol version
 //   UNAVAILABLE          nobody listens at the socket, or the server left midway
 //   DEADLINE_EXCEEDED    the server did not finish its greeting
 //   DATA_LOSS            the server broke its protocol
@@ -74,9 +73,11 @@ struct CreateOptions {
 // that of the existing file. Holds the file's lock meanwhile, so that nobody attaches. Thread-safe.
 // Errors:
 //   INVALID_ARGUMENT     another scheme, or a size that is no power of two or too small
-//   (PlanGeometry) ALREADY_EXISTS       a region, and !replace FAILED_PRECONDITION  a peer or
-//   server is attached, another size, or content that is no region's RESOURCE_EXHAUSTED   no space,
-//   or too few huge pages PERMISSION_DENIED, NOT_FOUND (the folder)
+//                        (PlanGeometry)
+//   ALREADY_EXISTS       a region, and !replace
+//   FAILED_PRECONDITION  a peer or server is attached, another size, or content that is no region's
+//   RESOURCE_EXHAUSTED   no space, or too few huge pages
+//   PERMISSION_DENIED, NOT_FOUND (the folder)
 Status CreateRegionFile(std::string_view address, std::uint64_t size,
                         const CreateOptions& options = {});
 

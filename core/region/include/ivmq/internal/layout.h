@@ -132,16 +132,16 @@ enum class Counter : std::uint8_t {
   kBytesReceived,
   kDoorbellsRung,  // doorbells this peer wrote
   kSleeps,         // times it slept
-  kWakeups,        // sleeps that a doorbell ended
+  kWakeups,        // sleeps that an event ended: a doorbell, Node::Wake(), news of the server
   kNetFinds,       // sleeps after which the once-a-second look found what no doorbell announced: 0
   kRingsFull,      // sends that found too little space
-  kDropped,        // messages dropped because the sender chose so
+  kDropped,        // messages dropped by their sender's choice or as too large; ends of calls, too
   kRedelivered,    // messages handled again after a restart
   kRingsPoisoned,  // rings given up because of bytes that no correct peer writes
   kFragmentsReceived,
   kAssembliesLost,  // large messages whose sender vanished midway or broke the rules
-  kUnhandled,       // typed messages nobody handles
-  kUnparsable,      // typed messages whose bytes do not parse
+  kUnhandled,       // messages without a handler for their type
+  kUnparsable,      // messages whose bytes do not parse, frames of calls for a former life
   kCount,
 };
 inline constexpr std::size_t kCounterWords = 32;
@@ -200,9 +200,10 @@ enum class CellState : std::uint8_t {
 };
 
 // A directory cell: generation << 32 | first unit << 8 | log2(capacity) << 3 | state.
-// Written by the column's producer. Its consumer answers by compare-and-swap to kClosed, and so
-// does whoever frees the ring of a dead producer. A cell belongs to its pair for ever, so that no
-// answer reaches anybody else, however late it comes.
+// Written by the column's producer. Others change it by compare-and-swap: the consumer answers
+// kClosed, and puts right what somebody else wrote; whoever frees a ring, since an end of it is
+// gone for good, makes it kEmpty. A cell belongs to its pair for ever, so that no answer reaches
+// anybody else, however late it comes.
 struct Cell {
   std::uint32_t generation = 0;    // grows at each carving for this pair
   std::uint32_t first_unit = 0;    // 24 bits

@@ -64,9 +64,9 @@ bool IsAllZero(std::span<const std::byte> memory) noexcept;
 class Region {
  public:
   // Checks magic, version, CRC, features and every offset. Errors say what was found:
-  //   FAILED_PRECONDITION  not formatted, not an ivmq region, another major version, unknown
-  //   feature DATA_LOSS            the CRC or a field is wrong OUT_OF_RANGE         the memory is
-  //   smaller than the region says (truncated)
+  //   FAILED_PRECONDITION  not formatted, no ivmq region, another major version, unknown feature
+  //   DATA_LOSS            the CRC or a field is wrong
+  //   OUT_OF_RANGE         the memory is smaller than the region says (truncated)
   static Result<Region> Attach(std::span<std::byte> memory);
 
   [[nodiscard]] const Geometry& geometry() const noexcept { return geometry_; }
