@@ -286,8 +286,8 @@ Result<IvshmemClient::Rung> IvshmemClient::Wait(Clock::time_point deadline) {
       connected = impl_->connection.ok();
     }
     const auto count = static_cast<std::uint32_t>(waits.size());
-    // Own eventfds are closed at the end only, so they may be read without the lock. In turn, so
-    // that a busy vector does not hide the others.
+    // Own eventfds are closed at the end and by CloseFormer() only, so they may be read without the
+    // lock. In turn, so that a busy vector does not hide the others.
     for (std::uint32_t i = 0; i < count; ++i) {
       const std::uint32_t vector = (impl_->next_vector + i) % count;
       std::uint64_t rings = 0;

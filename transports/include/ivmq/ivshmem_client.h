@@ -17,7 +17,8 @@
 
 namespace ivmq {
 
-// Thread-safety: every member may be called from any thread at any time; Wait() by one at a time.
+// Thread-safety: every member may be called from any thread at any time; Wait() by one at a time,
+// and not beside Adopt() or CloseFormer().
 class IvshmemClient {
  public:
   struct Peer {
@@ -73,7 +74,8 @@ class IvshmemClient {
   // Takes over what `other` has, a new connection to the server of a lost one: its id, doorbells
   // and shared memory. Its own former doorbells and control_fd() stay open until CloseFormer().
   // Doorbells of peers that `other` does not know stay in use until they are announced anew. Both
-  // by one thread at a time.
+  // by one thread at a time, and while nobody is in Wait(), which looks at the doorbells of when it
+  // was called.
   void Adopt(std::unique_ptr<IvshmemClient> other);
   void CloseFormer() noexcept;
   // Closes the doorbells of all others, to have room for new ones. Rings for them are kept until
