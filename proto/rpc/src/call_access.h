@@ -18,6 +18,8 @@
 
 namespace ivmq::rpc::internal {
 
+struct ServerCall;
+
 struct CallAccess {
   // The members of both contexts by names of their own, since they are private to users only.
   static auto deadline(const ClientContext& context) { return context.deadline_; }
@@ -58,6 +60,8 @@ struct CallAccess {
     context.from_ = from;
     context.deadline_ = deadline;
     context.cancelled_.store(false, std::memory_order_relaxed);
+    context.cancelled_here_.store(false, std::memory_order_relaxed);
+    context.call_ = nullptr;
     context.valid_ = true;
     context.initial_.clear();
     context.trailing_.clear();
@@ -91,6 +95,10 @@ struct CallAccess {
     const std::lock_guard lock(context.lock_);
     if (context.children_ == nullptr) context.children_ = std::make_shared<ChildCalls>();
     return context.children_;
+  }
+  static void set_call(ServerContext& context, ServerCall& call) { context.call_ = &call; }
+  static bool cancelled_here(const ServerContext& context) {
+    return context.cancelled_here_.load(std::memory_order_relaxed);
   }
   static auto deadline(const ServerContext& context) { return context.deadline_; }
   // REQUIRES: it is that of a call.

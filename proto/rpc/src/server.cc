@@ -207,6 +207,7 @@ Status Server::Register(ServerCall& call) {
     call.is_known = false;
     return {StatusCode::INTERNAL, "a call of this id is under way"};
   }
+  CallAccess::set_call(call.context, call);
   call.taken_bytes = call.request_bytes + call.metadata_bytes;
   call.taker = share.holders;
   Load& load = share.holder;
@@ -396,10 +397,13 @@ EndFrame Server::MakeEnd(ServerCall& call, const Status& result,
                          const google::protobuf::Message** response) const {
   // Whatever the handler made of it: the client says the same, and may do so a little later.
   static const Status kLate(StatusCode::DEADLINE_EXCEEDED, kLateText);
+  static const Status kCancelled = CancelledHere();
   *response = nullptr;
   const Clock::time_point deadline = CallAccess::deadline(call.context);
   const bool late = deadline != Clock::time_point::max() && Clock::now() >= deadline;
-  const Status& status = late ? kLate : result;
+  const Status& status = late                                       ? kLate
+                         : CallAccess::cancelled_here(call.context) ? kCancelled
+                                                                    : result;
   if (!CallAccess::valid(call.context)) [[unlikely]] {
     return {node_, call.from, call.id,
             Status(StatusCode::INTERNAL, "the handler gave metadata that is not valid")};
@@ -520,7 +524,13 @@ std::chrono::system_clock::time_point ServerContext::deadline() const {
          std::chrono::duration_cast<System::duration>(deadline_ - std::chrono::steady_clock::now());
 }
 
+void ServerContext::TryCancel() {
+  cancelled_here_.store(true, std::memory_order_relaxed);
+  if (call_ != nullptr) call_->CancelHere();
+}
+
 bool ServerContext::IsCancelled() const {
+  if (cancelled_here_.load(std::memory_order_relaxed)) return true;
   if (node_ == nullptr) return false;
   const internal::Verdict verdict = internal::CallAccess::life(*this).Look();
   // Whoever cuts the calls of a client that stands still, to which that is to be told, cancels

@@ -82,6 +82,11 @@ class Server {
   void Reply(ServerCall& call, const Status& status, bool may_wait);
   // The same if there is room now.
   [[nodiscard]] bool TryReply(ServerCall& call, const Status& status);
+  [[nodiscard]] Polling& polling() noexcept { return polling_; }
+  // The end of a call that its handler has cancelled.
+  [[nodiscard]] static Status CancelledHere() {
+    return {StatusCode::CANCELLED, "cancelled by the server"};
+  }
   // Forgets the call.
   void EndCall(ServerCall& call);
   void Recycle(ServerCall& call);

@@ -41,6 +41,16 @@ bool ServerCall::initial_sent() const noexcept {
   return callback != nullptr && callback->initial_sent();
 }
 
+void ServerCall::CancelHere() {
+  Ref();
+  if (!server.polling().Post(here_canceller_)) Unref();
+}
+
+void ServerCall::HereCanceller::Run() {
+  call_.server.Cut(call_, Server::CancelledHere());
+  call_.Unref();
+}
+
 void ServerCall::Cancel() {
   CallAccess::Cancel(context);
   if (stream != nullptr) stream->stream().OnEnd();

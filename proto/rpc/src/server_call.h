@@ -19,6 +19,7 @@
 #include "ivmq/rpc/status.h"
 
 #include "src/frame.h"
+#include "src/polling.h"
 #include "src/pool.h"
 
 namespace ivmq::rpc::internal {
@@ -58,6 +59,8 @@ struct ServerCall final : Pool::Job, boost::intrusive::unordered_set_base_hook<>
   // nullptr if it has no streams.
   [[nodiscard]] Stream* streams() noexcept;
   [[nodiscard]] bool initial_sent() const noexcept;
+  // Has its server end it with CANCELLED, soon. On any thread.
+  void CancelHere();
   // Nobody wants the answer any more: tells the handler. For the thread that polls.
   void Cancel();
   // Whether the handler is the one who ends the call for its client.
@@ -96,6 +99,17 @@ struct ServerCall final : Pool::Job, boost::intrusive::unordered_set_base_hook<>
   std::unique_ptr<CallbackCall> callback;
   std::vector<std::unique_ptr<ServerInterceptor>> interceptors;
   std::atomic<int> references{1};
+
+ private:
+  class HereCanceller final : public Task {
+   public:
+    explicit HereCanceller(ServerCall& call) : call_(call) {}
+    void Run() override;
+
+   private:
+    ServerCall& call_;
+  };
+  HereCanceller here_canceller_{*this};
 };
 
 // A reference.

@@ -286,6 +286,79 @@ TEST_F(ServerCallbackTest, BothSidesTalkToAReactor) {
   reactors_.done.acquire();
 }
 
+// ---- TryCancel ----
+
+// Handlers that cancel their call and call it a success.
+class Cancelling final : public Echo::Service {
+ public:
+  rpc::Status Say(rpc::ServerContext* context, const Request* /*request*/,
+                  Response* /*response*/) override {
+    context->TryCancel();
+    EXPECT_TRUE(context->IsCancelled());
+    return rpc::Status::OK;
+  }
+  rpc::Status Chat(rpc::ServerContext* context,
+                   rpc::ServerReaderWriter<Response, Request>* stream) override {
+    context->TryCancel();
+    // Waits for the client, which waits for the end.
+    Request request;
+    EXPECT_FALSE(stream->Read(&request));
+    EXPECT_FALSE(stream->Write(Response()));
+    return rpc::Status::OK;
+  }
+};
+
+class CancellingReactors final : public Echo::CallbackService {
+ public:
+  rpc::ServerUnaryReactor* Say(rpc::CallbackServerContext* context, const Request* /*request*/,
+                               Response* /*response*/) override {
+    context->TryCancel();
+    context->DefaultReactor()->Finish(rpc::Status::OK);
+    return context->DefaultReactor();
+  }
+  rpc::ServerBidiReactor<Request, Response>* Chat(rpc::CallbackServerContext* context) override {
+    class Reactor final : public rpc::ServerBidiReactor<Request, Response> {
+     public:
+      Reactor() { StartRead(&request_); }
+      void OnReadDone(bool ok) override { EXPECT_FALSE(ok); }
+      void OnCancel() override { Finish(rpc::Status::OK); }
+      void OnDone() override { delete this; }
+
+     private:
+      Request request_;
+    };
+    context->TryCancel();
+    return new Reactor;
+  }
+};
+
+TEST(ServerCancelTest, AHandlerThatCancelsItsCallEndsItWhateverItSays) {
+  Cancelling waiting;
+  CancellingReactors reacting;
+  for (rpc::Service* const service :
+       {static_cast<rpc::Service*>(&waiting), static_cast<rpc::Service*>(&reacting)}) {
+    for (const rpc::Executor executor : {rpc::Executor::kPool, rpc::Executor::kInline}) {
+      ServicePair pair(*service,
+                       [&](rpc::ServerBuilder& builder) { builder.SetExecutor(executor); });
+      for (int i = 0; i < 20; ++i) {
+        ClientContext context;
+        context.set_deadline(Soon());
+        Response response;
+        EXPECT_EQ(pair.stub->Say(&context, Request(), &response).error_code(),
+                  StatusCode::CANCELLED);
+        ClientContext another;
+        another.set_deadline(Soon());
+        const auto stream = pair.stub->Chat(&another);
+        EXPECT_FALSE(stream->Read(&response));
+        EXPECT_EQ(stream->Finish().error_code(), StatusCode::CANCELLED);
+      }
+      pair.server->Shutdown();
+    }
+  }
+}
+
+// ---- DefaultReactor ----
+
 // Handlers with the reactor of their context.
 class DefaultService final : public Echo::CallbackService {
  public:

@@ -17,10 +17,11 @@ class ServerUnaryReactor;
 namespace internal {
 class ChildCalls;
 struct CallAccess;
+struct ServerCall;
 }  // namespace internal
 
 // For one call, while its handler runs, or until its reactor's OnDone(): then it is another call's.
-// IsCancelled may be called from any thread; everything else is thread-compatible.
+// IsCancelled and TryCancel may be called from any thread; everything else is thread-compatible.
 class ServerContext {
  public:
   ServerContext();
@@ -32,6 +33,10 @@ class ServerContext {
   // Nobody wants the answer any more: the client cancelled, it is dead or stands still, its
   // deadline has passed, or the server has cut the call.
   [[nodiscard]] bool IsCancelled() const;
+  // Ends the call with CANCELLED for the client, soon and whatever the handler says afterwards,
+  // unless it has ended. The handler has to end all the same. Thread-safe, while the context is the
+  // call's; does not wait.
+  void TryCancel();
 
   [[nodiscard]] const Metadata& client_metadata() const { return received_.map(); }
   // As ClientContext::AddMetadata; a pair that is not valid ends the call with INTERNAL.
@@ -54,12 +59,14 @@ class ServerContext {
 
   std::chrono::steady_clock::time_point deadline_ = std::chrono::steady_clock::time_point::max();
   std::atomic<bool> cancelled_{false};
+  std::atomic<bool> cancelled_here_{false};  // by TryCancel()
   bool valid_ = true;
   internal::ReceivedMetadata received_;
   internal::MetadataBytes initial_;
   internal::MetadataBytes trailing_;
   const Node* node_ = nullptr;
   PeerId from_;
+  internal::ServerCall* call_ = nullptr;  // one that others than its handler can reach
   std::unique_ptr<ServerUnaryReactor> default_reactor_;
 
   mutable SpinLock lock_;
