@@ -54,13 +54,21 @@ class ClientStream final : public ClientCall, public Steps {
 
   // ---- For a reactor ----
 
-  void StartHalfClose() {
+  // `tells`: OnWritesDoneDone() comes.
+  void StartHalfClose(bool tells) {
     const Reference reference(*this);
     {
       const std::lock_guard lock(mutex_);
       half_close_ = true;
+      half_close_tells_ = tells;
     }
     Advance();
+  }
+  void StartWriteLast(const google::protobuf::Message* message) {
+    const Reference reference(*this);
+    StartWrite(message);
+    // The reactor may be gone.
+    StartHalfClose(/*tells=*/false);
   }
   void AddHolds(int holds) {
     const std::lock_guard lock(mutex_);
@@ -212,8 +220,9 @@ class ClientStream final : public ClientCall, public Steps {
         return Stream::Attempt::kFull;
       }
       half_close_ = false;
+      const bool tells = half_close_tells_;
       lock.unlock();
-      Tell([&] { reactor_->OnWritesDoneDone(!ended); });
+      if (tells) Tell([&] { reactor_->OnWritesDoneDone(!ended); });
       return Stream::Attempt::kDone;
     }
     if (!ended_ || reads || writes || holds_ != 0 || done_) return Stream::Attempt::kNotYet;
@@ -316,6 +325,7 @@ class ClientStream final : public ClientCall, public Steps {
   bool has_begun_ = false;        // the poller's; the server has sent its initial metadata
   bool initial_told_ = false;     // the poller's; also that there are none
   bool half_close_ = false;       // guarded by mutex_
+  bool half_close_tells_ = true;  // guarded by mutex_
   int holds_ = 0;                 // guarded by mutex_
   bool done_ = false;             // guarded by mutex_
 };
@@ -373,6 +383,9 @@ void ClientReactor::StartReadMessage(google::protobuf::Message* message) {
 void ClientReactor::StartWriteMessage(const google::protobuf::Message* message) {
   stream_->StartWrite(message);
 }
-void ClientReactor::StartHalfClose() { stream_->StartHalfClose(); }
+void ClientReactor::StartHalfClose() { stream_->StartHalfClose(/*tells=*/true); }
+void ClientReactor::StartLastMessage(const google::protobuf::Message* message) {
+  stream_->StartWriteLast(message);
+}
 
 }  // namespace ivmq::rpc::internal

@@ -14,6 +14,7 @@
 #include "ivmq/rpc/channel.h"
 #include "ivmq/rpc/client_context.h"
 #include "ivmq/rpc/status.h"
+#include "ivmq/rpc/write_options.h"
 
 namespace ivmq::rpc {
 
@@ -56,6 +57,8 @@ class ClientReactor {
 
   void StartReadMessage(google::protobuf::Message* message);
   void StartWriteMessage(const google::protobuf::Message* message);
+  // Both, without OnWritesDoneDone().
+  void StartLastMessage(const google::protobuf::Message* message);
   void StartHalfClose();
 
  private:
@@ -110,6 +113,13 @@ template <typename Request>
 class ClientWriteReactor : public internal::ClientReactor {
  public:
   void StartWrite(const Request* request) { StartWriteMessage(request); }
+  void StartWrite(const Request* request, WriteOptions options) {
+    options.is_last_message() ? StartLastMessage(request) : StartWriteMessage(request);
+  }
+  // The stream ends with it, without OnWritesDoneDone().
+  void StartWriteLast(const Request* request, WriteOptions /*options*/) {
+    StartLastMessage(request);
+  }
   void StartWritesDone() { StartHalfClose(); }
   // False: the call has ended.
   void OnWriteDone(bool /*ok*/) override {}
@@ -121,6 +131,13 @@ class ClientBidiReactor : public internal::ClientReactor {
  public:
   void StartRead(Response* response) { StartReadMessage(response); }
   void StartWrite(const Request* request) { StartWriteMessage(request); }
+  void StartWrite(const Request* request, WriteOptions options) {
+    options.is_last_message() ? StartLastMessage(request) : StartWriteMessage(request);
+  }
+  // The stream ends with it, without OnWritesDoneDone().
+  void StartWriteLast(const Request* request, WriteOptions /*options*/) {
+    StartLastMessage(request);
+  }
   void StartWritesDone() { StartHalfClose(); }
   void OnReadDone(bool /*ok*/) override {}
   void OnWriteDone(bool /*ok*/) override {}

@@ -20,6 +20,7 @@
 #include "ivmq/rpc/server_context.h"
 #include "ivmq/rpc/service.h"
 #include "ivmq/rpc/status.h"
+#include "ivmq/rpc/write_options.h"
 
 namespace ivmq::rpc {
 
@@ -92,9 +93,15 @@ template <typename Response>
 class ServerWriteReactor : public internal::ServerReactor {
  public:
   void StartWrite(const Response* response) { StartWriteMessage(response); }
+  void StartWrite(const Response* response, WriteOptions /*options*/) { StartWrite(response); }
+  // The same: Finish() is still to be called.
+  void StartWriteLast(const Response* response, WriteOptions /*options*/) { StartWrite(response); }
   // Without OnWriteDone().
   void StartWriteAndFinish(const Response* response, Status status) {
     StartWriteMessage(response, std::move(status));
+  }
+  void StartWriteAndFinish(const Response* response, WriteOptions /*options*/, Status status) {
+    StartWriteAndFinish(response, std::move(status));
   }
   // False: the client does not want the answer any more, or the message cannot be sent; then a call
   // that is finished with OK ends with RESOURCE_EXHAUSTED.
@@ -106,9 +113,15 @@ class ServerBidiReactor : public internal::ServerReactor {
  public:
   void StartRead(Request* request) { StartReadMessage(request); }
   void StartWrite(const Response* response) { StartWriteMessage(response); }
+  void StartWrite(const Response* response, WriteOptions /*options*/) { StartWrite(response); }
+  // The same: Finish() is still to be called.
+  void StartWriteLast(const Response* response, WriteOptions /*options*/) { StartWrite(response); }
   // Without OnWriteDone().
   void StartWriteAndFinish(const Response* response, Status status) {
     StartWriteMessage(response, std::move(status));
+  }
+  void StartWriteAndFinish(const Response* response, WriteOptions /*options*/, Status status) {
+    StartWriteAndFinish(response, std::move(status));
   }
   void OnReadDone(bool /*ok*/) override {}
   void OnWriteDone(bool /*ok*/) override {}

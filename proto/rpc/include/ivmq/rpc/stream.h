@@ -14,6 +14,7 @@
 #include "ivmq/rpc/server_context.h"
 #include "ivmq/rpc/service.h"
 #include "ivmq/rpc/status.h"
+#include "ivmq/rpc/write_options.h"
 
 namespace ivmq::rpc {
 
@@ -76,6 +77,13 @@ class ClientWriterInterface {
   // Waits until the server wants it. False: the call has ended; Finish() says why.
   virtual bool Write(const Request& message) = 0;
   virtual bool WritesDone() = 0;
+  // False: the message was not written, or the stream does not end with it as the options say.
+  bool Write(const Request& message, WriteOptions options) {
+    return Write(message) && (!options.is_last_message() || WritesDone());
+  }
+  void WriteLast(const Request& message, WriteOptions options) {
+    (void)Write(message, options.set_last_message());
+  }
   virtual Status Finish() = 0;
 };
 
@@ -86,6 +94,13 @@ class ClientReaderWriterInterface {
   virtual bool Read(Response* message) = 0;
   virtual bool Write(const Request& message) = 0;
   virtual bool WritesDone() = 0;
+  // False: the message was not written, or the stream does not end with it as the options say.
+  bool Write(const Request& message, WriteOptions options) {
+    return Write(message) && (!options.is_last_message() || WritesDone());
+  }
+  void WriteLast(const Request& message, WriteOptions options) {
+    (void)Write(message, options.set_last_message());
+  }
   virtual void WaitForInitialMetadata() = 0;
   virtual Status Finish() = 0;
 };
@@ -112,6 +127,7 @@ class ClientWriter final : public ClientWriterInterface<Request> {
                google::protobuf::Message* response)
       : handle_(channel, method, context, nullptr, response) {}
 
+  using ClientWriterInterface<Request>::Write;
   bool Write(const Request& message) override { return handle_.Write(message); }
   bool WritesDone() override { return handle_.WritesDone(); }
   Status Finish() override { return handle_.Finish(); }
@@ -127,6 +143,7 @@ class ClientReaderWriter final : public ClientReaderWriterInterface<Request, Res
       : handle_(channel, method, context, nullptr, nullptr) {}
 
   bool Read(Response* message) override { return handle_.Read(message); }
+  using ClientReaderWriterInterface<Request, Response>::Write;
   bool Write(const Request& message) override { return handle_.Write(message); }
   bool WritesDone() override { return handle_.WritesDone(); }
   void WaitForInitialMetadata() override { handle_.WaitForInitialMetadata(); }
@@ -157,6 +174,9 @@ class ServerWriter {
   // Waits until the client wants it. False: it does not want the answer any more, or the message
   // cannot be sent; then a call whose handler gives OK ends with RESOURCE_EXHAUSTED.
   bool Write(const Response& message) { return handle_.Write(message); }
+  bool Write(const Response& message, WriteOptions /*options*/) { return Write(message); }
+  // The same: the status goes behind it when the handler returns.
+  void WriteLast(const Response& message, WriteOptions /*options*/) { (void)Write(message); }
   void SendInitialMetadata() { handle_.SendInitialMetadata(); }
 
  private:
@@ -169,6 +189,9 @@ class ServerReaderWriter {
   explicit ServerReaderWriter(internal::ServerStream& stream) : handle_(stream) {}
   bool Read(Request* message) { return handle_.Read(message); }
   bool Write(const Response& message) { return handle_.Write(message); }
+  bool Write(const Response& message, WriteOptions /*options*/) { return Write(message); }
+  // The same: the status goes behind it when the handler returns.
+  void WriteLast(const Response& message, WriteOptions /*options*/) { (void)Write(message); }
   void SendInitialMetadata() { handle_.SendInitialMetadata(); }
 
  private:
