@@ -98,17 +98,12 @@ TEST_P(MovedTest, ADeviceWithAnotherIvpositionIsOverForWhoeverHadItOpen) {
   EXPECT_NE(host_.memory.life(5).ivposition, 0);
   guest->Signal(next, "KILL");
   EXPECT_TRUE(host_.memory.AwaitState(5, PeerState::kDead));
-  ExpectQuiet(*guest);
-}
 
-// It asks with its heartbeat.
-TEST_P(MovedTest, ANodeOverTheDriverFindsItsLifeOver) {
-  const auto guest = Start();
-  ASSERT_NE(guest, nullptr);
-  const auto peer = guest->Start("exec test_peer auto inside sit");
-  ASSERT_TRUE(guest->WaitForOutput(peer, "inside is peer (0, "));
-  ShowZero(*guest, false);
-  EXPECT_THAT(guest->Wait(peer).output, HasSubstr("its life is over"));
+  // A node asks with its heartbeat.
+  const auto node = guest->Start("exec test_peer auto inside sit");
+  EXPECT_TRUE(guest->WaitForOutput(node, "inside is peer ("));
+  ShowZero(*guest, true);
+  EXPECT_THAT(guest->Wait(node).output, HasSubstr("its life is over"));
   ExpectQuiet(*guest);
 }
 
