@@ -27,7 +27,7 @@ function(ivmq_test name)
   endif()
   set(fixture "")
   if(arg_LABEL STREQUAL "qemu")
-    set(fixture FIXTURES_REQUIRED guest_image)
+    set(fixture FIXTURES_REQUIRED guest_image COST 10) # the longest ones first
   endif()
   add_executable(${name} ${arg_SOURCES})
   target_include_directories(${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
