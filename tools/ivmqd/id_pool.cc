@@ -1,7 +1,6 @@
 #include "id_pool.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/uio.h>
 
@@ -85,10 +84,8 @@ int IdPool::eventfd(std::uint16_t id, std::uint32_t vector) const {
   return entry->second.eventfds[vector].get();
 }
 
-void IdPool::Ring(std::uint16_t id, std::uint32_t vector) const noexcept {
-  // Writing 1 blocks only if somebody has filled the counter; then it needs no ringing.
-  pollfd writable{eventfd(id, vector), POLLOUT, 0};
-  if (writable.fd >= 0 && poll(&writable, 1, 0) == 1) (void)eventfd_write(writable.fd, 1);
+void IdPool::Ring(std::uint16_t id, std::uint32_t vector) noexcept {
+  if (const int doorbell = eventfd(id, vector); doorbell >= 0) signal_.Send(doorbell);
 }
 
 }  // namespace ivmq::server

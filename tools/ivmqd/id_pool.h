@@ -21,6 +21,7 @@
 
 #include "ivmq/status.h"
 
+#include "eventfd_signal.h"
 #include "region_server.h"
 #include "src/unique_fd.h"
 
@@ -56,8 +57,8 @@ class IdPool {
 
   // The eventfd of an id's vector, -1 if there is none.
   [[nodiscard]] int eventfd(std::uint16_t id, std::uint32_t vector) const;
-  // Rings an id's vector, if it has one. Never blocks.
-  void Ring(std::uint16_t id, std::uint32_t vector) const noexcept;
+  // Rings an id's vector, if it has one. Never blocks: see EventfdSignal.
+  void Ring(std::uint16_t id, std::uint32_t vector) noexcept;
 
  private:
   enum class State : std::uint8_t { kInUse, kLendable };
@@ -75,6 +76,7 @@ class IdPool {
   std::uint16_t first_;
   IdSet ever_used_;
   std::map<std::uint16_t, Entry> ids_;
+  EventfdSignal signal_;
 };
 
 }  // namespace ivmq::server

@@ -99,7 +99,7 @@ struct InFlight {
 // What the peer table needs to wake sleepers: the doorbells of this server's clients.
 class Doorbells final : public Transport {
  public:
-  Doorbells(std::span<std::byte> memory, const IdPool& ids) : memory_(memory), ids_(ids) {}
+  Doorbells(std::span<std::byte> memory, IdPool& ids) : memory_(memory), ids_(ids) {}
 
   [[nodiscard]] std::span<std::byte> memory() const noexcept override { return memory_; }
   [[nodiscard]] const TransportInfo& info() const noexcept override { return info_; }
@@ -109,7 +109,7 @@ class Doorbells final : public Transport {
 
  private:
   std::span<std::byte> memory_;
-  const IdPool& ids_;
+  IdPool& ids_;
   TransportInfo info_;
 };
 

@@ -48,6 +48,8 @@ bool TakeCount(int fd, std::uint64_t* count) {
 void WriteEventfd(int fd) noexcept {
   const std::uint64_t one = 1;
   // EAGAIN: the counter is full, so whoever waits for it has been woken. All else: nobody to wake.
+  // It would wait if a client had filled the counter and cleared O_NONBLOCK, which is common to all
+  // who have the eventfd: RWF_NOWAIT is not for writing to one (docs/guarantees.md, "Not promised").
   (void)!write(fd, &one, sizeof(one));
 }
 

@@ -1,9 +1,12 @@
 // What the server does to the region when a client has gone.
+#include <fcntl.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -79,6 +82,29 @@ TEST_F(PeerDeathTest, AKilledClientsSlotsAreReclaimedAndWhoeverCanBeWokenIsTold)
   EXPECT_TRUE(polls.IsLive());
   close(attached[0]);
   close(attached[1]);
+}
+
+// O_NONBLOCK belongs to all who have an eventfd.
+TEST_F(PeerDeathTest, ADoorbellThatSomebodyMadeBlockingAndFilledDoesNotHoldTheServerUp) {
+  RawClient sleeper(server_.socket());
+  RawClient hostile(server_.socket());
+  ASSERT_TRUE(sleeper.Greet(2));
+  ASSERT_TRUE(hostile.Greet(2));
+  const MappedRegion mapped(sleeper.memory());
+  const SlotOwner asleep(mapped.region(), "asleep", sleeper.id(), 1);
+  const int doorbell = hostile.doorbell(sleeper.id(), 1);
+  ASSERT_EQ(eventfd_write(doorbell, ~std::uint64_t{0} - 1), 0);
+  ASSERT_EQ(fcntl(doorbell, F_SETFL, O_RDWR), 0);
+  EXPECT_EQ(Child::Fork([&] {
+              RawClient client(server_.socket());
+              EXPECT_TRUE(client.Greet(2));
+              const MappedRegion own(client.memory());
+              const SlotOwner dies(own.region(), "dies", client.id());
+            }).Wait(),
+            0);
+  server_.AwaitLog("1 peers that had not left are dead");
+  RawClient newcomer(server_.socket());
+  EXPECT_TRUE(newcomer.Greet(2));
 }
 
 // ---- The proof of death

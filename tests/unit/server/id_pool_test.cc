@@ -68,12 +68,14 @@ TEST(IdPoolTest, AnEventfdThatBecameBlockingHoldsNobodyUp) {
   // A full counter.
   ASSERT_EQ(fcntl(doorbell, F_SETFL, O_RDWR), 0);
   ASSERT_EQ(eventfd_write(doorbell, ~std::uint64_t{0} - 1), 0);
-  pool.Ring(1, 0);
+  for (int i = 0; i < 3; ++i) pool.Ring(1, 0);
   pool.Ring(1, 1);
   pool.Ring(2, 0);
   eventfd_t value = 0;
   ASSERT_EQ(eventfd_read(doorbell, &value), 0);
-  EXPECT_EQ(value, ~std::uint64_t{0} - 1);
+  // No write takes it there: it was the kernel's own signal, which does not wait, and which needs
+  // no look whether it would.
+  EXPECT_EQ(value, ~std::uint64_t{0});
   pool.Ring(1, 0);
   ASSERT_EQ(eventfd_read(doorbell, &value), 0);
   EXPECT_EQ(value, 1U);

@@ -54,7 +54,8 @@ class IvshmemClient {
   // The descriptor of the shared memory; the client keeps it open.
   [[nodiscard]] int shared_memory() const noexcept;
 
-  // Rings at once: one system call, never blocks. `peer` may be this client's own id.
+  // Rings at once: one system call. Does not block unless another client has made the doorbell
+  // blocking and filled its counter. `peer` may be this client's own id.
   RingResult Ring(std::uint16_t peer, std::uint32_t vector) noexcept;
   // The same; a ring for a peer or vector not announced yet is kept, up to 256 of them, and
   // delivered at its announcement. One for a peer that has gone is dropped.
