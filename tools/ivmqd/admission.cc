@@ -88,37 +88,22 @@ Status RegionServer::Impl::CheckUser(const ClientProcess& process) const {
 
 Holdings RegionServer::Impl::CountHoldings(std::optional<uid_t> uid) const {
   Holdings all;
-  std::map<pid_t, std::pair<std::uint64_t, const ClientProcess*>> by_process;
   const auto count = [&](const ClientProcess& holder) {
     if (uid && holder.uid() != *uid) return;
     ++all.ids;
-    auto& [ids, process] = by_process[holder.pid()];
-    ++ids;
-    process = &holder;
-    if (ids > all.most) {
-      all.most = ids;
-      all.most_by = process->description();
-    }
+    const std::uint64_t its = ++all.by_process[holder.key()];
+    if (all.most_by == nullptr || its > all.of(*all.most_by)) all.most_by = &holder;
   };
   for (const auto& [id, client] : clients_) count(client.process);
-  for (const Observer& observer : observers_) count(observer.process);
+  for (const Observer& observer : observers_) {
+    if (!observer.is_idle) count(observer.process);
+  }
   const std::uint64_t connected = all.ids;
   for (const auto& [id, lingering] : lingering_) {
     if (lingering.process) count(*lingering.process);
   }
   all.without_connection = all.ids - connected;
   return all;
-}
-
-std::uint64_t RegionServer::Impl::IdsOf(pid_t pid) const {
-  const auto is_its = [&](const ClientProcess& holder) { return holder.pid() == pid; };
-  std::uint64_t ids = 0;
-  for (const auto& [id, client] : clients_) ids += is_its(client.process) ? 1U : 0U;
-  for (const Observer& observer : observers_) ids += is_its(observer.process) ? 1U : 0U;
-  for (const auto& [id, lingering] : lingering_) {
-    ids += lingering.process && is_its(*lingering.process) ? 1U : 0U;
-  }
-  return ids;
 }
 
 // Connected or not: an id is taken as long as somebody has the region by it.
@@ -134,7 +119,7 @@ Status RegionServer::Impl::CheckQuota(const ClientProcess& process) const {
                         "without a connection, whose holders still have the region; {}",
                         of_user.ids, of_user.without_connection, of_user.MostText())};
   }
-  const std::uint64_t of_process = process.pid() == 0 ? 0 : IdsOf(process.pid());
+  const std::uint64_t of_process = process.pid() == 0 ? 0 : of_user.of(process);
   if (of_process >= MostOf(user_may)) {
     return {StatusCode::kResourceExhausted,
             fmt::format("it has {} ids already, as many as one process may have; see --ids-per-uid",
@@ -143,7 +128,7 @@ Status RegionServer::Impl::CheckQuota(const ClientProcess& process) const {
   return {};
 }
 
-Status RegionServer::Impl::CheckDescriptors(const IdSet& held, ClientProcess& newcomer) const {
+Status RegionServer::Impl::CheckDescriptors(ClientProcess& newcomer) {
   // Others may wait to be announced to it; its own doorbells cannot.
   const std::uint64_t need = (KnownIds(newcomer) + 1) * options_.vectors + kSpareDescriptors;
   if (const std::uint64_t limit = newcomer.DescriptorLimit(); need >= limit) {
@@ -155,16 +140,21 @@ Status RegionServer::Impl::CheckDescriptors(const IdSet& held, ClientProcess& ne
                     options_.vectors, kSpareDescriptors, need, limit, newcomer.pid(),
                     std::max<std::uint64_t>(4096, 2 * need))};
   }
-  // Beside the doorbells, this server has a socket and a pidfd for each client.
-  const std::uint64_t ids = ids_.size() + (ids_.CanLend(held) ? 0 : 1);
-  const std::uint64_t own_need = ids * (options_.vectors + 2) + kSpareDescriptors;
-  if (const std::uint64_t limit = OwnDescriptorLimit(); own_need >= limit) {
+  return {};
+}
+
+Status RegionServer::Impl::CheckOwnDescriptors(std::size_t new_ids) const {
+  // Beside the doorbells, a client takes a socket and a pidfd here, and an observer a socket.
+  const std::uint64_t ids = ids_.size() + new_ids;
+  const std::uint64_t need = ids * (options_.vectors + 2) + observers_.size() + kSpareDescriptors;
+  if (const std::uint64_t limit = OwnDescriptorLimit(); need >= limit) {
     return {StatusCode::kResourceExhausted,
             fmt::format(
-                "{} ids with {} vectors need more than {} descriptors, and this server may open "
-                "{} only; start it with a higher limit (ulimit -Hn, LimitNOFILE=) or fewer "
-                "--vectors; {}",
-                ids, options_.vectors, own_need, limit, CountHoldings(std::nullopt).MostText())};
+                "{} ids with {} vectors and {} observers need more than {} descriptors, and this "
+                "server may open {} only; start it with a higher limit (ulimit -Hn, LimitNOFILE=) "
+                "or fewer --vectors; {}",
+                ids, options_.vectors, observers_.size(), need, limit,
+                CountHoldings(std::nullopt).MostText())};
   }
   return {};
 }
@@ -191,7 +181,8 @@ Status RegionServer::Impl::CheckInFlight(const ClientProcess& process, std::uint
 }
 
 void RegionServer::Impl::ServeObserver(UniqueFd socket, ClientProcess process) {
-  Status status = CheckQuota(process);
+  Status status = CheckOwnDescriptors(0);
+  if (status.ok()) status = CheckQuota(process);
   if (status.ok()) status = CheckInFlight(process, 1);
   if (!status.ok()) {
     Refuse(socket, process, status.message());
@@ -205,7 +196,9 @@ void RegionServer::Impl::ServeObserver(UniqueFd socket, ClientProcess process) {
   LogAbout(process, LogLevel::kDebug, "{} looks at the region", process.description());
   CountInFlight(process, 1);
   (void)shutdown(socket.get(), SHUT_RDWR);
-  observers_.push_back({std::move(socket), std::move(process)});
+  process.ForgetLimit();
+  observers_.push_back({std::move(socket), std::move(process),
+                        /*idle_at=*/Clock::now() + options_.handshake_timeout});
   LookAtObservers();
 }
 
@@ -221,14 +214,15 @@ void RegionServer::Impl::Admit(UniqueFd socket) {
   }
   IdSet held = region_.HeldIds();
   for (const auto& [id, lingering] : lingering_) held.set(id);
-  Status status = CheckDescriptors(held, process);
+  const bool lent = ids_.CanLend(held);
+  Status status = CheckDescriptors(process);
+  if (status.ok()) status = CheckOwnDescriptors(lent ? 0 : 1);
   if (status.ok()) status = CheckQuota(process);
   if (status.ok()) status = CheckInFlight(process, 1 + options_.vectors);
   if (!status.ok()) {
     Refuse(socket, process, status.message());
     return;
   }
-  const bool lent = ids_.CanLend(held);
   const Result<std::uint16_t> taken = ids_.Take(held);
   if (!taken.ok()) {
     Refuse(socket, process, taken.status().message());
@@ -257,6 +251,7 @@ void RegionServer::Impl::Admit(UniqueFd socket) {
   const auto [entry, inserted] =
       clients_.try_emplace(id, std::move(socket), *std::move(memory), std::move(process),
                            ClientBacklog(id, options_.vectors, std::move(present), order));
+  known_.reset();
   Client& client = entry->second;
   auto watch = loop_.Add(client.socket.get(), EPOLLIN | EPOLLRDHUP,
                          [this, id](std::uint32_t events) { OnClient(id, events); });
@@ -264,6 +259,7 @@ void RegionServer::Impl::Admit(UniqueFd socket) {
     Refuse(client.socket, client.process, watch.status().message());
     give_back();
     clients_.erase(entry);
+    known_.reset();
     return;
   }
   client.watch = *watch;

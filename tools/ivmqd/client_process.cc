@@ -3,14 +3,18 @@
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <string_view>
+#include <system_error>
 
 #include <fmt/format.h>
 
@@ -21,6 +25,9 @@
 namespace ivmq::server {
 namespace {
 
+// PID_FS_MAGIC of Linux 6.9.
+constexpr decltype(statfs::f_type) kPidfsMagic = 0x50494446;
+
 UniqueFd OpenPidfd(int socket, pid_t pid) {
   int fd = -1;
   socklen_t length = sizeof(fd);
@@ -28,6 +35,35 @@ UniqueFd OpenPidfd(int socket, pid_t pid) {
   if (getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, &fd, &length) == 0) return UniqueFd(fd);
   if (errno != ENOPROTOOPT || pid == 0) return {};
   return UniqueFd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+}
+
+// When the process started, in ticks since the system did. 0: cannot be read.
+std::uint64_t StartTime(pid_t pid) {
+  std::ifstream file(fmt::format("/proc/{}/stat", pid));
+  std::string line;
+  std::getline(file, line);
+  // The name, in parentheses, may hold anything; the time is the twentieth word behind it.
+  std::istringstream words(line.substr(std::min(line.rfind(')') + 1, line.size())));
+  std::string word;
+  for (int i = 0; i < 19; ++i) words >> word;
+  std::uint64_t start = 0;
+  return words >> start ? start : 0;
+}
+
+// Never the same for two processes that have one pid after the other.
+std::uint64_t Birth(int pidfd, pid_t pid) {
+  struct statfs system {};
+  struct stat file {};
+  if (fstatfs(pidfd, &system) == 0 && system.f_type == kPidfsMagic && fstat(pidfd, &file) == 0) {
+    return file.st_ino;
+  }
+  return StartTime(pid);
+}
+
+// The file name of the program that the process runs. Empty: this process may not see it.
+std::string ProgramOf(pid_t pid) {
+  std::error_code error;
+  return std::filesystem::read_symlink(fmt::format("/proc/{}/exe", pid), error).filename().string();
 }
 
 // The soft limit in /proc/PID/limits, which needs no privilege over the process. 0: cannot be read.
@@ -58,17 +94,18 @@ ClientProcess::ClientProcess(int socket) {
   ucred credentials{};
   socklen_t length = sizeof(credentials);
   if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &length) == 0) {
-    pid_ = credentials.pid;
-    uid_ = credentials.uid;
+    key_.pid = credentials.pid;
+    key_.uid = credentials.uid;
   }
-  pidfd_ = OpenPidfd(socket, pid_);
-  if (pid_ == 0) {
-    description_ = fmt::format("a process of another pid namespace, uid {}", uid_);
+  pidfd_ = OpenPidfd(socket, pid());
+  if (pid() == 0) {
+    description_ = fmt::format("a process of another pid namespace, uid {}", uid());
     return;
   }
-  const std::string name = ProcessName(pid_);
-  description_ = fmt::format("pid {} ({}), uid {}", pid_, name, uid_);
-  is_qemu_ = name.starts_with("qemu");
+  key_.birth = Birth(pidfd_.get(), pid());
+  const std::string name = ProcessName(pid());
+  description_ = fmt::format("pid {} ({}), uid {}", pid(), name, uid());
+  is_qemu_ = name.starts_with("qemu") || ProgramOf(pid()).starts_with("qemu");
 }
 
 bool ClientProcess::HasEnded() const {
@@ -79,9 +116,9 @@ bool ClientProcess::HasEnded() const {
 std::uint64_t ClientProcess::DescriptorLimit() {
   if (!IsLimitKnown()) return std::min(descriptor_limit_, kUnknownDescriptorLimit);
   rlimit limit{};
-  if (prlimit(pid_, RLIMIT_NOFILE, nullptr, &limit) == 0) {
+  if (prlimit(pid(), RLIMIT_NOFILE, nullptr, &limit) == 0) {
     descriptor_limit_ = limit.rlim_cur;
-  } else if (const std::uint64_t soft = LimitFromProc(pid_); soft != 0) {
+  } else if (const std::uint64_t soft = LimitFromProc(pid()); soft != 0) {
     descriptor_limit_ = soft;
   }
   return descriptor_limit_;

@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <compare>
 #include <cstdint>
 #include <string>
 
@@ -14,6 +15,15 @@ namespace ivmq::server {
 // Descriptors that a process may open if its limit cannot be read: what nearly every process has.
 inline constexpr std::uint64_t kUnknownDescriptorLimit = 1024;
 
+// Tells processes apart, also when one gets the pid of another that has ended. A process that
+// changes its user becomes another one.
+struct ProcessKey {
+  pid_t pid = 0;  // 0: not visible, so all such processes of a user have one key
+  uid_t uid = static_cast<uid_t>(-1);
+  std::uint64_t birth = 0;  // 0: unknown
+  friend auto operator<=>(const ProcessKey&, const ProcessKey&) = default;
+};
+
 // Who called connect(). A launcher may have passed the connection on since: that shows only once it
 // has ended. Thread-compatible.
 class ClientProcess {
@@ -21,15 +31,19 @@ class ClientProcess {
   explicit ClientProcess(int socket);
 
   // 0: not visible from this process's pid namespace.
-  [[nodiscard]] pid_t pid() const noexcept { return pid_; }
-  [[nodiscard]] uid_t uid() const noexcept { return uid_; }
+  [[nodiscard]] pid_t pid() const noexcept { return key_.pid; }
+  [[nodiscard]] uid_t uid() const noexcept { return key_.uid; }
+  [[nodiscard]] const ProcessKey& key() const noexcept { return key_; }
 
   // The soft RLIMIT_NOFILE of whoever has the connection, now. If that cannot be known, as little
   // as is usual: kUnknownDescriptorLimit, or what its launcher had if that was less.
   [[nodiscard]] std::uint64_t DescriptorLimit();
-  [[nodiscard]] bool IsLimitKnown() const { return pid_ != 0 && !HasEnded(); }
+  [[nodiscard]] bool IsLimitKnown() const { return pid() != 0 && !HasEnded(); }
+  // Closes what the limit is looked at by. Both of the above are not to be asked any more.
+  void ForgetLimit() noexcept { pidfd_.reset(); }
 
-  // By its name when it connected.
+  // Whether the program that it runs, or what it calls itself, begins with "qemu". A server without
+  // privileges sees the program of its own user's processes only.
   [[nodiscard]] bool IsQemu() const noexcept { return is_qemu_; }
 
   // "pid 812 (qemu-system-x86), uid 1000"
@@ -38,8 +52,7 @@ class ClientProcess {
  private:
   [[nodiscard]] bool HasEnded() const;
 
-  pid_t pid_ = 0;
-  uid_t uid_ = static_cast<uid_t>(-1);
+  ProcessKey key_;
   UniqueFd pidfd_;
   std::uint64_t descriptor_limit_ = kUnknownDescriptorLimit;
   std::string description_;

@@ -62,12 +62,16 @@ ivshmem::SendResult RegionServer::Impl::Send(const Client& client,
   return ivshmem::SendMessage(socket, message.id, ids_.eventfd(message.id, message.vector));
 }
 
-std::uint64_t RegionServer::Impl::KnownIds(const ClientProcess& process) const {
-  std::uint64_t ids = 0;
-  for (const auto& [id, client] : clients_) {
-    if (process.pid() != 0 && client.process.pid() == process.pid()) ids += client.backlog.told();
+std::uint64_t RegionServer::Impl::KnownIds(const ClientProcess& process) {
+  if (process.pid() == 0) return 0;
+  if (!known_) {
+    known_.emplace();
+    for (const auto& [id, client] : clients_) {
+      (*known_)[client.process.key()] += client.backlog.told();
+    }
   }
-  return ids;
+  const auto found = known_->find(process.key());
+  return found == known_->end() ? 0 : found->second;
 }
 
 std::optional<ClientBacklog::Message> RegionServer::Impl::NextMessage(std::uint16_t id,
@@ -120,7 +124,9 @@ void RegionServer::Impl::Flush(std::uint16_t id, Client& client) {
   while (const auto message = NextMessage(id, client)) {
     const ivshmem::SendResult result = Send(client, *message);
     if (result == ivshmem::SendResult::kSent) {
+      const std::size_t told = client.backlog.told();
       client.backlog.Sent(*message);
+      if (known_) (*known_)[client.process.key()] += client.backlog.told() - told;
       ++client.sent;
       if (message->kind == ClientBacklog::Kind::kSharedMemory) client.memory.reset();
       if (message->kind == ClientBacklog::Kind::kSharedMemory ||
@@ -181,13 +187,13 @@ bool RegionServer::Impl::MayFly(const ClientProcess& process, std::uint64_t desc
   }
   const std::uint64_t limit = OwnDescriptorLimit();
   return in_flight_->by_uid[process.uid()] + descriptors <= limit / 2 &&
-         (process.pid() == 0 || in_flight_->by_pid[process.pid()] + descriptors <= limit / 4);
+         (process.pid() == 0 || in_flight_->by_process[process.key()] + descriptors <= limit / 4);
 }
 
 void RegionServer::Impl::CountInFlight(const ClientProcess& process, std::uint64_t descriptors) {
   if (!in_flight_) return;
   in_flight_->by_uid[process.uid()] += descriptors;
-  in_flight_->by_pid[process.pid()] += descriptors;
+  in_flight_->by_process[process.key()] += descriptors;
 }
 
 // A connection that reads nothing of its greeting is nobody's, or somebody's who wants to use up
@@ -217,8 +223,21 @@ void RegionServer::Impl::LookAtGreetings() {
   if (is_any) Soon(kLook);
 }
 
+// Their connections have ended already; what was sent by them goes when it is read or they close.
 void RegionServer::Impl::LookAtObservers() {
   observers_.remove_if([this](const Observer& observer) { return Unread(observer.socket) == 0; });
+  const Clock::time_point now = Clock::now();
+  for (Observer& observer : observers_) {
+    if (observer.is_idle || options_.handshake_timeout == milliseconds(0)) continue;
+    if (now < observer.idle_at) continue;
+    observer.is_idle = true;
+    LogAbout(observer.process, LogLevel::kWarning,
+             "{} asked for the region and has not read it for {} s (--handshake-timeout)",
+             observer.process.description(), options_.handshake_timeout.count() / 1000);
+  }
+  // Nobody limits what is on its way to them: they need not be counted.
+  if (!in_flight_is_limited_)
+    std::erase_if(observers_, [](const Observer& o) { return o.is_idle; });
   if (!observers_.empty()) Soon(kLook);
 }
 
@@ -243,6 +262,7 @@ void RegionServer::Impl::Disconnect(std::uint16_t id) {
                                        .process = std::move(client.process),
                                        .look_at = {}});
   clients_.erase(entry);
+  known_.reset();
   for (auto& [other, peer] : clients_) peer.backlog.Forget(id);
   LookAtLingering();
 }
@@ -292,10 +312,9 @@ void RegionServer::Impl::End(std::uint16_t id, const Lingering& lingering) {
     ids_.Lend(id);
     return;
   }
-  for (auto& [other, client] : clients_) {
-    client.backlog.Gone(id);
-    Flush(other, client);
-  }
+  for (auto& [other, client] : clients_) client.backlog.Gone(id);
+  known_.reset();
+  for (auto& [other, client] : clients_) Flush(other, client);
   ids_.Retire(id);
 }
 

@@ -52,7 +52,8 @@ struct Options {
   // How many ids the clients of one user may have, connected or not; 0: three quarters of what this
   // process's limit of open files allows. One process may have three quarters of that.
   std::uint32_t ids_per_uid = 0;
-  // A connection that reads nothing of its greeting for so long is ended; 0: never.
+  // A connection that reads nothing of its greeting for so long is ended, and one that only looks
+  // is no id any more; 0: never.
   std::chrono::milliseconds handshake_timeout = std::chrono::seconds(60);
   // Lines that the clients of one user may cause in a second, with ten seconds' worth at once; 0:
   // no limit. What was left out is counted in a line.

@@ -72,28 +72,37 @@ struct Lingering {
   bool is_reported = false;
 };
 
-// Somebody who only looks, and has not read yet what he asked for.
+// A process that only looks, and has not read yet what it asked for. It counts as an id until it is
+// idle; what is on its way to it counts until it reads or closes.
 struct Observer {
   UniqueFd socket;
   ClientProcess process;
+  Clock::time_point idle_at{};  // when it has not read for too long
+  bool is_idle = false;
 };
 
-// Who has ids, connected or not.
+// Who has ids, connected or not. Not to be kept: clients come and go.
 struct Holdings {
   std::uint64_t ids = 0;
   std::uint64_t without_connection = 0;
-  std::uint64_t most = 0;  // of one process
-  std::string most_by;
+  std::map<ProcessKey, std::uint64_t> by_process;
+  const ClientProcess* most_by = nullptr;
 
+  [[nodiscard]] std::uint64_t of(const ClientProcess& process) const {
+    const auto found = by_process.find(process.key());
+    return found == by_process.end() ? 0 : found->second;
+  }
   [[nodiscard]] std::string MostText() const {
-    return most == 0 ? "nobody has any" : fmt::format("most of them, {}, has {}", most, most_by);
+    return most_by == nullptr
+               ? "nobody has any"
+               : fmt::format("most of them, {}, has {}", of(*most_by), most_by->description());
   }
 };
 
 // Descriptors that are on their way and not read.
 struct InFlight {
   std::map<uid_t, std::uint64_t> by_uid;
-  std::map<pid_t, std::uint64_t> by_pid;
+  std::map<ProcessKey, std::uint64_t> by_process;
 };
 
 // What the peer table needs to wake sleepers: the doorbells of this server's clients.
@@ -159,9 +168,10 @@ class RegionServer::Impl {
   [[nodiscard]] Status CheckUser(const ClientProcess& process) const;
   // Of the clients of one user, or of all.
   [[nodiscard]] Holdings CountHoldings(std::optional<uid_t> uid) const;
-  [[nodiscard]] std::uint64_t IdsOf(pid_t pid) const;
   [[nodiscard]] Status CheckQuota(const ClientProcess& process) const;
-  [[nodiscard]] Status CheckDescriptors(const IdSet& held, ClientProcess& newcomer) const;
+  [[nodiscard]] Status CheckDescriptors(ClientProcess& newcomer);
+  // Whether this server may open what it needs beside what it has: the doorbells of `new_ids`.
+  [[nodiscard]] Status CheckOwnDescriptors(std::size_t new_ids) const;
   [[nodiscard]] Status CheckInFlight(const ClientProcess& process, std::uint64_t descriptors);
   void Refuse(const UniqueFd& socket, const ClientProcess& process, const std::string& reason);
   void RefuseWaiting();
@@ -173,8 +183,8 @@ class RegionServer::Impl {
   std::optional<ClientBacklog::Message> NextMessage(std::uint16_t id, Client& client);
   ivshmem::SendResult Send(const Client& client, const ClientBacklog::Message& message) const;
   void UpdateWatch(const Client& client);
-  // Ids whose descriptors the clients of `process` have.
-  [[nodiscard]] std::uint64_t KnownIds(const ClientProcess& process) const;
+  // Ids whose descriptors the clients of `process` have; 0 if it cannot be told from others.
+  [[nodiscard]] std::uint64_t KnownIds(const ClientProcess& process);
   void ReportHeldBack(std::uint16_t id, Client& client);
   void FlushWaiting();
   void LookAtGreetings();
@@ -213,6 +223,8 @@ class RegionServer::Impl {
   std::uint64_t message_cost_ = 0;
   bool in_flight_is_limited_ = false;  // privileged processes are not
   std::optional<InFlight> in_flight_;  // as of the event that is being handled
+  // What KnownIds() says; nothing: to be counted anew.
+  std::optional<std::map<ProcessKey, std::uint64_t>> known_;
 
   ClientMap clients_;
   std::list<Observer> observers_;

@@ -311,6 +311,20 @@ TEST_F(AdmissionTest, AConnectionThatReadsNothingOfItsGreetingIsEnded) {
   EXPECT_FALSE(other.HasUnread());
 }
 
+TEST_F(AdmissionTest, AnObserverThatDoesNotReadCountsAsAnIdUntilItIsIdle) {
+  ServerProcess server(folder_.Path("s"), {"--size", "1M", "--vectors", "1", "--ids-per-uid", "4",
+                                           "--handshake-timeout", "2"});
+  server.AwaitReady();
+  std::deque<RawClient> observers;
+  for (int i = 0; i < 3; ++i) observers.push_back(ConnectObserver(server.socket()));
+  RawClient refused(server.socket());
+  refused.ExpectRefusal();
+  EXPECT_THAT(server.AwaitLog("refused"), HasSubstr("it has 3 ids already"));
+  for (int i = 0; i < 3; ++i) server.AwaitLog("asked for the region and has not read it");
+  RawClient welcome(server.socket());
+  EXPECT_TRUE(welcome.Greet(1));
+}
+
 TEST_F(AdmissionTest, TheLogIsLimitedAndCountsWhatItLeavesOut) {
   ServerProcess server(folder_.Path("s"), {"--size", "1M", "--vectors", "1", "--log-limit", "1"});
   server.AwaitReady();

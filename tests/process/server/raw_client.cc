@@ -9,12 +9,15 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
 
 #include <gtest/gtest.h>
+
+#include "src/ivshmem_socket.h"
 
 namespace ivmq::testing {
 namespace {
@@ -186,6 +189,13 @@ std::uint64_t RawClient::TakeRings(std::uint32_t vector) const {
 std::uint64_t RawClient::AwaitRing(std::uint32_t vector) const {
   EXPECT_TRUE(AwaitReadable(doorbell(id_, vector))) << "nobody rang";
   return TakeRings(vector);
+}
+
+RawClient ConnectObserver(const std::string& socket_path) {
+  auto socket = ivshmem::ConnectSocket(socket_path, /*observer=*/true,
+                                       ivshmem::Clock::now() + std::chrono::seconds(30));
+  EXPECT_TRUE(socket.ok()) << socket.status().ToString();
+  return RawClient(socket.ok() ? *std::move(socket) : UniqueFd());
 }
 
 }  // namespace ivmq::testing

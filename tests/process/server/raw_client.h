@@ -82,6 +82,9 @@ class RawClient {
   std::size_t messages_ = 0;
 };
 
+// A connection that asks for the region only. Nothing is read from it.
+RawClient ConnectObserver(const std::string& socket_path);
+
 }  // namespace ivmq::testing
 
 #endif  // IVMQ_TESTS_PROCESS_SERVER_RAW_CLIENT_H_

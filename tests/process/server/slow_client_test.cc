@@ -7,6 +7,7 @@
 #include <deque>
 #include <set>
 #include <string>
+#include <utility>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -99,11 +100,14 @@ class InFlightTest : public SlowClientTest {
   static constexpr uid_t kUser = 54321;
 
   InFlightTest()
-      : server_(folder_.Path("s"), {"--size", "1M", "--vectors", "8", "--mode", "0666"}, [] {
-          const rlimit limit{600, 600};
-          if (setrlimit(RLIMIT_NOFILE, &limit) != 0) _exit(126);
-          if (setgid(kUser) != 0 || setuid(kUser) != 0) _exit(126);
-        }) {
+      : server_(folder_.Path("s"),
+                {"--size", "1M", "--vectors", "8", "--mode", "0666", "--ids-per-uid", "400",
+                 "--handshake-timeout", "2"},
+                [] {
+                  const rlimit limit{600, 600};
+                  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) _exit(126);
+                  if (setgid(kUser) != 0 || setuid(kUser) != 0) _exit(126);
+                }) {
     server_.AwaitReady();
   }
   void SetUp() override {
@@ -145,6 +149,30 @@ TEST_F(InFlightTest, WhatNobodyReadsCountsAlsoWhenTheConnectionHasEnded) {
     ASSERT_EQ(shutdown(client.socket(), SHUT_WR), 0);
     ASSERT_LT(silent.size(), 100U);
   }
+  EXPECT_NE(server_.AwaitLog("refused").find("do not read"), std::string::npos);
+  EXPECT_EQ(Child::Fork([&] {
+              RawClient other(server_.socket());
+              EXPECT_TRUE(other.Greet(8));
+            }).Wait(),
+            0);
+}
+
+// Else whoever asks again and again would use up what the kernel passes on for all.
+TEST_F(InFlightTest, WhatAnIdleObserverDoesNotReadStillCounts) {
+  std::deque<RawClient> observers;
+  for (;;) {
+    RawClient observer = ConnectObserver(server_.socket());
+    const auto version = observer.Read();
+    ASSERT_TRUE(version);
+    if (version->value != 0) break;
+    observers.push_back(std::move(observer));
+    ASSERT_LT(observers.size(), 400U);
+  }
+  for (std::size_t i = 0; i < observers.size(); ++i) {
+    server_.AwaitLog("asked for the region and has not read it");
+  }
+  RawClient refused(server_.socket());
+  refused.ExpectRefusal();
   EXPECT_NE(server_.AwaitLog("refused").find("do not read"), std::string::npos);
   EXPECT_EQ(Child::Fork([&] {
               RawClient other(server_.socket());
