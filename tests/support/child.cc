@@ -76,6 +76,30 @@ int Child::Wait() {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+int RunInChild(const std::function<void()>& body) { return Child::Fork(body).Wait(); }
+
+ProcessWithChild::ProcessWithChild(const std::function<std::shared_ptr<void>()>& open) {
+  if (pipe(end_.data()) != 0) std::abort();
+  SharedCounter forked;
+  parent_.emplace(Child::Fork([&] {
+    const std::shared_ptr<void> opened = open();
+    if (fork() == 0) {
+      close(end_[1]);
+      forked.Add();
+      char byte = 0;
+      (void)!read(end_[0], &byte, 1);
+      _exit(0);
+    }
+    for (;;) pause();
+  }));
+  forked.AwaitAtLeast(1);
+}
+
+ProcessWithChild::~ProcessWithChild() {
+  parent_.reset();  // it has the writing end, too
+  for (const int fd : end_) close(fd);
+}
+
 SharedCounter::SharedCounter()
     : count_(static_cast<unsigned*>(mmap(nullptr, sizeof(unsigned), PROT_READ | PROT_WRITE,
                                          MAP_SHARED | MAP_ANONYMOUS, -1, 0))) {

@@ -4,7 +4,10 @@
 
 #include <sys/types.h>
 
+#include <array>
 #include <functional>
+#include <memory>
+#include <optional>
 
 namespace ivmq::testing {
 
@@ -34,6 +37,28 @@ class Child {
   explicit Child(pid_t pid) noexcept : pid_(pid) {}
 
   pid_t pid_;
+};
+
+// Runs `body` in a child, also while the test has other threads, if it needs nothing that they may
+// hold. What Child::Wait() says of its end.
+int RunInChild(const std::function<void()>& body);
+
+// A process whose own child does nothing and lives on when it is killed. Both end with this object.
+// Thread-compatible.
+class ProcessWithChild {
+ public:
+  // The process runs `open` before it forks, and keeps what that returns. Returns when both live.
+  explicit ProcessWithChild(const std::function<std::shared_ptr<void>()>& open);
+  ~ProcessWithChild();
+  ProcessWithChild(const ProcessWithChild&) = delete;
+  ProcessWithChild& operator=(const ProcessWithChild&) = delete;
+
+  // Kills the process, and not its child.
+  void Kill() { parent_->Kill(); }
+
+ private:
+  std::array<int, 2> end_{};  // the child reads from it until this object closes it
+  std::optional<Child> parent_;
 };
 
 // Counts up across processes; made before forking. Thread-safe.

@@ -1,7 +1,4 @@
 // An endpoint belongs to the process that made it: what becomes of it in forked children.
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <chrono>
 #include <future>
 #include <memory>
@@ -19,6 +16,7 @@
 #include "ivmq/rpc/server.h"
 
 #include "echo.ivmq.pb.h"
+#include "support/child.h"
 
 namespace ivmq::testing {
 namespace {
@@ -50,20 +48,6 @@ class EchoService final : public Echo::Service {
   std::binary_semaphore begun{0};
   std::binary_semaphore go{0};
 };
-
-// Runs `body` in a child, which has to end by itself; its exit status.
-template <typename Body>
-int RunInChild(Body body) {
-  const pid_t pid = fork();
-  if (pid == 0) {
-    alarm(30);
-    body();
-    _exit(::testing::Test::HasFailure() ? 1 : 0);
-  }
-  int status = 0;
-  EXPECT_EQ(waitpid(pid, &status, 0), pid);
-  return status;
-}
 
 void ExpectForked(const rpc::Status& status) {
   EXPECT_EQ(status.error_code(), StatusCode::FAILED_PRECONDITION) << status.error_message();

@@ -3,10 +3,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <chrono>
-#include <csignal>
 #include <cstdlib>
 #include <functional>
 #include <memory>
@@ -30,18 +28,6 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-// Runs `body` in a child, also while the test has threads; its exit status.
-int RunInChild(const std::function<void()>& body) {
-  const pid_t pid = fork();
-  if (pid == 0) {
-    body();
-    _exit(::testing::Test::HasFailure() ? 1 : 0);
-  }
-  int status = 0;
-  EXPECT_EQ(waitpid(pid, &status, 0), pid);
-  return status;
-}
 
 class ForkTest : public ::testing::TestWithParam<std::string> {
  protected:
@@ -150,26 +136,11 @@ TEST_P(ForkTest, ADaemonOpensANodeOfItsOwn) {
 
 // A child that never used the node lives on.
 TEST_P(ForkTest, AKilledParentsNameIsFreeThoughItsChildLives) {
-  SharedCounter forked;
-  std::array<int, 2> childs_end{};
-  ASSERT_EQ(pipe(childs_end.data()), 0);
-  Child parent = Child::Fork([&] {
-    const auto node = Open("name");
-    if (fork() == 0) {
-      close(childs_end[1]);
-      forked.Add();
-      char byte = 0;
-      (void)!read(childs_end[0], &byte, 1);  // until the test ends
-      _exit(0);
-    }
-    for (;;) pause();
-  });
-  forked.AwaitAtLeast(1);
+  ProcessWithChild parent([&] { return Open("name"); });
   EXPECT_EQ(Node::Open(address_, {.name = "name"}).status().code(), StatusCode::kAlreadyExists);
   parent.Kill();
   const Result<std::unique_ptr<Node>> next = Node::Open(address_, {.name = "name"});
   EXPECT_TRUE(next.ok()) << next.status().ToString();
-  for (const int fd : childs_end) close(fd);
 }
 
 // Whatever other threads are at when the process forks.
