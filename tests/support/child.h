@@ -18,6 +18,8 @@ class Child {
   // failed.
   static Child Fork(const std::function<void()>& body);
 
+  // Takes a child process over; -1: none.
+  explicit Child(pid_t pid = -1) noexcept : pid_(pid) {}
   Child(Child&& other) noexcept;
   Child& operator=(Child&& other) noexcept;
   // Kills the process if it still runs.
@@ -33,9 +35,10 @@ class Child {
   // Waits for its end: the exit status, or 128 + the signal that ended it.
   int Wait();
 
- private:
-  explicit Child(pid_t pid) noexcept : pid_(pid) {}
+  // Leaves it to somebody else.
+  void Release() noexcept { pid_ = -1; }
 
+ private:
   pid_t pid_;
 };
 

@@ -4,12 +4,10 @@
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -55,8 +53,8 @@ ServerProcess::ServerProcess(std::string socket, std::vector<std::string> argume
   log_.reset(pipe_ends[0]);
   const UniqueFd write_end(pipe_ends[1]);
   const pid_t parent = getpid();
-  pid_ = fork();
-  if (pid_ == 0) {
+  const pid_t pid = fork();
+  if (pid == 0) {
     dup2(write_end.get(), STDERR_FILENO);
     // Opened first: the user that `before` changes to may not see the folder.
     const int program = open(argv[0], O_PATH | O_CLOEXEC);
@@ -68,11 +66,8 @@ ServerProcess::ServerProcess(std::string socket, std::vector<std::string> argume
     std::perror(argv[0]);
     _exit(127);
   }
-  if (pid_ < 0) std::abort();
-}
-
-ServerProcess::~ServerProcess() {
-  if (pid_ > 0) Kill();
+  if (pid < 0) std::abort();
+  process_ = Child(pid);
 }
 
 bool ServerProcess::ReadLog(int timeout) {
@@ -101,41 +96,16 @@ std::string ServerProcess::AwaitLog(const std::string& text) {
   return {};
 }
 
-void ServerProcess::Signal(int signal) const { ASSERT_EQ(kill(pid_, signal), 0); }
-
-int ServerProcess::Wait() {
-  int status = 0;
-  pid_t result = 0;
-  do {
-    result = waitpid(pid_, &status, 0);
-  } while (result < 0 && errno == EINTR);
-  EXPECT_EQ(result, pid_);
-  pid_ = -1;
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
 int ServerProcess::Terminate() {
   Signal(SIGTERM);
   return Wait();
-}
-
-void ServerProcess::Kill() {
-  Signal(SIGKILL);
-  (void)Wait();
-}
-
-void ServerProcess::Freeze() const {
-  Signal(SIGSTOP);
-  int status = 0;
-  ASSERT_EQ(waitpid(pid_, &status, WUNTRACED), pid_);
-  ASSERT_TRUE(WIFSTOPPED(status));
 }
 
 std::string ServerProcess::Log() {
   std::size_t before = 0;
   do {
     before = text_.size();
-  } while (ReadLog(pid_ < 0 ? kLogPatience : 0) && text_.size() != before);
+  } while (ReadLog(pid() < 0 ? kLogPatience : 0) && text_.size() != before);
   return text_;
 }
 

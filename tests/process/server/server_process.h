@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "src/unique_fd.h"
+#include "support/child.h"
 
 namespace ivmq::testing {
 
@@ -35,7 +36,6 @@ class ServerProcess {
   // among the arguments; `before` runs in the process before that.
   ServerProcess(std::string socket, std::vector<std::string> arguments,
                 const std::function<void()>& before = {});
-  ~ServerProcess();
   ServerProcess(const ServerProcess&) = delete;
   ServerProcess& operator=(const ServerProcess&) = delete;
 
@@ -45,19 +45,19 @@ class ServerProcess {
   // Waits until it serves.
   void AwaitReady() { AwaitLog("serving"); }
 
-  void Signal(int signal) const;
+  void Signal(int signal) const { process_.Signal(signal); }
   // Waits for the end of the process: its exit status, or 128 + the signal.
-  int Wait();
+  int Wait() { return process_.Wait(); }
   // Says that somebody else has waited for it.
-  void Forget() noexcept { pid_ = -1; }
+  void Forget() noexcept { process_.Release(); }
   // SIGTERM, then Wait().
   int Terminate();
   // SIGKILL, then Wait().
-  void Kill();
+  void Kill() { process_.Kill(); }
   // Stops it; returns once it stands still.
-  void Freeze() const;
+  void Freeze() const { process_.Stop(); }
 
-  [[nodiscard]] pid_t pid() const noexcept { return pid_; }
+  [[nodiscard]] pid_t pid() const noexcept { return process_.pid(); }
   [[nodiscard]] const std::string& socket() const noexcept { return socket_; }
   // Everything logged so far, up to the end if it has ended.
   std::string Log();
@@ -68,7 +68,7 @@ class ServerProcess {
   bool ReadLog(int timeout);
 
   std::string socket_;
-  pid_t pid_ = -1;
+  Child process_;
   UniqueFd log_;
   std::string text_;
   std::size_t seen_ = 0;

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <deque>
+#include <functional>
 #include <set>
 #include <string>
 #include <utility>
@@ -114,6 +115,26 @@ class InFlightTest : public SlowClientTest {
     ASSERT_EQ(geteuid(), 0U) << "this test acts as several users: run it as root";
   }
 
+  // Whom this process holds up, if anybody, is itself.
+  void ExpectOthersAreServed() {
+    EXPECT_NE(server_.AwaitLog("refused").find("do not read"), std::string::npos);
+    EXPECT_EQ(RunInChild([&] {
+                RawClient other(server_.socket());
+                EXPECT_TRUE(other.Greet(8));
+              }),
+              0);
+  }
+  // Connections of which only the first message was read, as many as the server takes.
+  std::deque<RawClient> ConnectUntilRefused(const std::function<RawClient()>& connect) {
+    std::deque<RawClient> silent;
+    for (;;) {
+      RawClient client = connect();
+      const auto version = client.Read();
+      if (!version || version->value != 0) return silent;
+      silent.push_back(std::move(client));
+    }
+  }
+
   ServerProcess server_;
 };
 
@@ -123,12 +144,7 @@ TEST_F(InFlightTest, AProcessThatDoesNotReadHoldsOnlyItselfUp) {
   server_.AwaitLog("too many descriptors are on their way");
   RawClient refused(server_.socket());
   refused.ExpectRefusal();
-  EXPECT_NE(server_.AwaitLog("refused").find("do not read"), std::string::npos);
-  EXPECT_EQ(Child::Fork([&] {
-              RawClient other(server_.socket());
-              EXPECT_TRUE(other.Greet(8));
-            }).Wait(),
-            0);
+  ExpectOthersAreServed();
 
   for (RawClient& client : silent) {
     ASSERT_TRUE(client.Greet(8));
@@ -140,45 +156,23 @@ TEST_F(InFlightTest, AProcessThatDoesNotReadHoldsOnlyItselfUp) {
 
 // The connection has ended, and what was sent by it is still on its way.
 TEST_F(InFlightTest, WhatNobodyReadsCountsAlsoWhenTheConnectionHasEnded) {
-  std::deque<RawClient> silent;
-  for (;;) {
-    RawClient& client = silent.emplace_back(server_.socket());
-    const auto version = client.Read();
-    ASSERT_TRUE(version);
-    if (version->value != 0) break;
-    ASSERT_EQ(shutdown(client.socket(), SHUT_WR), 0);
-    ASSERT_LT(silent.size(), 100U);
-  }
-  EXPECT_NE(server_.AwaitLog("refused").find("do not read"), std::string::npos);
-  EXPECT_EQ(Child::Fork([&] {
-              RawClient other(server_.socket());
-              EXPECT_TRUE(other.Greet(8));
-            }).Wait(),
-            0);
+  const auto silent = ConnectUntilRefused([&] {
+    RawClient client(server_.socket());
+    EXPECT_EQ(shutdown(client.socket(), SHUT_WR), 0);
+    return client;
+  });
+  ExpectOthersAreServed();
 }
 
 // Else whoever asks again and again would use up what the kernel passes on for all.
 TEST_F(InFlightTest, WhatAnIdleObserverDoesNotReadStillCounts) {
-  std::deque<RawClient> observers;
-  for (;;) {
-    RawClient observer = ConnectObserver(server_.socket());
-    const auto version = observer.Read();
-    ASSERT_TRUE(version);
-    if (version->value != 0) break;
-    observers.push_back(std::move(observer));
-    ASSERT_LT(observers.size(), 400U);
-  }
+  const auto observers = ConnectUntilRefused([&] { return ConnectObserver(server_.socket()); });
   for (std::size_t i = 0; i < observers.size(); ++i) {
     server_.AwaitLog("asked for the region and has not read it");
   }
   RawClient refused(server_.socket());
   refused.ExpectRefusal();
-  EXPECT_NE(server_.AwaitLog("refused").find("do not read"), std::string::npos);
-  EXPECT_EQ(Child::Fork([&] {
-              RawClient other(server_.socket());
-              EXPECT_TRUE(other.Greet(8));
-            }).Wait(),
-            0);
+  ExpectOthersAreServed();
 }
 
 TEST_F(InFlightTest, WhenTheKernelPassesNothingOnNewcomersAreRefusedAndTheOthersWait) {

@@ -3,10 +3,8 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -53,8 +51,8 @@ Tool::Tool(std::vector<std::string> arguments, std::string_view address,
   Pipe err = MakePipe();
   const std::string variable(address);
   const pid_t parent = getpid();
-  pid_ = fork();
-  if (pid_ == 0) {
+  const pid_t pid = fork();
+  if (pid == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(1);
     dup2(in.read_end.get(), STDIN_FILENO);
@@ -73,15 +71,10 @@ Tool::Tool(std::vector<std::string> arguments, std::string_view address,
     std::perror(argv[0]);
     _exit(127);
   }
-  if (pid_ < 0) std::abort();
+  if (pid < 0) std::abort();
+  process_ = Child(pid);
   input_ = std::move(in.write_end);
   streams_ = {std::move(out.read_end), std::move(err.read_end)};
-}
-
-Tool::~Tool() {
-  if (pid_ <= 0) return;
-  (void)kill(pid_, SIGKILL);
-  (void)waitpid(pid_, nullptr, 0);
 }
 
 bool Tool::Read() {
@@ -136,26 +129,10 @@ void Tool::WriteInput(std::string_view text) {
 
 void Tool::CloseOutput() { streams_[0].reset(); }
 
-void Tool::Signal(int signal) const { ASSERT_EQ(kill(pid_, signal), 0); }
-
-void Tool::Freeze() const {
-  Signal(SIGSTOP);
-  int status = 0;
-  ASSERT_EQ(waitpid(pid_, &status, WUNTRACED), pid_);
-  ASSERT_TRUE(WIFSTOPPED(status));
-}
-
 Outcome Tool::Wait() {
   CloseInput();
   AwaitEnd();
-  int status = 0;
-  pid_t result = 0;
-  do {
-    result = waitpid(pid_, &status, 0);
-  } while (result < 0 && errno == EINTR);
-  EXPECT_EQ(result, pid_);
-  pid_ = -1;
-  return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), texts_[0], texts_[1]};
+  return {process_.Wait(), texts_[0], texts_[1]};
 }
 
 Outcome RunTool(std::vector<std::string> arguments, std::string_view input,

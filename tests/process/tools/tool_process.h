@@ -14,6 +14,7 @@
 #include <nlohmann/json.hpp>
 
 #include "src/unique_fd.h"
+#include "support/child.h"
 
 namespace ivmq::testing {
 
@@ -34,7 +35,6 @@ class Tool {
   // process before the program.
   explicit Tool(std::vector<std::string> arguments, std::string_view address = {},
                 const std::function<void()>& before = {});
-  ~Tool();
   Tool(const Tool&) = delete;
   Tool& operator=(const Tool&) = delete;
 
@@ -47,21 +47,21 @@ class Tool {
   void CloseInput() { input_.reset(); }
   // The reader of its standard output goes away.
   void CloseOutput();
-  void Signal(int signal) const;
+  void Signal(int signal) const { process_.Signal(signal); }
   // SIGSTOP; returns once it stands still.
-  void Freeze() const;
+  void Freeze() const { process_.Stop(); }
   // Waits until it has closed its output, as it does at its end.
   void AwaitEnd();
   // Closes its input and waits for its end.
   Outcome Wait();
-  [[nodiscard]] pid_t pid() const noexcept { return pid_; }
+  [[nodiscard]] pid_t pid() const noexcept { return process_.pid(); }
 
  private:
   std::string Await(std::size_t stream, const std::string& text);
   // Waits for something to read. False at the end of both streams.
   bool Read();
 
-  pid_t pid_ = -1;
+  Child process_;
   UniqueFd input_;
   std::array<UniqueFd, 2> streams_;  // output, error
   std::array<std::string, 2> texts_;

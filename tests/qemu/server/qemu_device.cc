@@ -3,11 +3,9 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
-#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -71,8 +69,8 @@ QemuDevice::QemuDevice(const std::string& socket, std::uint32_t vectors,
   auto [out, child_out] = Pipe();
   auto [errors, child_errors] = Pipe();
   const pid_t parent = getpid();
-  pid_ = fork();
-  if (pid_ == 0) {
+  const pid_t pid = fork();
+  if (pid == 0) {
     dup2(child_in.get(), STDIN_FILENO);
     dup2(child_out.get(), STDOUT_FILENO);
     dup2(child_errors.get(), STDERR_FILENO);
@@ -83,14 +81,11 @@ QemuDevice::QemuDevice(const std::string& socket, std::uint32_t vectors,
     std::perror(argv[0]);
     _exit(127);
   }
-  if (pid_ < 0) std::abort();
+  if (pid < 0) std::abort();
+  process_ = Child(pid);
   in_ = std::move(in);
   out_ = std::move(out);
   errors_ = std::move(errors);
-}
-
-QemuDevice::~QemuDevice() {
-  if (pid_ > 0) Kill();
 }
 
 std::string QemuDevice::Command(const std::string& line) {
@@ -129,7 +124,7 @@ bool QemuDevice::Attach() {
   WriteConfig(0x10, kBar0);
   WriteConfig(0x04, 0x6);  // memory space and bus master
   if (!::testing::Test::HasFailure()) return true;
-  if (pid_ > 0) Kill();
+  if (pid() > 0) Kill();
   ADD_FAILURE() << Errors();
   return false;
 }
@@ -141,22 +136,6 @@ std::uint16_t QemuDevice::ReadIvposition() {
 
 void QemuDevice::Ring(std::uint16_t peer, std::uint16_t vector) {
   Command("writel " + Hex(kDoorbell) + " " + Hex(std::uint32_t{peer} << 16 | vector));
-}
-
-int QemuDevice::Wait() {
-  int status = 0;
-  pid_t result = 0;
-  do {
-    result = waitpid(pid_, &status, 0);
-  } while (result < 0 && errno == EINTR);
-  EXPECT_EQ(result, pid_);
-  pid_ = -1;
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
-void QemuDevice::Kill() {
-  ASSERT_EQ(kill(pid_, SIGKILL), 0);
-  (void)Wait();
 }
 
 std::string QemuDevice::Errors() {

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "src/unique_fd.h"
+#include "support/child.h"
 
 namespace ivmq::testing {
 
@@ -20,7 +21,6 @@ class QemuDevice {
   // `more`: further properties of the device, each after a comma.
   QemuDevice(const std::string& socket, std::uint32_t vectors,
              const std::function<void()>& before = {}, const std::string& more = "");
-  ~QemuDevice();
   QemuDevice(const QemuDevice&) = delete;
   QemuDevice& operator=(const QemuDevice&) = delete;
 
@@ -32,12 +32,12 @@ class QemuDevice {
   void Ring(std::uint16_t peer, std::uint16_t vector);
 
   // Waits for its end: its exit status, or 128 + the signal.
-  int Wait();
-  void Kill();
+  int Wait() { return process_.Wait(); }
+  void Kill() { process_.Kill(); }
   // What it wrote to standard error, once it has ended.
   std::string Errors();
 
-  [[nodiscard]] pid_t pid() const noexcept { return pid_; }
+  [[nodiscard]] pid_t pid() const noexcept { return process_.pid(); }
 
  private:
   // Sends a line of QEMU's qtest protocol and returns what follows the OK.
@@ -45,7 +45,7 @@ class QemuDevice {
   std::uint32_t ReadConfig(std::uint32_t offset);
   void WriteConfig(std::uint32_t offset, std::uint32_t value);
 
-  pid_t pid_ = -1;
+  Child process_;
   UniqueFd in_;
   UniqueFd out_;
   UniqueFd errors_;
