@@ -21,7 +21,7 @@
 
 #include "support/child.h"
 #include "support/node_pair.h"
-#include "temp_folder.h"
+#include "support/temp_folder.h"
 
 namespace ivmq::testing {
 namespace {

@@ -16,7 +16,7 @@
 #include "ivmq/node.h"
 
 #include "support/child.h"
-#include "temp_folder.h"
+#include "support/temp_folder.h"
 
 namespace ivmq::testing {
 namespace {

@@ -22,6 +22,7 @@
 #include <gtest/gtest.h>
 
 #include "src/unique_fd.h"
+#include "support/temp_folder.h"
 
 namespace ivmq::server {
 namespace {
@@ -30,14 +31,11 @@ namespace {
 class ClientProcessTest : public ::testing::Test {
  protected:
   ClientProcessTest() : listener_(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    std::string form = (std::filesystem::temp_directory_path() / "ivmq-test-XXXXXX").string();
-    folder_ = mkdtemp(form.data());
     address_.sun_family = AF_UNIX;
-    (folder_ / "s").string().copy(address_.sun_path, sizeof(address_.sun_path) - 1);
+    (folder_ / "s").copy(address_.sun_path, sizeof(address_.sun_path) - 1);
     EXPECT_EQ(bind(listener_.get(), Address(), sizeof(address_)), 0);
     EXPECT_EQ(listen(listener_.get(), 8), 0);
   }
-  ~ClientProcessTest() override { std::filesystem::remove_all(folder_); }
 
   // Accepts the connection of a child process, which ends with this object.
   class Connected {
@@ -83,7 +81,7 @@ class ClientProcessTest : public ::testing::Test {
 
   // Whether a process with this program, started by this name, is taken for a QEMU.
   bool IsQemu(const std::string& program, const std::string& name) {
-    const std::filesystem::path file = folder_ / program;
+    const std::string file = folder_ / program;
     std::filesystem::copy_file("/bin/sleep", file);
     if (name != program) std::filesystem::create_symlink(file, folder_ / name);
     std::array<int, 2> started{};
@@ -102,7 +100,7 @@ class ClientProcessTest : public ::testing::Test {
 
   sockaddr* Address() { return reinterpret_cast<sockaddr*>(&address_); }
 
-  std::filesystem::path folder_;
+  testing::TempFolder folder_;
   sockaddr_un address_{};
   UniqueFd listener_;
 };

@@ -9,6 +9,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "support/temp_folder.h"
+
 namespace ivmq::server {
 namespace {
 
@@ -17,22 +19,19 @@ using ::testing::HasSubstr;
 class ServerTest : public ::testing::Test {
  protected:
   ServerTest() {
-    folder_ = (std::filesystem::temp_directory_path() / "ivmq-server-XXXXXX").string();
-    if (mkdtemp(folder_.data()) == nullptr) std::abort();
-    options_.socket = folder_ + "/socket";
+    options_.socket = folder_ / "socket";
     options_.size = std::uint64_t{1} << 20;
   }
-  ~ServerTest() override { std::filesystem::remove_all(folder_); }
 
   void ExpectInvalid(const std::string& text) {
     const auto server = RegionServer::Create(options_);
     ASSERT_FALSE(server.ok());
     EXPECT_EQ(server.status().code(), StatusCode::kInvalidArgument) << server.status().ToString();
     EXPECT_THAT(server.status().message(), HasSubstr(text));
-    EXPECT_TRUE(std::filesystem::is_empty(folder_));
+    EXPECT_TRUE(std::filesystem::is_empty(folder_.path()));
   }
 
-  std::string folder_;
+  testing::TempFolder folder_;
   Options options_;
 };
 
@@ -84,7 +83,7 @@ TEST_F(ServerTest, RefusesARegionOfUnknownKind) {
 }
 
 TEST_F(ServerTest, RefusesASocketPathThatIsTooLong) {
-  options_.socket = folder_ + "/" + std::string(108, 'x');
+  options_.socket = folder_ / std::string(108, 'x');
   ExpectInvalid("the system allows 107");
 }
 

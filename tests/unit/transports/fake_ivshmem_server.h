@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "src/unique_fd.h"
-#include "temp_folder.h"
+#include "support/temp_folder.h"
 
 namespace ivmq::testing {
 

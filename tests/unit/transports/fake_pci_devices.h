@@ -13,7 +13,7 @@
 
 #include "ivmq/address.h"
 
-#include "temp_folder.h"
+#include "support/temp_folder.h"
 
 namespace ivmq::testing {
 

@@ -17,7 +17,7 @@
 
 #include "src/pci_device.h"
 #include "src/vfio_transport.h"
-#include "temp_folder.h"
+#include "support/temp_folder.h"
 
 namespace ivmq {
 namespace {

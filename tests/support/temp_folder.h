@@ -1,6 +1,6 @@
 // A folder of a test's own, removed with what is in it.
-#ifndef IVMQ_TESTS_UNIT_TRANSPORTS_TEMP_FOLDER_H_
-#define IVMQ_TESTS_UNIT_TRANSPORTS_TEMP_FOLDER_H_
+#ifndef IVMQ_TESTS_SUPPORT_TEMP_FOLDER_H_
+#define IVMQ_TESTS_SUPPORT_TEMP_FOLDER_H_
 
 #include <stdlib.h>
 
@@ -42,4 +42,4 @@ class TempFolder {
 
 }  // namespace ivmq::testing
 
-#endif  // IVMQ_TESTS_UNIT_TRANSPORTS_TEMP_FOLDER_H_
+#endif  // IVMQ_TESTS_SUPPORT_TEMP_FOLDER_H_
