@@ -22,6 +22,7 @@
  *                     ivposition; under it the BARs may be touched for a file
  *                     that is not over
  *   msix->lock        users of a vector; taken by the interrupt
+ *   file->mapping     under device->removal: the region is mapped into a process
  * User memory is never touched under them, as that may need mmap_lock.
  */
 
@@ -107,6 +108,7 @@ struct ivmq_file {
 	atomic64_t waited;		/* device->interrupts when the last wait ended */
 	struct mm_struct *mm;		/* who has mapped the region; NULL if maps is 0 */
 	unsigned int maps;
+	struct mutex mapping;		/* of entries that map the region, of each size */
 	struct xarray pages;		/* what is mapped in place of the region once over */
 	struct list_head slots;		/* struct ivmq_owned_slot */
 	unsigned int slot_count;

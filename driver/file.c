@@ -221,6 +221,7 @@ static int ivmq_open(struct inode *inode, struct file *file)
 	f->file = file;
 	INIT_LIST_HEAD(&f->uses);
 	INIT_LIST_HEAD(&f->slots);
+	mutex_init(&f->mapping);
 	xa_init(&f->pages);
 	init_waitqueue_head(&f->wait);
 

@@ -43,11 +43,14 @@ static vm_fault_t ivmq_map_region(struct vm_fault *vmf)
 		       ((start - vma->vm_start) >> PAGE_SHIFT),
 		.prot = pgprot_decrypted(vma->vm_page_prot),
 	};
-	int ret;
+	int ret = 0;
 
-	ret = apply_to_page_range(vma->vm_mm, start, end - start, ivmq_fill_pte, &fill);
-	/* -EINVAL: another thread has mapped all of it by one entry meanwhile. */
-	return ret && ret != -EINVAL ? VM_FAULT_OOM : VM_FAULT_NOPAGE;
+	mutex_lock(&f->mapping);
+	/* Another thread may have mapped all of it by one entry meanwhile. */
+	if (!pmd_leaf(READ_ONCE(*vmf->pmd)))
+		ret = apply_to_page_range(vma->vm_mm, start, end - start, ivmq_fill_pte, &fill);
+	mutex_unlock(&f->mapping);
+	return ret ? VM_FAULT_OOM : VM_FAULT_NOPAGE;
 }
 
 /* The file's own page in place of one of the region; an error, or NULL if there is no memory. */
@@ -127,6 +130,7 @@ static vm_fault_t ivmq_vm_huge_fault(struct vm_fault *vmf, unsigned int order)
 		return ret;
 	down_read(&f->device->removal);
 	if (!f->over) {
+		mutex_lock(&f->mapping);
 		lock = pmd_lock(vma->vm_mm, vmf->pmd);
 		pmd = pmdp_get(vmf->pmd);
 		if (pmd_none(pmd))
@@ -138,6 +142,7 @@ static vm_fault_t ivmq_vm_huge_fault(struct vm_fault *vmf, unsigned int order)
 			ret = VM_FAULT_NOPAGE;
 		}
 		spin_unlock(lock);
+		mutex_unlock(&f->mapping);
 	}
 	up_read(&f->device->removal);
 	return ret;
