@@ -107,13 +107,14 @@ class DriverTransport : public Transport {
   }
   [[nodiscard]] int wake_fd() const noexcept override { return event_.get(); }
 
-  // Has the driver (from version 3 of its interface on) look whether the device has another
-  // ivposition. If so, memory() is this process's own from now on, and its node finds its life
-  // over.
-  Status Attend(const Move& /*move*/) override {
+  // Asked, the driver looks itself (from version 3 of its interface on): if the device has another
+  // ivposition, it parts this process from it, as at an unplug.
+  [[nodiscard]] Status CheckPlace() const override {
     ivmq_info info{};
-    (void)ioctl(device_.fd.get(), IVMQ_IOC_INFO, &info);
-    return {};
+    if (ioctl(device_.fd.get(), IVMQ_IOC_INFO, &info) == 0 || errno != ENODEV) return {};
+    return {StatusCode::kFailedPrecondition,
+            "the driver has parted it from the device, which was unplugged or has another "
+            "ivposition, or this machine is a copy; the kernel's log says which"};
   }
 
   Status RegisterSlot(std::uint32_t slot, std::uint64_t live_word,
