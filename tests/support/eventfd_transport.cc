@@ -67,7 +67,6 @@ EventfdTransport::EventfdTransport(Hub& hub, std::uint16_t ivposition, Options o
     // An open file description of its own: its locks conflict with those of every other transport.
     const std::string path = "/proc/self/fd/" + std::to_string(hub.lock_file());
     lock_fd_ = Check(open(path.c_str(), O_RDWR | O_CLOEXEC), path.c_str());
-    info_.lock_domain = 0x7e57;
   }
 }
 

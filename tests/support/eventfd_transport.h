@@ -60,6 +60,9 @@ class EventfdTransport : public Transport {
   [[nodiscard]] const TransportInfo& info() const noexcept override { return info_; }
   void Ring(std::uint16_t ivposition, std::uint32_t vector) noexcept override;
   [[nodiscard]] int wake_fd() const noexcept override { return wake_fd_; }
+  [[nodiscard]] std::uint64_t lock_domain() const noexcept override {
+    return lock_fd_ < 0 ? 0 : 0x7e57;
+  }
   Status LockSlot(std::uint32_t slot) override;
   void UnlockSlot(std::uint32_t slot) noexcept override;
   [[nodiscard]] bool IsSlotLocked(std::uint32_t slot) const noexcept override;

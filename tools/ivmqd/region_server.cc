@@ -80,7 +80,7 @@ RegionServer::Impl::Impl(Options options, EventLoop loop, RegionOwner region, Li
       lingering_(FormerClients(region_)),
       ids_(options_.vectors, options_.id_policy, static_cast<std::uint16_t>(options_.first_id),
            FirstId(options_, region_, lingering_)),
-      doorbells_(region_.memory(), ids_),
+      doorbells_(ids_),
       table_(region_.region()),
       log_limiter_(options_.log_lines_per_second) {}
 

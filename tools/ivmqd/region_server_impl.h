@@ -13,7 +13,6 @@
 #include <map>
 #include <optional>
 #include <set>
-#include <span>
 #include <string>
 #include <utility>
 
@@ -106,20 +105,16 @@ struct InFlight {
 };
 
 // What the peer table needs to wake sleepers: the doorbells of this server's clients.
-class Doorbells final : public Transport {
+class Doorbells final : public Doorbell {
  public:
-  Doorbells(std::span<std::byte> memory, IdPool& ids) : memory_(memory), ids_(ids) {}
+  explicit Doorbells(IdPool& ids) : ids_(ids) {}
 
-  [[nodiscard]] std::span<std::byte> memory() const noexcept override { return memory_; }
-  [[nodiscard]] const TransportInfo& info() const noexcept override { return info_; }
   void Ring(std::uint16_t ivposition, std::uint32_t vector) noexcept override {
     ids_.Ring(ivposition, vector);
   }
 
  private:
-  std::span<std::byte> memory_;
   IdPool& ids_;
-  TransportInfo info_;
 };
 
 // Thread-compatible, except for Stop().

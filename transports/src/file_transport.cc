@@ -10,9 +10,10 @@
 namespace ivmq {
 
 FileTransport::FileTransport(UniqueFd file, Mapping mapping, TransportInfo info)
-    : file_(std::move(file)), mapping_(std::move(mapping)), info_(std::move(info)) {
-  info_.lock_domain = LockDomainOf(file_.get());
-}
+    : file_(std::move(file)),
+      mapping_(std::move(mapping)),
+      info_(std::move(info)),
+      lock_domain_(LockDomainOf(file_.get())) {}
 
 Status FileTransport::LockSlot(std::uint32_t slot) {
   switch (TryLockFile(file_.get(), slot, 1)) {

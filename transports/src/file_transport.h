@@ -20,12 +20,13 @@ namespace ivmq {
 class FileTransport : public Transport {
  public:
   // REQUIRES: `file` is an open file description of its own, and `mapping` is of it, so that the
-  // slot's lock goes with the last mapping, and not before. Sets info.lock_domain.
+  // slot's lock goes with the last mapping, and not before. Its lock domain is the file's.
   FileTransport(UniqueFd file, Mapping mapping, TransportInfo info);
 
   [[nodiscard]] std::span<std::byte> memory() const noexcept override { return mapping_.bytes(); }
   [[nodiscard]] const TransportInfo& info() const noexcept override { return info_; }
   void Ring(std::uint16_t, std::uint32_t) noexcept override {}
+  [[nodiscard]] std::uint64_t lock_domain() const noexcept override { return lock_domain_; }
   Status LockSlot(std::uint32_t slot) override;
   void UnlockSlot(std::uint32_t slot) noexcept override;
   [[nodiscard]] bool IsSlotLocked(std::uint32_t slot) const noexcept override;
@@ -35,6 +36,7 @@ class FileTransport : public Transport {
   UniqueFd file_;
   Mapping mapping_;
   TransportInfo info_;
+  std::uint64_t lock_domain_;
 };
 
 // Opens the region file `path` of `address`. Errors do not name the address.

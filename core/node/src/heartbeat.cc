@@ -117,7 +117,6 @@ bool Heartbeat::HasRingWith(std::uint32_t slot) const noexcept {
 }
 
 void Heartbeat::WatchOthers() {
-  const TransportInfo& info = context_.transport->info();
   bool any_dead = false;
   bool any_still = false;
   bool partner_died = false;
@@ -161,7 +160,7 @@ void Heartbeat::WatchOthers() {
   suspects_seen_ = suspects;
 
   std::uint32_t marked = 0;
-  if (any_still && info.lock_domain != 0) {
+  if (any_still && context_.transport->lock_domain() != 0) {
     marked = context_.table.MarkUnlockedDead(*context_.transport, context_.self.id.slot);
   }
   if (any_dead || marked != 0) context_.table.Reclaim();

@@ -53,8 +53,8 @@ Status Watch(int epoll, int fd, std::uint32_t events) {
 
 }  // namespace
 
-Result<std::unique_ptr<Sleeper>> Sleeper::Create(Transport& transport) {
-  std::unique_ptr<Sleeper> sleeper(new Sleeper(transport));
+Result<std::unique_ptr<Sleeper>> Sleeper::Create(Doorbell& doorbell) {
+  std::unique_ptr<Sleeper> sleeper(new Sleeper(doorbell));
   for (int* const epoll : {&sleeper->epoll_, &sleeper->loop_epoll_}) {
     *epoll = epoll_create1(EPOLL_CLOEXEC);
     if (*epoll < 0) return SystemError("epoll_create1");
@@ -69,8 +69,8 @@ Result<std::unique_ptr<Sleeper>> Sleeper::Create(Transport& transport) {
   if (sleeper->event_ < 0) return SystemError("eventfd");
   sleeper->timer_ = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
   if (sleeper->timer_ < 0) return SystemError("timerfd_create");
-  sleeper->wake_ = transport.wake_fd();
-  sleeper->control_ = transport.control_fd();
+  sleeper->wake_ = doorbell.wake_fd();
+  sleeper->control_ = doorbell.control_fd();
   for (const int epoll : {sleeper->epoll_, sleeper->loop_epoll_}) {
     for (const int fd : {sleeper->event_, sleeper->wake_}) {
       if (fd < 0) continue;
@@ -99,7 +99,7 @@ bool Sleeper::AwaitEvents(int epoll, nanoseconds timeout) {
   const int count = Await(epoll, events, timeout);
   for (int i = 0; i < count; ++i) {
     const int fd = events[static_cast<std::size_t>(i)].data.fd;
-    if (fd == transport_.control_fd() && !transport_.HandleControl()) {
+    if (fd == doorbell_.control_fd() && !doorbell_.HandleControl()) {
       (void)epoll_ctl(epoll_, EPOLL_CTL_DEL, fd, nullptr);
       (void)epoll_ctl(loop_epoll_, EPOLL_CTL_DEL, fd, nullptr);
     }
@@ -145,8 +145,8 @@ bool Sleeper::Rewatch() noexcept {
     watched = now;
     return true;
   };
-  const bool wake = rewatch(wake_, transport_.wake_fd(), kEdge);
-  return rewatch(control_, transport_.control_fd(), EPOLLIN) || wake;
+  const bool wake = rewatch(wake_, doorbell_.wake_fd(), kEdge);
+  return rewatch(control_, doorbell_.control_fd(), EPOLLIN) || wake;
 }
 
 void Sleeper::Notify() noexcept {

@@ -31,8 +31,8 @@ inline std::chrono::steady_clock::time_point DeadlineAfter(std::chrono::nanoseco
 // Thread-safe.
 class Sleeper {
  public:
-  // `transport` must outlive it.
-  static Result<std::unique_ptr<Sleeper>> Create(Transport& transport);
+  // `doorbell` must outlive it.
+  static Result<std::unique_ptr<Sleeper>> Create(Doorbell& doorbell);
   ~Sleeper();
   Sleeper(const Sleeper&) = delete;
   Sleeper& operator=(const Sleeper&) = delete;
@@ -46,7 +46,7 @@ class Sleeper {
   // Ends every sleep.
   void Notify() noexcept;
 
-  // Watches the descriptors that the transport has now, and no former ones. For one thread at a
+  // Watches the descriptors that the doorbell has now, and no former ones. For one thread at a
   // time. Returns whether they have changed.
   bool Rewatch() noexcept;
 
@@ -61,16 +61,16 @@ class Sleeper {
   void LetGoInChild() noexcept;
 
  private:
-  explicit Sleeper(Transport& transport) : transport_(transport) {}
+  explicit Sleeper(Doorbell& doorbell) : doorbell_(doorbell) {}
   // Waits in the kernel for events of one set. Returns whether there was one.
   bool AwaitEvents(int epoll, std::chrono::nanoseconds timeout);
 
-  Transport& transport_;
+  Doorbell& doorbell_;
   int epoll_ = -1;       // for Sleep()
   int loop_epoll_ = -1;  // for fd() and Drain()
   int event_ = -1;
   int timer_ = -1;
-  int wake_ = -1;  // the transport's, as they are watched
+  int wake_ = -1;  // the doorbell's, as they are watched
   int control_ = -1;
   std::chrono::steady_clock::time_point timer_due_{};
 

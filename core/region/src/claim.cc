@@ -62,7 +62,7 @@ class PeerTable::Claimer {
       table_.MarkIvpositionDead(info.ivposition, info.exclusive ? nullptr : &request_.boot_id);
     }
     while (Clock::now() - began_ < kClaimBound) {
-      if (info.lock_domain != 0) table_.MarkUnlockedDead(transport_, std::nullopt);
+      if (transport_.lock_domain() != 0) table_.MarkUnlockedDead(transport_, std::nullopt);
       table_.Reclaim();
       std::optional<Result<ClaimedSlot>> result;
       if (const std::optional<Choice> choice = Choose(result)) result = Take(*choice);
@@ -238,7 +238,7 @@ class PeerTable::Claimer {
   // What shows that this process lives, to others and to the kernel: taken before the claim, so
   // that no end of the process goes unseen.
   Status Hold(std::uint32_t slot, const Life& live) {
-    const bool locks = transport_.info().lock_domain != 0;
+    const bool locks = transport_.lock_domain() != 0;
     if (Status status = locks ? transport_.LockSlot(slot) : Status(); !status.ok()) return status;
     Status status = transport_.RegisterSlot(slot, live.ToWord(), request_.boot_id);
     if (!status.ok() && locks) transport_.UnlockSlot(slot);

@@ -84,7 +84,7 @@ void PeerTable::WriteIdentity(PeerId self, const ClaimRequest& request,
   PeerSlot& slot = region_.slot(self.slot);
   slot.boot_id[0].store(request.boot_id[0], std::memory_order_relaxed);
   slot.boot_id[1].store(request.boot_id[1], std::memory_order_relaxed);
-  slot.lock_domain.store(transport.info().lock_domain, std::memory_order_relaxed);
+  slot.lock_domain.store(transport.lock_domain(), std::memory_order_relaxed);
   slot.pid.store(request.pid, std::memory_order_relaxed);
   slot.vector.store(transport.info().vector, std::memory_order_relaxed);
   const NameWords name = ToWords(request.name);
@@ -128,11 +128,11 @@ bool PeerTable::Transition(std::uint32_t slot, std::uint64_t from, const Life& t
   return true;
 }
 
-void PeerTable::Leave(const ClaimedSlot& claimed, Transport& transport) const {
+void PeerTable::Leave(const ClaimedSlot& claimed, ProofOfLife& proof) const {
   Life dead = Life::FromWord(claimed.live_word);
   dead.state = PeerState::kDead;
   const bool was_alive = Transition(claimed.id.slot, claimed.live_word, dead);
-  LetGoOfSlot(transport, claimed.id.slot);
+  LetGoOfSlot(proof, claimed.id.slot);
   if (was_alive) Reclaim();
 }
 
@@ -171,9 +171,9 @@ std::uint32_t PeerTable::MarkDisconnected(std::uint16_t ivposition) const {
   return marked;
 }
 
-std::uint32_t PeerTable::MarkUnlockedDead(const Transport& transport,
+std::uint32_t PeerTable::MarkUnlockedDead(const ProofOfLife& proof,
                                           std::optional<std::uint32_t> own_slot) const {
-  const std::uint64_t domain = transport.info().lock_domain;
+  const std::uint64_t domain = proof.lock_domain();
   if (domain == 0) return 0;
   std::uint32_t marked = 0;
   for (std::uint32_t s = 0; s < region_.max_peers(); ++s) {
@@ -181,7 +181,7 @@ std::uint32_t PeerTable::MarkUnlockedDead(const Transport& transport,
     const Life life = LoadLife(slot);
     if ((life.state != PeerState::kLive && life.state != PeerState::kClaiming) ||
         (own_slot && *own_slot == s) || !HasIdentity(slot, life) ||
-        slot.lock_domain.load(std::memory_order_relaxed) != domain || transport.IsSlotLocked(s)) {
+        slot.lock_domain.load(std::memory_order_relaxed) != domain || proof.IsSlotLocked(s)) {
       continue;
     }
     Life dead = life;
@@ -325,7 +325,7 @@ bool PeerTable::AllCanRing(std::uint32_t own_slot) const noexcept {
   return true;
 }
 
-void PeerTable::WakeAll(Transport& transport, std::optional<std::uint32_t> own_slot) const {
+void PeerTable::WakeAll(Doorbell& doorbell, std::optional<std::uint32_t> own_slot) const {
   for (std::uint32_t s = 0; s < region_.max_peers(); ++s) {
     const PeerSlot& slot = region_.slot(s);
     const Life life = LoadLife(slot);
@@ -333,7 +333,7 @@ void PeerTable::WakeAll(Transport& transport, std::optional<std::uint32_t> own_s
         (life.flags & layout::kPeerWakeable) == 0) {
       continue;
     }
-    transport.Ring(life.ivposition, slot.vector.load(std::memory_order_relaxed));
+    doorbell.Ring(life.ivposition, slot.vector.load(std::memory_order_relaxed));
   }
 }
 

@@ -99,7 +99,7 @@ TEST_F(SlotLockTest, LockDomainIsTheSameInBothProcesses) {
   Child child = Child::Fork([&] {
     const auto other = OpenTransport(address_);
     ASSERT_TRUE(other.ok());
-    EXPECT_EQ((*other)->info().lock_domain, (*transport)->info().lock_domain);
+    EXPECT_EQ((*other)->lock_domain(), (*transport)->lock_domain());
   });
   EXPECT_EQ(child.Wait(), 0);
 }

@@ -660,7 +660,7 @@ TEST(HostTransportTest, SaysWhoItIsAndIsWokenByItsFirstVector) {
   EXPECT_EQ(transport.info().vector, 0U);
   EXPECT_TRUE(transport.info().can_ring);
   EXPECT_TRUE(transport.info().wakeable);
-  EXPECT_EQ(transport.info().lock_domain, 0U);
+  EXPECT_EQ(transport.lock_domain(), 0U);
   EXPECT_EQ(transport.memory().size(), kSize);
   transport.Ring(2, 0);
   EXPECT_EQ(Drain(peer.get()), 1U);

@@ -62,7 +62,7 @@ TEST_F(PciDeviceTest, PlainDeviceHasNoIvpositionAndCannotRing) {
   EXPECT_EQ(info.ivposition, layout::kNoIvposition);
   EXPECT_FALSE(info.can_ring);
   EXPECT_FALSE(info.wakeable);
-  EXPECT_NE(info.lock_domain, 0U);
+  EXPECT_NE((*transport)->lock_domain(), 0U);
   EXPECT_TRUE(Region::Attach((*transport)->memory()).ok());
   (*transport)->Ring(1, 0);
 }

@@ -69,7 +69,7 @@ TEST_F(RegionFileTest, TransportPollsAndCannotRing) {
   EXPECT_EQ(info.ivposition, layout::kNoIvposition);
   EXPECT_FALSE(info.can_ring);
   EXPECT_FALSE(info.wakeable);
-  EXPECT_NE(info.lock_domain, 0U);
+  EXPECT_NE((*transport)->lock_domain(), 0U);
   EXPECT_EQ((*transport)->wake_fd(), -1);
   EXPECT_EQ((*transport)->control_fd(), -1);
   (*transport)->Ring(1, 0);
@@ -373,8 +373,8 @@ TEST_F(RegionFileTest, LockDomainIsThatOfTheFile) {
   ASSERT_TRUE(CreateRegionFile("file:" + folder_ / "other", kFileSize, kFewPeers).ok());
   const auto other = OpenTransport("file:" + folder_ / "other");
   ASSERT_TRUE(a.ok() && same.ok() && other.ok());
-  EXPECT_EQ((*a)->info().lock_domain, (*same)->info().lock_domain);
-  EXPECT_NE((*a)->info().lock_domain, (*other)->info().lock_domain);
+  EXPECT_EQ((*a)->lock_domain(), (*same)->lock_domain());
+  EXPECT_NE((*a)->lock_domain(), (*other)->lock_domain());
 }
 
 }  // namespace

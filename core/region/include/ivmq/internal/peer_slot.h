@@ -79,10 +79,10 @@ inline std::string_view StateName(layout::PeerState state) {
   return "damaged";
 }
 
-// Gives back what shows that this process owns the slot: see Transport::LockSlot, RegisterSlot.
-inline void LetGoOfSlot(Transport& transport, std::uint32_t slot) noexcept {
-  transport.UnregisterSlot(slot);
-  if (transport.info().lock_domain != 0) transport.UnlockSlot(slot);
+// Gives back what shows that this process owns the slot.
+inline void LetGoOfSlot(ProofOfLife& proof, std::uint32_t slot) noexcept {
+  proof.UnregisterSlot(slot);
+  if (proof.lock_domain() != 0) proof.UnlockSlot(slot);
 }
 
 }  // namespace ivmq

@@ -76,7 +76,7 @@ class PeerTable {
 
   // Ends a life in order: the slot becomes dead, and free once its rings are gone (a durable one
   // waits for its name). Writes nothing if the life has ended already.
-  void Leave(const ClaimedSlot& claimed, Transport& transport) const;
+  void Leave(const ClaimedSlot& claimed, ProofOfLife& proof) const;
 
   // Marks every slot dead that `ivposition` holds, claiming ones too. If `except` is given, slots
   // with that boot id are spared: the others died in an earlier boot of the same guest. Returns how
@@ -87,9 +87,9 @@ class PeerTable {
   // which proves no death. Returns how many.
   std::uint32_t MarkDisconnected(std::uint16_t ivposition) const;
 
-  // Marks dead the slots of this transport's lock domain whose lock nobody holds. Returns how many.
+  // Marks dead the slots of this lock domain whose lock nobody holds. Returns how many.
   // `own_slot`: the caller's own slot, whose lock it holds itself.
-  std::uint32_t MarkUnlockedDead(const Transport& transport,
+  std::uint32_t MarkUnlockedDead(const ProofOfLife& proof,
                                  std::optional<std::uint32_t> own_slot) const;
 
   // Frees rings both of whose ends are dead, and slots whose rings are all gone. Any peer may call
@@ -116,7 +116,7 @@ class PeerTable {
   // Rings every peer that has a doorbell, but for the one of `own_slot`, so that it looks at the
   // table: also one that is awake, since another of its threads may wait for room in the ring to a
   // peer that has died.
-  void WakeAll(Transport& transport, std::optional<std::uint32_t> own_slot) const;
+  void WakeAll(Doorbell& doorbell, std::optional<std::uint32_t> own_slot) const;
 
  private:
   class Claimer;
