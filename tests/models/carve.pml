@@ -1,5 +1,5 @@
 /* Carving rings from the arena, and taking them back (core/region/src/arena.cc; PeerTable::Reclaim,
- * Inbound::Housekeep; docs/wire-format.md "Directory and arena", docs/adr/0001 and 0003).
+ * Readers::Housekeep; docs/wire-format.md "Directory and arena", docs/adr/0001 and 0003).
  *
  * Producers in slots 0 and 1 carve rings of one or two units, out of two, to a consumer in slot 2.
  * Each may be killed at any step. Once the death is confirmed, somebody reclaims at any pace, and
@@ -297,11 +297,11 @@ proctype Producer(byte me; byte lives)
        lives--
      }
      {
-       /* Outbound::Open */
+       /* RingWriter::Open */
        atomic { LIFE_STATE(life[CONSUMER]) == ALIVE -> consumer = INCARNATION(life[CONSUMER]) }
        Carve();
 #ifdef MORTAL
-       /* Outbound::Housekeep */
+       /* Writers::Housekeep */
        life[CONSUMER] != TO_LIFE(consumer, ALIVE);
        cell = LOAD(me, CELL(me));
        if
@@ -424,7 +424,7 @@ proctype QuickReclaimer(byte passes)
 short opened[2];
 byte from[2];
 
-/* Inbound::ReadRow, OpenRing */
+/* Readers::ReadRow, RingReader::Open */
 inline ReadRow(p)
 {
   atomic {
@@ -436,7 +436,7 @@ inline ReadRow(p)
   }
 }
 
-/* Inbound::Housekeep, of a ring whose committed records have been handled */
+/* Readers::Housekeep, of a ring whose committed records have been handled */
 inline Housekeep(p)
 {
   atomic {

@@ -1,4 +1,4 @@
-/* The end of a ring, and a successor of its producer (core/node/src/outbound.cc, inbound.cc, core/region/src/ring.cc;
+/* The end of a ring, and a successor of its producer (core/node/src/ring_writer.cc, ring_reader.cc, core/region/src/ring.cc;
  * docs/wire-format.md "Ending a ring", "After a crash"). carve.pml has how units are taken.
  *
  * One unit, which holds the ring of a durable producer P and a consumer C. C may find it damaged
@@ -13,14 +13,14 @@
  *
  * - Nobody waits for ever for the consumer to let go: Watch.
  *
- * Mutations: CLOSES_IN_RING (Inbound::GiveUp says so in the ring as well), ANSWERS_ONCE
- * (Inbound::ReadCell does not answer again when its answer was overwritten), DISARMS_LATE (a sender that waits says that it is awake after Outbound::Housekeep freed the
- * ring), CARVES_AT_ONCE (Outbound::Open does not wait for the consumer of a ring that a
- * predecessor withdrew), ADOPTS_IN_SILENCE (Outbound::Open goes on with a ring without telling the
+ * Mutations: CLOSES_IN_RING (RingReader::GiveUp says so in the ring as well), ANSWERS_ONCE
+ * (RingReader::ReadCell does not answer again when its answer was overwritten), DISARMS_LATE (a sender that waits says that it is awake after Writers::Housekeep freed the
+ * ring), CARVES_AT_ONCE (RingWriter::Open does not wait for the consumer of a ring that a
+ * predecessor withdrew), ADOPTS_IN_SILENCE (RingWriter::Open goes on with a ring without telling the
  * consumer to read its row).
  */
-#define SENDER 0    /* a thread of P in Outbound::WaitForRoom */
-#define HEARTBEAT 1 /* the one that runs Outbound::Housekeep */
+#define SENDER 0    /* a thread of P in SendCall::WaitForRoom */
+#define HEARTBEAT 1 /* the one that runs Writers::Housekeep */
 #define READER 2    /* C */
 #define CPUS 3
 #define DEPTH 2
@@ -81,7 +81,7 @@ proctype Producer()
           mem[CELL] = LIVE;
           changes++;
           is_open = true
-       :: lives < LIVES - 1 -> /* Outbound::Open */
+       :: lives < LIVES - 1 -> /* RingWriter::Open */
           if
           :: mem[CELL] == 0 || mem[CELL] == DISOWNED
           :: mem[CELL] == CLOSED -> Disown()
@@ -121,7 +121,7 @@ proctype Producer()
           :: is_armed -> atomic { is_armed = false; Store(SENDER, SPACE_ARMED, 2) }
           :: !is_armed
           fi;
-          /* OpenAndClaimRecord */
+          /* ClaimSlowly */
           if
           :: is_open && mem[CELL] == CLOSED -> Disown()
           :: !is_open || mem[CELL] != CLOSED
@@ -147,7 +147,7 @@ proctype Producer()
   od
 }
 
-/* Outbound::LookAfter, when C has let go, and Outbound::FreeUnread, when it is dead */
+/* RingWriter::LookAfter, when C has let go, and RingWriter::FreeIfUnread, when it is dead */
 proctype Heartbeat()
 {
   do
@@ -182,7 +182,7 @@ proctype Consumer()
   bool publishes = true;
   {
     do
-    :: row_seen != changes -> /* Inbound::ReadRow */
+    :: row_seen != changes -> /* Readers::ReadRow */
        row_seen = changes;
        if
        :: mem[CELL] == LIVE && !opened && !given_up -> opened = true

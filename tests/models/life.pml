@@ -24,8 +24,8 @@
  * lock goes before the life word names the next one), MARKS_UNCHECKED (a dead peer is marked by a
  * store), EARLY_LOCK (the lock goes when the process dies, whatever is under way to memory).
  */
-#define SENDER 0 /* Outbound::Publish */
-#define KEEPER 1 /* Outbound::Housekeep, Heartbeat::ShowLife */
+#define SENDER 0 /* RingWriter::Publish */
+#define KEEPER 1 /* Writers::Housekeep, Heartbeat::ShowLife */
 #define CPUS 2
 #define DEPTH 2
 #define STEPS 2 /* of each thread */

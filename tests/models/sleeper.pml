@@ -1,7 +1,7 @@
-/* Several threads of a node share its doorbell (core/node/src/sleeper.cc, node.cc, outbound.cc).
+/* Several threads of a node share its doorbell (core/node/src/sleeper.cc, node.cc, send_call.cc).
  *
  * The poller sleeps for messages, in Node::Wait or, with EVENT_LOOP, in an event loop of the
- * user's on Node::Fd(). SENDERS threads sleep in Outbound::WaitForRoom for room in one ring. One
+ * user's on Node::Fd(). SENDERS threads sleep in SendCall::WaitForRoom for room in one ring. One
  * eventfd wakes them all. Fences are in wake.pml: here everybody sees a step at once.
  *
  * Property: no lost wake-up, without the once-a-second net. When nothing moves any more, every
@@ -99,7 +99,7 @@ active proctype Poller()
 {
   byte mine;
   do
-  :: atomic { messages > 0 -> messages-- } /* Inbound::Poll */
+  :: atomic { messages > 0 -> messages-- } /* Readers::Poll */
   :: messages == 0 ->
 #ifdef EVENT_LOOP
      armed = armed + (ODD(armed) -> 2 : 1); /* Node::Arm */
@@ -157,9 +157,10 @@ active [SENDERS] proctype Sender()
 {
   byte mine;
   do
-  :: atomic { !lock && room > 0 -> room--; claimed++; break } /* Outbound::TrySend */
+  :: atomic { !lock && room > 0 -> room--; claimed++; break } /* RingWriter::TrySend */
   :: !lock && room == 0 ->
-     /* Outbound::WaitForRoom */
+     /* SendCall::WaitForRoom */
+     atomic { !lock -> space_waiters++ }
      do
      ::
 #ifndef LATE_TICKET
@@ -168,23 +169,18 @@ active [SENDERS] proctype Sender()
         atomic {
           !lock ->
           lock = true;
-          space_armed = space_armed + (ODD(space_armed) -> 2 : 1); /* Armed::Arm */
-          space_waiters++
+          space_armed = space_armed + (ODD(space_armed) -> 2 : 1) /* Armed::Arm */
         }
         if
-        :: atomic { room > 0 -> LeaveWait(); lock = false; break }
+        :: atomic { room > 0 -> lock = false; break }
         :: atomic { room == 0 -> lock = false }
         fi;
 #ifdef LATE_TICKET
         TakeTicket();
 #endif
-        Sleep(_pid);
-        atomic { !lock -> lock = true; LeaveWait() }
-        if
-        :: atomic { room > 0 -> lock = false; break }
-        :: atomic { room == 0 -> lock = false }
-        fi
-     od
+        Sleep(_pid)
+     od;
+     atomic { !lock -> LeaveWait() }
   od
 }
 

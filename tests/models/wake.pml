@@ -106,12 +106,15 @@ proctype Producer(byte me)
        if
        :: sent[me] < limit
        :: atomic { sent[me] >= limit -> limit = LOAD(me, RELEASED(me)) + ROOM }
-          /* Outbound::WaitForRoom */
+          /* SendCall::WaitForRoom */
           do
           :: sent[me] < limit -> break
           :: atomic {
                sent[me] >= limit ->
-               space_value = space_value + 1;
+#ifdef NO_ROOM_RECHECK
+               limit = LOAD(me, RELEASED(me)) + ROOM; /* before it says that it sleeps */
+#endif
+               space_value = space_value + (ODD(space_value) -> 2 : 1);
                Store(me, SPACE(me), space_value) /* Armed::Arm */
              }
 #ifndef NO_WAITER_FENCE
@@ -123,13 +126,16 @@ proctype Producer(byte me)
              if
              :: sent[me] < limit
              :: sent[me] >= limit && event[me] -> event[me] = false /* Sleeper::Sleep */
-             fi;
-             atomic {
+             fi
+          od;
+          if
+          :: atomic {
+               ODD(space_value) ->
                space_value = space_value + 1;
                Store(me, SPACE(me), space_value) /* Armed::Disarm */
              }
-             limit = LOAD(me, RELEASED(me)) + ROOM
-          od
+          :: !ODD(space_value)
+          fi
        fi;
 #endif
        /* Producer::Commit */
@@ -137,12 +143,12 @@ proctype Producer(byte me)
          Store(me, COMMITTED(me), sent[me] + 1);
          sent[me]++
        }
-       /* Outbound::Publish */
+       /* RingWriter::Publish */
 #ifndef NO_WAKER_FENCE
        FENCED(me);
 #endif
        value = LOAD(me, ARMED);
-       /* WakeCheck::MustRing, Outbound::RingDoorbell */
+       /* WakeCheck::MustRing, RingWriter::RingDoorbell */
 #if defined(CLEARED_FLAG)
        if
        :: ODD(value) ->
@@ -216,7 +222,7 @@ inline PublishReleased(p)
   }
 }
 
-/* Inbound::WakeProducer */
+/* RingReader::WakeProducer */
 inline WakeProducer(p)
 {
   if
@@ -227,7 +233,7 @@ inline WakeProducer(p)
 
 #define HAS_RECORD(p) (LOAD(CONSUMER, COMMITTED(p)) > handled[p]) /* Consumer::HasRecord */
 
-/* Inbound::LookAll: one load a ring. */
+/* Readers::LookAll: one load a ring. */
 inline LookAll()
 {
   do
@@ -271,7 +277,7 @@ proctype Consumer()
   byte p;
   bool work;
 
-poll: /* Node::PollWith, Inbound::Poll, Inbound::Drain */
+poll: /* Node::PollWith, Readers::Poll, Readers::Drain */
   do
   :: atomic { p < PRODUCERS && HAS_RECORD(p) -> handled[p]++ }
 #if ROOM > 0

@@ -13,6 +13,7 @@
 #include <fmt/format.h>
 
 #include "ivmq/address.h"
+#include "ivmq/internal/peer_table.h"
 #include "ivmq/node.h"
 
 #include "command.h"

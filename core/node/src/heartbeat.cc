@@ -14,10 +14,10 @@ constexpr std::chrono::milliseconds kPeriod{250};
 
 }  // namespace
 
-Heartbeat::Heartbeat(NodeContext& context, Outbound& outbound, Inbound& inbound)
+Heartbeat::Heartbeat(NodeContext& context, Writers& writers, Readers& readers)
     : context_(context),
-      outbound_(outbound),
-      inbound_(inbound),
+      writers_(writers),
+      readers_(readers),
       life_(context.region.max_peers()),
       heartbeat_(context.region.max_peers()),
       still_(std::make_unique<std::atomic<std::uint32_t>[]>(context.region.max_peers())) {
@@ -49,8 +49,8 @@ void Heartbeat::Tick() {
   CheckPlace();
   if (context_.IsMyLife()) ShowLife();
   if (context_.IsMyLife()) WatchOthers();
-  outbound_.Housekeep();
-  inbound_.RequestHousekeeping();
+  writers_.Housekeep();
+  readers_.RequestHousekeeping();
   AttendTransport();
 
   // A sleeper may have to tell its watcher, or to sleep shorter. Who changed the table rings for
@@ -101,7 +101,7 @@ void Heartbeat::ShowLife() {
   for (std::size_t i = 0; i < layout::kCounterWords; ++i) {
     const auto counter = static_cast<layout::Counter>(i);
     slot.counters[i].store(
-        context_.counters[i].load(std::memory_order_relaxed) + outbound_.Sum(counter),
+        context_.counters[i].load(std::memory_order_relaxed) + writers_.Sum(counter),
         std::memory_order_relaxed);
   }
 }

@@ -9,16 +9,16 @@
 #include <thread>
 #include <vector>
 
-#include "src/inbound.h"
 #include "src/node_context.h"
-#include "src/outbound.h"
+#include "src/readers.h"
+#include "src/writers.h"
 
 namespace ivmq {
 
 // Thread-safe, except Stop().
 class Heartbeat {
  public:
-  Heartbeat(NodeContext& context, Outbound& outbound, Inbound& inbound);
+  Heartbeat(NodeContext& context, Writers& writers, Readers& readers);
   ~Heartbeat();
 
   // Ends the thread. What it found last can be asked for afterwards, too.
@@ -43,8 +43,8 @@ class Heartbeat {
   [[nodiscard]] bool HasRingWith(std::uint32_t slot) const noexcept;
 
   NodeContext& context_;
-  Outbound& outbound_;
-  Inbound& inbound_;
+  Writers& writers_;
+  Readers& readers_;
 
   // Of the thread alone, except `still_`, which others read.
   std::uint64_t beats_ = 0;

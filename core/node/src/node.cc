@@ -14,14 +14,15 @@
 #include <vector>
 
 #include "ivmq/internal/peer_slot.h"
-#include "ivmq/internal/spin.h"
 #include "ivmq/internal/str_cat.h"
 
 #include "src/at_fork.h"
 #include "src/heartbeat.h"
-#include "src/inbound.h"
 #include "src/node_context.h"
-#include "src/outbound.h"
+#include "src/readers.h"
+#include "src/send_call.h"
+#include "src/wait_strategy.h"
+#include "src/writers.h"
 
 namespace ivmq {
 namespace {
@@ -43,30 +44,6 @@ std::string AnonymousName() {
 
 }  // namespace
 
-std::string_view SendResultName(SendResult result) {
-  switch (result) {
-    case SendResult::kOk:
-      return "ok";
-    case SendResult::kFull:
-      return "ring full";
-    case SendResult::kTimedOut:
-      return "timed out";
-    case SendResult::kStopped:
-      return "stopped";
-    case SendResult::kBusy:
-      return "in use by this thread";
-    case SendResult::kDropped:
-      return "dropped";
-    case SendResult::kTooLarge:
-      return "too large";
-    case SendResult::kPeerGone:
-      return "peer gone";
-    case SendResult::kNoRoom:
-      return "no room for a ring";
-  }
-  return "unknown";
-}
-
 struct Node::Impl {
   Impl(std::unique_ptr<Transport> transport, const Region& region, NodeOptions options_in)
       : context(std::move(transport), region, std::move(options_in)) {}
@@ -80,17 +57,16 @@ struct Node::Impl {
   }
   // Whether Poll() has something to do; looks at everything.
   [[nodiscard]] bool HasWork() noexcept {
-    return (inbound->LookAll() && context.IsMyLife()) || PeersChanged();
+    return (readers->LookAll() && context.IsMyLife()) || PeersChanged();
   }
   // Of the slot's word; once the slot is somebody else's, of one that nobody looks at.
   [[nodiscard]] Armed& OwnArmed() noexcept;
   void EndArmed();
   [[nodiscard]] bool Look() noexcept {
-    return (inbound->LookSome() && context.IsMyLife()) || PeersChanged() ||
+    return (readers->LookSome() && context.IsMyLife()) || PeersChanged() ||
            wake_requested.load(std::memory_order_relaxed);
   }
-  [[nodiscard]] bool SpinUntil(Clock::time_point until) noexcept;
-  [[nodiscard]] bool SleepUntil(Clock::time_point deadline);
+  [[nodiscard]] bool Sleep(WaitStrategy& wait, const WaitLimits& limits);
   // Whether the doorbell of what the net found comes after all: it had been published just then.
   [[nodiscard]] bool IsRung() {
     return context.sleeper->Sleep(kRingGrace, context.sleeper->Ticket());
@@ -109,8 +85,8 @@ struct Node::Impl {
   }
 
   NodeContext context;
-  std::unique_ptr<Outbound> outbound;
-  std::unique_ptr<Inbound> inbound;
+  std::unique_ptr<Writers> writers;
+  std::unique_ptr<Readers> readers;
   std::unique_ptr<Heartbeat> heartbeat;
 
   // The poller's.
@@ -121,14 +97,14 @@ struct Node::Impl {
   std::uint64_t generation_rung = 0;  // when `all_can_ring` was looked at
   bool all_can_ring = false;
   bool slept_long = false;
-  nanoseconds poll_interval = kFirstPoll;
+  Backoff arm_backoff{context.options.max_poll_interval};  // of looks without a doorbell
 
   std::atomic<bool> wake_requested{false};
 
   // Last, so that no child sees what is half destroyed.
   AtFork at_fork{[this] {
     context.BecomeForkedCopy();
-    if (outbound) outbound->UnlockInChild();
+    if (writers) writers->UnlockInChild();
   }};
 };
 
@@ -186,10 +162,10 @@ Result<std::unique_ptr<Node>> Node::Open(std::unique_ptr<Transport> transport,
   }
 
   impl->armed = Armed(context.slot().armed);
-  impl->outbound = std::make_unique<Outbound>(context);
-  impl->inbound = std::make_unique<Inbound>(context, *impl->outbound);
+  impl->writers = std::make_unique<Writers>(context);
+  impl->readers = std::make_unique<Readers>(context, *impl->writers);
   try {
-    impl->heartbeat = std::make_unique<Heartbeat>(context, *impl->outbound, *impl->inbound);
+    impl->heartbeat = std::make_unique<Heartbeat>(context, *impl->writers, *impl->readers);
   } catch (const std::system_error& error) {
     context.table.Leave(context.self, *context.transport);
     return at_address(Status(StatusCode::kResourceExhausted,
@@ -206,8 +182,8 @@ Node::~Node() {
   }
   impl_->heartbeat->Stop();
   impl_->context.reporter.Finish();  // on_report may still use the node
-  impl_->inbound->PublishReleased();
-  impl_->outbound->PublishCommitted();
+  impl_->readers->PublishReleased();
+  impl_->writers->PublishCommitted();
   NodeContext& context = impl_->context;
   if (!context.IsMyLife()) {
     LetGoOfSlot(*context.transport, context.self.id.slot);
@@ -248,28 +224,29 @@ Result<PeerInfo> Node::Lookup(std::string_view name) const {
 Result<PeerInfo> Node::Await(std::string_view name, nanoseconds timeout,
                              const StopCondition* stop) const {
   if (Status over = status(); !over.ok()) return over;
-  const Clock::time_point deadline = DeadlineAfter(timeout);
-  nanoseconds interval = kFirstPoll;
+  // Peers that come ring a doorbell, if they can.
+  WaitStrategy wait(*impl_->context.sleeper, {.deadline = DeadlineAfter(timeout), .stop = stop}, {},
+                    std::chrono::milliseconds(5));
   for (;;) {
-    const std::uint64_t ticket = impl_->context.sleeper->Ticket();
+    wait.BeginLook();
     Result<PeerInfo> peer = Lookup(name);
     if (peer.ok() && peer->state == layout::PeerState::kLive) return peer;
     if (peer.status().code() == StatusCode::kFailedPrecondition) return peer;
-    if (stop != nullptr && stop->IsStopped()) {
-      return Status(StatusCode::kCancelled,
-                    StrCat(transport().info().address, ": nobody waits for a live peer named '",
-                           name, "' any more"));
+    switch (wait.Pause(wait.Growing())) {
+      case Waited::kStopped:
+        return Status(StatusCode::kCancelled,
+                      StrCat(transport().info().address, ": nobody waits for a live peer named '",
+                             name, "' any more"));
+      case Waited::kTimedOut:
+        return Status(
+            StatusCode::kDeadlineExceeded,
+            StrCat(transport().info().address, ": no live peer named '", name, "' within ",
+                   std::chrono::duration_cast<std::chrono::milliseconds>(timeout).count(),
+                   " ms; see who is there with `ivmq ls`"));
+      case Waited::kAWhile:
+      case Waited::kForEvent:
+        break;
     }
-    const nanoseconds left = deadline - Clock::now();
-    if (left <= nanoseconds(0)) {
-      return Status(StatusCode::kDeadlineExceeded,
-                    StrCat(transport().info().address, ": no live peer named '", name, "' within ",
-                           std::chrono::duration_cast<std::chrono::milliseconds>(timeout).count(),
-                           " ms; see who is there with `ivmq ls`"));
-    }
-    // Peers that come ring a doorbell, if they can.
-    (void)impl_->context.sleeper->Sleep(std::min(interval, left), ticket);
-    interval = std::min<nanoseconds>(interval * 2, std::chrono::milliseconds(5));
   }
 }
 
@@ -285,7 +262,7 @@ bool Node::IsSuspected(PeerId peer) const noexcept {
   return peer.slot < impl_->context.region.max_peers() && impl_->heartbeat->IsSuspected(peer.slot);
 }
 
-bool Node::HasDrained(PeerId peer) const noexcept { return impl_->inbound->HasDrained(peer.slot); }
+bool Node::HasDrained(PeerId peer) const noexcept { return impl_->readers->HasDrained(peer.slot); }
 
 std::uint64_t Node::peers_generation() const noexcept { return impl_->context.table.generation(); }
 
@@ -316,84 +293,69 @@ void Node::SetPeerWatcher(std::function<void(const PeerSnapshot&)> watcher) {
 
 SendResult Node::Send(PeerId to, const MessageType& type, std::span<const std::byte> message,
                       const SendOptions& options) {
-  return impl_->outbound->Send(to, type, message, options);
+  RingWriter* const writer = impl_->writers->Find(to.slot);
+  if (writer == nullptr) return SendResult::kPeerGone;
+  const SendResult result = writer->TrySend<Hold::kLocked>(to, type, message, options);
+  if (result == SendResult::kOk) [[likely]]
+    return result;
+  return SendCall(*writer, to, options, nullptr).Send(type, message, result);
+}
+
+SendResult Node::SendInPlaceWith(PeerId to, const MessageType& type, std::uint64_t bytes,
+                                 WriteFunction write, void* context, const SendOptions& options) {
+  Batch batch = StartBatch(to, options);
+  std::span<std::byte> payload;
+  if (const SendResult result = batch.TryClaim(type, bytes, &payload); result != SendResult::kOk) {
+    return result;
+  }
+  write(context, payload.data());
+  return batch.Commit();
+}
+
+Batch Node::StartBatch(PeerId to, const SendOptions& options) {
+  RingWriter* const writer = impl_->writers->Find(to.slot);
+  if (writer == nullptr) return {nullptr, to, SendResult::kPeerGone};
+  if (const SendResult result = writer->Lock(options, nullptr); result != SendResult::kOk) {
+    return {nullptr, to, result};
+  }
+  writer->ring_lock().Take(std::unique_lock(writer->ring_lock(), std::adopt_lock), ThisThread(),
+                           /*is_exclusive=*/false);
+  return {writer, to, SendResult::kOk};
+}
+
+SendResult Node::AwaitRoom(PeerId to, std::uint64_t bytes, const SendOptions& options) {
+  RingWriter* const writer = impl_->writers->Find(to.slot);
+  if (writer == nullptr) return SendResult::kPeerGone;
+  return SendCall(*writer, to, options, nullptr).AwaitRoom(bytes);
+}
+
+std::uint64_t Node::MaxRecordMessage(PeerId to, const MessageType& type) {
+  RingWriter* const writer = impl_->writers->Find(to.slot);
+  if (writer == nullptr) return 0;
+  const std::lock_guard lock(writer->ring_lock());
+  const bool is_open = writer->ring_lock().IsFreeFor(nullptr)
+                           ? writer->EnsureOpen(to) == SendResult::kOk
+                           : writer->IsOpen(to);
+  if (!is_open) return 0;
+  const std::uint64_t record = writer->producer().max_payload();
+  const std::uint64_t head = HeadBytes(type);
+  return record > head ? std::min(record - head, max_message_bytes()) : 0;
+}
+
+Status Node::last_error(PeerId to) const {
+  RingWriter* const writer = impl_->writers->Find(to.slot);
+  if (writer == nullptr) {
+    return {StatusCode::kNotFound, StrCat("there is no slot ", to.slot, " in this region")};
+  }
+  if (Status over = status(); !over.ok()) return over;
+  const std::lock_guard lock(writer->ring_lock());
+  return writer->error();
 }
 
 nanoseconds Node::spin_budget() const noexcept { return impl_->context.options.spin_budget; }
 
 std::uint64_t Node::max_message_bytes() const noexcept {
   return impl_->context.options.max_message_bytes;
-}
-
-SendResult Node::AwaitRoom(PeerId to, std::uint64_t bytes, const SendOptions& options) {
-  return impl_->outbound->AwaitRoom(to, bytes, options);
-}
-
-std::uint64_t Node::MaxRecordMessage(PeerId to, const MessageType& type) {
-  const std::uint64_t record = impl_->outbound->MaxRecord(to);
-  const std::uint64_t head = sizeof(layout::Frame) + type.name.size();
-  return record > head ? std::min(record - head, impl_->context.options.max_message_bytes) : 0;
-}
-
-Status Node::last_error(PeerId to) const { return impl_->outbound->LastError(to); }
-
-SendResult Node::SendInPlaceWith(PeerId to, const MessageType& type, std::uint64_t bytes,
-                                 WriteFunction write, void* context, const SendOptions& options) {
-  Outbound& outbound = *impl_->outbound;
-  OutLink* const link = outbound.link(to.slot);
-  if (link == nullptr) return SendResult::kPeerGone;
-  SendResult result = outbound.LockRing(*link, options);
-  if (result != SendResult::kOk) return result;
-  std::unique_lock lock(link->lock, std::adopt_lock);
-  std::span<std::byte> payload;
-  result = outbound.Claim(*link, to, type, bytes, &payload);
-  if (result != SendResult::kOk) return result;
-  // A batch of one: what `write` throws ends it, too.
-  link->BeginClaim(std::move(lock));
-  const struct Claimed {
-    ~Claimed() { link.EndClaim(); }
-    OutLink& link;
-  } claimed{*link};
-  write(context, payload.data());
-  return outbound.PublishLate(*link, 1, bytes);
-}
-
-Batch Node::StartBatch(PeerId to, const SendOptions& options) {
-  Outbound& outbound = *impl_->outbound;
-  OutLink* const link = outbound.link(to.slot);
-  const SendResult result =
-      link == nullptr ? SendResult::kPeerGone : outbound.LockRing(*link, options);
-  if (result != SendResult::kOk) return {outbound, nullptr, to, result};
-  link->BeginClaim(std::unique_lock(link->lock, std::adopt_lock));
-  return {outbound, link, to, result};
-}
-
-Batch::Batch(Batch&& other) noexcept
-    : outbound_(other.outbound_),
-      link_(std::exchange(other.link_, nullptr)),
-      to_(other.to_),
-      started_(other.started_),
-      messages_(std::exchange(other.messages_, 0)),
-      bytes_(std::exchange(other.bytes_, 0)) {}
-
-Batch::~Batch() {
-  if (link_ != nullptr) link_->EndClaim();
-}
-
-SendResult Batch::TryClaim(const MessageType& type, std::uint64_t bytes,
-                           std::span<std::byte>* payload) {
-  if (link_ == nullptr) return started_;
-  const SendResult result = outbound_.Claim(*link_, to_, type, bytes, payload, messages_ != 0);
-  if (result == SendResult::kOk) {
-    ++messages_;
-    bytes_ += bytes;
-  }
-  return result;
-}
-
-SendResult Batch::Commit() {
-  if (messages_ == 0) return started_;
-  return outbound_.PublishLate(*link_, std::exchange(messages_, 0), std::exchange(bytes_, 0));
 }
 
 // ---- Receiving ----
@@ -403,15 +365,15 @@ std::size_t Node::PollWith(HandlerFunction handler, void* context, std::size_t l
   if (impl.armed.armed() || impl.PeersChanged()) [[unlikely]] {
     return AttendAndPoll(handler, context, limit);
   }
-  return impl.inbound->Poll(handler, context, limit);
+  return impl.readers->Poll({handler, context}, limit);
 }
 
 std::size_t Node::AttendAndPoll(HandlerFunction handler, void* context, std::size_t limit) {
   Impl& impl = *impl_;
-  if (impl.inbound->is_polling()) return 0;
+  if (impl.readers->is_polling()) return 0;
   if (impl.armed.armed()) impl.EndArmed();
   if (impl.PeersChanged()) TellWatcher();
-  return impl.inbound->Poll(handler, context, limit);
+  return impl.readers->Poll({handler, context}, limit);
 }
 
 Armed& Node::Impl::OwnArmed() noexcept {
@@ -434,7 +396,7 @@ void Node::TellWatcher() {
   Impl& impl = *impl_;
   const PeerSnapshot snapshot = Peers();
   const std::uint64_t seen = std::exchange(impl.generation_seen, snapshot.generation);
-  const Inbound::Polling polling(*impl.inbound);
+  const Readers::Polling polling(*impl.readers);
   const auto watcher = impl.watcher;  // it may set another
   try {
     (*watcher)(snapshot);
@@ -444,43 +406,31 @@ void Node::TellWatcher() {
   }
 }
 
-bool Node::Impl::SpinUntil(Clock::time_point until) noexcept {
-  Spin spin(until);
-  do {
-    if (Look()) return true;
-  } while (spin.Pause());
-  return false;
-}
-
-bool Node::Impl::SleepUntil(Clock::time_point deadline) {
-  inbound->PublishReleased();
-  poll_interval = kFirstPoll;
+// Ends with true if Poll() may have something to do.
+bool Node::Impl::Sleep(WaitStrategy& wait, const WaitLimits& limits) {
+  readers->PublishReleased();
   const bool lived = context.IsMyLife();
   for (;;) {
-    inbound->Attend();
-    const std::uint64_t ticket = context.sleeper->Ticket();
+    readers->Attend();
+    wait.BeginLook();
     OwnArmed().Arm();
     if (HasWork() || TakeWakeRequest()) {
       OwnArmed().Disarm();
       return true;
     }
     const bool doorbell = HasDoorbell();
-    const nanoseconds left = deadline - Clock::now();
-    if (left <= nanoseconds(0)) {
-      OwnArmed().Disarm();
-      return false;
-    }
-    context.CountAlone(Counter::kSleeps);
-    const bool event =
-        context.sleeper->Sleep(std::min(left, doorbell ? inbound->net() : poll_interval), ticket);
+    const nanoseconds left = limits.deadline - Clock::now();
+    if (left > nanoseconds(0)) context.CountAlone(Counter::kSleeps);
+    const Waited waited = wait.Pause(doorbell ? readers->net() : wait.Growing());
     OwnArmed().Disarm();
+    if (waited == Waited::kTimedOut) return false;
+    const bool event = waited == Waited::kForEvent;
     if (event) context.CountAlone(Counter::kWakeups);
     if (HasWork()) {
       if (!event && doorbell && left > kNet && !IsRung()) context.CountAlone(Counter::kNetFinds);
       return true;
     }
     if (TakeWakeRequest() || (lived && !context.IsMyLife())) return true;
-    poll_interval = std::min(poll_interval * 2, context.options.max_poll_interval);
   }
 }
 
@@ -488,7 +438,7 @@ bool Node::Look() noexcept { return impl_->armed.armed() || impl_->Look(); }
 
 bool Node::Wait(nanoseconds timeout) {
   Impl& impl = *impl_;
-  if (impl.inbound->is_polling()) return false;
+  if (impl.readers->is_polling()) return false;
   const Clock::time_point start = Clock::now();
   const Clock::time_point deadline = DeadlineAfter(timeout);
   if (impl.context.is_forked_copy()) {
@@ -496,14 +446,17 @@ bool Node::Wait(nanoseconds timeout) {
     return false;
   }
   const nanoseconds budget = impl.context.options.spin_budget;
-  if (budget > nanoseconds(0)) {
-    const Clock::time_point until = start + (impl.slept_long ? budget / 16 : budget);
-    if (impl.SpinUntil(std::min(until, deadline))) {
+  const WaitLimits limits{.deadline = deadline};
+  WaitStrategy wait(*impl.context.sleeper, limits, impl.slept_long ? budget / 16 : budget,
+                    impl.context.options.max_poll_interval);
+  while (wait.is_spinning()) {
+    if (impl.Look()) {
       (void)impl.TakeWakeRequest();
       return true;
     }
+    (void)wait.Pause({});
   }
-  const bool result = impl.SleepUntil(deadline);
+  const bool result = impl.Sleep(wait, limits);
   if (budget > nanoseconds(0)) impl.slept_long = Clock::now() - start > budget;
   return result;
 }
@@ -517,18 +470,18 @@ int Node::Fd() const noexcept { return impl_->context.sleeper->fd(); }
 
 bool Node::Arm(nanoseconds look_again) {
   Impl& impl = *impl_;
-  if (impl.inbound->is_polling()) return false;
+  if (impl.readers->is_polling()) return false;
   if (impl.context.is_forked_copy()) return true;
-  impl.inbound->PublishReleased();
+  impl.readers->PublishReleased();
   impl.OwnArmed().Arm();
   if (impl.HasWork() || impl.TakeWakeRequest()) {
     impl.OwnArmed().Disarm();
-    impl.poll_interval = kFirstPoll;
+    impl.arm_backoff.Reset();
     return false;
   }
+  const nanoseconds own_look = impl.arm_backoff.Next();
   impl.context.sleeper->SetTimer(
-      std::min(look_again, impl.HasDoorbell() ? impl.inbound->net() : impl.poll_interval));
-  impl.poll_interval = std::min(impl.poll_interval * 2, impl.context.options.max_poll_interval);
+      std::min(look_again, impl.HasDoorbell() ? impl.readers->net() : own_look));
   return true;
 }
 
@@ -538,7 +491,7 @@ std::uint64_t Node::counter(Counter counter) const noexcept {
   const auto index = static_cast<std::size_t>(counter);
   if (index >= layout::kCounterWords) return 0;
   return impl_->context.counters[index].load(std::memory_order_relaxed) +
-         impl_->outbound->Sum(counter);
+         impl_->writers->Sum(counter);
 }
 
 void Node::Count(Counter counter, std::uint64_t amount) noexcept {

@@ -18,8 +18,6 @@ namespace ivmq {
 
 // A sleeper looks by itself this often, whatever the doorbells do.
 inline constexpr std::chrono::nanoseconds kNet = std::chrono::seconds(1);
-// Where no doorbell comes, sleeps begin with this and double.
-inline constexpr std::chrono::nanoseconds kFirstPoll = std::chrono::microseconds(50);
 
 // Now and `timeout` after it, or the end of time.
 inline std::chrono::steady_clock::time_point DeadlineAfter(std::chrono::nanoseconds timeout) {

@@ -12,6 +12,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "ivmq/internal/arena.h"
 #include "ivmq/node.h"
 
 #include "support/child.h"

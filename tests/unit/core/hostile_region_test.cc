@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include "ivmq/internal/ring.h"
 #include "ivmq/node.h"
 
 #include "support/node_pair.h"

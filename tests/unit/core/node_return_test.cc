@@ -11,6 +11,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "ivmq/internal/ring.h"
 #include "ivmq/node.h"
 
 #include "support/node_pair.h"

@@ -1,4 +1,7 @@
 // Nodes that talk within one process.
+#include "ivmq/internal/arena.h"
+#include "ivmq/internal/peer_table.h"
+#include "ivmq/internal/ring.h"
 #include "ivmq/node.h"
 
 #include <linux/filter.h>

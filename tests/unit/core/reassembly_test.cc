@@ -13,6 +13,7 @@
 
 #include "ivmq/internal/arena.h"
 #include "ivmq/internal/peer_table.h"
+#include "ivmq/internal/ring.h"
 #include "ivmq/node.h"
 
 #include "support/arena_check.h"

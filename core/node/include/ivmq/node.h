@@ -21,9 +21,11 @@
 #include <type_traits>
 #include <vector>
 
-#include "ivmq/internal/arena.h"
 #include "ivmq/internal/layout.h"
-#include "ivmq/internal/peer_table.h"
+#include "ivmq/internal/region.h"
+#include "ivmq/message.h"
+#include "ivmq/peer.h"
+#include "ivmq/sender.h"
 #include "ivmq/status.h"
 #include "ivmq/transport.h"
 
@@ -57,108 +59,6 @@ struct NodeOptions {
   // returns when all has been told. Reports beyond 1024 that wait, and those at which it throws,
   // are counted, and a report says how many are missing.
   std::function<void(const Status&)> on_report{};
-};
-
-// What a handler gets. References live until it returns.
-struct Message {
-  PeerId from;
-  layout::FrameKind kind = layout::FrameKind::kBytes;  // any but kFragment
-  std::uint32_t type = 0;  // the sender's choice, the registered id of a protobuf type, or a call
-  std::string_view type_name;  // kTypedByName only
-  std::span<const std::byte> payload;
-  // The message may have been handled before: its consumer died, or its handler threw, after it was
-  // handed out and before the handler returned.
-  bool redelivered = false;
-
-  // The payload as text.
-  [[nodiscard]] std::string_view text() const noexcept {
-    return {reinterpret_cast<const char*>(payload.data()), payload.size()};
-  }
-};
-
-enum class [[nodiscard]] SendResult : std::uint8_t{
-    kOk,
-    kFull,      // WhenFull::kFail: too little space in the ring now
-    kTimedOut,  // not sent until the deadline; the receiver drops what was begun
-    kStopped,   // SendOptions::stop said so; the receiver drops what was begun
-    kDropped,   // WhenFull::kDrop: too little space; counted in Counter::kDropped
-    kTooLarge,  // more than max_message_bytes, or a claim larger than a record
-    kPeerGone,  // that incarnation has ended, or this node's own life; last_error() says which
-    kBusy,      // this thread has a Batch to that peer, or writes a message to it, right now
-    kNoRoom,    // the arena has no room for a ring; last_error() has the numbers
-};
-std::string_view SendResultName(SendResult result);
-
-// What a send does when the ring has too little space. A message larger than a record is refused or
-// dropped before its first fragment only; once begun it waits for space, whatever was chosen.
-enum class WhenFull : std::uint8_t { kFail, kWait, kDrop };
-
-// Says that a wait is not wanted any more: a deadline of the caller's, a cancelled call. Asked by
-// the thread that waits, with no lock of the library held: whenever it wakes (Node::Wake() does
-// that), and twenty times a second.
-class StopCondition {
- public:
-  virtual ~StopCondition() = default;
-  // Must not block.
-  [[nodiscard]] virtual bool IsStopped() const noexcept = 0;
-};
-
-struct SendOptions {
-  WhenFull when_full = WhenFull::kFail;
-  // The longest wait: for room with kWait, for the rest of a message larger than a record, and in
-  // any case until a Batch or a SendInPlace() of another thread to that peer ends.
-  std::chrono::nanoseconds timeout = std::chrono::seconds(1);
-  // Ends a wait before that, and a message larger than a record between two fragments. Not asked
-  // while there is nothing to wait for. Must outlive the call.
-  const StopCondition* stop = nullptr;
-};
-
-// What precedes a message's bytes on the wire; see layout::Frame.
-struct MessageType {
-  layout::FrameKind kind = layout::FrameKind::kBytes;
-  std::uint32_t type = 0;
-  std::string_view name{};  // kTypedByName: at most 1024 bytes
-};
-inline constexpr std::size_t kMaxTypeName = 1024;
-
-class Node;
-class Outbound;
-struct OutLink;
-
-// Several messages to one peer, published together: one store, one fence, at most one doorbell.
-//
-// The ring is the batch's until it is destroyed. What else sends to that peer gives kBusy on the
-// thread that started the batch, and waits on others, no longer than its timeout. To other peers,
-// and for everything else, the node goes on; but a damaged or dead ring is not looked after
-// meanwhile, so keep it short. Thread-compatible; must not outlive its node.
-class Batch {
- public:
-  ~Batch();
-  Batch(Batch&&) noexcept;
-  Batch& operator=(Batch&&) = delete;
-
-  // Claims room for a message of `bytes` bytes that fits one record. On kOk write all of
-  // `*payload` before Commit(). kFull, kTooLarge, kPeerGone or kNoRoom leave the messages claimed
-  // before untouched; after kFull commit them and claim again. What StartBatch() could not get, it
-  // says here: kBusy, kTimedOut, kStopped.
-  SendResult TryClaim(const MessageType& type, std::uint64_t bytes, std::span<std::byte>* payload);
-
-  // Publishes what was claimed. What is not committed when the batch ends, or an exception ends it,
-  // is dropped. Other results than kOk: nothing was published. kPeerGone: this node's life is over;
-  // kFull: the receiver gave the ring up meanwhile, so claim again.
-  SendResult Commit();
-
- private:
-  friend class Node;
-  Batch(Outbound& outbound, OutLink* link, PeerId to, SendResult started)
-      : outbound_(outbound), link_(link), to_(to), started_(started) {}
-
-  Outbound& outbound_;
-  OutLink* link_;  // whose ring is claimed; nullptr if `started_` is not kOk, or it was moved from
-  PeerId to_;
-  SendResult started_;
-  std::uint64_t messages_ = 0;  // claimed and not committed
-  std::uint64_t bytes_ = 0;
 };
 
 // Thread-safety: Poll, Look, Wait, Arm and SetPeerWatcher are for one thread at a time (the

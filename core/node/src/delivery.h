@@ -1,0 +1,120 @@
+// Hands messages to the user's handler.
+#ifndef IVMQ_DELIVERY_H_
+#define IVMQ_DELIVERY_H_
+
+#include <array>
+#include <cstddef>
+#include <cstring>
+#include <span>
+#include <vector>
+
+#include "ivmq/internal/copy.h"
+#include "ivmq/message.h"
+
+#include "src/node_context.h"
+#include "src/reassembler.h"
+#include "src/ring_reader.h"
+
+namespace ivmq {
+
+// The user's, for the length of one Poll().
+struct Handler {
+  void (*function)(void* context, const Message& message);
+  void* context;
+
+  void operator()(const Message& message) const { function(context, message); }
+};
+
+// For one thread at a time: the node's poller.
+class Delivery {
+ public:
+  Delivery(NodeContext& context, Reassembler& reassembler)
+      : context_(context), reassembler_(reassembler) {}
+
+  // Does with a record of the reader's what is to be done: a message goes to the handler. What that
+  // throws leaves the message where it is.
+  [[gnu::always_inline]] Outcome Take(RingReader& reader, std::span<const std::byte> record,
+                                      const Handler& handler) {
+    layout::Frame frame;
+    if (record.size() < sizeof(frame)) [[unlikely]]
+      return Outcome::kMalformed;
+    std::memcpy(&frame, record.data(), sizeof(frame));
+    const std::span<const std::byte> rest = record.subspan(sizeof(frame));
+    if (frame.kind >= layout::FrameKind::kFragment && frame.kind < layout::FrameKind::kFirstRpc)
+        [[unlikely]] {
+      return TakeOther(reader, frame, rest, handler);
+    }
+    return Deliver(reader, frame, rest, false, handler);
+  }
+
+ private:
+  // A whole message: its frame and what follows it. `is_private`: those bytes cannot change any
+  // more. A part of Take(): a call would cost as much as the work.
+  [[gnu::always_inline]] inline Outcome Deliver(RingReader& reader, const layout::Frame& frame,
+                                                std::span<const std::byte> rest, bool is_private,
+                                                const Handler& handler);
+  // A piece of a large message, or the mark of a producer that came back.
+  [[gnu::noinline]] Outcome TakeOther(RingReader& reader, const layout::Frame& frame,
+                                      std::span<const std::byte> rest, const Handler& handler);
+  [[gnu::cold]] void ReportTooLarge(const RingReader& reader, std::uint64_t bytes);
+
+  NodeContext& context_;
+  Reassembler& reassembler_;
+  std::vector<std::byte> copy_;  // where a message stands while it is handled
+};
+
+inline Outcome Delivery::Deliver(RingReader& reader, const layout::Frame& frame,
+                                 std::span<const std::byte> rest, bool is_private,
+                                 const Handler& handler) {
+  using layout::Counter;
+  using layout::FrameKind;
+  const bool is_message = frame.kind == FrameKind::kBytes || frame.kind == FrameKind::kTypedById ||
+                          frame.kind == FrameKind::kTypedByName ||
+                          (frame.kind >= FrameKind::kFirstRpc && frame.kind <= FrameKind::kLastRpc);
+  if (!is_message || frame.name_bytes > kMaxTypeName || frame.name_bytes > rest.size())
+      [[unlikely]] {
+    return Outcome::kMalformed;
+  }
+  const std::size_t bytes = rest.size() - frame.name_bytes;
+  if (bytes > context_.options.max_message_bytes) [[unlikely]] {
+    ReportTooLarge(reader, bytes);
+    return Outcome::kConsumed;
+  }
+  if (!is_private && !context_.options.trust_peers) {
+    // From here on nobody can change it.
+    if (copy_.size() < rest.size()) [[unlikely]]
+      copy_.resize(rest.size());
+    CopyMessage(copy_.data(), rest.data(), rest.size());
+    rest = std::span(copy_).first(rest.size());
+    is_private = true;
+  }
+  std::array<char, kMaxTypeName> name;
+  Message message{.from = reader.from(),
+                  .kind = frame.kind,
+                  .type = frame.type,
+                  .type_name = {},
+                  .payload = rest.subspan(frame.name_bytes),
+                  .redelivered = reader.consumer().redelivered()};
+  if (frame.name_bytes != 0) {
+    const auto* text = reinterpret_cast<const char*>(rest.data());
+    if (!is_private) {
+      std::memcpy(name.data(), text, frame.name_bytes);
+      text = name.data();
+    }
+    message.type_name = {text, frame.name_bytes};
+  }
+  context_.CountAlone(Counter::kMessagesReceived);
+  context_.CountAlone(Counter::kBytesReceived, bytes);
+  if (message.redelivered) context_.CountAlone(Counter::kRedelivered);
+  try {
+    handler(message);
+  } catch (...) {
+    reader.consumer().Redeliver();
+    throw;
+  }
+  return Outcome::kHandled;
+}
+
+}  // namespace ivmq
+
+#endif  // IVMQ_DELIVERY_H_
