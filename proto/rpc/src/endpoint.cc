@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "ivmq/internal/peer_table.h"
 #include "ivmq/rpc/channel.h"
 #include "ivmq/rpc/server.h"
 
