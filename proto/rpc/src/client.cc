@@ -218,8 +218,8 @@ void Client::CallAsync(Channel& channel, const MethodName& method, ClientContext
   call->OnBegun();
 }
 
-void Client::FailAsync(ClientContext& context, google::protobuf::Message& response,
-                       std::function<void(Status)> done, Status status) {
+void Client::EndAsync(ClientContext& context, google::protobuf::Message& response,
+                      std::function<void(Status)> done, Status status) {
   (new AsyncCall(*this, context, response, std::move(done)))->Fail(std::move(status));
 }
 

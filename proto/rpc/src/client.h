@@ -44,8 +44,8 @@ class Client {
                  const google::protobuf::Message& request, google::protobuf::Message& response,
                  std::function<void(Status)> done);
   // The same for a call that is not made.
-  void FailAsync(ClientContext& context, google::protobuf::Message& response,
-                 std::function<void(Status)> done, Status status);
+  void EndAsync(ClientContext& context, google::protobuf::Message& response,
+                std::function<void(Status)> done, Status status);
   // Ends the call if it has not ended, and tells the server.
   void Cancel(std::uint64_t call, Status why);
   // The same with CANCELLED, for who does not keep the endpoint: it waits for him from

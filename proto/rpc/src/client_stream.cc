@@ -1,5 +1,7 @@
 // Calls with streams, from the client's side.
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <utility>
 
 #include "ivmq/rpc/client_callback.h"
@@ -7,6 +9,8 @@
 
 #include "src/call_access.h"
 #include "src/client.h"
+#include "src/interception.h"
+#include "src/status_text.h"
 #include "src/steps.h"
 #include "src/stream.h"
 #include "src/user_code.h"
@@ -28,14 +32,17 @@ class ClientStream final : public ClientCall, public Steps {
         client_(channel.ClientForStream(false)),
         response_(response),
         stream_(client_.node(), client_.polling(), kClientKinds, life.peer(), id),
-        reactor_(reactor) {}
+        reactor_(reactor),
+        is_intercepted_(!channel.interceptors_.empty()) {}
 
   void Begin(const MethodName& method, const google::protobuf::Message* request) {
     Ref();  // the table's
     if (reactor_ == nullptr && client_.polling().InPoll()) {
       End(NotHere(), nullptr);
-    } else {
+    } else if (!is_intercepted_) [[likely]] {
       client_.Begin(*this, *channel_, method, request);
+    } else {
+      BeginIntercepted(method, request);
     }
     if (reactor_ != nullptr && !awaits_request) Open();
   }
@@ -54,18 +61,32 @@ class ClientStream final : public ClientCall, public Steps {
 
   // ---- For a reactor ----
 
-  // `tells`: OnWritesDoneDone() comes.
-  void StartHalfClose(bool tells) {
-    const Reference reference(*this);
-    {
-      const std::lock_guard lock(mutex_);
-      half_close_ = true;
-      half_close_tells_ = tells;
-    }
-    Advance();
+  void StartReactorRead(google::protobuf::Message* message) {
+    if (!is_intercepted_) [[likely]]
+      return StartRead(message);
+    StartIntercepted([&] { started_.read = message; });
   }
-  void StartWriteLast(const google::protobuf::Message* message) {
+  void StartReactorWrite(const google::protobuf::Message* message) {
+    if (!is_intercepted_) [[likely]]
+      return StartWrite(message);
+    StartIntercepted([&] { started_.write = message; });
+  }
+  void StartReactorHalfClose() {
+    if (!is_intercepted_) [[likely]]
+      return StartHalfClose(/*tells=*/true);
+    StartIntercepted([&] {
+      started_.half_close = true;
+      started_.half_close_tells = true;
+    });
+  }
+  void StartReactorWriteLast(const google::protobuf::Message* message) {
     const Reference reference(*this);
+    if (is_intercepted_) [[unlikely]] {
+      return StartIntercepted([&] {
+        started_.write = message;
+        started_.half_close = true;
+      });
+    }
     StartWrite(message);
     // The reactor may be gone.
     StartHalfClose(/*tells=*/false);
@@ -87,23 +108,17 @@ class ClientStream final : public ClientCall, public Steps {
 
   bool Read(google::protobuf::Message& message) {
     if (!MayWait()) return false;
-    switch (stream_.Read(message, life)) {
-      case Stream::Outcome::kMessage:
-        return true;
-      case Stream::Outcome::kEnd:
-        return false;
-      case Stream::Outcome::kUnwanted:
-        client_.EndIfUnwanted(*this);
-        return false;
-      case Stream::Outcome::kNotParsed:
-        client_.Cancel(id, NotParsed());
-        return false;
-    }
-    return false;
+    if (is_intercepted_) [[unlikely]]
+      return ReadIntercepted(message);
+    return ReadPlainly(message);
   }
 
   bool Write(const google::protobuf::Message& message) {
     if (!MayWait()) return false;
+    if (is_intercepted_) [[unlikely]] {
+      if (!PassWrite(message)) return false;
+      if (answers()) return true;
+    }
     const SendResult result = stream_.Write(message, {}, life);
     if (result == SendResult::kOk) [[likely]]
       return true;
@@ -112,10 +127,10 @@ class ClientStream final : public ClientCall, public Steps {
   }
 
   bool WritesDone() {
-    if (!MayWait()) return false;
-    {
-      const std::lock_guard lock(mutex_);
-      if (ended_) return false;
+    if (!MayWait() || HasEnded()) return false;
+    if (is_intercepted_) [[unlikely]] {
+      if (!PassWritesDone()) return false;
+      if (answers()) return true;
     }
     const SendResult result = stream_.SendFrame(Kind::kHalfClose, {}, 0, life);
     if (result == SendResult::kOk) [[likely]]
@@ -125,24 +140,30 @@ class ClientStream final : public ClientCall, public Steps {
   }
 
   void WaitForInitialMetadata() {
-    if (MayWait()) Await([this] { return has_initial_; });
+    if (MayWait() && !answers()) Await([this] { return has_initial_; });
   }
 
   Status Finish() {
-    if (!MayWait()) {
-      if (IsForkedCopy()) return ForkedStatus();
-      const std::lock_guard lock(mutex_);
-      return status_;
+    if (!MayWait()) return IsForkedCopy() ? ForkedStatus() : status();
+    if (answers()) [[unlikely]] {
+      EndAnswered();
+    } else {
+      stream_.Discard(life);
+      Await([] { return false; });
     }
-    stream_.Discard(life);
-    Await([] { return false; });
-    const std::lock_guard lock(mutex_);
-    return status_;
+    TellInterceptors();
+    return status();
   }
 
   // Nobody asks for its end any more.
   void Abandon() {
-    if (!IsForkedCopy()) client_.Cancel(id, {StatusCode::CANCELLED, "nobody waits for its end"});
+    if (IsForkedCopy()) return Unref();
+    Fail({StatusCode::CANCELLED, "nobody waits for its end"});
+    // Whoever has ended it may not be through.
+    if (is_intercepted_ && !client_.polling().InPoll()) {
+      Await([] { return false; });
+      TellInterceptors();
+    }
     Unref();
   }
 
@@ -194,13 +215,19 @@ class ClientStream final : public ClientCall, public Steps {
  private:
   void AddReference() override { Ref(); }
   void DropReference() override { Unref(); }
-  void OnRead(Stream::Attempt how) override {
+  void OnRead(Stream::Attempt how, google::protobuf::Message& message) override {
     if (how == Stream::Attempt::kNotParsed) {
       client_.Cancel(id, NotParsed());
     }
+    bool ok = how == Stream::Attempt::kDone;
+    if (is_intercepted_) [[unlikely]]
+      ok = ok && PassRead(message);
+    TellRead(ok);
+  }
+  void TellRead(bool ok) {
     if (!initial_told_) [[unlikely]]
       TellInitial();
-    Tell([&] { reactor_->OnReadDone(how == Stream::Attempt::kDone); });
+    Tell([&] { reactor_->OnReadDone(ok); });
   }
   void OnWritten(SendResult result) override {
     const bool ok = result == SendResult::kOk;
@@ -213,6 +240,9 @@ class ClientStream final : public ClientCall, public Steps {
       lock.unlock();
       TellInitial();
       return Stream::Attempt::kDone;
+    }
+    if (is_intercepted_) [[unlikely]] {
+      if (answers() && RunAnswered(lock)) return Stream::Attempt::kDone;
     }
     if (half_close_ && !writes) {
       const bool ended = ended_;
@@ -227,8 +257,9 @@ class ClientStream final : public ClientCall, public Steps {
     }
     if (!ended_ || reads || writes || holds_ != 0 || done_) return Stream::Attempt::kNotYet;
     done_ = true;
-    const Status status = status_;
     lock.unlock();
+    TellInterceptors();
+    const Status status = this->status();
     Tell([&] { reactor_->OnDone(status); });
     Unref();  // the reactor's
     return Stream::Attempt::kEnd;
@@ -256,6 +287,136 @@ class ClientStream final : public ClientCall, public Steps {
   [[nodiscard]] Status ForkedStatus() const {
     return {StatusCode::FAILED_PRECONDITION, client_.node().status().message()};
   }
+  bool ReadPlainly(google::protobuf::Message& message) {
+    switch (stream_.Read(message, life)) {
+      case Stream::Outcome::kMessage:
+        return true;
+      case Stream::Outcome::kEnd:
+        return false;
+      case Stream::Outcome::kUnwanted:
+        client_.EndIfUnwanted(*this);
+        return false;
+      case Stream::Outcome::kNotParsed:
+        client_.Cancel(id, NotParsed());
+        return false;
+    }
+    return false;
+  }
+
+  // ---- With interceptors ----
+
+  void BeginIntercepted(const MethodName& method, const google::protobuf::Message* request) {
+    const MethodType type = request != nullptr     ? MethodType::kServerStream
+                            : response_ != nullptr ? MethodType::kClientStream
+                                                   : MethodType::kBidiStream;
+    interception_.emplace(client_.node(), channel_->interceptors_,
+                          CallInfo{.method = method.path, .peer = channel_->peer(), .type = type});
+    Status status = interception_->BeforeStream(context);
+    if (status.ok() && request != nullptr &&
+        !(interception_->BeforeWrite(context, *request) &&
+          interception_->BeforeWritesDone(context))) {
+      status = Interception::Thrown();
+    }
+    if (!status.ok()) {
+      End(std::move(status), nullptr);
+    } else if (!answers()) {
+      client_.Begin(*this, *channel_, method, request);
+    }
+    StartIntercepted([&] { started_.open = true; });
+  }
+  // Whether one of them answers in the server's place. Then the call is in no table.
+  [[nodiscard]] bool answers() const noexcept {
+    return interception_.has_value() && interception_->answers();
+  }
+
+  // Each for what the application sends or gets; false: it does not, since the call has ended.
+  bool PassWrite(const google::protobuf::Message& message) {
+    return !HasEnded() && (interception_->BeforeWrite(context, message) || FailThrown());
+  }
+  bool PassWritesDone() {
+    return !HasEnded() && (interception_->BeforeWritesDone(context) || FailThrown());
+  }
+  bool PassRead(google::protobuf::Message& message) {
+    return interception_->AfterRead(context, message) || FailThrown();
+  }
+  bool FailThrown() {
+    Fail(Interception::Thrown());
+    return false;
+  }
+  bool ReadIntercepted(google::protobuf::Message& message) {
+    return (answers() ? Answer(message) : ReadPlainly(message)) && PassRead(message);
+  }
+  bool Answer(google::protobuf::Message& message) {
+    return !HasEnded() && !CallAccess::cancelled(context) &&
+           interception_->Answer(context, message);
+  }
+  void EndAnswered() {
+    if (!TakeEnd()) return;
+    End(CallAccess::cancelled(context) ? Status(StatusCode::CANCELLED, kCancelledText)
+                                       : interception_->AnswerEnd(context, response_),
+        nullptr);
+  }
+  // Of the end, before the application hears of it.
+  void TellInterceptors() {
+    if (!interception_.has_value() || std::exchange(interceptors_told_, true)) return;
+    Status status = this->status();
+    if (status.ok() && response_ != nullptr && !interception_->AfterRead(context, *response_)) {
+      status = Interception::Thrown();
+    }
+    interception_->AfterStream(context, status);
+    const std::lock_guard lock(mutex_);
+    status_ = std::move(status);
+  }
+
+  // What a reactor starts waits until the call has begun; then it goes on behind the interceptors.
+  template <typename Set>
+  void StartIntercepted(Set set) {
+    const Reference reference(*this);
+    Started started;
+    {
+      const std::lock_guard lock(mutex_);
+      set();
+      if (!started_.open) return;
+      if (!answers()) started = std::exchange(started_, Started{.open = true});
+    }
+    if (started.write != nullptr) {
+      // One that did not pass ends with the call.
+      (void)PassWrite(*started.write);
+      StartWrite(started.write);
+    }
+    if (started.read != nullptr) StartRead(started.read);
+    if (started.half_close) {
+      (void)PassWritesDone();
+      StartHalfClose(started.half_close_tells);
+    }
+    Advance();
+  }
+  // A step of a reactor whose call is answered here, for OnIdle(). False: there is none.
+  bool RunAnswered(std::unique_lock<std::mutex>& lock) {
+    if (started_.write != nullptr) {
+      const google::protobuf::Message* const message = std::exchange(started_.write, nullptr);
+      lock.unlock();
+      const bool ok = PassWrite(*message);
+      Tell([&] { reactor_->OnWriteDone(ok); });
+    } else if (started_.half_close) {
+      started_.half_close = false;
+      const bool tells = std::exchange(started_.half_close_tells, false);
+      lock.unlock();
+      const bool ok = PassWritesDone();
+      if (tells) Tell([&] { reactor_->OnWritesDoneDone(ok); });
+    } else if (started_.read != nullptr) {
+      google::protobuf::Message* const message = std::exchange(started_.read, nullptr);
+      lock.unlock();
+      TellRead(Answer(*message) && PassRead(*message));
+    } else if (!ended_ && holds_ == 0) {
+      lock.unlock();
+      EndAnswered();
+    } else {
+      return false;
+    }
+    return true;
+  }
+
   static Status NotHere() {
     return {StatusCode::FAILED_PRECONDITION,
             "a synchronous call on the thread that polls could never end: use a reactor here"};
@@ -269,6 +430,34 @@ class ClientStream final : public ClientCall, public Steps {
       return true;
     client_.Cancel(id, NotHere());
     return false;
+  }
+  // Ends the call if it has not ended.
+  void Fail(Status status) {
+    if (id != 0) return client_.Cancel(id, std::move(status));
+    if (TakeEnd()) End(std::move(status), nullptr);
+  }
+  // Of a call that is in no table: whether the caller is to end it.
+  bool TakeEnd() {
+    const std::lock_guard lock(mutex_);
+    return !ended_ && !std::exchange(end_taken_, true);
+  }
+  [[nodiscard]] bool HasEnded() {
+    const std::lock_guard lock(mutex_);
+    return ended_;
+  }
+  [[nodiscard]] Status status() {
+    const std::lock_guard lock(mutex_);
+    return status_;
+  }
+  // `tells`: OnWritesDoneDone() comes.
+  void StartHalfClose(bool tells) {
+    const Reference reference(*this);
+    {
+      const std::lock_guard lock(mutex_);
+      half_close_ = true;
+      half_close_tells_ = tells;
+    }
+    Advance();
   }
   static Status NotParsed() {
     return {StatusCode::INTERNAL, "a message of the stream does not parse"};
@@ -316,6 +505,7 @@ class ClientStream final : public ClientCall, public Steps {
 
   std::mutex mutex_;
   bool ended_ = false;        // guarded by mutex_
+  bool end_taken_ = false;    // guarded by mutex_
   bool has_initial_ = false;  // guarded by mutex_
   Status status_;             // guarded by mutex_
   Waiter* waiter_ = nullptr;  // guarded by mutex_; for the end, or the initial metadata
@@ -328,6 +518,19 @@ class ClientStream final : public ClientCall, public Steps {
   bool half_close_tells_ = true;  // guarded by mutex_
   int holds_ = 0;                 // guarded by mutex_
   bool done_ = false;             // guarded by mutex_
+
+  // With interceptors.
+  struct Started {
+    google::protobuf::Message* read = nullptr;
+    const google::protobuf::Message* write = nullptr;
+    bool half_close = false;
+    bool half_close_tells = false;
+    bool open = false;  // the call has begun
+  };
+  const bool is_intercepted_;
+  std::optional<Interception> interception_;  // from the call's beginning on
+  bool interceptors_told_ = false;  // the poller's with a reactor, else the user's thread's
+  Started started_;                 // guarded by mutex_; by a reactor, not yet passed on
 };
 
 ClientStreamHandle::ClientStreamHandle(Channel& channel, const MethodName& method,
@@ -378,14 +581,14 @@ void ClientReactor::StartCall() {
 void ClientReactor::AddMultipleHolds(int holds) { stream_->AddHolds(holds); }
 void ClientReactor::RemoveHold() { stream_->RemoveHold(); }
 void ClientReactor::StartReadMessage(google::protobuf::Message* message) {
-  stream_->StartRead(message);
+  stream_->StartReactorRead(message);
 }
 void ClientReactor::StartWriteMessage(const google::protobuf::Message* message) {
-  stream_->StartWrite(message);
+  stream_->StartReactorWrite(message);
 }
-void ClientReactor::StartHalfClose() { stream_->StartHalfClose(/*tells=*/true); }
+void ClientReactor::StartHalfClose() { stream_->StartReactorHalfClose(); }
 void ClientReactor::StartLastMessage(const google::protobuf::Message* message) {
-  stream_->StartWriteLast(message);
+  stream_->StartReactorWriteLast(message);
 }
 
 }  // namespace ivmq::rpc::internal

@@ -239,7 +239,10 @@ Status Channel::Call(const internal::MethodName& method, ClientContext* context,
   internal::Interception interception(endpoint_->node(), interceptors_,
                                       {.method = method.path, .peer = peer_});
   Status status = interception.Before(*context, request);
-  if (status.ok()) status = client.Call(*this, method, *context, request, *response);
+  if (status.ok()) {
+    status = interception.answers() ? interception.AnswerEnd(*context, response)
+                                    : client.Call(*this, method, *context, request, *response);
+  }
   interception.After(*context, status, *response);
   return status;
 }
@@ -261,13 +264,15 @@ void Channel::CallAsync(const internal::MethodName& method, ClientContext* conte
     return client.CallAsync(*this, method, *context, request, *response, std::move(done));
   auto interception = std::make_shared<internal::Interception>(
       endpoint_->node(), interceptors_, CallInfo{.method = method.path, .peer = peer_});
-  const Status refusal = interception->Before(*context, request);
+  Status end = interception->Before(*context, request);
+  const bool is_made = end.ok() && !interception->answers();
+  if (end.ok() && !is_made) end = interception->AnswerEnd(*context, response);
   std::function<void(Status)> after = [interception, context, response,
                                        done = std::move(done)](Status status) {
     interception->After(*context, status, *response);
     done(std::move(status));
   };
-  if (!refusal.ok()) return client.FailAsync(*context, *response, std::move(after), refusal);
+  if (!is_made) return client.EndAsync(*context, *response, std::move(after), std::move(end));
   client.CallAsync(*this, method, *context, request, *response, std::move(after));
 }
 

@@ -2,9 +2,12 @@
 #ifndef IVMQ_RPC_INTERCEPTION_H_
 #define IVMQ_RPC_INTERCEPTION_H_
 
+#include <cstddef>
 #include <memory>
 #include <utility>
 #include <vector>
+
+#include <google/protobuf/message.h>
 
 #include "ivmq/node.h"
 #include "ivmq/rpc/interceptor.h"
@@ -13,7 +16,7 @@
 
 namespace ivmq::rpc::internal {
 
-// Thread-compatible.
+// Thread-compatible, except that messages of both directions may be passed at once.
 class Interception {
  public:
   // What is referred to must outlive it.
@@ -21,38 +24,106 @@ class Interception {
                const CallInfo& call)
       : node_(node), factories_(factories), call_(call) {}
 
+  static Status Thrown() { return {StatusCode::UNKNOWN, "an interceptor has thrown"}; }
+
+  // ---- A call with one request and one response ----
+
   // Not OK: the call must not be made. After() is to be called in any case.
   [[nodiscard]] Status Before(ClientContext& context, const google::protobuf::Message& request) {
+    return Begin(context, [&](ClientInterceptor& each) { return each.Before(context, request); });
+  }
+  void After(ClientContext& context, Status& status, google::protobuf::Message& response) {
+    End(status, [&](ClientInterceptor& each) { each.After(context, status, response); });
+  }
+
+  // ---- A call with streams ----
+
+  // As Before(), with AfterStream() for After().
+  [[nodiscard]] Status BeforeStream(ClientContext& context) {
+    return Begin(context, [&](ClientInterceptor& each) { return each.BeforeStream(context); });
+  }
+  // False: one has thrown.
+  [[nodiscard]] bool BeforeWrite(ClientContext& context, const google::protobuf::Message& message) {
+    return Pass([&](ClientInterceptor& each) { each.BeforeWrite(context, message); });
+  }
+  [[nodiscard]] bool BeforeWritesDone(ClientContext& context) {
+    return Pass([&](ClientInterceptor& each) { each.BeforeWritesDone(context); });
+  }
+  [[nodiscard]] bool AfterRead(ClientContext& context, google::protobuf::Message& message) {
+    bool all = true;
+    for (std::size_t i = begun_.size() - (answers_ ? 1 : 0); i != 0; --i) {
+      all = RunUserCode(node_, kWho, [&] { begun_[i - 1]->AfterRead(context, message); }) && all;
+    }
+    return all;
+  }
+  void AfterStream(ClientContext& context, Status& status) {
+    End(status, [&](ClientInterceptor& each) { each.AfterStream(context, status); });
+  }
+
+  // ---- A call that one answers in the server's place ----
+
+  [[nodiscard]] bool answers() const noexcept { return answers_; }
+  // False: there is nothing more.
+  [[nodiscard]] bool Answer(ClientContext& context, google::protobuf::Message& message) {
+    bool has_message = false;
+    const bool ran =
+        RunUserCode(node_, kWho, [&] { has_message = begun_.back()->Answer(context, message); });
+    thrown_ |= !ran;
+    return ran && has_message;
+  }
+  // `response`: of calls with one, else nullptr.
+  [[nodiscard]] Status AnswerEnd(ClientContext& context, google::protobuf::Message* response) {
+    const bool answered = response == nullptr || Answer(context, *response);
+    Status status;
+    if (thrown_ || !RunUserCode(node_, kWho, [&] { status = begun_.back()->AnswerEnd(context); })) {
+      return Thrown();
+    }
+    if (status.ok() && !answered) {
+      return {StatusCode::INTERNAL, "an interceptor answers the call and gives no response"};
+    }
+    return status;
+  }
+
+ private:
+  static constexpr const char* kWho = "an interceptor of a client";
+
+  template <typename BeginOne>
+  Status Begin(ClientContext& context, BeginOne begin) {
     for (const ClientInterceptorFactory& make : factories_) {
       Status status;
       if (!RunUserCode(node_, kWho, [&] {
             std::unique_ptr<ClientInterceptor> interceptor = make(call_);
             if (interceptor == nullptr) return;
             begun_.push_back(std::move(interceptor));
-            status = begun_.back()->Before(context, request);
+            status = begin(*begun_.back());
+            if (status.ok()) answers_ = begun_.back()->Answers(context);
           })) {
         status = Thrown();
       }
-      if (!status.ok()) return status;
+      if (!status.ok() || answers_) return status;
     }
     return {};
   }
-  void After(ClientContext& context, Status& status, google::protobuf::Message& response) {
+  template <typename PassOne>
+  bool Pass(PassOne pass) {
+    bool all = true;
+    for (const auto& each : begun_) all = RunUserCode(node_, kWho, [&] { pass(*each); }) && all;
+    return all;
+  }
+  template <typename EndOne>
+  void End(Status& status, EndOne end) {
+    if (answers_) begun_.pop_back();
     for (; !begun_.empty(); begun_.pop_back()) {
-      if (!RunUserCode(node_, kWho, [&] { begun_.back()->After(context, status, response); })) {
-        status = Thrown();
-      }
+      if (!RunUserCode(node_, kWho, [&] { end(*begun_.back()); })) status = Thrown();
     }
   }
-
- private:
-  static constexpr const char* kWho = "an interceptor of a client";
-  static Status Thrown() { return {StatusCode::UNKNOWN, "an interceptor has thrown"}; }
 
   Node& node_;
   const std::vector<ClientInterceptorFactory>& factories_;
   const CallInfo call_;
   std::vector<std::unique_ptr<ClientInterceptor>> begun_;
+  bool answers_ = false;  // the last one of begun_ does
+  bool thrown_ = false;   // within Answer()
 };
 
 }  // namespace ivmq::rpc::internal

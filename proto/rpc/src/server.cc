@@ -23,7 +23,6 @@ namespace {
 
 using std::chrono::nanoseconds;
 
-constexpr const char* kInterceptor = "an interceptor of the server";
 // Requests of up to so many bytes are taken to need no more memory than that.
 constexpr std::size_t kMostUnweighed = std::size_t{4} << 10;
 // What an entry of the metadata takes beside its bytes, about: nodes of two maps, and allocations.
@@ -32,6 +31,8 @@ constexpr std::size_t kEntryCost = 256;
 constexpr std::size_t kMostSpare = 64;
 // Messages larger than this are not kept.
 constexpr std::size_t kMostSpareBytes = std::size_t{1} << 20;
+
+Status InterceptorThrown() { return {StatusCode::UNKNOWN, "an interceptor has thrown"}; }
 
 std::uint64_t IdOf(const Message& message, const Parsed& frame) {
   return std::uint64_t{frame.header.call_high} << 32 | message.type;
@@ -163,8 +164,7 @@ void Server::OnRequest(const Message& message, const Parsed& frame) {
   if (has_reactor) {
     call->callback = std::make_unique<CallbackCall>(node_, polling_, large_, *call);
   } else if (type != MethodType::kUnary) {
-    call->stream =
-        std::make_unique<ServerStream>(node_, polling_, call->context, call->from, call->id);
+    call->stream = std::make_unique<ServerStream>(node_, polling_, *call);
   }
   if (const Status status = Register(*call); !status.ok()) {
     ends_.Refuse(from, id, status);
@@ -321,7 +321,7 @@ void Server::OnPeers() {
 Status Server::Before(ServerCall& call) {
   // It may have waited, or be the last words of a client that is gone.
   if (call.is_known && call.context.IsCancelled()) {
-    return {StatusCode::DEADLINE_EXCEEDED, "not begun before the deadline"};
+    return {StatusCode::DEADLINE_EXCEEDED, kLateText};
   }
   if (!call.parsed) {
     return {
@@ -329,33 +329,51 @@ Status Server::Before(ServerCall& call) {
         "the request is no " + std::string(call.messages->request().GetDescriptor()->full_name())};
   }
   call.messages->response().Clear();
-  if (options_.interceptors.empty() || call.method.method->type != MethodType::kUnary) [[likely]]
+  if (options_.interceptors.empty()) [[likely]]
     return {};
+  const MethodType type = call.method.method->type;
   for (const ServerInterceptorFactory& make : options_.interceptors) {
     Status status;
-    if (!RunUserCode(node_, kInterceptor, [&] {
+    if (!RunInterceptor([&] {
           std::unique_ptr<ServerInterceptor> interceptor =
-              make({.method = call.method.method->path, .peer = {}});
+              make({.method = call.method.method->path, .peer = {}, .type = type});
           if (interceptor == nullptr) return;
           call.interceptors.push_back(std::move(interceptor));
-          status = call.interceptors.back()->Before(call.context, call.messages->request());
+          ServerInterceptor& made = *call.interceptors.back();
+          status = type == MethodType::kUnary ? made.Before(call.context, call.messages->request())
+                                              : made.BeforeStream(call.context);
         })) {
-      status = {StatusCode::UNKNOWN, "an interceptor has thrown"};
+      status = InterceptorThrown();
     }
     if (!status.ok()) {
       After(call, status);
       return status;
     }
   }
+  if (type == MethodType::kServerStream) call.AfterRead(call.messages->request());
   return {};
 }
 
+bool Server::RunInterceptor(const std::function<void()>& run) {
+  return RunUserCode(node_, "an interceptor of the server", run);
+}
+
 void Server::After(ServerCall& call, Status& status) {
+  const MethodType type = call.method.method->type;
+  if (status.ok() && type == MethodType::kClientStream) call.BeforeWrite(call.messages->response());
+  if (call.interceptor_thrown.exchange(false, std::memory_order_relaxed)) {
+    status = InterceptorThrown();
+  }
   for (; !call.interceptors.empty(); call.interceptors.pop_back()) {
-    if (!RunUserCode(node_, kInterceptor, [&] {
-          call.interceptors.back()->After(call.context, status, call.messages->response());
+    ServerInterceptor& each = *call.interceptors.back();
+    if (!RunInterceptor([&] {
+          if (type == MethodType::kUnary) {
+            each.After(call.context, status, call.messages->response());
+          } else {
+            each.AfterStream(call.context, status);
+          }
         })) {
-      status = {StatusCode::UNKNOWN, "an interceptor has thrown"};
+      status = InterceptorThrown();
     }
   }
 }

@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -71,6 +72,8 @@ class Server {
   // What interceptors do before the handler, and after it.
   [[nodiscard]] Status Before(ServerCall& call);
   void After(ServerCall& call, Status& status);
+  // Runs code of an interceptor's. False: it has thrown.
+  bool RunInterceptor(const std::function<void()>& run);
   // Within a catch (...) around code of the call's handler: its end.
   [[nodiscard]] Status Thrown(const ServerCall& call);
   // What a handler's OK becomes if a message that came was none, or one was not sent: the client

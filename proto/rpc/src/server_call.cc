@@ -57,6 +57,22 @@ void ServerCall::Cancel() {
   if (callback != nullptr) callback->OnCancelled();
 }
 
+void ServerCall::InterceptRead(google::protobuf::Message& message) {
+  for (const auto& each : interceptors) {
+    if (!server.RunInterceptor([&] { each->AfterRead(context, message); })) {
+      interceptor_thrown.store(true, std::memory_order_relaxed);
+    }
+  }
+}
+
+void ServerCall::InterceptWrite(const google::protobuf::Message& message) {
+  for (auto each = interceptors.rbegin(); each != interceptors.rend(); ++each) {
+    if (!server.RunInterceptor([&] { (*each)->BeforeWrite(context, message); })) {
+      interceptor_thrown.store(true, std::memory_order_relaxed);
+    }
+  }
+}
+
 void ServerCall::OnFrame(Kind kind, const Parsed& frame) {
   Stream* const messages_of = streams();
   if (messages_of == nullptr || method.method->type == MethodType::kUnary) return;

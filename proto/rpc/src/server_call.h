@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <boost/intrusive/unordered_set.hpp>
+#include <google/protobuf/message.h>
 
 #include "ivmq/internal/spin_lock.h"
 #include "ivmq/node.h"
@@ -72,6 +73,15 @@ struct ServerCall final : Pool::Job, boost::intrusive::unordered_set_base_hook<>
   [[nodiscard]] bool WasCut() const noexcept {
     return end.load(std::memory_order_acquire) == EndState::kCut;
   }
+  // Passes a message of a stream to the interceptors.
+  void AfterRead(google::protobuf::Message& message) {
+    if (!interceptors.empty()) [[unlikely]]
+      InterceptRead(message);
+  }
+  void BeforeWrite(const google::protobuf::Message& message) {
+    if (!interceptors.empty()) [[unlikely]]
+      InterceptWrite(message);
+  }
   // A frame behind the request. For the thread that polls.
   void OnFrame(Kind kind, const Parsed& frame);
 
@@ -98,9 +108,13 @@ struct ServerCall final : Pool::Job, boost::intrusive::unordered_set_base_hook<>
   std::unique_ptr<ServerStream> stream;
   std::unique_ptr<CallbackCall> callback;
   std::vector<std::unique_ptr<ServerInterceptor>> interceptors;
+  std::atomic<bool> interceptor_thrown{false};  // at a message of a stream
   std::atomic<int> references{1};
 
  private:
+  void InterceptRead(google::protobuf::Message& message);
+  void InterceptWrite(const google::protobuf::Message& message);
+
   class HereCanceller final : public Task {
    public:
     explicit HereCanceller(ServerCall& call) : call_(call) {}

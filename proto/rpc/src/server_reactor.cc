@@ -68,6 +68,7 @@ bool CallbackCall::initial_sent() {
 
 void CallbackCall::StartReactorWrite(const google::protobuf::Message* message,
                                      std::optional<Status> last) {
+  call_.BeforeWrite(*message);
   std::string metadata;
   {
     const std::lock_guard lock(mutex_);
@@ -112,8 +113,9 @@ void CallbackCall::Tell(Call call) {
   }
 }
 
-void CallbackCall::OnRead(Stream::Attempt how) {
+void CallbackCall::OnRead(Stream::Attempt how, google::protobuf::Message& message) {
   if (how == Stream::Attempt::kNotParsed) unparsable_ = true;
+  if (how == Stream::Attempt::kDone) call_.AfterRead(message);
   Tell([&] { reactor_->OnReadDone(how == Stream::Attempt::kDone); });
 }
 

@@ -43,7 +43,7 @@ class CallbackCall final : public Steps {
  private:
   void AddReference() override { call_.Ref(); }
   void DropReference() override { call_.Unref(); }
-  void OnRead(Stream::Attempt how) override;
+  void OnRead(Stream::Attempt how, google::protobuf::Message& message) override;
   void OnWritten(SendResult result) override;
   Stream::Attempt OnIdle(bool reads, bool writes) override;
   // Calls a member of the reactor. One that throws ends the call.

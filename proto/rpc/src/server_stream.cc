@@ -12,11 +12,14 @@ bool ServerStream::Read(google::protobuf::Message& message) {
   if (stream_.IsInPoll()) return false;
   const Stream::Outcome outcome = stream_.Read(message, life_);
   if (outcome == Stream::Outcome::kNotParsed) unparsable_ = true;
-  return outcome == Stream::Outcome::kMessage;
+  if (outcome != Stream::Outcome::kMessage) return false;
+  call_.AfterRead(message);
+  return true;
 }
 
 bool ServerStream::Write(const google::protobuf::Message& message) {
   if (stream_.IsInPoll()) return false;
+  call_.BeforeWrite(message);
   const SendResult result = stream_.Write(message, TakeInitial(), life_);
   if (result == SendResult::kOk) [[likely]]
     return true;
@@ -32,7 +35,7 @@ void ServerStream::SendInitialMetadata() {
 const std::string& ServerStream::TakeInitial() {
   static const std::string kNone;
   if (std::exchange(initial_sent_, true)) return kNone;
-  return CallAccess::initial(context_);
+  return CallAccess::initial(call_.context);
 }
 
 bool ServerStreamHandle::Read(google::protobuf::Message* message) { return stream_.Read(*message); }

@@ -7,11 +7,11 @@
 #include <google/protobuf/message.h>
 
 #include "ivmq/node.h"
-#include "ivmq/rpc/server_context.h"
 
 #include "src/call_access.h"
 #include "src/call_life.h"
 #include "src/polling.h"
+#include "src/server_call.h"
 #include "src/stream.h"
 
 namespace ivmq::rpc::internal {
@@ -20,11 +20,10 @@ namespace ivmq::rpc::internal {
 class ServerStream {
  public:
   // References must live as long as it does.
-  ServerStream(Node& node, Polling& polling, ServerContext& context, const PeerId& client,
-               const std::uint64_t& id)
-      : life_(CallAccess::life(context)),
-        stream_(node, polling, kServerKinds, client, id),
-        context_(context) {}
+  ServerStream(Node& node, Polling& polling, ServerCall& call)
+      : life_(CallAccess::life(call.context)),
+        stream_(node, polling, kServerKinds, call.from, call.id),
+        call_(call) {}
 
   bool Read(google::protobuf::Message& message);
   bool Write(const google::protobuf::Message& message);
@@ -42,7 +41,7 @@ class ServerStream {
 
   const CallLife life_;
   Stream stream_;
-  ServerContext& context_;
+  ServerCall& call_;
   bool initial_sent_ = false;
   bool unparsable_ = false;
   SendResult unsent_ = SendResult::kOk;

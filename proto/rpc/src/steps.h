@@ -79,7 +79,8 @@ class Steps : private Task {
   // The stream lives while there are references.
   virtual void AddReference() = 0;
   virtual void DropReference() = 0;
-  virtual void OnRead(Stream::Attempt how) = 0;
+  // `message`: what was read, if something was.
+  virtual void OnRead(Stream::Attempt how, google::protobuf::Message& message) = 0;
   // kStopped: the stream has ended.
   virtual void OnWritten(SendResult result) = 0;
   // What there is to do when no read or write can go on; `reads`, `writes`: one is under way.
@@ -184,7 +185,7 @@ class Steps : private Task {
           const std::lock_guard lock(steps_mutex_);
           read_ = nullptr;
         }
-        OnRead(attempt);
+        OnRead(attempt, *read);
         return Attempt::kDone;
       }
     }

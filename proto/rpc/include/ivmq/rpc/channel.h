@@ -24,6 +24,7 @@
 namespace ivmq::rpc {
 
 namespace internal {
+class ClientStream;
 class Providers;
 }  // namespace internal
 
@@ -90,6 +91,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
 
  private:
   friend class internal::Client;
+  friend class internal::ClientStream;
 
   bool AwaitState(const std::function<bool(grpc_connectivity_state)>& is_wanted,
                   std::chrono::steady_clock::time_point deadline) const;

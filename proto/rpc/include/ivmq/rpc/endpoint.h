@@ -87,7 +87,7 @@ class Endpoint : public std::enable_shared_from_this<Endpoint> {
 
   [[nodiscard]] Node& node() noexcept;
 
-  // A channel to the peer of that name, which need not be there yet. `interceptors` see its unary
+  // A channel to the peer of that name, which need not be there yet. `interceptors` see its
   // calls; the first one is the outermost.
   [[nodiscard]] std::shared_ptr<Channel> CreateChannel(
       std::string peer, std::vector<ClientInterceptorFactory> interceptors = {});

@@ -115,7 +115,7 @@ class ServerBuilder {
     max_request_bytes_ = bytes;
     return *this;
   }
-  // Sees all unary calls; the first one added is the outermost.
+  // Sees all calls; the first one added is the outermost.
   ServerBuilder& AddInterceptor(ServerInterceptorFactory factory) {
     interceptors_.push_back(std::move(factory));
     return *this;
