@@ -26,6 +26,10 @@ struct CallAccess {
   static const std::string& metadata(const ClientContext& context) {
     return context.metadata_.bytes();
   }
+  static void ClearMetadata(ClientContext& context) {
+    context.metadata_.clear();
+    context.valid_ = true;
+  }
   static bool valid(const ClientContext& context) { return context.valid_; }
   static bool wait_for_ready(const ClientContext& context) { return context.wait_for_ready_; }
   static void set_peer(ClientContext& context, std::string_view peer) {

@@ -350,6 +350,7 @@ void Client::OnSent(const LargeRequest& request, SendResult result) {
 }
 
 bool Client::IsReachable(const Channel& channel) const {
+  if (!channel.unreachable_.empty()) return false;
   if (channel.providers_ != nullptr) return channel.providers_->HasAny(node_);
   const Result<PeerInfo> peer = node_.Lookup(channel.peer());
   return peer.ok() && peer->state == layout::PeerState::kLive && !peer->suspected;
@@ -370,6 +371,7 @@ Status Client::FindPeer(Channel& channel, ClientCall& call, PeerId* to) {
   // Before any lock: in a forked child nobody may be left to give it back. Its copy of a node sees
   // no live peer, so that all its calls come here.
   if (IsOver(node_)) return {StatusCode::FAILED_PRECONDITION, node_.status().message()};
+  if (!channel.unreachable_.empty()) return {StatusCode::UNAVAILABLE, channel.unreachable_};
   std::string missing;  // why there is none
   const auto look = [&] {
     if (channel.providers_ != nullptr) {

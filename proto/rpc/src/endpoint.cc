@@ -219,10 +219,11 @@ void Endpoint::NeedThread() {
 // ---- Channel ----
 
 Channel::Channel(std::shared_ptr<Endpoint> endpoint, std::string peer,
-                 std::vector<ClientInterceptorFactory> interceptors)
+                 std::vector<ClientInterceptorFactory> interceptors, std::string unreachable)
     : endpoint_(std::move(endpoint)),
       peer_(std::move(peer)),
-      interceptors_(std::move(interceptors)) {}
+      interceptors_(std::move(interceptors)),
+      unreachable_(std::move(unreachable)) {}
 Channel::Channel(std::shared_ptr<Endpoint> endpoint, std::unique_ptr<internal::Providers> providers,
                  std::vector<ClientInterceptorFactory> interceptors)
     : endpoint_(std::move(endpoint)),

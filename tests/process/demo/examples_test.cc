@@ -1,5 +1,7 @@
 // The examples do what their README says.
+#include <fstream>
 #include <string>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -98,6 +100,38 @@ TEST_F(ExamplesTest, APortedServiceSaysTheSame) {
   Program client({EXAMPLE_PORTING_IVMQ_CLIENT, address_});
   EXPECT_EQ(client.Wait(), 0);
   EXPECT_EQ(client.output(), kPorted);
+}
+
+TEST_F(ExamplesTest, APortOfIncludesAndNamespaceSaysTheSame) {
+  const std::string target = "ivmq://" + address_ + "/greeter";
+  Program server({EXAMPLE_PORTING_COMPAT_SERVER, target});
+  ASSERT_TRUE(server.AwaitOutput("serving"));
+  Program client({EXAMPLE_PORTING_COMPAT_CLIENT, target});
+  EXPECT_EQ(client.Wait(), 0);
+  EXPECT_EQ(client.output(), kPorted);
+}
+
+// The lines of a source without comments, includes and the name of the library.
+std::vector<std::string> Code(const std::string& path) {
+  std::ifstream file(path);
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(file, line);) {
+    if (line.empty() || line.starts_with("//") || line.starts_with("#include ") ||
+        line.starts_with("namespace rpc = ")) {
+      continue;
+    }
+    lines.push_back(line);
+  }
+  return lines;
+}
+
+TEST_F(ExamplesTest, ThatPortChangesIncludesAndNamespaceOnly) {
+  const std::string sources = PORTING_SOURCES;
+  for (const char* const file : {"/client.cc", "/server.cc"}) {
+    const std::vector<std::string> code = Code(sources + "/grpc" + file);
+    EXPECT_GT(code.size(), 30U);
+    EXPECT_EQ(code, Code(sources + "/compat" + file));
+  }
 }
 
 #ifdef EXAMPLE_PORTING_GRPC_SERVER

@@ -229,6 +229,18 @@ TEST_P(CompileTest, AllNamesAndCommentsAreTakenWithoutAWarning) {
               IsEmpty());
 }
 
+TEST_P(CompileTest, AProgramThatIsPortedFromGrpcIsTakenWithoutAWarning) {
+  std::string proto = ReadFile(IVMQ_PORTING "/greeter.proto");
+  const std::string syntax = "syntax = \"proto3\";\n";
+  ASSERT_TRUE(proto.starts_with(syntax));
+  Add("greeter.proto", proto.substr(syntax.size()));
+  for (const char* const program : {"client.cc", "server.cc"}) {
+    Write("unit.cc", "#include \"" IVMQ_PORTING "/compat/" + std::string(program) + "\"\n");
+    EXPECT_THAT(Compile("-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror -fsyntax-only"),
+                IsEmpty());
+  }
+}
+
 TEST_P(CompileTest, EachMacroThatGeneratedCodeMeetsIsKnown) {
   Add("x.proto", ServicesCalled({"Echo"}), "generate_mock_code=true");
   Write("unit.cc", unit_);

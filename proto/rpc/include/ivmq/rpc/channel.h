@@ -43,8 +43,9 @@ enum grpc_connectivity_state : int {
 // Thread-safe. Keeps its endpoint.
 class Channel : public std::enable_shared_from_this<Channel> {
  public:
+  // `unreachable`: why calls end with UNAVAILABLE whoever is there; empty if they do not.
   Channel(std::shared_ptr<Endpoint> endpoint, std::string peer,
-          std::vector<ClientInterceptorFactory> interceptors);
+          std::vector<ClientInterceptorFactory> interceptors, std::string unreachable = {});
   // REQUIRES: providers
   Channel(std::shared_ptr<Endpoint> endpoint, std::unique_ptr<internal::Providers> providers,
           std::vector<ClientInterceptorFactory> interceptors);
@@ -100,6 +101,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
   const std::string peer_;
   const std::unique_ptr<internal::Providers> providers_;  // nullptr: the channel goes to peer_
   const std::vector<ClientInterceptorFactory> interceptors_;
+  const std::string unreachable_;
   std::atomic<std::uint64_t> cached_{0};  // the peer's life that was met last: slot, incarnation
 };
 
