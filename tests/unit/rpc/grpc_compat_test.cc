@@ -47,7 +47,7 @@ class EchoImpl final : public Echo::Service {
     Response response;
     while (stream->Read(&request)) {
       response.set_text(request.text() + "!");
-      if (!stream->Write(response)) break;
+      if (!stream->Write(response, grpc::WriteOptions().set_buffer_hint())) break;
     }
     return grpc::Status::OK;
   }

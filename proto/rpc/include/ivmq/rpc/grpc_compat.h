@@ -51,6 +51,7 @@
 #include "ivmq/rpc/service.h"
 #include "ivmq/rpc/status.h"
 #include "ivmq/rpc/stream.h"
+#include "ivmq/rpc/write_options.h"
 
 namespace ivmq::grpc {
 
@@ -85,6 +86,7 @@ using rpc::Service;
 using rpc::Status;
 using rpc::StatusCode;
 using rpc::string_ref;
+using rpc::WriteOptions;
 
 inline std::string Version() { return "1.51.1 (ivmq)"; }
 
