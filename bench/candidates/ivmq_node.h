@@ -157,7 +157,7 @@ class NodeEnd {
   bool Sent(SendResult result) const {
     if (result != SendResult::kOk && result != SendResult::kFull) [[unlikely]] {
       Fail("send: " + std::string(SendResultName(result)) + ", " +
-           node_->last_error(peer_).ToString());
+           node_->Explain(result, peer_).ToString());
     }
     return result == SendResult::kOk;
   }

@@ -1,27 +1,45 @@
+#include <cassert>
+#include <limits>
+
 #include "ivmq/proto.h"
 #include "ivmq/serialize.h"
 
 namespace ivmq {
-namespace {
+namespace internal {
 
-MessageType ByName(const google::protobuf::Message& message) {
-  return {.kind = layout::FrameKind::kTypedByName, .name = message.GetDescriptor()->full_name()};
+MessageType TypeOf(const google::protobuf::Message& message, const TypeIds* ids) {
+  if (ids != nullptr) {
+    if (const auto id = ids->IdOf(*message.GetDescriptor())) {
+      return {.kind = FrameKind::kTypedById, .type = *id, .name = {}};
+    }
+  }
+  return {.kind = FrameKind::kTypedByName, .name = message.GetDescriptor()->full_name()};
 }
 
-}  // namespace
+std::uint64_t SizeOf(const google::protobuf::Message& message) {
+  assert(message.IsInitialized());
+  const std::size_t size = message.ByteSizeLong();
+  return size <= static_cast<std::size_t>(std::numeric_limits<int>::max())
+             ? size
+             : std::numeric_limits<std::uint64_t>::max();
+}
+
+void Write(const google::protobuf::Message& message, std::span<std::byte> to) {
+  auto* const begin = reinterpret_cast<std::uint8_t*>(to.data());
+  [[maybe_unused]] const std::uint8_t* const end = message.SerializeWithCachedSizesToArray(begin);
+  assert(end == begin + to.size());
+}
+
+}  // namespace internal
 
 SendResult Send(Node& node, PeerId to, const google::protobuf::Message& message,
                 const SendOptions& options) {
-  return SendWithHead(node, to, ByName(message), {}, &message, options);
+  return SendWithHead(node, to, internal::TypeOf(message, nullptr), {}, &message, options);
 }
 
 SendResult Send(Node& node, PeerId to, const google::protobuf::Message& message, const TypeIds& ids,
                 const SendOptions& options) {
-  if (const auto id = ids.IdOf(*message.GetDescriptor())) {
-    const MessageType type{.kind = layout::FrameKind::kTypedById, .type = *id, .name = {}};
-    return SendWithHead(node, to, type, {}, &message, options);
-  }
-  return SendWithHead(node, to, ByName(message), {}, &message, options);
+  return SendWithHead(node, to, internal::TypeOf(message, &ids), {}, &message, options);
 }
 
 }  // namespace ivmq

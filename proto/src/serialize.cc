@@ -88,7 +88,8 @@ SendResult SendLarge(Node& node, PeerId to, const MessageType& type, const Parts
   std::optional<Clock::time_point> deadline;
   for (;;) {
     const SendResult sent = node.SendInPlace(
-        to, type, parts.size(), [&](std::byte* payload) { parts.Write(payload); }, options);
+        to, type, parts.size(), [&](std::span<std::byte> payload) { parts.Write(payload.data()); },
+        options);
     if (sent != SendResult::kFull) [[likely]]
       return sent;
     if (options.when_full == WhenFull::kWait) {
@@ -97,8 +98,8 @@ SendResult SendLarge(Node& node, PeerId to, const MessageType& type, const Parts
       options.timeout = *deadline - now;
     }
     // Room for a moment may be taken by another sending thread: claim again.
-    const std::uint64_t record = sizeof(layout::Frame) + type.name.size() + parts.size();
-    if (const SendResult result = node.AwaitRoom(to, record, options); result != SendResult::kOk) {
+    if (const SendResult result = node.AwaitRoom(to, type, parts.size(), options);
+        result != SendResult::kOk) {
       return result;
     }
   }

@@ -299,8 +299,8 @@ SendResult Worker::SendOne(std::uint32_t to, PeerId peer, std::uint32_t size,
   process_.sending_since = MonotonicNanoseconds();
   SendResult result = SendResult::kOk;
   if (!large && Below(4) == 0) {
-    result = node_->SendInPlace(peer, TypeOf(number), size, [&](std::byte* out) {
-      std::memcpy(out, message.data(), message.size());
+    result = node_->SendInPlace(peer, TypeOf(number), size, [&](std::span<std::byte> out) {
+      std::memcpy(out.data(), message.data(), message.size());
     });
   } else {
     result = node_->Send(peer, TypeOf(number), message, options);

@@ -137,7 +137,7 @@ void UseNode(Node& node) {
     for (const PeerInfo& peer : node.Peers().peers) {
       (void)node.Send(peer.id, "hello");
       (void)node.Send(peer.id, large, at_once);
-      (void)node.last_error(peer.id);
+      (void)node.Explain(SendResult::kNoRoom, peer.id);
     }
     (void)node.Lookup("a");
     (void)node.Arm();

@@ -126,7 +126,7 @@ Status SendFailure(const Node& node, const PeerInfo& peer, SendResult result) {
     case SendResult::kPeerGone:
       return {StatusCode::kUnavailable, where + "it has left the region"};
     case SendResult::kNoRoom:
-      return {StatusCode::kResourceExhausted, where + node.last_error(peer.id).message()};
+      return {StatusCode::kResourceExhausted, where + node.Explain(SendResult::kNoRoom, peer.id).message()};
     case SendResult::kBusy:
       break;  // this thread batches nothing
   }

@@ -17,10 +17,12 @@
 #include "ivmq/internal/str_cat.h"
 
 #include "src/at_fork.h"
+#include "src/explain.h"
 #include "src/heartbeat.h"
 #include "src/node_context.h"
 #include "src/readers.h"
 #include "src/send_call.h"
+#include "src/sender_core.h"
 #include "src/wait_strategy.h"
 #include "src/writers.h"
 
@@ -308,7 +310,7 @@ SendResult Node::SendInPlaceWith(PeerId to, const MessageType& type, std::uint64
   if (const SendResult result = batch.TryClaim(type, bytes, &payload); result != SendResult::kOk) {
     return result;
   }
-  write(context, payload.data());
+  write(context, payload);
   return batch.Commit();
 }
 
@@ -323,10 +325,11 @@ Batch Node::StartBatch(PeerId to, const SendOptions& options) {
   return {writer, to, SendResult::kOk};
 }
 
-SendResult Node::AwaitRoom(PeerId to, std::uint64_t bytes, const SendOptions& options) {
+SendResult Node::AwaitRoom(PeerId to, const MessageType& type, std::uint64_t bytes,
+                           const SendOptions& options) {
   RingWriter* const writer = impl_->writers->Find(to.slot);
   if (writer == nullptr) return SendResult::kPeerGone;
-  return SendCall(*writer, to, options, nullptr).AwaitRoom(bytes);
+  return SendCall(*writer, to, options, nullptr).AwaitRoom(HeadBytes(type) + bytes);
 }
 
 std::uint64_t Node::MaxRecordMessage(PeerId to, const MessageType& type) {
@@ -342,14 +345,23 @@ std::uint64_t Node::MaxRecordMessage(PeerId to, const MessageType& type) {
   return record > head ? std::min(record - head, max_message_bytes()) : 0;
 }
 
-Status Node::last_error(PeerId to) const {
-  RingWriter* const writer = impl_->writers->Find(to.slot);
-  if (writer == nullptr) {
-    return {StatusCode::kNotFound, StrCat("there is no slot ", to.slot, " in this region")};
-  }
+Status Node::Explain(SendResult result, PeerId to) const {
+  return ExplainSend(impl_->context, *impl_->writers, result, to,
+                     StrCat("the peer of slot ", to.slot, ", incarnation ", to.incarnation));
+}
+
+Result<Sender> Node::OpenSender(std::string_view name, const SenderOptions& options) {
+  if (Status status = CheckName(name); !status.ok()) return status;
   if (Status over = status(); !over.ok()) return over;
-  const std::lock_guard lock(writer->ring_lock());
-  return writer->error();
+  auto core = std::make_unique<SenderCore>(*this, impl_->context, *impl_->writers, name, options);
+  if (core->Begin() == SendResult::kBusy) {
+    return Status(StatusCode::kAlreadyExists,
+                  StrCat(transport().info().address,
+                         ": another exclusive sender, or a Batch of "
+                         "this thread, has the pair to '",
+                         name, "'; share one sender, or end the other"));
+  }
+  return Sender(std::move(core));
 }
 
 nanoseconds Node::spin_budget() const noexcept { return impl_->context.options.spin_budget; }

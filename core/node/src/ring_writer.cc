@@ -45,12 +45,7 @@ SendResult RingWriter::Open(PeerId to) {
   if (!context_->IsMyLife()) return SendResult::kPeerGone;
   const std::uint64_t life_word = slot_->life.load(std::memory_order_acquire);
   const Life life = Life::FromWord(life_word);
-  if (life.incarnation != to.incarnation || !TakesMessages(life)) {
-    error_ = Status(StatusCode::kUnavailable,
-                    StrCat("the peer of slot ", to.slot, ", incarnation ", to.incarnation,
-                           ", is gone; look its name up again"));
-    return SendResult::kPeerGone;
-  }
+  if (life.incarnation != to.incarnation || !TakesMessages(life)) return SendResult::kPeerGone;
   to_ = to;
   life_word_ = life_word;
   wakeable_ = (life.flags & layout::kPeerWakeable) != 0 && context_->transport->info().can_ring;
@@ -120,9 +115,9 @@ SendResult RingWriter::Carve(PeerId to) {
   Result<CarvedRing> carved = context_->arena.Carve(to.slot, context_->self.id.slot,
                                                     context_->self.id.incarnation, to.incarnation);
   if (!carved.ok()) {
-    error_ = carved.status();
-    return carved.status().code() == StatusCode::kUnavailable ? SendResult::kPeerGone
-                                                              : SendResult::kNoRoom;
+    if (carved.status().code() == StatusCode::kUnavailable) return SendResult::kPeerGone;
+    no_room_ = carved.status();
+    return SendResult::kNoRoom;
   }
   // The consumer looks at its row of the directory when the first message makes it look at
   // anything.

@@ -123,7 +123,8 @@ class alignas(2 * layout::kCacheLine) RingWriter {
   [[nodiscard]] const Producer& producer() const noexcept { return producer_; }
   // Tells apart the rings that it has had.
   [[nodiscard]] std::uint64_t cell_word() const noexcept { return cell_word_; }
-  [[nodiscard]] const Status& error() const noexcept { return error_; }
+  // Why there was no room for a ring when one was carved last.
+  [[nodiscard]] const Status& no_room() const noexcept { return no_room_; }
   [[nodiscard]] Fragmenter& fragmenter() noexcept { return fragmenter_; }
   [[nodiscard]] NodeContext& context() const noexcept { return *context_; }
 
@@ -226,7 +227,7 @@ class alignas(2 * layout::kCacheLine) RingWriter {
   std::uint32_t vector_ = 0;
   std::uint32_t waiters_ = 0;  // threads that wait for room
   Armed space_armed_;
-  Status error_;  // why sending failed last
+  Status no_room_;
   Fragmenter fragmenter_{*this};
   std::atomic<bool> care_due_{false};
 

@@ -14,20 +14,13 @@ SendResult SendCall::TrySend(const MessageType& type, std::span<const std::byte>
 
 SendResult SendCall::Send(const MessageType& type, std::span<const std::byte> message,
                           SendResult first) {
-  for (SendResult result = first;;) {
-    if (result == SendResult::kTooLarge) {
-      const bool fits_none = type.name.size() > kMaxTypeName ||
-                             message.size() > writer_.context().options.max_message_bytes;
-      return fits_none ? result : writer_.fragmenter().Send(*this, type, message);
-    }
-    if (result != SendResult::kFull) return result;
-    result = OnFull(HeadBytes(type) + message.size());
-    if (result == SendResult::kOk) {
-      result = TrySend(type, message);
-    } else if (result != SendResult::kTooLarge) {
-      return result;
-    }
+  const SendResult result =
+      Retry(first, HeadBytes(type) + message.size(), [&] { return TrySend(type, message); });
+  if (result != SendResult::kTooLarge || type.name.size() > kMaxTypeName ||
+      message.size() > writer_.context().options.max_message_bytes) {
+    return result;
   }
+  return writer_.fragmenter().Send(*this, type, message);
 }
 
 SendResult SendCall::Refuse() noexcept {

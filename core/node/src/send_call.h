@@ -31,6 +31,18 @@ class SendCall {
 
   // Sends a message of any size; `first` is what came of the first attempt, for a record.
   SendResult Send(const MessageType& type, std::span<const std::byte> message, SendResult first);
+  // Calls attempt() again as long as it gives kFull and the send may wait for a record of
+  // `record_bytes`; `first` is what it gave at first.
+  template <typename Attempt>
+  SendResult Retry(SendResult first, std::uint64_t record_bytes, Attempt&& attempt) {
+    SendResult result = first;
+    while (result == SendResult::kFull) {
+      result = OnFull(record_bytes);
+      if (result != SendResult::kOk) break;
+      result = attempt();
+    }
+    return result;
+  }
   // One look for room, and what OnFull() makes of it.
   SendResult AwaitRoom(std::uint64_t record_bytes);
 

@@ -1,6 +1,7 @@
 // Typed messages: protobuf messages from peer to peer.
 //
-//   ivmq::Send(*node, peer, ping);                       // any protobuf message
+//   sender->Send(ping);                                  // any protobuf message, to a name
+//   ivmq::Send(*node, peer, ping);                       // the same, to one life of a peer
 //
 //   ivmq::Dispatcher dispatcher(*node);
 //   dispatcher.On<Ping>([](const Ping& ping, const ivmq::Message& message) { ... });
@@ -12,11 +13,13 @@
 #ifndef IVMQ_PROTO_H_
 #define IVMQ_PROTO_H_
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -53,6 +56,17 @@ class TypeIds {
   std::unordered_map<const google::protobuf::Descriptor*, std::uint32_t> ids_;
 };
 
+namespace internal {
+
+// Its full name or, where `ids` is not nullptr and has one, its id.
+MessageType TypeOf(const google::protobuf::Message& message, const TypeIds* ids);
+// More than any message may have, if protobuf cannot serialize that much.
+std::uint64_t SizeOf(const google::protobuf::Message& message);
+// REQUIRES: SizeOf() gave to.size(), and nobody has changed the message since.
+void Write(const google::protobuf::Message& message, std::span<std::byte> to);
+
+}  // namespace internal
+
 // Sends `message` to a peer, under its type's full name or, where `ids` has one, its id. `options`
 // says what happens at a full ring, as for Node::Send. What does not fit one record is serialized
 // into a buffer that the calling thread keeps for the next time (8 MiB at most), and goes in
@@ -65,7 +79,34 @@ class TypeIds {
 SendResult Send(Node& node, PeerId to, const google::protobuf::Message& message,
                 const SendOptions& options = {});
 SendResult Send(Node& node, PeerId to, const google::protobuf::Message& message, const TypeIds& ids,
-                const SendOptions& options = {});
+                const SendOptions& options);
+// A template, so that `{}` as the last argument means options.
+template <std::same_as<TypeIds> Ids>
+SendResult Send(Node& node, PeerId to, const google::protobuf::Message& message, const Ids& ids) {
+  return Send(node, to, message, ids, SendOptions{});
+}
+
+// A message for a Sender, which goes under its id in `ids`, if it has one there:
+// sender->Send(ById{message, ids}).
+struct ById {
+  const google::protobuf::Message& message;
+  const TypeIds& ids;
+};
+
+template <std::derived_from<google::protobuf::Message> T>
+struct Encoder<T> {
+  static MessageType Type(const T& message) { return internal::TypeOf(message, nullptr); }
+  static std::uint64_t Size(const T& message) { return internal::SizeOf(message); }
+  static void Write(const T& message, std::span<std::byte> to) { internal::Write(message, to); }
+};
+template <>
+struct Encoder<ById> {
+  static MessageType Type(const ById& typed) { return internal::TypeOf(typed.message, &typed.ids); }
+  static std::uint64_t Size(const ById& typed) { return internal::SizeOf(typed.message); }
+  static void Write(const ById& typed, std::span<std::byte> to) {
+    internal::Write(typed.message, to);
+  }
+};
 
 // Calls the handler of a received message's type: give it to Node::Poll.
 //

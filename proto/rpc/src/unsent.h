@@ -19,7 +19,7 @@ inline Status UnsentStatus(const Node& node, PeerId to, SendResult result, std::
                                                   "'s max_message_bytes, " +
                                                   std::to_string(node.max_message_bytes())};
     case SendResult::kNoRoom:
-      return {StatusCode::RESOURCE_EXHAUSTED, node.last_error(to).message()};
+      return {StatusCode::RESOURCE_EXHAUSTED, node.Explain(result, to).message()};
     case SendResult::kPeerGone:
       return {StatusCode::UNAVAILABLE, receiver + ": is gone"};
     default:

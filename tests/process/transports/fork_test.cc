@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -50,6 +51,28 @@ class ForkTest : public ::testing::TestWithParam<std::string> {
   const std::string address_;
 };
 
+TEST_P(ForkTest, AChildsCopyOfASenderSendsNothing) {
+  auto peer = Open("peer");
+  auto node = Open("node");
+  for (const bool exclusive : {false, true}) {
+    std::optional<Result<Sender>> sender = node->OpenSender("peer", {.exclusive = exclusive});
+    ASSERT_TRUE(sender->ok());
+    ASSERT_EQ((*sender)->Send("before"), SendResult::kOk);
+    EXPECT_EQ(RunInChild([&] {
+                EXPECT_EQ((*sender)->Send("child"), SendResult::kPeerGone);
+                EXPECT_EQ((*sender)->Send("child", kWait), SendResult::kPeerGone);
+                EXPECT_EQ((*sender)->Loan(4).result(), SendResult::kPeerGone);
+                EXPECT_EQ((*sender)->Explain(SendResult::kPeerGone).code(),
+                          StatusCode::kFailedPrecondition);
+                EXPECT_FALSE(node->OpenSender("peer").ok());
+                sender.reset();
+              }),
+              0);
+    ASSERT_EQ((*sender)->Send("after"), SendResult::kOk);
+  }
+  EXPECT_THAT(ReceiveTexts(*peer, 4), ElementsAre("before", "after", "before", "after"));
+}
+
 TEST_P(ForkTest, AChildsCopyDoesNothingAndSaysSo) {
   auto peer = Open("peer");
   auto node = Open("node");
@@ -61,37 +84,38 @@ TEST_P(ForkTest, AChildsCopyDoesNothingAndSaysSo) {
   ASSERT_EQ(batch.TryClaim({}, 6, &payload), SendResult::kOk);
   std::ranges::fill(payload, std::byte{'x'});
 
-  EXPECT_EQ(RunInChild([&] {
-              EXPECT_TRUE(node->IsForkedCopy());
-              EXPECT_THAT(node->status().message(), HasSubstr("parent process"));
-              for (const Status& status :
-                   {node->status(), node->last_error(to), node->SetServices({"pkg.Echo"}),
-                    node->Lookup("peer").status(), node->Await("peer", kPatience).status()}) {
-                EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
-              }
-              EXPECT_EQ(batch.Commit(), SendResult::kPeerGone);
-              EXPECT_EQ(batch.TryClaim({}, 6, &payload), SendResult::kPeerGone);
-              EXPECT_EQ(node->Send(to, "child"), SendResult::kPeerGone);
-              EXPECT_EQ(node->Send(to, std::string(1 << 20, 'c'), kWait), SendResult::kPeerGone);
-              EXPECT_EQ(node->SendInPlace(to, {}, 4, [](std::byte*) {}), SendResult::kPeerGone);
-              EXPECT_EQ(node->StartBatch(to).TryClaim({}, 6, &payload), SendResult::kPeerGone);
-              EXPECT_EQ(node->AwaitRoom(to, 8, kWait), SendResult::kPeerGone);
-              EXPECT_EQ(node->MaxRecordMessage(to, {}), 0U);
-              EXPECT_EQ(node->Poll(kIgnore), 0U);
-              EXPECT_FALSE(node->Look());
-              EXPECT_FALSE(node->Wait(std::chrono::milliseconds(1)));
-              EXPECT_TRUE(node->Arm());
-              EXPECT_EQ(node->Fd(), -1);
-              node->Wake();
-              node->SetPeerWatcher([](const PeerSnapshot&) { ADD_FAILURE() << "watcher called"; });
-              EXPECT_EQ(node->Poll(kIgnore), 0U);
-              EXPECT_TRUE(node->Peers().peers.empty());
-              EXPECT_FALSE(node->IsLive(node->id()));
-              node->Report(Status(StatusCode::kUnknown, "nobody hears this"));
-              node.reset();
-              EXPECT_TRUE(Open("child") != nullptr);
-            }),
-            0);
+  EXPECT_EQ(
+      RunInChild([&] {
+        EXPECT_TRUE(node->IsForkedCopy());
+        EXPECT_THAT(node->status().message(), HasSubstr("parent process"));
+        for (const Status& status : {node->status(), node->Explain(SendResult::kPeerGone, to),
+                                     node->SetServices({"pkg.Echo"}), node->Lookup("peer").status(),
+                                     node->Await("peer", kPatience).status()}) {
+          EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
+        }
+        EXPECT_EQ(batch.Commit(), SendResult::kPeerGone);
+        EXPECT_EQ(batch.TryClaim({}, 6, &payload), SendResult::kPeerGone);
+        EXPECT_EQ(node->Send(to, "child"), SendResult::kPeerGone);
+        EXPECT_EQ(node->Send(to, std::string(1 << 20, 'c'), kWait), SendResult::kPeerGone);
+        EXPECT_EQ(node->SendInPlace(to, {}, 4, [](std::span<std::byte>) {}), SendResult::kPeerGone);
+        EXPECT_EQ(node->StartBatch(to).TryClaim({}, 6, &payload), SendResult::kPeerGone);
+        EXPECT_EQ(node->AwaitRoom(to, {}, 8, kWait), SendResult::kPeerGone);
+        EXPECT_EQ(node->MaxRecordMessage(to, {}), 0U);
+        EXPECT_EQ(node->Poll(kIgnore), 0U);
+        EXPECT_FALSE(node->Look());
+        EXPECT_FALSE(node->Wait(std::chrono::milliseconds(1)));
+        EXPECT_TRUE(node->Arm());
+        EXPECT_EQ(node->Fd(), -1);
+        node->Wake();
+        node->SetPeerWatcher([](const PeerSnapshot&) { ADD_FAILURE() << "watcher called"; });
+        EXPECT_EQ(node->Poll(kIgnore), 0U);
+        EXPECT_TRUE(node->Peers().peers.empty());
+        EXPECT_FALSE(node->IsLive(node->id()));
+        node->Report(Status(StatusCode::kUnknown, "nobody hears this"));
+        node.reset();
+        EXPECT_TRUE(Open("child") != nullptr);
+      }),
+      0);
 
   // The parent notices nothing.
   { const Batch end = std::move(batch); }
@@ -154,10 +178,10 @@ TEST_P(ForkTest, NoLockOfAnotherThreadHangsTheChild) {
     threads.emplace_back([&] {
       while (!stop) {
         (void)node->Send(to, "x");
-        (void)node->SendInPlace(to, {}, 4, [](std::byte*) {});
+        (void)node->SendInPlace(to, {}, 4, [](std::span<std::byte>) {});
         (void)node->SetServices({"pkg.Echo"});
         (void)node->SetServices({});
-        (void)node->last_error(to);
+        (void)node->Explain(SendResult::kPeerGone, to);
       }
     });
   }
@@ -170,8 +194,8 @@ TEST_P(ForkTest, NoLockOfAnotherThreadHangsTheChild) {
   for (int i = 0; i < 100; ++i) {
     ASSERT_EQ(RunInChild([&] {
                 if (node->Send(to, "x") != SendResult::kPeerGone ||
-                    node->AwaitRoom(to, 100, kWait) != SendResult::kPeerGone ||
-                    node->SetServices({}).ok() || node->last_error(to).ok() ||
+                    node->AwaitRoom(to, {}, 100, kWait) != SendResult::kPeerGone ||
+                    node->SetServices({}).ok() || node->Explain(SendResult::kPeerGone, to).ok() ||
                     node->Wait(std::chrono::nanoseconds(1))) {
                   _exit(2);
                 }

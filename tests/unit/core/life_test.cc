@@ -131,8 +131,8 @@ TEST_F(OwnLifeTest, ADeadPeerWritesNothing) {
   { const Batch ends = std::move(claimed_before); }
   EXPECT_EQ(dead->Send(to, "late"), SendResult::kPeerGone);
   EXPECT_EQ(dead->Send(to, std::string(kMiB, 'x'), kWait), SendResult::kPeerGone);
-  EXPECT_EQ(dead->SendInPlace(to, {}, 4, [](std::byte*) {}), SendResult::kPeerGone);
-  EXPECT_EQ(dead->AwaitRoom(to, 100, kWait), SendResult::kPeerGone);
+  EXPECT_EQ(dead->SendInPlace(to, {}, 4, [](std::span<std::byte>) {}), SendResult::kPeerGone);
+  EXPECT_EQ(dead->AwaitRoom(to, {}, 100, kWait), SendResult::kPeerGone);
   EXPECT_EQ(dead->MaxRecordMessage(to, {}), 0U);
   EXPECT_EQ(dead->SetServices({"pkg.Other"}).code(), StatusCode::kFailedPrecondition);
   EXPECT_EQ(dead->Poll([&](const Message&) { ++handled; }), 0U);
@@ -155,7 +155,7 @@ TEST_F(OwnLifeTest, ADeadPeerSaysWhyInEachAnswerAndReportsItOnce) {
   peer.reset();
   EXPECT_EQ(dead->Send(PeerId{}, "late"), SendResult::kPeerGone);
   for (const Status& status :
-       {dead->status(), dead->last_error({}), dead->SetServices({}), dead->Lookup("peer").status(),
+       {dead->status(), dead->Explain(SendResult::kPeerGone, {}), dead->SetServices({}), dead->Lookup("peer").status(),
         dead->Await("peer", kPatience).status()}) {
     EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
     EXPECT_THAT(status.message(), HasSubstr("'dead'"));

@@ -48,7 +48,7 @@ TEST_F(NoMemoryTest, ASendLeavesTheRingToOthers) {
 }
 
 TEST_F(NoMemoryTest, ASendInPlaceLeavesTheRingToOthers) {
-  Fails([&] { (void)a_->SendInPlace(b_->id(), {}, 8, [](std::byte*) {}); });
+  Fails([&] { (void)a_->SendInPlace(b_->id(), {}, 8, [](std::span<std::byte>) {}); });
 }
 
 TEST_F(NoMemoryTest, ABatchLeavesTheRingToOthers) {
@@ -60,7 +60,7 @@ TEST_F(NoMemoryTest, ABatchLeavesTheRingToOthers) {
 }
 
 TEST_F(NoMemoryTest, AWaitForRoomLeavesTheRingToOthers) {
-  Fails([&] { (void)a_->AwaitRoom(b_->id(), 8, testing::kWait); });
+  Fails([&] { (void)a_->AwaitRoom(b_->id(), {}, 8, testing::kWait); });
 }
 
 }  // namespace

@@ -397,10 +397,10 @@ TEST_F(FullRingTest, EachChoiceGivesItsOwnResult) {
   EXPECT_EQ(a_->counter(Counter::kDropped), 1U);
   EXPECT_EQ(a_->Send(b_->id(), bytes_, {.when_full = WhenFull::kWait, .timeout = milliseconds(1)}),
             SendResult::kTimedOut);
-  EXPECT_EQ(a_->AwaitRoom(b_->id(), 1000, {}), SendResult::kFull);
+  EXPECT_EQ(a_->AwaitRoom(b_->id(), {}, 1000, {}), SendResult::kFull);
   EXPECT_EQ(ReceiveTexts(*b_, sent_).size(), sent_);
   EXPECT_EQ(b_->Poll(kIgnore), 0U) << "what was refused came all the same";
-  EXPECT_EQ(a_->AwaitRoom(b_->id(), 1000, {}), SendResult::kOk);
+  EXPECT_EQ(a_->AwaitRoom(b_->id(), {}, 1000, {}), SendResult::kOk);
 }
 
 TEST_F(FullRingTest, AWaitingSenderIsWokenWhenThereIsRoom) {
@@ -478,7 +478,7 @@ TEST_F(NodeTest, ASendToALifeThatEndedIsPeerGone) {
   ASSERT_EQ(a->Send(old, "unread"), SendResult::kOk);
   b.reset();
   EXPECT_EQ(a->Send(old, "x"), SendResult::kPeerGone);
-  EXPECT_THAT(a->last_error(old).message(), HasSubstr("gone"));
+  EXPECT_EQ(a->Explain(SendResult::kPeerGone, old).code(), StatusCode::kUnavailable);
   b = Open("b");
   EXPECT_EQ(a->Send(old, "x"), SendResult::kPeerGone) << "another life in the same slot";
   EXPECT_EQ(a->Send(b->id(), "new", kWait), SendResult::kOk);
@@ -597,8 +597,8 @@ TEST(NodeArenaTest, AFullArenaIsNoRoomWithNumbersAndAttachedPairsGoOn) {
       } else {
         refused = true;
         EXPECT_EQ(result, SendResult::kNoRoom);
-        EXPECT_THAT(from->last_error(to->id()).message(), HasSubstr("units"));
-        EXPECT_EQ(from->last_error(to->id()).code(), StatusCode::kResourceExhausted);
+        EXPECT_THAT(from->Explain(result, to->id()).message(), HasSubstr("units"));
+        EXPECT_EQ(from->Explain(result, to->id()).code(), StatusCode::kResourceExhausted);
       }
     }
   }
@@ -665,7 +665,7 @@ TEST_F(NodeTest, AClaimLargerThanARecordIsTooLargeAndKeepsTheBatch) {
 TEST_F(NodeTest, AMessageIsWrittenIntoTheRingItself) {
   auto a = Open("a");
   auto b = Open("b");
-  const auto write = [](std::byte* payload) { std::memcpy(payload, "here", 4); };
+  const auto write = [](std::span<std::byte> to) { std::memcpy(to.data(), "here", to.size()); };
   EXPECT_EQ(a->SendInPlace(b->id(), {}, 4, write), SendResult::kOk);
   EXPECT_THAT(ReceiveTexts(*b, 1), ElementsAre("here"));
   EXPECT_EQ(a->counter(Counter::kMessagesSent), 1U);
@@ -674,11 +674,11 @@ TEST_F(NodeTest, AMessageIsWrittenIntoTheRingItself) {
 TEST_F(NodeTest, AMessageThatCannotBeWrittenIntoTheRingIsNotWritten) {
   auto a = Open("a");
   auto b = Open("b");
-  const auto never = [](std::byte*) { FAIL(); };
+  const auto never = [](std::span<std::byte>) { FAIL(); };
   const std::uint64_t record = a->MaxRecordMessage(b->id(), {});
   EXPECT_EQ(a->SendInPlace(b->id(), {}, record + 1, never), SendResult::kTooLarge);
   EXPECT_EQ(a->SendInPlace({.slot = 1000, .incarnation = 1}, {}, 1, never), SendResult::kPeerGone);
-  const auto fill = [&](std::byte* payload) { std::memset(payload, 'x', record); };
+  const auto fill = [](std::span<std::byte> to) { std::ranges::fill(to, std::byte{'x'}); };
   SendResult result = SendResult::kOk;
   while (result == SendResult::kOk) result = a->SendInPlace(b->id(), {}, record, fill);
   EXPECT_EQ(result, SendResult::kFull);

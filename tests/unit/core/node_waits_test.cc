@@ -87,7 +87,7 @@ TEST_P(NodeWaitsTest, ASendThatWaitsForRoomEnds) {
               SendResult::kStopped);
     EXPECT_EQ(
         Stopped(*a_, wake,
-                [&](const Wanted& wanted) { return a_->AwaitRoom(b_->id(), 100, Until(wanted)); }),
+                [&](const Wanted& wanted) { return a_->AwaitRoom(b_->id(), {}, 100, Until(wanted)); }),
         SendResult::kStopped);
   }
 }
@@ -156,7 +156,7 @@ TEST_P(NodeWaitsTest, WaitingForANameEnds) {
 TEST_P(NodeWaitsTest, NothingIsAskedWhereNothingWaits) {
   const Wanted never(1);
   EXPECT_EQ(a_->Send(b_->id(), "x", Until(never)), SendResult::kOk);
-  EXPECT_EQ(a_->AwaitRoom(b_->id(), 100, Until(never)), SendResult::kOk);
+  EXPECT_EQ(a_->AwaitRoom(b_->id(), {}, 100, Until(never)), SendResult::kOk);
   EXPECT_TRUE(a_->Await("b", std::chrono::hours(1), &never).ok());
 }
 

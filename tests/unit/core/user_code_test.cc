@@ -156,7 +156,7 @@ TEST_F(UserCodeTest, AWatcherMayPollInVainAndSetAnother) {
 // ---- Writers and batches ----
 
 TEST_F(UserCodeTest, AWriterThatThrowsSendsNothing) {
-  EXPECT_THROW((void)a_->SendInPlace(b_->id(), {}, 4, [](std::byte*) { Throw(); }),
+  EXPECT_THROW((void)a_->SendInPlace(b_->id(), {}, 4, [](std::span<std::byte>) { Throw(); }),
                std::runtime_error);
   EXPECT_EQ(b_->Poll(kIgnore), 0U);
   EXPECT_EQ(a_->Send(b_->id(), "next"), SendResult::kOk);
@@ -171,9 +171,9 @@ void ExpectBusy(Node& node, PeerId to) {
     const SendOptions options{.when_full = when_full, .timeout = std::chrono::hours(1)};
     EXPECT_EQ(node.Send(to, "x", options), SendResult::kBusy);
     EXPECT_EQ(node.Send(to, large, options), SendResult::kBusy);
-    EXPECT_EQ(node.AwaitRoom(to, 10, options), SendResult::kBusy);
+    EXPECT_EQ(node.AwaitRoom(to, {}, 10, options), SendResult::kBusy);
     EXPECT_EQ(node.SendInPlace(
-                  to, {}, 1, [](std::byte*) { FAIL(); }, options),
+                  to, {}, 1, [](std::span<std::byte>) { FAIL(); }, options),
               SendResult::kBusy);
     Batch batch = node.StartBatch(to, options);
     std::span<std::byte> payload;
@@ -181,7 +181,7 @@ void ExpectBusy(Node& node, PeerId to) {
     EXPECT_EQ(batch.Commit(), SendResult::kBusy);
   }
   EXPECT_GT(node.MaxRecordMessage(to, {}), 0U);
-  EXPECT_TRUE(node.last_error(to).ok());
+  EXPECT_EQ(node.Explain(SendResult::kBusy, to).code(), StatusCode::kFailedPrecondition);
 }
 
 TEST_F(UserCodeTest, SendingToThePeerOfAnOpenBatchIsBusy) {
@@ -207,11 +207,11 @@ TEST_F(UserCodeTest, SendingToThePeerThatAWriterWritesToIsBusy) {
   auto c = OpenNode(hub_, 3, {.name = "c"});
   ASSERT_EQ(c->Send(a_->id(), "hello"), SendResult::kOk);
   EXPECT_EQ(a_->SendInPlace(b_->id(), {}, 4,
-                            [&](std::byte* payload) {
+                            [&](std::span<std::byte> payload) {
                               ExpectBusy(*a_, b_->id());
                               EXPECT_EQ(a_->Send(c->id(), "other"), SendResult::kOk);
                               EXPECT_THAT(ReceiveTexts(*a_, 1), ElementsAre("hello"));
-                              std::memcpy(payload, "here", 4);
+                              std::memcpy(payload.data(), "here", 4);
                             }),
             SendResult::kOk);
   EXPECT_THAT(ReceiveTexts(*b_, 1), ElementsAre("here"));
@@ -236,11 +236,13 @@ TEST_F(UserCodeTest, OtherThreadsWaitForTheEndOfABatch) {
   {
     Batch batch = a_->StartBatch(b_->id());
     others.emplace_back([&] { EXPECT_EQ(a_->Send(b_->id(), "x", patient), SendResult::kOk); });
-    others.emplace_back([&] { EXPECT_EQ(a_->AwaitRoom(b_->id(), 10, patient), SendResult::kOk); });
+    others.emplace_back(
+        [&] { EXPECT_EQ(a_->AwaitRoom(b_->id(), {}, 10, patient), SendResult::kOk); });
     others.emplace_back([&] {
-      EXPECT_EQ(a_->SendInPlace(
-                    b_->id(), {}, 1, [](std::byte* out) { *out = std::byte{'x'}; }, patient),
-                SendResult::kOk);
+      EXPECT_EQ(
+          a_->SendInPlace(
+              b_->id(), {}, 1, [](std::span<std::byte> out) { out[0] = std::byte{'x'}; }, patient),
+          SendResult::kOk);
     });
     others.emplace_back([&] {
       Batch second = a_->StartBatch(b_->id(), patient);
@@ -273,7 +275,7 @@ TEST_F(UserCodeTest, OtherThreadsWaitNoLongerThanTheyWant) {
       EXPECT_EQ(a_->Send(b_->id(), "x", brief), SendResult::kTimedOut);
       EXPECT_EQ(a_->Send(b_->id(), "x", stopped), SendResult::kStopped);
       EXPECT_EQ(a_->Send(b_->id(), testing::Pattern(kMiB, 1), brief), SendResult::kTimedOut);
-      EXPECT_EQ(a_->AwaitRoom(b_->id(), 10, stopped), SendResult::kStopped);
+      EXPECT_EQ(a_->AwaitRoom(b_->id(), {}, 10, stopped), SendResult::kStopped);
       Batch second = a_->StartBatch(b_->id(), brief);
       std::span<std::byte> payload;
       EXPECT_EQ(second.TryClaim({}, 1, &payload), SendResult::kTimedOut);

@@ -1,8 +1,10 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
+#include <gmock/gmock.h>
 #include <google/protobuf/descriptor.pb.h>
 #include <google/protobuf/dynamic_message.h>
 #include <google/protobuf/util/message_differencer.h>
@@ -90,6 +92,44 @@ TEST(SendTest, ARegisteredIdReplacesTheName) {
   EXPECT_TRUE(MessageDifferencer::Equals(got, sent));
   EXPECT_EQ(kind, layout::FrameKind::kTypedById);
   EXPECT_EQ(id, 0xfffffff0);
+}
+
+TEST(SendTest, ASenderSendsMessagesOfAllSizesByNameAndById) {
+  TypedPair pair;
+  TypeIds ids;
+  ASSERT_TRUE(ids.Add<Sample>(5).ok());
+  Dispatcher dispatcher(*pair.receiver, ids);
+  std::vector<layout::FrameKind> kinds;
+  dispatcher.On<Sample>([&](const Sample& got, const Message& message) {
+    EXPECT_TRUE(MessageDifferencer::Equals(got, FullSample()));
+    kinds.push_back(message.kind);
+  });
+  std::size_t large = 0;
+  dispatcher.On<Blob>([&](const Blob& blob) { large = blob.data().size(); });
+  for (const bool exclusive : {false, true}) {
+    Result<Sender> sender = pair.sender->OpenSender(
+        "receiver",
+        {.exclusive = exclusive, .when_full = WhenFull::kWait, .timeout = testing::kLimit});
+    ASSERT_TRUE(sender.ok());
+    kinds.clear();
+    ASSERT_EQ(sender->Send(FullSample()), SendResult::kOk);
+    ASSERT_EQ(sender->Send(ById{FullSample(), ids}), SendResult::kOk);
+    ASSERT_EQ(sender->Send(ById{FullSample(), ids}, {}), SendResult::kOk);
+    ASSERT_TRUE(pair.Receive(dispatcher, 3));
+    using enum layout::FrameKind;
+    EXPECT_THAT(kinds, ::testing::ElementsAre(kTypedByName, kTypedById, kTypedById));
+    Blob blob;
+    blob.set_data(std::string(3 << 20, 'x'));
+    std::thread sending([&] { EXPECT_EQ(sender->Send(blob), SendResult::kOk); });
+    EXPECT_TRUE(pair.Receive(dispatcher, 1));
+    sending.join();
+    EXPECT_EQ(std::exchange(large, 0), blob.data().size());
+  }
+}
+
+TEST(SendTest, BracesForOptionsAreOptions) {
+  TypedPair pair;
+  EXPECT_EQ(Send(*pair.sender, pair.to(), FullSample(), {}), SendResult::kOk);
 }
 
 TEST(SendTest, ATypeWithoutIdGoesByName) {

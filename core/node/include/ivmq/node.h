@@ -135,6 +135,10 @@ class Node {
 
   // ---- Sending ----
 
+  // Sends to whoever has that name, through all of its lives. INVALID_ARGUMENT: nobody can have it;
+  // ALREADY_EXISTS: another exclusive sender of this node has that peer; FAILED_PRECONDITION: see
+  // status(). The sender must not outlive the node.
+  Result<Sender> OpenSender(std::string_view name, const SenderOptions& options = {});
   // Sends a message of any size up to max_message_bytes: what does not fit one record goes in
   // fragments, one message at a time to each peer. A large message that was begun is finished or,
   // at kTimedOut, kStopped and kPeerGone, dropped by the receiver.
@@ -146,8 +150,8 @@ class Node {
   SendResult Send(PeerId to, std::string_view message, const SendOptions& options = {}) {
     return Send(to, std::as_bytes(std::span(message)), options);
   }
-  // Sends a message of `bytes` bytes that `write(std::byte*)` writes straight into the ring: all of
-  // it, and soon, since the ring is that thread's meanwhile, as a Batch's. Does not wait for room.
+  // Sends a message of `bytes` bytes that `write(std::span<std::byte>)` writes straight into the
+  // ring: all of it, and soon, since the ring is that thread's meanwhile, as a Batch's. Does not wait for room.
   // kTooLarge: it does not fit one record. kFull, kPeerGone, kNoRoom: as of TryClaim. Nothing is
   // sent if `write` throws.
   template <typename Write>
@@ -156,19 +160,21 @@ class Node {
     using Type = std::remove_reference_t<Write>;
     return SendInPlaceWith(
         to, type, bytes,
-        [](void* context, std::byte* payload) { (*static_cast<Type*>(context))(payload); },
+        [](void* context, std::span<std::byte> to) { (*static_cast<Type*>(context))(to); },
         const_cast<void*>(static_cast<const void*>(std::addressof(write))), options);
   }
   // Waits, as `options` says, until no other thread has a Batch to that peer.
   [[nodiscard]] Batch StartBatch(PeerId to, const SendOptions& options = {});
-  // Waits, as `options` says, until a record of `bytes` bytes has room. kOk promises nothing to a
-  // second sending thread.
-  SendResult AwaitRoom(PeerId to, std::uint64_t bytes, const SendOptions& options);
+  // Waits, as `options` says, until a message of `bytes` bytes has room that fits one record. kOk
+  // promises nothing to a second sending thread.
+  SendResult AwaitRoom(PeerId to, const MessageType& type, std::uint64_t bytes,
+                       const SendOptions& options);
   // The largest message that fits one record to `to`; carves the ring if there is none. 0: cannot
   // send.
   [[nodiscard]] std::uint64_t MaxRecordMessage(PeerId to, const MessageType& type);
-  // Why the last Send to `to` gave kNoRoom or kPeerGone, in words; status() if that is not OK.
-  [[nodiscard]] Status last_error(PeerId to) const;
+  // What a result of a send to `to` says, in words; OK for kOk. Of kPeerGone: status() if that is
+  // not OK. Thread-safe; it says nothing of other threads' sends.
+  [[nodiscard]] Status Explain(SendResult result, PeerId to) const;
 
   // ---- Receiving ----
 
@@ -220,7 +226,7 @@ class Node {
   struct Impl;
   using HandlerFunction = void (*)(void* context, const Message& message);
 
-  using WriteFunction = void (*)(void* context, std::byte* payload);
+  using WriteFunction = void (*)(void* context, std::span<std::byte> payload);
 
   explicit Node(std::unique_ptr<Impl> impl);
   SendResult SendInPlaceWith(PeerId to, const MessageType& type, std::uint64_t bytes,

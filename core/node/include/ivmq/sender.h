@@ -1,15 +1,26 @@
-// Sending: how a send waits, what comes of it, and several messages at once.
+// Sending: to whoever has a name, how a send waits, what comes of it, several messages at once.
+//
+//   auto sender = node->OpenSender("vm1");
+//   sender->Send(bytes);                        // text, a trivially copyable struct, and with
+//   sender->Send(temperature);                  // ivmq/proto.h any protobuf message
+//
 #ifndef IVMQ_SENDER_H_
 #define IVMQ_SENDER_H_
 
 #include <chrono>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <ranges>
 #include <span>
+#include <string>
 #include <string_view>
+#include <type_traits>
 
 #include "ivmq/message.h"
 #include "ivmq/peer.h"
+#include "ivmq/status.h"
 
 namespace ivmq {
 
@@ -20,9 +31,9 @@ enum class [[nodiscard]] SendResult : std::uint8_t{
     kStopped,   // SendOptions::stop said so; the receiver drops what was begun
     kDropped,   // WhenFull::kDrop: too little space; counted in Counter::kDropped
     kTooLarge,  // more than max_message_bytes, or a claim larger than a record
-    kPeerGone,  // that incarnation has ended, or this node's own life; last_error() says which
-    kBusy,      // this thread has a Batch to that peer, or writes a message to it, right now
-    kNoRoom,    // the arena has no room for a ring; last_error() has the numbers
+    kPeerGone,  // that incarnation has ended, or this node's own life; Explain() says which
+    kBusy,      // this thread has a Batch or a Loan to that peer, or an exclusive sender has it
+    kNoRoom,    // the arena has no room for a ring; Explain() has the numbers
 };
 std::string_view SendResultName(SendResult result);
 
@@ -86,6 +97,179 @@ class Batch {
   SendResult started_;
   std::uint64_t messages_ = 0;  // claimed and not committed
   std::uint64_t bytes_ = 0;
+};
+
+// ---- What can be sent ----
+
+// How values of type T become messages: a Sender sends whatever has one. Text, contiguous ranges of
+// trivially copyable values, and trivially copyable values (their bytes, with those that pad a
+// struct) have one; protobuf messages with ivmq/proto.h. Specialize it for a type of your own:
+//
+//   template <>
+//   struct ivmq::Encoder<Reading> {
+//     static MessageType Type(const Reading& reading);    // what stands before the bytes
+//     static std::uint64_t Size(const Reading& reading);  // of them; asked once, before Write()
+//     static void Write(const Reading& reading, std::span<std::byte> to);  // all of them
+//   };
+//
+// or with `static std::span<const std::byte> Bytes(const T&)` in place of Size() and Write(), where
+// the bytes lie in memory. Write() runs as a writer of SendInPlace() does, and may throw.
+template <typename T>
+struct Encoder;
+
+template <typename T>
+requires std::convertible_to<const T&, std::string_view>
+struct Encoder<T> {
+  static MessageType Type(const T& /*text*/) noexcept { return {}; }
+  static std::span<const std::byte> Bytes(const T& text) noexcept {
+    return std::as_bytes(std::span(std::string_view(text)));
+  }
+};
+
+template <typename T>
+requires(!std::convertible_to<const T&, std::string_view> &&
+         std::ranges::contiguous_range<const T> && std::ranges::sized_range<const T> &&
+         std::is_trivially_copyable_v<std::ranges::range_value_t<const T>>) struct Encoder<T> {
+  static MessageType Type(const T& /*range*/) noexcept { return {}; }
+  static std::span<const std::byte> Bytes(const T& range) noexcept {
+    return std::as_bytes(std::span(std::ranges::data(range), std::ranges::size(range)));
+  }
+};
+
+template <typename T>
+requires(!std::convertible_to<const T&, std::string_view> && !std::ranges::range<const T> &&
+         std::is_trivially_copyable_v<T> && !std::is_pointer_v<T> &&
+         !std::is_null_pointer_v<T>) struct Encoder<T> {
+  static MessageType Type(const T& /*value*/) noexcept { return {}; }
+  static std::span<const std::byte> Bytes(const T& value) noexcept {
+    return std::as_bytes(std::span(&value, 1));
+  }
+};
+
+// ---- Senders ----
+
+struct SenderOptions {
+  // The pair is this sender's as long as it lives: its sends take no lock, and one thread at a time
+  // may use it. Everything else of this node that sends to that peer gets kBusy, calls of services
+  // included.
+  bool exclusive = false;
+  // As of SendOptions, for sends that have none of their own.
+  WhenFull when_full = WhenFull::kFail;
+  std::chrono::nanoseconds timeout = std::chrono::seconds(1);
+  const StopCondition* stop = nullptr;
+};
+
+class SenderCore;
+
+// A message that is written where it is sent from: straight into the ring where it fits one record,
+// otherwise into a buffer that its sender keeps for the next one. What is not published is not sent.
+//
+//   auto loan = sender->Loan(bytes);
+//   if (loan.result() != ivmq::SendResult::kOk) return ...;
+//   Fill(loan->payload());
+//   loan->Publish();
+//
+// While one lives that lies in the ring, the ring is its thread's, as a Batch's is: keep it short.
+// Thread-compatible; must not outlive its sender.
+class Loan {
+ public:
+  ~Loan();
+  Loan(Loan&& other) noexcept;
+  Loan& operator=(Loan&&) = delete;
+  Loan* operator->() noexcept { return this; }
+
+  // kOk, or why there is nothing to write to; as of Sender::Send.
+  [[nodiscard]] SendResult result() const noexcept { return result_; }
+  // As many bytes as were asked for. Write all of them.
+  [[nodiscard]] std::span<std::byte> payload() const noexcept { return payload_; }
+  // Sends the message, once. What does not lie in the ring waits for room, as the sender's options
+  // say. kPeerGone, for what lies there: this node's life is over. Without a payload: result().
+  SendResult Publish();
+
+ private:
+  friend class SenderCore;
+  Loan(SenderCore& core, const MessageType& type, const SendOptions& options) noexcept
+      : core_(&core), type_(type), options_(options) {}
+  void End() noexcept;
+
+  SenderCore* core_;  // nullptr: it is published, or was moved from
+  MessageType type_;
+  SendOptions options_;
+  SendResult result_ = SendResult::kOk;
+  RingWriter* writer_ = nullptr;  // whose ring it lies in
+  std::span<std::byte> payload_;
+  std::unique_ptr<std::byte[]> buffer_;  // where it lies otherwise
+  std::uint64_t buffer_bytes_ = 0;
+};
+
+// Sends to whoever has a name, through all of its lives: when one has ended, the next send looks the
+// name up again. A message goes to one life, once; none is sent again for the next one. Nobody needs
+// to have the name yet.
+//
+// Thread-safe, unless it is exclusive: then thread-compatible. Must not outlive its node.
+class Sender {
+ public:
+  ~Sender();
+  Sender(Sender&&) noexcept;
+  Sender& operator=(Sender&&) noexcept;
+
+  [[nodiscard]] const std::string& name() const noexcept;
+  // The life that the last send found; {0, 0} if nobody had the name.
+  [[nodiscard]] PeerId peer() const noexcept;
+
+  // Sends a value of any size up to max_message_bytes; see Encoder. `options` are for this call, in
+  // place of the sender's. kPeerGone: nobody has the name now, or this node's own life is over;
+  // kBusy: this thread has a Batch or a Loan of that pair, or another exclusive sender has it. The
+  // other results are those of Node::Send.
+  template <typename T = std::span<const std::byte>>
+  SendResult Send(const T& value) {
+    return SendValue(value, nullptr);
+  }
+  template <typename T = std::span<const std::byte>>
+  SendResult Send(const T& value, const SendOptions& options) {
+    return SendValue(value, &options);
+  }
+  // Bytes of a type that the caller knows.
+  SendResult SendTyped(const MessageType& type, std::span<const std::byte> bytes);
+  SendResult SendTyped(const MessageType& type, std::span<const std::byte> bytes,
+                       const SendOptions& options);
+
+  // Room for a message of `bytes` bytes, which the caller writes. `type.name` must live until it is
+  // published.
+  [[nodiscard]] ::ivmq::Loan Loan(std::uint64_t bytes, const MessageType& type = {});
+  [[nodiscard]] ::ivmq::Loan Loan(std::uint64_t bytes, const MessageType& type,
+                                  const SendOptions& options);
+
+  // Waits until somebody live has the name. As Node::Await.
+  Status AwaitPeer(std::chrono::nanoseconds timeout, const StopCondition* stop = nullptr) const;
+  // What a result of this sender says, in words; OK for kOk.
+  [[nodiscard]] Status Explain(SendResult result) const;
+
+ private:
+  friend class Node;
+  using WriteFunction = void (*)(const void* value, std::span<std::byte> to);
+
+  explicit Sender(std::unique_ptr<SenderCore> core) noexcept;
+  template <typename T>
+  SendResult SendValue(const T& value, const SendOptions* options) {
+    using Encoding = Encoder<T>;
+    if constexpr (requires { Encoding::Bytes(value); }) {
+      return SendBytes(Encoding::Type(value), Encoding::Bytes(value), options);
+    } else {
+      return SendWritten(
+          Encoding::Type(value), Encoding::Size(value),
+          [](const void* v, std::span<std::byte> to) {
+            Encoding::Write(*static_cast<const T*>(v), to);
+          },
+          std::addressof(value), options);
+    }
+  }
+  SendResult SendBytes(const MessageType& type, std::span<const std::byte> bytes,
+                       const SendOptions* options);
+  SendResult SendWritten(const MessageType& type, std::uint64_t bytes, WriteFunction write,
+                         const void* value, const SendOptions* options);
+
+  std::unique_ptr<SenderCore> core_;
 };
 
 }  // namespace ivmq
