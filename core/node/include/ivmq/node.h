@@ -160,7 +160,9 @@ class Node {
     using Type = std::remove_reference_t<Write>;
     return SendInPlaceWith(
         to, type, bytes,
-        [](void* context, std::span<std::byte> to) { (*static_cast<Type*>(context))(to); },
+        [](void* context, std::span<std::byte> payload) {
+          (*static_cast<Type*>(context))(payload);
+        },
         const_cast<void*>(static_cast<const void*>(std::addressof(write))), options);
   }
   // Waits, as `options` says, until no other thread has a Batch to that peer.
