@@ -5,6 +5,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <utility>
 
 #include "ivmq/rpc/deadline.h"
 
@@ -26,7 +27,8 @@ class Alarm {
   template <typename ClockType, typename Duration>
   void Set(const std::chrono::time_point<ClockType, Duration>& deadline,
            std::function<void(bool)> callback) {
-    SetAt(internal::ToSteady(deadline), std::move(callback));
+    const std::chrono::steady_clock::time_point when = internal::ToSteady(deadline);
+    SetAt(when, std::move(callback));
   }
   // Nothing if it is not set, or its time has come.
   void Cancel();

@@ -190,6 +190,7 @@ class ChannelArguments {
 // ModifySendMessage() and FailHijackedSendMessage() end the call; received metadata is a copy.
 namespace experimental {
 
+// NOLINTBEGIN(readability-identifier-naming): gRPC's names
 enum class InterceptionHookPoints {
   PRE_SEND_INITIAL_METADATA,
   PRE_SEND_MESSAGE,
@@ -206,6 +207,7 @@ enum class InterceptionHookPoints {
   PRE_SEND_CANCEL,
   NUM_INTERCEPTION_HOOKS
 };
+// NOLINTEND(readability-identifier-naming)
 
 class InterceptorBatchMethods {
  public:
@@ -238,6 +240,7 @@ class Interceptor {
 
 class ClientRpcInfo {
  public:
+  // NOLINTNEXTLINE(readability-identifier-naming): gRPC's names
   enum class Type { UNARY, CLIENT_STREAMING, SERVER_STREAMING, BIDI_STREAMING, UNKNOWN };
 
   ClientRpcInfo(const char* method, Type type, ChannelInterface* channel, ClientContext* context)
@@ -322,6 +325,7 @@ void InitProtoReflectionServerBuilderPlugin();
 // One of ivmq::rpc::ServerBuilder, which has more to say. Thread-compatible.
 class ServerBuilder {
  public:
+  // NOLINTNEXTLINE(readability-identifier-naming): gRPC's names
   enum SyncServerOption { NUM_CQS, MIN_POLLERS, MAX_POLLERS, CQ_TIMEOUT_MSEC };
 
   // One address a server. `selected_port`: gets the port of HOST:PORT, otherwise 1, when the server
