@@ -133,12 +133,6 @@ Header ParseHeader(const std::string& text) {
   return header;
 }
 
-Status FromRpc(const rpc::Status& status, const std::string& what) {
-  return {static_cast<StatusCode>(status.error_code()),
-          fmt::format("{}: {}: {}", what, rpc::StatusCodeName(status.error_code()),
-                      status.error_message())};
-}
-
 // The calls of one run of the command.
 class Session {
  public:
@@ -196,21 +190,21 @@ class Reflected final : public Definitions {
   Result<std::vector<std::string>> Services() override {
     Session::Context context(session_);
     ivmq::reflection::ListServicesResponse response;
-    const rpc::Status status = stub_->ListServices(context.get(), {}, &response);
+    const Status status = stub_->ListServices(context.get(), {}, &response);
     if (!status.ok()) return Failure(status);
     return std::vector<std::string>(response.services().begin(), response.services().end());
   }
 
   Status Find(const std::string& symbol) override {
     pb::FileDescriptorSet files;
-    rpc::Status status;
+    Status status;
     {
       Session::Context context(session_);
       ivmq::reflection::FindSymbolRequest request;
       request.set_symbol(symbol);
       status = stub_->FindSymbol(context.get(), request, &files);
     }
-    if (status.error_code() == rpc::StatusCode::NOT_FOUND) {
+    if (status.code() == StatusCode::kNotFound) {
       const auto services = Services();
       if (!services.ok()) return services.status();
       return {StatusCode::kNotFound, fmt::format("{} offers no '{}'; its services: {}", who_,
@@ -226,12 +220,14 @@ class Reflected final : public Definitions {
   [[nodiscard]] const pb::DescriptorPool& pool() const override { return pool_; }
 
  private:
-  [[nodiscard]] Status Failure(const rpc::Status& status) const {
-    if (status.error_code() != rpc::StatusCode::UNIMPLEMENTED) return FromRpc(status, who_);
+  [[nodiscard]] Status Failure(const Status& status) const {
+    if (status.code() != StatusCode::kUnimplemented) {
+      return {status.code(), fmt::format("{}: {}", who_, status.ToString())};
+    }
     return {StatusCode::kUnimplemented,
             fmt::format("{} does not say how its services are defined: {}; give their files with "
                         "--proto",
-                        who_, status.error_message())};
+                        who_, status.message())};
   }
 
   Session& session_;
@@ -400,7 +396,7 @@ class Caller {
     Session::Context context(session_);
     for (const Header& header : headers_) (*context).AddMetadata(header.key, header.value);
     const bool is_unary = !method_.client_streaming() && !method_.server_streaming();
-    const rpc::Status status =
+    const Status status =
         is_unary ? session_.channel()->Call(name_, context.get(), *request, response_.get())
                  : Stream(*context, request.get(), requests, stop);
     return Finish(*context, status);
@@ -425,8 +421,8 @@ class Caller {
     return std::unique_ptr<pb::Message>(factory_.GetPrototype(type)->New());
   }
 
-  rpc::Status Stream(ClientContext& context, const pb::Message* request, Requests& requests,
-                     const UniqueStop& stop) {
+  Status Stream(ClientContext& context, const pb::Message* request, Requests& requests,
+                const UniqueStop& stop) {
     rpc::internal::ClientStreamHandle stream(
         *session_.channel(), name_, &context, request,
         method_.server_streaming() ? nullptr : response_.get());
@@ -446,7 +442,7 @@ class Caller {
     while (method_.server_streaming() && stream.Read(response_.get())) {
       if (shown_ = Show(*response_); !shown_.ok()) context.TryCancel();
     }
-    rpc::Status status = stream.Finish();
+    Status status = stream.Finish();
     if (writer.joinable()) {
       stop.Set();
       writer.join();
@@ -455,7 +451,7 @@ class Caller {
     return status;
   }
 
-  int Finish(const ClientContext& context, const rpc::Status& status) {
+  int Finish(const ClientContext& context, const Status& status) {
     if (flags_.verbose) {
       Complain("answered by " + context.peer());
       ShowMetadata("header", context.GetServerInitialMetadata());
@@ -467,14 +463,14 @@ class Caller {
       if (!method_.server_streaming()) shown_ = Show(*response_);
       return shown_.ok() ? kExitOk : Fail(shown_);
     }
-    std::string text = rpc::StatusCodeName(status.error_code());
-    if (!status.error_message().empty()) text += ": " + status.error_message();
+    std::string text = StatusCodeName(status.code());
+    if (!status.message().empty()) text += ": " + status.message();
     if (const std::string& details = status.error_details(); !details.empty()) {
       constexpr std::size_t kMostShown = 64;
       text += fmt::format("; details: {}", HexText(std::as_bytes(std::span(details)), kMostShown));
     }
     Complain(text);
-    return kExitCallStatus + static_cast<int>(status.error_code());
+    return kExitCallStatus + static_cast<int>(status.code());
   }
 
   Session& session_;

@@ -2,7 +2,7 @@
 
 namespace ivmq {
 
-std::string_view StatusCodeName(StatusCode code) {
+std::string StatusCodeName(StatusCode code) {
   switch (code) {
     case StatusCode::kOk:
       return "OK";
@@ -38,31 +38,29 @@ std::string_view StatusCodeName(StatusCode code) {
       return "DATA_LOSS";
     case StatusCode::kUnauthenticated:
       return "UNAUTHENTICATED";
+    default:
+      return "CODE_" + std::to_string(static_cast<int>(code));
   }
-  return "UNKNOWN";
 }
 
-Status::Status(StatusCode code, std::string message)
-    : error_(std::make_unique<Error>(Error{code, std::move(message)})) {
-  assert(code != StatusCode::kOk);
-}
+// Never destroyed: used by threads that outlive main().
+const Status& Status::OK = *new Status();
+const Status& Status::CANCELLED = *new Status(StatusCode::CANCELLED, "");
 
-Status::Status(const Status& other)
-    : error_(other.error_ ? std::make_unique<Error>(*other.error_) : nullptr) {}
+Status::Status(StatusCode code, std::string message, std::string details)
+    : code_(code),
+      text_(message.empty() && details.empty()
+                ? nullptr
+                : std::make_shared<const Text>(Text{std::move(message), std::move(details)})) {}
 
-Status& Status::operator=(const Status& other) {
-  if (this != &other) error_ = other.error_ ? std::make_unique<Error>(*other.error_) : nullptr;
-  return *this;
-}
-
-const std::string& Status::message() const noexcept {
-  static const std::string kNone;
-  return ok() ? kNone : error_->message;
+const Status::Text& Status::NoText() noexcept {
+  static const Text& kNone = *new Text();
+  return kNone;
 }
 
 std::string Status::ToString() const {
   if (ok()) return "OK";
-  return std::string(StatusCodeName(error_->code)) + ": " + error_->message;
+  return StatusCodeName(code_) + ": " + message();
 }
 
 }  // namespace ivmq

@@ -316,7 +316,7 @@ Result<std::unique_ptr<Server>> ServerBuilder::BuildAndStart() {
   if (Node& node = endpoint_->node(); node.IsForkedCopy()) return node.status();
   std::vector<Service*> services = services_;
   const std::vector<std::string> names = NamesOf(services);
-  if (ivmq::Status status = CheckServices(names); !status.ok()) return status;
+  if (Status status = CheckServices(names); !status.ok()) return status;
   const auto is_registered = [&](const char* name) {
     return std::find(names.begin(), names.end(), name) != names.end();
   };
@@ -345,8 +345,8 @@ Result<std::unique_ptr<Server>> ServerBuilder::BuildAndStart() {
   for (const Service* const service : services) {
     for (const internal::Method& method : service->methods()) {
       if (!server->AddMethod(method)) {
-        return ivmq::Status(ivmq::StatusCode::kAlreadyExists,
-                            "two methods have the path or the id of " + method.path);
+        return Status(StatusCode::kAlreadyExists,
+                      "two methods have the path or the id of " + method.path);
       }
     }
   }
@@ -354,8 +354,8 @@ Result<std::unique_ptr<Server>> ServerBuilder::BuildAndStart() {
   {
     const std::lock_guard lock(impl.mutex);
     if (impl.server_owner != nullptr) {
-      return ivmq::Status(ivmq::StatusCode::kAlreadyExists,
-                          "the endpoint has a server: register all services with one");
+      return Status(StatusCode::kAlreadyExists,
+                    "the endpoint has a server: register all services with one");
     }
     started.Start();
     impl.server_owner = std::move(server);
@@ -364,7 +364,7 @@ Result<std::unique_ptr<Server>> ServerBuilder::BuildAndStart() {
   endpoint_->NeedThread();
   std::unique_ptr<Server> handle(
       new Server(endpoint_, started, std::move(health), std::move(reflection)));
-  if (ivmq::Status status = impl.node->SetServices(names); !status.ok()) return status;
+  if (Status status = impl.node->SetServices(names); !status.ok()) return status;
   return handle;
 }
 

@@ -19,7 +19,7 @@ inline void ReportThrown(Node& node, std::string_view who) {
     what = error.what();
   } catch (...) {
   }
-  node.Report({ivmq::StatusCode::kInternal, std::string(who) + " has thrown: " + what});
+  node.Report({StatusCode::kInternal, std::string(who) + " has thrown: " + what});
 }
 
 // Calls `run()`. False: it has thrown. REQUIRES: no lock is held.

@@ -1,6 +1,7 @@
-// Status and Result<T>: how set-up calls report errors. OK costs no allocation.
+// Status and Result<T>: how set-up calls report errors, and how calls of services end. OK costs no
+// allocation.
 //
-// Hot-path calls do not use these; they return a [[nodiscard]] enum class of their own.
+// Hot-path calls of a node do not use these; they return a [[nodiscard]] enum class of their own.
 #ifndef IVMQ_STATUS_H_
 #define IVMQ_STATUS_H_
 
@@ -8,13 +9,18 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <utility>
 
 namespace ivmq {
 
-// The values are those of google.rpc.Code (google/rpc/code.proto).
-enum class StatusCode {
+// Keeps the enumerators out of ivmq: they are StatusCode's.
+namespace status_codes {
+
+// The values are those of google.rpc.Code (google/rpc/code.proto). Each has two names: this
+// project's, and gRPC's. Any other value can be held; it reaches the other side of a call as
+// UNKNOWN, with its message and details.
+// NOLINTBEGIN(readability-identifier-naming): gRPC's names
+enum StatusCode : int {
   kOk = 0,
   kCancelled = 1,
   kUnknown = 2,
@@ -32,36 +38,70 @@ enum class StatusCode {
   kUnavailable = 14,
   kDataLoss = 15,
   kUnauthenticated = 16,
+
+  OK = kOk,
+  CANCELLED = kCancelled,
+  UNKNOWN = kUnknown,
+  INVALID_ARGUMENT = kInvalidArgument,
+  DEADLINE_EXCEEDED = kDeadlineExceeded,
+  NOT_FOUND = kNotFound,
+  ALREADY_EXISTS = kAlreadyExists,
+  PERMISSION_DENIED = kPermissionDenied,
+  RESOURCE_EXHAUSTED = kResourceExhausted,
+  FAILED_PRECONDITION = kFailedPrecondition,
+  ABORTED = kAborted,
+  OUT_OF_RANGE = kOutOfRange,
+  UNIMPLEMENTED = kUnimplemented,
+  INTERNAL = kInternal,
+  UNAVAILABLE = kUnavailable,
+  DATA_LOSS = kDataLoss,
+  UNAUTHENTICATED = kUnauthenticated,
+  DO_NOT_USE = -1,
 };
+// NOLINTEND(readability-identifier-naming)
 
-// The name as google.rpc spells it, e.g. "NOT_FOUND".
-std::string_view StatusCodeName(StatusCode code);
+}  // namespace status_codes
 
-// Thread-compatible value type.
+using StatusCode = status_codes::StatusCode;
+
+// The name as google.rpc spells it, e.g. "NOT_FOUND"; of codes that nobody has named "CODE_42".
+std::string StatusCodeName(StatusCode code);
+
+// Thread-compatible value type; copies share their text.
 class [[nodiscard]] Status {
  public:
+  static const Status& OK;         // NOLINT(readability-identifier-naming): gRPC's name
+  static const Status& CANCELLED;  // NOLINT(readability-identifier-naming): gRPC's name
+
   Status() noexcept = default;  // OK
-  // REQUIRES: code != kOk. `message` names what was found, where, and what to do about it.
-  Status(StatusCode code, std::string message);
+  // `message` names what was found, where, and what to do about it. `details`: see error_details().
+  Status(StatusCode code, std::string message, std::string details = {});
 
-  Status(const Status& other);
-  Status& operator=(const Status& other);
-  Status(Status&&) noexcept = default;
-  Status& operator=(Status&&) noexcept = default;
-  ~Status() = default;
-
-  [[nodiscard]] bool ok() const noexcept { return error_ == nullptr; }
-  [[nodiscard]] StatusCode code() const noexcept { return ok() ? StatusCode::kOk : error_->code; }
-  [[nodiscard]] const std::string& message() const noexcept;
+  [[nodiscard]] bool ok() const noexcept { return code_ == StatusCode::kOk; }
+  [[nodiscard]] StatusCode code() const noexcept { return code_; }
+  [[nodiscard]] const std::string& message() const noexcept { return text().message; }
   // "OK", or "NOT_FOUND: no peer is named 'vm1'; ...".
   [[nodiscard]] std::string ToString() const;
 
+  // ---- gRPC's names ----
+
+  [[nodiscard]] StatusCode error_code() const noexcept { return code(); }
+  [[nodiscard]] const std::string& error_message() const noexcept { return message(); }
+  // Bytes that the application gives a meaning, by convention a serialized google.rpc.Status.
+  [[nodiscard]] const std::string& error_details() const noexcept { return text().details; }
+  void IgnoreError() const noexcept {}
+
  private:
-  struct Error {
-    StatusCode code;
+  struct Text {
     std::string message;
+    std::string details;
   };
-  std::unique_ptr<Error> error_;
+  static const Text& NoText() noexcept;
+
+  [[nodiscard]] const Text& text() const noexcept { return text_ != nullptr ? *text_ : NoText(); }
+
+  StatusCode code_ = StatusCode::kOk;
+  std::shared_ptr<const Text> text_;  // nullptr: both are empty
 };
 
 // Either a value or the Status that says why there is none. Thread-compatible.
