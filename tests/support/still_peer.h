@@ -1,5 +1,5 @@
-// A peer that lives and does nothing: it takes no message and shows no sign of life, as a process
-// that was stopped.
+// A peer that lives and does nothing of itself: it takes no message and shows no sign of life, as a
+// process that was stopped. A test may read and write its rings.
 #ifndef IVMQ_TESTS_SUPPORT_STILL_PEER_H_
 #define IVMQ_TESTS_SUPPORT_STILL_PEER_H_
 
@@ -28,6 +28,7 @@ class StillPeer {
   StillPeer& operator=(const StillPeer&) = delete;
 
   [[nodiscard]] PeerId id() const noexcept { return claimed_.id; }
+  [[nodiscard]] Transport& transport() const noexcept { return *transport_; }
 
  private:
   const std::unique_ptr<Transport> transport_;

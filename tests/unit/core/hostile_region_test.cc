@@ -17,13 +17,12 @@
 namespace ivmq {
 namespace {
 
-using testing::Hub;
 using testing::kMiB;
 using testing::OpenNode;
 
-class HostileBytesTest : public ::testing::Test {
+class HostileBytesTest : public testing::NodeTest {
  protected:
-  HostileBytesTest() : hub_(kMiB, {.max_peers = 4}) { OpenBoth(); }
+  HostileBytesTest() : NodeTest(kMiB, {.max_peers = 4}) { OpenBoth(); }
 
   void OpenBoth() {
     b_.reset();
@@ -80,7 +79,6 @@ class HostileBytesTest : public ::testing::Test {
     EXPECT_TRUE(heard);
   }
 
-  Hub hub_;
   std::atomic<int> reports_{0};
   std::unique_ptr<Node> a_;
   std::unique_ptr<Node> b_;
@@ -113,10 +111,8 @@ TEST_F(HostileBytesTest, OfTheDirectoryAndTheOwners) {
 TEST_F(HostileBytesTest, OfRingHeaders) {
   const Geometry& g = hub_.region().geometry();
   ASSERT_TRUE(Exchange());
-  for (const auto& [to, from] :
-       {std::pair{a_->id().slot, b_->id().slot}, std::pair{b_->id().slot, a_->id().slot}}) {
-    const auto cell =
-        layout::Cell::FromWord(hub_.region().cell(hub_.region().CellIndex(to, from)).load());
+  for (const auto& [from, to] : {std::pair{b_->id(), a_->id()}, std::pair{a_->id(), b_->id()}}) {
+    const layout::Cell cell = CellOf(from, to);
     ASSERT_EQ(cell.state, layout::CellState::kLive);
     const std::size_t begin = g.arena_offset + std::uint64_t{cell.first_unit} * g.unit_size;
     Overwrite(begin, begin + 400);
@@ -131,9 +127,7 @@ TEST_F(HostileBytesTest, OfRecords) {
   for (std::size_t offset = 0; offset < 24; ++offset) {
     for (unsigned flip = 1; flip < 256; flip += 6) {
       ASSERT_EQ(a_->Send(b_->id(), "0123456"), SendResult::kOk);
-      const Region& region = hub_.region();
-      const RingView ring = *region.RingOf(layout::Cell::FromWord(
-          region.cell(region.CellIndex(b_->id().slot, a_->id().slot)).load()));
+      const RingView ring = RingOf(a_->id(), b_->id());
       const std::size_t at = static_cast<std::size_t>(ring.data - bytes.data()) +
                              (ring.header->acked.load() & (ring.capacity - 1)) + offset;
       bytes[at] ^= static_cast<std::byte>(flip);

@@ -40,6 +40,7 @@ using testing::kIgnore;
 using testing::kMiB;
 using testing::kPatience;
 using testing::kWait;
+using testing::OpenNode;
 using testing::PollUntil;
 using testing::ReceiveTexts;
 
@@ -69,17 +70,13 @@ class CountingTransport : public testing::EventfdTransport {
   std::atomic<bool> moved_{false};
 };
 
-class OwnLifeTest : public ::testing::Test {
+class OwnLifeTest : public testing::NodeTest {
  protected:
-  OwnLifeTest() : hub_(4 * kMiB, {.max_peers = 8}), table_(hub_.region()) {}
-
   std::unique_ptr<Node> Open(const std::string& name, NodeOptions options = {}) {
     options.name = name;
     if (!options.on_report) options.on_report = reports_.Sink();
-    Result<std::unique_ptr<Node>> node = Node::Open(
-        std::make_unique<CountingTransport>(hub_, next_ivposition_++, beats_), std::move(options));
-    EXPECT_TRUE(node.ok()) << node.status().ToString();
-    return *std::move(node);
+    return OpenNode(std::make_unique<CountingTransport>(hub_, next_ivposition_++, beats_),
+                    std::move(options));
   }
   // As a server does that took the end of something for the node's death.
   void DeclareDead(const Node& node) {
@@ -98,9 +95,7 @@ class OwnLifeTest : public ::testing::Test {
   }
   [[nodiscard]] layout::Word& LifeOf(PeerId peer) { return hub_.region().slot(peer.slot).life; }
 
-  Hub hub_;
-  PeerTable table_;
-  std::uint16_t next_ivposition_ = 1;
+  const PeerTable table_{region()};
   std::atomic<int> beats_{0};
   testing::Reports reports_;
 };
@@ -155,8 +150,8 @@ TEST_F(OwnLifeTest, ADeadPeerSaysWhyInEachAnswerAndReportsItOnce) {
   peer.reset();
   EXPECT_EQ(dead->Send(PeerId{}, "late"), SendResult::kPeerGone);
   for (const Status& status :
-       {dead->status(), dead->Explain(SendResult::kPeerGone, {}), dead->SetServices({}), dead->Lookup("peer").status(),
-        dead->Await("peer", kPatience).status()}) {
+       {dead->status(), dead->Explain(SendResult::kPeerGone, {}), dead->SetServices({}),
+        dead->Lookup("peer").status(), dead->Await("peer", kPatience).status()}) {
     EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
     EXPECT_THAT(status.message(), HasSubstr("'dead'"));
   }
@@ -255,11 +250,10 @@ class LastTransport : public testing::EventfdTransport {
 TEST_F(OwnLifeTest, TheTransportGoesLast) {
   PeerState state{};
   std::uint64_t rings = 0;
-  auto node = Node::Open(std::make_unique<LastTransport>(hub_, state, rings), {.name = "node"});
-  ASSERT_TRUE(node.ok());
+  auto node = OpenNode(std::make_unique<LastTransport>(hub_, state, rings), {.name = "node"});
   auto peer = Open("peer");
   const std::uint64_t before = hub_.rings();
-  node->reset();
+  node.reset();
   EXPECT_EQ(state, PeerState::kFree) << "the transport went before the node had left";
   EXPECT_GT(rings, before) << "the others were not told";
   EXPECT_EQ(hub_.rings(), rings) << "the transport was used afterwards";
@@ -272,7 +266,7 @@ TEST_F(OwnLifeTest, ANodeInStaticStorageLeavesInOrder) {
   if (child == 0) {
     static std::string reported;  // outlives the node
     static std::unique_ptr<Node> node;
-    node = testing::OpenNode(
+    node = OpenNode(
         hub_, 1, {.name = "static", .on_report = [](const Status& s) { reported = s.message(); }});
     node->Report(Status(StatusCode::kUnknown, "told before the end"));
     std::exit(0);
@@ -334,7 +328,7 @@ TEST_F(OwnLifeTest, ADamagedHeaderEndsNoLife) {
 TEST_F(OwnLifeTest, ANodeWhoseTransportFindsItselfElsewhereWritesNothingAndSaysWhy) {
   auto transport = std::make_unique<CountingTransport>(hub_, 1, beats_);
   CountingTransport& place = *transport;
-  auto node = *Node::Open(std::move(transport), {.name = "node", .on_report = reports_.Sink()});
+  auto node = OpenNode(std::move(transport), {.name = "node", .on_report = reports_.Sink()});
   const PeerId id = node->id();
   const std::uint64_t life = LifeOf(id);
   place.Move();

@@ -26,6 +26,7 @@ using testing::Hub;
 using testing::kMiB;
 using testing::kPatience;
 using testing::kWait;
+using testing::OpenNode;
 using testing::PollUntil;
 
 // Moves to `target` at the next call of Attend(), and is woken there from then on.
@@ -54,34 +55,27 @@ class MovingTransport final : public EventfdTransport {
   std::atomic<bool> moved_{false};
 };
 
-class MoveTest : public ::testing::Test {
+class MoveTest : public testing::NodeTest {
  protected:
-  MoveTest() {
+  MoveTest() : NodeTest(kMiB, {.max_peers = 4}) {
     auto transport = std::make_unique<MovingTransport>(hub_, 1);
     transport_ = transport.get();
     NodeOptions options;
     options.name = "mover";
     options.on_report = [this](const Status& status) { reports_.set_value(status); };
-    auto mover = Node::Open(std::move(transport), std::move(options));
-    EXPECT_TRUE(mover.ok()) << mover.status().ToString();
-    mover_ = *std::move(mover);
+    mover_ = OpenNode(std::move(transport), std::move(options));
   }
 
-  Hub hub_{kMiB, {.max_peers = 4}};
   std::promise<Status> reports_;
   MovingTransport* transport_ = nullptr;
   std::unique_ptr<Node> mover_;
 };
 
 TEST_F(MoveTest, ItKeepsItsNameAndItsRingsAndIsWokenAtTheNewDoorbell) {
-  NodeOptions options;
-  options.name = "sender";
-  auto sender = testing::OpenNode(hub_, 2, options);
+  auto sender = OpenNode(hub_, 2, {.name = "sender"});
   const PeerId mover = mover_->id();
   std::string got;
-  const auto take = [&](const Message& message) {
-    got.assign(reinterpret_cast<const char*>(message.payload.data()), message.payload.size());
-  };
+  const auto take = [&](const Message& message) { got = message.text(); };
   ASSERT_EQ(sender->Send(mover, "before", kWait), SendResult::kOk);
   ASSERT_TRUE(PollUntil(*mover_, take, [&] { return got == "before"; }));
 
@@ -111,10 +105,10 @@ TEST_F(MoveTest, ItKeepsItsNameAndItsRingsAndIsWokenAtTheNewDoorbell) {
 TEST_F(MoveTest, ItsSlotComesBackWhenItLeaves) {
   transport_->MoveTo(3);
   transport_->AwaitMove();
-  const Region region = hub_.region();
   const std::uint32_t slot = mover_->id().slot;
   mover_.reset();
-  EXPECT_EQ(layout::Life::FromWord(region.slot(slot).life.load()).state, layout::PeerState::kFree);
+  EXPECT_EQ(layout::Life::FromWord(region().slot(slot).life.load()).state,
+            layout::PeerState::kFree);
 }
 
 }  // namespace

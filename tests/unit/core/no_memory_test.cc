@@ -1,7 +1,6 @@
 // A call that finds no memory throws and leaves nothing locked. This program replaces operator new.
 #include <cstddef>
 #include <functional>
-#include <memory>
 #include <new>
 #include <span>
 
@@ -11,16 +10,14 @@
 
 #include "support/allocations.h"
 #include "support/node_pair.h"
+#include "support/sizes.h"
 
 namespace ivmq {
 namespace {
 
-class NoMemoryTest : public ::testing::Test {
+class NoMemoryTest : public testing::NodePairTest {
  protected:
-  NoMemoryTest()
-      : hub_(1U << 20, {.max_peers = 4}),
-        a_(testing::OpenNode(hub_, 1, {.name = "a"})),
-        b_(testing::OpenNode(hub_, 2, {.name = "b"})) {}
+  NoMemoryTest() : NodePairTest(testing::kMiB, {.max_peers = 4}) {}
 
   // The first send carves a ring, for which it looks at the whole arena.
   void Fails(const std::function<void()>& send) {
@@ -37,10 +34,6 @@ class NoMemoryTest : public ::testing::Test {
     EXPECT_EQ(a_->Send(b_->id(), "hello"), SendResult::kOk);
     EXPECT_EQ(testing::ReceiveTexts(*b_, 1).front(), "hello");
   }
-
-  testing::Hub hub_;
-  std::unique_ptr<Node> a_;
-  std::unique_ptr<Node> b_;
 };
 
 TEST_F(NoMemoryTest, ASendLeavesTheRingToOthers) {

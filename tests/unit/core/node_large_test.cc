@@ -21,23 +21,16 @@ namespace {
 using layout::Counter;
 using layout::FrameKind;
 using std::chrono::milliseconds;
-using testing::Hub;
 using testing::kIgnore;
 using testing::kMiB;
 using testing::kWait;
-using testing::OpenNode;
 using testing::PollUntil;
 
-class NodeLargeTest : public ::testing::Test {
- protected:
-  NodeLargeTest() : hub_(4 * kMiB, {.max_peers = 8}) {}
-
-  Hub hub_;
-};
+class NodeLargeTest : public testing::NodeTest {};
 
 TEST_F(NodeLargeTest, SixtyFourMiBArriveWhole) {
-  auto a = OpenNode(hub_, 1, {.name = "a"});
-  auto b = OpenNode(hub_, 2, {.name = "b"});
+  auto a = Open("a");
+  auto b = Open("b");
   std::thread sender([&] {
     EXPECT_EQ(a->Send(b->id(), {.kind = FrameKind::kTypedByName, .name = "pkg.Big"},
                       testing::Pattern(64 * kMiB, 3), kWait),
@@ -59,8 +52,8 @@ TEST_F(NodeLargeTest, SixtyFourMiBArriveWhole) {
 }
 
 TEST_F(NodeLargeTest, SmallMessagesInterleaveWithALargeOne) {
-  auto a = OpenNode(hub_, 1, {.name = "a"});
-  auto b = OpenNode(hub_, 2, {.name = "b"});
+  auto a = Open("a");
+  auto b = Open("b");
   std::atomic<bool> large_sent{false};
   std::atomic<std::uint32_t> small_sent{0};
   std::thread large([&] {
@@ -98,11 +91,11 @@ TEST_F(NodeLargeTest, SmallMessagesInterleaveWithALargeOne) {
 
 // The bound holds one message of these; all senders get through in turn.
 TEST_F(NodeLargeTest, SeveralLargeSendersShareABoundThatHoldsOne) {
-  auto b = OpenNode(hub_, 5, {.name = "b", .max_message_bytes = kMiB, .reassembly_bytes = kMiB});
+  auto b = Open("b", {.max_message_bytes = kMiB, .reassembly_bytes = kMiB});
   std::vector<std::unique_ptr<Node>> nodes;
   std::vector<std::thread> senders;
-  for (std::uint16_t i = 0; i < 3; ++i) {
-    nodes.push_back(OpenNode(hub_, i, {.name = "n" + std::to_string(i)}));
+  for (std::uint32_t i = 0; i < 3; ++i) {
+    nodes.push_back(Open("n" + std::to_string(i)));
     senders.emplace_back([&, i, node = nodes.back().get()] {
       for (std::uint32_t k = 0; k < 4; ++k) {
         EXPECT_EQ(node->Send(b->id(), {.type = i}, testing::Pattern(kMiB - k, i), kWait),
@@ -124,8 +117,8 @@ TEST_F(NodeLargeTest, SeveralLargeSendersShareABoundThatHoldsOne) {
 }
 
 TEST_F(NodeLargeTest, ALargeMessageDoesNotStartInAFullRing) {
-  auto a = OpenNode(hub_, 1, {.name = "a"});
-  auto b = OpenNode(hub_, 2, {.name = "b"});
+  auto a = Open("a");
+  auto b = Open("b");
   std::size_t small = 0;
   while (a->Send(b->id(), testing::Pattern(100, 1)) == SendResult::kOk) ++small;
   EXPECT_EQ(a->Send(b->id(), testing::Pattern(kMiB, 1)), SendResult::kFull);
@@ -139,23 +132,15 @@ TEST_F(NodeLargeTest, ALargeMessageDoesNotStartInAFullRing) {
 
 // Its receiver does not poll, so the sender gives up midway. Nobody else must wait for the rest.
 TEST_F(NodeLargeTest, AMessageGivenUpMidwayDoesNotBlockOtherSenders) {
-  auto a = OpenNode(hub_, 1, {.name = "a"});
-  auto c = OpenNode(hub_, 2, {.name = "c"});
-  auto b = OpenNode(hub_, 3, {.name = "b", .max_message_bytes = kMiB, .reassembly_bytes = kMiB});
+  auto a = Open("a");
+  auto c = Open("c");
+  auto b = Open("b", {.max_message_bytes = kMiB, .reassembly_bytes = kMiB});
   ASSERT_EQ(a->Send(b->id(), testing::Pattern(kMiB, 1),
                     {.when_full = WhenFull::kWait, .timeout = milliseconds(1)}),
             SendResult::kTimedOut);
   std::thread sender(
       [&] { EXPECT_EQ(c->Send(b->id(), testing::Pattern(kMiB, 2), kWait), SendResult::kOk); });
-  bool received = false;
-  EXPECT_TRUE(PollUntil(
-      *b,
-      [&](const Message& message) {
-        EXPECT_EQ(message.from, c->id());
-        EXPECT_TRUE(testing::HasPattern(message.payload, 2));
-        received = true;
-      },
-      [&] { return received; }));
+  testing::ReceivePattern(*b, c->id(), 2);
   sender.join();
   EXPECT_EQ(b->counter(Counter::kAssembliesLost), 1U);
   // And the first sender goes on.
@@ -165,22 +150,20 @@ TEST_F(NodeLargeTest, AMessageGivenUpMidwayDoesNotBlockOtherSenders) {
 
 TEST_F(NodeLargeTest, ASenderThatLeavesMidwayIsReportedAndItsMemoryIsFree) {
   std::atomic<int> reports{0};
-  auto b = OpenNode(hub_, 3,
-                    {.name = "b",
-                     .max_message_bytes = kMiB,
-                     .reassembly_bytes = kMiB,
-                     .on_report = [&](const Status& status) {
-                       EXPECT_EQ(status.code(), StatusCode::kDataLoss);
-                       ++reports;
-                     }});
-  auto a = OpenNode(hub_, 1, {.name = "a"});
+  auto b = Open(
+      "b",
+      {.max_message_bytes = kMiB, .reassembly_bytes = kMiB, .on_report = [&](const Status& status) {
+         EXPECT_EQ(status.code(), StatusCode::kDataLoss);
+         ++reports;
+       }});
+  auto a = Open("a");
   ASSERT_EQ(a->Send(b->id(), testing::Pattern(kMiB, 1),
                     {.when_full = WhenFull::kWait, .timeout = milliseconds(1)}),
             SendResult::kTimedOut);
   a.reset();
   EXPECT_TRUE(PollUntil(*b, kIgnore, [&] { return reports > 0; }));
   EXPECT_EQ(b->counter(Counter::kAssembliesLost), 1U);
-  auto c = OpenNode(hub_, 2, {.name = "c"});
+  auto c = Open("c");
   std::thread sender(
       [&] { EXPECT_EQ(c->Send(b->id(), testing::Pattern(kMiB, 2), kWait), SendResult::kOk); });
   EXPECT_EQ(testing::ReceiveTexts(*b, 1)[0].size(), kMiB);

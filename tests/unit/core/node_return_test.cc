@@ -20,12 +20,10 @@
 namespace ivmq {
 namespace {
 
-using layout::Cell;
 using layout::Counter;
 using std::chrono::milliseconds;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using testing::Hub;
 using testing::kIgnore;
 using testing::kMiB;
 using testing::kWait;
@@ -37,15 +35,15 @@ constexpr std::uint64_t kRing = std::uint64_t{64} << 10;
 // Larger than a record, and yet a ring holds all of it.
 constexpr std::uint64_t kLarge = kRing / 2 + kRing / 4;
 
-class NodeReturnTest : public ::testing::Test {
+class NodeReturnTest : public testing::NodeTest {
  protected:
-  NodeReturnTest() : hub_(4 * kMiB, {.max_peers = 8, .ring_capacity = kRing}) {
-    consumer_ = Open("consumer", 1);
-    producer_ = Open("producer", 2);
+  NodeReturnTest() : NodeTest(4 * kMiB, {.max_peers = 8, .ring_capacity = kRing}) {
+    consumer_ = OpenDurable("consumer", 1);
+    producer_ = OpenDurable("producer", 2);
   }
 
-  std::unique_ptr<Node> Open(const std::string& name, std::uint16_t ivposition,
-                             NodeOptions options = {}) {
+  std::unique_ptr<Node> OpenDurable(const std::string& name, std::uint16_t ivposition,
+                                    NodeOptions options = {}) {
     options.name = name;
     options.durable = true;
     options.on_report = [this](const Status& status) {
@@ -55,11 +53,11 @@ class NodeReturnTest : public ::testing::Test {
   }
   void ReturnProducer() {
     producer_.reset();
-    producer_ = Open("producer", 2);
+    producer_ = OpenDurable("producer", 2);
   }
   void ReturnConsumer() {
     consumer_.reset();
-    consumer_ = Open("consumer", 1);
+    consumer_ = OpenDurable("consumer", 1);
   }
   SendResult Send(std::string_view text) { return producer_->Send(consumer_->id(), text); }
   SendResult SendLarge(std::uint32_t number) {
@@ -89,13 +87,7 @@ class NodeReturnTest : public ::testing::Test {
         [&] { return received.size() >= count; }));
     return received;
   }
-  [[nodiscard]] RingView Ring() const {
-    const Region& region = hub_.region();
-    const std::uint32_t cell = region.CellIndex(consumer_->id().slot, producer_->id().slot);
-    return *region.RingOf(Cell::FromWord(region.cell(cell).load()));
-  }
 
-  Hub hub_;
   std::atomic<int> losses_{0};
   std::unique_ptr<Node> consumer_;
   std::unique_ptr<Node> producer_;
@@ -212,7 +204,7 @@ TEST_F(NodeReturnTest, ALargeMessageThatWasHalfTakenArrivesThoughItsSenderReturn
 
 TEST_F(NodeReturnTest, ALargeMessageThatWaitsForMemoryArrivesThoughItsSenderEnds) {
   consumer_.reset();
-  consumer_ = Open("consumer", 1, {.max_message_bytes = kLarge, .reassembly_bytes = kLarge});
+  consumer_ = OpenDurable("consumer", 1, {.max_message_bytes = kLarge, .reassembly_bytes = kLarge});
   auto other = OpenNode(hub_, 3, {.name = "other"});
   ASSERT_EQ(other->Send(consumer_->id(), {.type = 7}, testing::Pattern(kLarge, 7)),
             SendResult::kOk);
@@ -226,7 +218,7 @@ TEST_F(NodeReturnTest, ALargeMessageThatWaitsForMemoryArrivesThoughItsSenderEnds
 TEST_F(NodeReturnTest, ALargeMessageIsTakenFromARingThatASuccessorCannotWrite) {
   ASSERT_EQ(SendLarge(1), SendResult::kOk);
   ASSERT_EQ(Send("lost"), SendResult::kOk);
-  const RingView ring = Ring();
+  const RingView ring = RingOf(producer_->id(), consumer_->id());
   std::uint64_t position = 0;
   std::uint64_t last = 0;
   for (std::uint64_t word; (word = ring.CommitWordAt(position).load()) != 0;) {
@@ -252,7 +244,7 @@ TEST_F(NodeReturnTest, ALargeMessageToAConsumerThatIsAwayArrivesWhenItReturns) {
   consumer_.reset();
   ASSERT_EQ(producer_->Send(to, {.type = 1}, testing::Pattern(kLarge, 1)), SendResult::kOk);
   producer_.reset();
-  consumer_ = Open("consumer", 1);
+  consumer_ = OpenDurable("consumer", 1);
   EXPECT_THAT(ReceiveLarge(1), ElementsAre(1));
   EXPECT_EQ(losses_, 0);
 }

@@ -17,11 +17,9 @@ namespace ivmq {
 namespace {
 
 using layout::Counter;
-using testing::Hub;
 using testing::kIgnore;
 using testing::kMiB;
 using testing::kWait;
-using testing::OpenNode;
 using testing::PollUntil;
 
 // Says stop once Stop() was called, or at the ask of that number.
@@ -45,12 +43,10 @@ class Wanted : public StopCondition {
   std::atomic<bool> stopped_{false};
 };
 
-class NodeWaitsTest : public ::testing::TestWithParam<testing::EventfdTransportOptions> {
+class NodeWaitsTest : public testing::NodePairTest,
+                      public ::testing::WithParamInterface<testing::EventfdTransportOptions> {
  protected:
-  NodeWaitsTest()
-      : hub_(4 * kMiB, {.max_peers = 8}),
-        a_(OpenNode(hub_, 1, {.name = "a"}, GetParam())),
-        b_(OpenNode(hub_, 2, {.name = "b"}, GetParam())) {}
+  NodeWaitsTest() : NodePairTest(GetParam()) {}
 
   [[nodiscard]] static SendOptions Until(const Wanted& wanted) {
     return {.when_full = WhenFull::kWait, .timeout = std::chrono::hours(24), .stop = &wanted};
@@ -71,10 +67,6 @@ class NodeWaitsTest : public ::testing::TestWithParam<testing::EventfdTransportO
     sender.join();
     return result;
   }
-
-  Hub hub_;
-  std::unique_ptr<Node> a_;
-  std::unique_ptr<Node> b_;
 };
 
 TEST_P(NodeWaitsTest, ASendThatWaitsForRoomEnds) {
@@ -85,10 +77,11 @@ TEST_P(NodeWaitsTest, ASendThatWaitsForRoomEnds) {
                         return a_->Send(b_->id(), testing::Pattern(100, 1), Until(wanted));
                       }),
               SendResult::kStopped);
-    EXPECT_EQ(
-        Stopped(*a_, wake,
-                [&](const Wanted& wanted) { return a_->AwaitRoom(b_->id(), {}, 100, Until(wanted)); }),
-        SendResult::kStopped);
+    EXPECT_EQ(Stopped(*a_, wake,
+                      [&](const Wanted& wanted) {
+                        return a_->AwaitRoom(b_->id(), {}, 100, Until(wanted));
+                      }),
+              SendResult::kStopped);
   }
 }
 

@@ -16,7 +16,6 @@
 
 #include "support/node_pair.h"
 #include "support/reports.h"
-#include "support/sizes.h"
 
 namespace ivmq {
 namespace {
@@ -25,7 +24,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using testing::Hub;
 using testing::kIgnore;
-using testing::kMiB;
 using testing::kPatience;
 using testing::kWait;
 using testing::OpenNode;
@@ -34,27 +32,27 @@ using testing::ReceiveTexts;
 using testing::Reports;
 using ::testing::UnorderedElementsAre;
 
-class ReportTest : public ::testing::Test {
+class ReportTest : public testing::NodeTest {
  protected:
-  ReportTest() : hub_(4 * kMiB, {.max_peers = 8}), b_(OpenNode(hub_, 2, {.name = "b"})) {}
-
   std::unique_ptr<Node> OpenA(std::function<void(const Status&)> on_report) {
-    return OpenNode(hub_, 1, {.name = "a", .on_report = std::move(on_report)});
+    return Open("a", {.on_report = std::move(on_report)});
+  }
+  // A node whose reports wait for `may`.
+  std::unique_ptr<Node> OpenHeldUp(Reports& reports, std::promise<void>& may) {
+    return OpenA([told = reports.Sink(), may = may.get_future().share()](const Status& status) {
+      may.wait();
+      told(status);
+    });
   }
   static Status Numbered(int number) { return {StatusCode::kInternal, std::to_string(number)}; }
 
-  Hub hub_;
-  std::unique_ptr<Node> b_;
+  std::unique_ptr<Node> b_ = Open("b");
 };
 
 TEST_F(ReportTest, ANodeGoesOnWhileItsReportsAreTold) {
   Reports reports;
   std::promise<void> go_on;
-  auto a =
-      OpenA([&, told = reports.Sink(), may = go_on.get_future().share()](const Status& status) {
-        may.wait();
-        told(status);
-      });
+  auto a = OpenHeldUp(reports, go_on);
   for (int i = 0; i < 3; ++i) a->Report(Numbered(i));
   EXPECT_EQ(a->Send(b_->id(), "x"), SendResult::kOk);
   EXPECT_THAT(ReceiveTexts(*b_, 1), ElementsAre("x"));
@@ -67,7 +65,7 @@ TEST_F(ReportTest, ANodeGoesOnWhileItsReportsAreTold) {
 TEST_F(ReportTest, WhatATransportComplainsOfIsReportedWithItsAddress) {
   class Complaining final : public testing::EventfdTransport {
    public:
-    explicit Complaining(Hub& hub) : EventfdTransport(hub, 1), info_(EventfdTransport::info()) {
+    explicit Complaining(Hub& hub) : EventfdTransport(hub, 2), info_(EventfdTransport::info()) {
       info_.complaint = Status(StatusCode::kFailedPrecondition, "too few vectors");
     }
     [[nodiscard]] const TransportInfo& info() const noexcept override { return info_; }
@@ -76,10 +74,9 @@ TEST_F(ReportTest, WhatATransportComplainsOfIsReportedWithItsAddress) {
     TransportInfo info_;
   };
   Reports reports;
-  auto node =
-      Node::Open(std::make_unique<Complaining>(hub_), {.name = "a", .on_report = reports.Sink()});
-  ASSERT_TRUE(node.ok()) << node.status().ToString();
-  EXPECT_THAT(reports.Await(1), ElementsAre(HasSubstr("test:1: too few vectors")));
+  const auto node =
+      OpenNode(std::make_unique<Complaining>(hub_), {.name = "a", .on_report = reports.Sink()});
+  EXPECT_THAT(reports.Await(1), ElementsAre(HasSubstr("test:2: too few vectors")));
 }
 
 TEST_F(ReportTest, AReportMaySendToThePeerThatItIsAbout) {
@@ -88,10 +85,7 @@ TEST_F(ReportTest, AReportMaySendToThePeerThatItIsAbout) {
       [&](const Status&) { EXPECT_EQ(node->Send(b_->id(), "report", kWait), SendResult::kOk); });
   node = a.get();
   ASSERT_EQ(a->Send(b_->id(), "lost"), SendResult::kOk);
-  const Region& region = hub_.region();
-  const RingView ring = *region.RingOf(
-      layout::Cell::FromWord(region.cell(region.CellIndex(b_->id().slot, a->id().slot)).load()));
-  ring.CommitWordAt(0).store(~std::uint64_t{0});
+  RingOf(a->id(), b_->id()).CommitWordAt(0).store(~std::uint64_t{0});
   ASSERT_EQ(b_->Poll(kIgnore), 0U);
   while (a->counter(layout::Counter::kRingsPoisoned) == 0) {
     (void)a->Send(b_->id(), testing::Pattern(1000, 1));
@@ -105,11 +99,7 @@ TEST_F(ReportTest, AReportMaySendToThePeerThatItIsAbout) {
 TEST_F(ReportTest, TheEndOfANodeTellsWhatWaits) {
   Reports reports;
   std::promise<void> go_on;
-  auto a =
-      OpenA([&, told = reports.Sink(), may = go_on.get_future().share()](const Status& status) {
-        may.wait();
-        told(status);
-      });
+  auto a = OpenHeldUp(reports, go_on);
   for (int i = 0; i < 100; ++i) a->Report(Numbered(i));
   go_on.set_value();
   a.reset();
@@ -121,7 +111,7 @@ TEST_F(ReportTest, WhatIsToldAtTheEndOfANodeMayAskIt) {
   class Watched final : public testing::EventfdTransport {
    public:
     Watched(Hub& hub, std::promise<void>& began, std::promise<void>& ended)
-        : EventfdTransport(hub, 1), began_(began), ended_(ended) {}
+        : EventfdTransport(hub, 2), began_(began), ended_(ended) {}
     // Called by the heartbeat.
     Status Attend(const Move& move) override {
       if (!std::exchange(called_, true)) {
@@ -148,13 +138,11 @@ TEST_F(ReportTest, WhatIsToldAtTheEndOfANodeMayAskIt) {
     EXPECT_FALSE(node->IsSuspected(b_->id()));
     ++told;
   };
-  auto opened =
-      Node::Open(std::make_unique<Watched>(hub_, began, ended), {.name = "a", .on_report = ask});
-  ASSERT_TRUE(opened.ok()) << opened.status().ToString();
-  node = opened->get();
+  auto a = OpenNode(std::make_unique<Watched>(hub_, began, ended), {.name = "a", .on_report = ask});
+  node = a.get();
   began.get_future().wait();
   for (int i = 0; i < 3; ++i) node->Report(Numbered(i));
-  opened->reset();
+  a.reset();
   EXPECT_EQ(told, 3U);
 }
 

@@ -13,10 +13,8 @@
 #include "ivmq/node.h"
 
 #include "support/arena_check.h"
-#include "support/eventfd_transport.h"
 #include "support/node_pair.h"
 #include "support/reports.h"
-#include "support/sizes.h"
 
 namespace ivmq {
 namespace {
@@ -24,16 +22,14 @@ namespace {
 using layout::Cell;
 using layout::CellState;
 using layout::Counter;
-using testing::Hub;
 using testing::kIgnore;
-using testing::kMiB;
 using testing::OpenNode;
 using testing::PollUntil;
 
 // A durable producer, which is away, and the consumer that reads its ring.
-class RingRepairTest : public ::testing::Test {
+class RingRepairTest : public testing::NodeTest {
  protected:
-  RingRepairTest() : hub_(4 * kMiB, {.max_peers = 8}) {
+  RingRepairTest() {
     consumer_ = OpenNode(hub_, 1, {.name = "consumer", .on_report = reports_.Sink()});
     producer_ = OpenProducer();
     index_ = region().CellIndex(consumer_->id().slot, producer_->id().slot);
@@ -49,7 +45,6 @@ class RingRepairTest : public ::testing::Test {
   std::unique_ptr<Node> OpenProducer() {
     return OpenNode(hub_, 2, {.name = "producer", .durable = true, .on_report = reports_.Sink()});
   }
-  [[nodiscard]] const Region& region() const { return hub_.region(); }
   [[nodiscard]] layout::Word& cell() const { return region().cell(index_); }
   [[nodiscard]] RingView ring() const { return *region().RingOf(live_); }
   // Of two peers that do not exist.
@@ -71,7 +66,6 @@ class RingRepairTest : public ::testing::Test {
   }
 
   testing::Reports reports_;
-  Hub hub_;
   std::unique_ptr<Node> consumer_;
   std::unique_ptr<Node> producer_;
   std::uint32_t index_ = 0;

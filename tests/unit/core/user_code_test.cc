@@ -24,22 +24,15 @@ namespace ivmq {
 namespace {
 
 using ::testing::ElementsAre;
-using testing::Hub;
 using testing::kIgnore;
 using testing::kMiB;
 using testing::kPatience;
 using testing::kWait;
-using testing::OpenNode;
 using testing::PollUntil;
 using testing::ReceiveTexts;
 
-class UserCodeTest : public ::testing::Test {
+class UserCodeTest : public testing::NodePairTest {
  protected:
-  UserCodeTest()
-      : hub_(4 * kMiB, {.max_peers = 8}),
-        a_(OpenNode(hub_, 1, {.name = "a"})),
-        b_(OpenNode(hub_, 2, {.name = "b"})) {}
-
   static void Throw() { throw std::runtime_error("no"); }
   // Each message as text, with a '!' if it is redelivered.
   static std::vector<std::string> Marked(Node& node, std::size_t count) {
@@ -55,10 +48,6 @@ class UserCodeTest : public ::testing::Test {
   static void Write(std::span<std::byte> payload, std::string_view text) {
     std::memcpy(payload.data(), text.data(), text.size());
   }
-
-  Hub hub_;
-  std::unique_ptr<Node> a_;
-  std::unique_ptr<Node> b_;
 };
 
 // ---- Handlers ----
@@ -104,11 +93,11 @@ TEST_F(UserCodeTest, ALargeMessageAtWhichItsHandlerThrowsComesAgainWhole) {
 }
 
 TEST_F(UserCodeTest, ADurablePeerThatEndsAfterAThrowGetsTheMessageAgain) {
-  auto durable = OpenNode(hub_, 3, {.name = "durable", .durable = true});
+  auto durable = Open("durable", {.durable = true});
   ASSERT_EQ(a_->Send(durable->id(), "again"), SendResult::kOk);
   EXPECT_THROW((void)durable->Poll([](const Message&) { Throw(); }), std::runtime_error);
   durable.reset();
-  durable = OpenNode(hub_, 4, {.name = "durable", .durable = true});
+  durable = Open("durable", {.durable = true});
   EXPECT_THAT(Marked(*durable, 1), ElementsAre("again!"));
 }
 
@@ -185,7 +174,7 @@ void ExpectBusy(Node& node, PeerId to) {
 }
 
 TEST_F(UserCodeTest, SendingToThePeerOfAnOpenBatchIsBusy) {
-  auto c = OpenNode(hub_, 3, {.name = "c"});
+  auto c = Open("c");
   {
     Batch batch = a_->StartBatch(b_->id());
     std::span<std::byte> payload;
@@ -204,7 +193,7 @@ TEST_F(UserCodeTest, SendingToThePeerOfAnOpenBatchIsBusy) {
 }
 
 TEST_F(UserCodeTest, SendingToThePeerThatAWriterWritesToIsBusy) {
-  auto c = OpenNode(hub_, 3, {.name = "c"});
+  auto c = Open("c");
   ASSERT_EQ(c->Send(a_->id(), "hello"), SendResult::kOk);
   EXPECT_EQ(a_->SendInPlace(b_->id(), {}, 4,
                             [&](std::span<std::byte> payload) {
@@ -288,10 +277,8 @@ TEST_F(UserCodeTest, OtherThreadsWaitNoLongerThanTheyWant) {
 // has let go of it, since its units may become another's.
 TEST_F(UserCodeTest, ABatchStaysInTheRingThatItBeganIn) {
   ASSERT_EQ(a_->Send(b_->id(), "lost"), SendResult::kOk);
-  const Region& region = hub_.region();
-  layout::Word& cell = region.cell(region.CellIndex(b_->id().slot, a_->id().slot));
-  const layout::Cell before = layout::Cell::FromWord(cell.load());
-  region.RingOf(before)->CommitWordAt(0).store(~std::uint64_t{0});
+  const layout::Cell before = CellOf(a_->id(), b_->id());
+  RingOf(a_->id(), b_->id()).CommitWordAt(0).store(~std::uint64_t{0});
   Batch batch = a_->StartBatch(b_->id());
   std::span<std::byte> payload;
   ASSERT_EQ(batch.TryClaim({}, 1000, &payload), SendResult::kOk);
@@ -300,10 +287,10 @@ TEST_F(UserCodeTest, ABatchStaysInTheRingThatItBeganIn) {
   while (result == SendResult::kOk) result = batch.TryClaim({}, 1000, &payload);
   EXPECT_EQ(result, SendResult::kFull);
   EXPECT_EQ(batch.TryClaim({}, 4, &payload), SendResult::kFull) << "though a new ring has room";
-  EXPECT_EQ(layout::Cell::FromWord(cell.load()), before.With(layout::CellState::kClosed));
+  EXPECT_EQ(CellOf(a_->id(), b_->id()), before.With(layout::CellState::kClosed));
   EXPECT_EQ(batch.Commit(), SendResult::kFull);
   ASSERT_EQ(batch.TryClaim({}, 4, &payload), SendResult::kOk);
-  EXPECT_EQ(layout::Cell::FromWord(cell.load()).generation, before.generation + 1);
+  EXPECT_EQ(CellOf(a_->id(), b_->id()).generation, before.generation + 1);
   Write(payload, "here");
   EXPECT_EQ(batch.Commit(), SendResult::kOk);
   EXPECT_THAT(ReceiveTexts(*b_, 1), ElementsAre("here"));
@@ -311,9 +298,7 @@ TEST_F(UserCodeTest, ABatchStaysInTheRingThatItBeganIn) {
 
 TEST_F(UserCodeTest, TheRingThatABatchLeftIsFreedWithoutAnotherSend) {
   ASSERT_EQ(a_->Send(b_->id(), "lost"), SendResult::kOk);
-  const Region& region = hub_.region();
-  layout::Word& cell = region.cell(region.CellIndex(b_->id().slot, a_->id().slot));
-  region.RingOf(layout::Cell::FromWord(cell.load()))->CommitWordAt(0).store(~std::uint64_t{0});
+  RingOf(a_->id(), b_->id()).CommitWordAt(0).store(~std::uint64_t{0});
   {
     Batch batch = a_->StartBatch(b_->id());
     std::span<std::byte> payload;
@@ -321,9 +306,8 @@ TEST_F(UserCodeTest, TheRingThatABatchLeftIsFreedWithoutAnotherSend) {
     ASSERT_EQ(b_->Poll(kIgnore), 0U);  // gives the ring up
     while (batch.TryClaim({}, 1000, &payload) == SendResult::kOk) continue;
   }
-  EXPECT_TRUE(PollUntil(*b_, kIgnore, [&] {
-    return layout::Cell::FromWord(cell.load()).state == layout::CellState::kEmpty;
-  }));
+  EXPECT_TRUE(PollUntil(
+      *b_, kIgnore, [&] { return CellOf(a_->id(), b_->id()).state == layout::CellState::kEmpty; }));
 }
 
 }  // namespace
