@@ -1,5 +1,7 @@
 #include "src/delivery.h"
 
+#include <new>
+
 #include "ivmq/internal/str_cat.h"
 
 namespace ivmq {
@@ -13,6 +15,92 @@ void Delivery::ReportTooLarge(const RingReader& reader, std::uint64_t bytes) {
       Status(StatusCode::kResourceExhausted,
              StrCat("a message of ", bytes, " bytes from slot ", reader.slot(),
                     " is dropped: the limit here is ", context_.options.max_message_bytes)));
+}
+
+// ---- Leases ----
+
+void Delivery::Grow(std::uint64_t bytes) {
+  copy_ = Buffer{};
+  copy_.bytes.reset(new std::byte[bytes]);
+  copy_.capacity = bytes;
+}
+
+Message Delivery::Keep(const Message& message) {
+  if (handling_ == nullptr) return {};
+  if (lease_ == nullptr) lease_ = MakeLease(message);
+  if (lease_ == nullptr) {
+    context_.Count(layout::Counter::kKeepsRefused);
+    return {};
+  }
+  Message kept = message;
+  kept.type_name = lease_->type_name;
+  kept.payload = lease_->payload;
+  kept.keeper = nullptr;
+  kept.lease = lease_;
+  return kept;
+}
+
+std::shared_ptr<Lease> Delivery::MakeLease(const Message& message) {
+  RingReader& reader = *handling_;
+  Assembly& assembly = reader.assembly();
+  is_of_record_ = !assembly.Contains(message.payload);
+  if (!is_of_record_) return MakeCopy(message, &assembly.bytes, &assembly.capacity);
+  // What is neither is of a handler that has returned.
+  if (copy_.Contains(message.payload)) return MakeCopy(message, &copy_.bytes, &copy_.capacity);
+  if (!reader.IsInRecord(message.payload)) return nullptr;
+  return reader.HoldsMuch() ? MakeCopy(message, nullptr, nullptr) : NewLease(message, 0);
+}
+
+std::shared_ptr<Lease> Delivery::NewLease(const Message& message, std::uint64_t bytes) noexcept {
+  if (!leases_->Reserve(bytes)) return nullptr;
+  try {
+    auto lease = std::make_shared<Lease>(leases_, bytes);
+    lease->type_name = message.type_name;
+    lease->payload = message.payload;
+    return lease;
+  } catch (const std::bad_alloc&) {
+    leases_->End(bytes, /*holds_record=*/false);
+    return nullptr;
+  }
+}
+
+std::shared_ptr<Lease> Delivery::MakeCopy(const Message& message,
+                                          std::unique_ptr<std::byte[]>* buffer,
+                                          std::uint64_t* capacity) {
+  const std::size_t bytes = message.payload.size();
+  const bool moves = buffer != nullptr && bytes >= *capacity / 2;
+  std::shared_ptr<Lease> lease = NewLease(message, moves ? *capacity : bytes);
+  if (lease == nullptr) return nullptr;
+  if (moves) {
+    lease->memory = std::move(*buffer);
+    *capacity = 0;
+    return lease;
+  }
+  lease->memory.reset(new (std::nothrow) std::byte[bytes]);
+  if (lease->memory == nullptr) return nullptr;
+  CopyBlock(lease->memory.get(), message.payload.data(), bytes);
+  lease->payload = {lease->memory.get(), bytes};
+  return lease;
+}
+
+void Delivery::HoldRecord(RingReader& reader) {
+  const std::shared_ptr<Lease> lease = std::move(lease_);
+  const bool in_place = lease->memory == nullptr;
+  if (!in_place && !(context_.options.durable && is_of_record_)) return;
+  auto end = std::make_shared<std::atomic<bool>>(false);
+  reader.Hold(end, in_place);
+  lease->HoldRecord(std::move(end));
+}
+
+void Delivery::ForgetLease(RingReader& reader) {
+  handling_ = nullptr;
+  const std::shared_ptr<Lease> lease = std::move(lease_);
+  Assembly& assembly = reader.assembly();
+  if (lease == nullptr || !assembly.is_under_way() || assembly.bytes != nullptr) return;
+  // The lease has its memory, and the message is to be handled again.
+  assembly.bytes.reset(new std::byte[assembly.total]);
+  assembly.capacity = assembly.total;
+  CopyBlock(assembly.bytes.get(), lease->memory.get(), assembly.total);
 }
 
 Outcome Delivery::TakeOther(RingReader& reader, const Frame& frame, std::span<const std::byte> rest,

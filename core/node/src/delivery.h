@@ -5,12 +5,14 @@
 #include <array>
 #include <cstddef>
 #include <cstring>
+#include <memory>
 #include <span>
-#include <vector>
+#include <utility>
 
 #include "ivmq/internal/copy.h"
 #include "ivmq/message.h"
 
+#include "src/leases.h"
 #include "src/node_context.h"
 #include "src/reassembler.h"
 #include "src/ring_reader.h"
@@ -26,10 +28,10 @@ struct Handler {
 };
 
 // For one thread at a time: the node's poller.
-class Delivery {
+class Delivery final : private internal::Keeper {
  public:
-  Delivery(NodeContext& context, Reassembler& reassembler)
-      : context_(context), reassembler_(reassembler) {}
+  Delivery(NodeContext& context, Reassembler& reassembler, std::shared_ptr<LeaseBook> leases)
+      : context_(context), reassembler_(reassembler), leases_(std::move(leases)) {}
 
   // Does with a record of the reader's what is to be done: a message goes to the handler. What that
   // throws leaves the message where it is.
@@ -58,9 +60,34 @@ class Delivery {
                                       std::span<const std::byte> rest, const Handler& handler);
   [[gnu::cold]] void ReportTooLarge(const RingReader& reader, std::uint64_t bytes);
 
+  struct Buffer {
+    std::unique_ptr<std::byte[]> bytes;
+    std::uint64_t capacity = 0;
+
+    [[nodiscard]] bool Contains(std::span<const std::byte> of) const noexcept {
+      return of.data() >= bytes.get() && of.data() + of.size() <= bytes.get() + capacity;
+    }
+  };
+  void Grow(std::uint64_t bytes);
+  Message Keep(const Message& message) override;
+  // A lease of the message that is being handled; nullptr: too many are kept.
+  std::shared_ptr<Lease> MakeLease(const Message& message);
+  std::shared_ptr<Lease> NewLease(const Message& message, std::uint64_t bytes) noexcept;
+  // The lease takes the buffer over if the message fills it, and copies it otherwise.
+  std::shared_ptr<Lease> MakeCopy(const Message& message, std::unique_ptr<std::byte[]>* buffer,
+                                  std::uint64_t* capacity);
+  // After a handler that has kept its message: holds the record as long as that needs it.
+  [[gnu::cold]] void HoldRecord(RingReader& reader);
+  // Before what a handler threw leaves, having kept its message.
+  [[gnu::cold]] void ForgetLease(RingReader& reader);
+
   NodeContext& context_;
   Reassembler& reassembler_;
-  std::vector<std::byte> copy_;  // where a message stands while it is handled
+  std::shared_ptr<LeaseBook> leases_;
+  RingReader* handling_ = nullptr;  // whose message the handler has now
+  std::shared_ptr<Lease> lease_;    // of that
+  bool is_of_record_ = false;       // the lease: not of a large message
+  Buffer copy_;                     // where a message stands while it is handled
 };
 
 inline Outcome Delivery::Deliver(RingReader& reader, const layout::Frame& frame,
@@ -82,10 +109,10 @@ inline Outcome Delivery::Deliver(RingReader& reader, const layout::Frame& frame,
   }
   if (!is_private && !context_.options.trust_peers) {
     // From here on nobody can change it.
-    if (copy_.size() < rest.size()) [[unlikely]]
-      copy_.resize(rest.size());
-    CopyMessage(copy_.data(), rest.data(), rest.size());
-    rest = std::span(copy_).first(rest.size());
+    if (copy_.capacity < rest.size()) [[unlikely]]
+      Grow(rest.size());
+    CopyMessage(copy_.bytes.get(), rest.data(), rest.size());
+    rest = {copy_.bytes.get(), rest.size()};
     is_private = true;
   }
   std::array<char, kMaxTypeName> name;
@@ -94,7 +121,8 @@ inline Outcome Delivery::Deliver(RingReader& reader, const layout::Frame& frame,
                   .type = frame.type,
                   .type_name = {},
                   .payload = rest.subspan(frame.name_bytes),
-                  .redelivered = reader.consumer().redelivered()};
+                  .redelivered = reader.consumer().redelivered(),
+                  .keeper = this};
   if (frame.name_bytes != 0) {
     const auto* text = reinterpret_cast<const char*>(rest.data());
     if (!is_private) {
@@ -106,12 +134,17 @@ inline Outcome Delivery::Deliver(RingReader& reader, const layout::Frame& frame,
   context_.CountAlone(Counter::kMessagesReceived);
   context_.CountAlone(Counter::kBytesReceived, bytes);
   if (message.redelivered) context_.CountAlone(Counter::kRedelivered);
+  handling_ = &reader;
   try {
     handler(message);
   } catch (...) {
     reader.consumer().Redeliver();
+    ForgetLease(reader);
     throw;
   }
+  handling_ = nullptr;
+  if (lease_ != nullptr) [[unlikely]]
+    HoldRecord(reader);
   return Outcome::kHandled;
 }
 

@@ -473,6 +473,14 @@ bool Node::Wait(nanoseconds timeout) {
   return result;
 }
 
+Status Node::CheckRun() const {
+  if (impl_->readers->is_polling()) {
+    return {StatusCode::kFailedPrecondition,
+            "Run() was called within a handler, which holds up the poller"};
+  }
+  return status();
+}
+
 void Node::Wake() noexcept {
   impl_->wake_requested.store(true, std::memory_order_release);
   impl_->context.sleeper->Notify();

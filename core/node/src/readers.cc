@@ -22,7 +22,8 @@ Readers::Readers(NodeContext& context, Writers& writers)
     : context_(context),
       writers_(writers),
       reassembler_(context),
-      delivery_(context, reassembler_),
+      leases_(std::make_shared<LeaseBook>(context, *this)),
+      delivery_(context, reassembler_, leases_),
       row_changes_(context.slot().inbound_changes) {
   const std::uint32_t slots = context.region.max_peers();
   entries_.reserve(slots);
@@ -32,6 +33,8 @@ Readers::Readers(NodeContext& context, Writers& writers)
   hot_.reserve(slots);
   cold_.reserve(slots);
 }
+
+Readers::~Readers() { leases_->Detach(); }
 
 // ---- Lists ----
 
@@ -58,8 +61,7 @@ void Readers::ResumeStalled() noexcept {
 // ---- Polling ----
 
 std::size_t Readers::Poll(const Handler& handler, std::size_t limit) {
-  if (housekeeping_due_.load(std::memory_order_relaxed) || RowChanged() || !cold_.empty())
-      [[unlikely]] {
+  if (due_.load(std::memory_order_relaxed) != 0 || RowChanged() || !cold_.empty()) [[unlikely]] {
     return AttendAndPoll(handler, limit);
   }
   return PollHot(handler, limit);
@@ -127,7 +129,7 @@ std::size_t Readers::Drain(Entry& entry, const Handler& handler, std::size_t lim
     // The handler may have taken long. What it handled a durable successor gets again.
     if (!context_.IsMyLife()) [[unlikely]]
       break;
-    consumer.Release();
+    reader.Release();
     // At once: a handler may take long.
     if (consumer.has_wake_request()) [[unlikely]]
       reader.WakeProducer();
@@ -194,7 +196,7 @@ bool Readers::LookSome() noexcept {
 }
 
 bool Readers::LookAll() noexcept {
-  if (RowChanged()) return true;
+  if (RowChanged() || (due_.load(std::memory_order_relaxed) & kLeases) != 0) return true;
   for (const Entry* entry : hot_) {
     if (entry->reader.HasWork()) return true;
   }
@@ -223,15 +225,27 @@ void Readers::PublishReleased() noexcept {
 
 void Readers::Attend() {
   if (polling_ || !context_.IsMyLife()) return;
-  if (housekeeping_due_.load(std::memory_order_relaxed)) {
-    housekeeping_due_.store(false, std::memory_order_relaxed);
-    Housekeep();
+  if (due_.load(std::memory_order_relaxed) != 0) {
+    const std::uint32_t due = due_.exchange(0, std::memory_order_acquire);
+    if ((due & kLeases) != 0) {
+      for (Entry& entry : entries_) entry.reader.LookAtLeases();
+    }
+    if ((due & kHousekeeping) != 0) Housekeep();
   }
   if (RowChanged()) {
     ReadRow();
     FollowLives();
   }
   ResumeStalled();
+}
+
+void Readers::RequestLookAtLeases() noexcept {
+  due_.fetch_or(kLeases, std::memory_order_release);
+  // As a waker's look at a sleeper: see wake.h. The poller looks at `due_` behind its Arm().
+  FullFence();
+  if ((context_.slot().armed.load(std::memory_order_relaxed) & 1) != 0) {
+    context_.sleeper->Notify();
+  }
 }
 
 void Readers::ReadRow() {

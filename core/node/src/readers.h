@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "src/delivery.h"
@@ -19,6 +20,9 @@ namespace ivmq {
 class Readers {
  public:
   Readers(NodeContext& context, Writers& writers);
+  ~Readers();
+  Readers(const Readers&) = delete;
+  Readers& operator=(const Readers&) = delete;
 
   // While one lives, code of the user's runs on the poller's thread, and a Poll() that it calls
   // does nothing.
@@ -59,7 +63,9 @@ class Readers {
   void Attend();
 
   // Asks Attend() to look after the rings: those of dead producers, damaged words. Thread-safe.
-  void RequestHousekeeping() noexcept { housekeeping_due_.store(true, std::memory_order_relaxed); }
+  void RequestHousekeeping() noexcept { due_.fetch_or(kHousekeeping, std::memory_order_relaxed); }
+  // Asks it to look at leases, one of which has ended, and ends the poller's sleep. Thread-safe.
+  void RequestLookAtLeases() noexcept;
 
  private:
   static constexpr std::chrono::milliseconds kLookAgain{250};
@@ -103,6 +109,7 @@ class Readers {
   NodeContext& context_;
   Writers& writers_;
   Reassembler reassembler_;
+  std::shared_ptr<LeaseBook> leases_;
   Delivery delivery_;
   const layout::Word& row_changes_;  // grows with a change of this node's row or of a peer's life
   std::vector<Entry> entries_;       // by slot
@@ -114,7 +121,9 @@ class Readers {
   std::uint64_t ends_seen_ = 0;  // of the reassembler
   bool polling_ = false;
   bool looks_odd_ = false;  // a ring did when last looked after
-  std::atomic<bool> housekeeping_due_{true};
+  static constexpr std::uint32_t kHousekeeping = 1;
+  static constexpr std::uint32_t kLeases = 2;
+  std::atomic<std::uint32_t> due_{kHousekeeping};  // what Attend() was asked for
 };
 
 }  // namespace ivmq

@@ -135,6 +135,7 @@ void Reassembler::End(std::uint32_t slot, Assembly& assembly, bool is_lost) {
     spare_size_ = assembly.capacity;
   }
   assembly.bytes.reset();
+  assembly.capacity = 0;
   assembly.number = 0;
   assembly.total = assembly.received = assembly.last_piece = 0;
   assembly.idle_looks = 0;

@@ -40,6 +40,9 @@ struct Assembly {
   std::unique_ptr<std::byte[]> bytes;
 
   [[nodiscard]] bool is_under_way() const noexcept { return total != 0; }
+  [[nodiscard]] bool Contains(std::span<const std::byte> of) const noexcept {
+    return total != 0 && of.data() >= bytes.get() && of.data() + of.size() <= bytes.get() + total;
+  }
 };
 
 // Thread-compatible.

@@ -77,6 +77,7 @@ bool RingReader::ReadCell() {
   if (is_open() && consumer_.HasRecord()) return state_ == ReaderState::kStalled;
   const bool is_new = state_ == ReaderState::kNone || cell_word_ != live_word;
   if (ring && is_new) {
+    if (!holds_.empty()) return true;  // when their leases have ended
     Open(*ring, live_word);
     return !withdrawn;
   }
@@ -108,6 +109,7 @@ void RingReader::Open(const RingView& ring, std::uint64_t cell_word) {
 }
 
 void RingReader::Close(std::uint64_t cell_word) noexcept {
+  if (!holds_.empty()) return;  // when their leases have ended
   if (context_->arena.Close(CellIndex(), cell_word)) RingProducer();
 }
 
@@ -115,6 +117,7 @@ void RingReader::GiveUp(std::string_view reason) {
   const std::uint64_t word = cell().load(std::memory_order_acquire);
   EndAssembly();
   Apply(ReaderEvent::kGiveUp);
+  DropHolds();
   // Of another value it is the producer's turn to put it right, and then it is answered.
   if (word == cell_word_ || Cell::FromWord(word).state == CellState::kWithdrawn) Close(word);
   context_->Count(Counter::kRingsPoisoned);
@@ -154,7 +157,8 @@ void RingReader::FollowLife() {
   }
   Apply(ReaderEvent::kEnd);
   // What a dead producer committed is handled first; if some of it lacks, that is found out.
-  if (!context_->IsMyLife() || (is_open() && (consumer_.HasRecord() || consumer_.LacksRecords()))) {
+  if (!context_->IsMyLife() || !holds_.empty() ||
+      (is_open() && (consumer_.HasRecord() || consumer_.LacksRecords()))) {
     return;
   }
   EndAssembly();
@@ -167,6 +171,40 @@ void RingReader::FollowLife() {
   oddity_ = nullptr;
   from_ = PeerId{};
   assembly_ = Assembly{};
+}
+
+// ---- Leases ----
+
+void RingReader::Hold(LeaseEnd end, bool in_place) {
+  holds_.push_back({.position = consumer_.position(), .end = std::move(end), .in_place = in_place});
+}
+
+bool RingReader::HoldsMuch() const noexcept {
+  return !holds_.empty() && consumer_.position() - holds_.front().position >= ring_.capacity / 2;
+}
+
+bool RingReader::IsInRecord(std::span<const std::byte> bytes) const noexcept {
+  const std::byte* const record = ring_.DataAt(consumer_.position());
+  const std::byte* const end = record + consumer_.record_size();
+  return is_open() && bytes.data() >= record && bytes.data() + bytes.size() <= end;
+}
+
+void RingReader::DropHolds() noexcept {
+  std::erase_if(holds_, [this](const Held& held) {
+    return held.end->load(std::memory_order_acquire) || (!is_open() && !held.in_place);
+  });
+}
+
+void RingReader::LookAtLeases() {
+  if (holds_.empty()) return;
+  DropHolds();
+  if (!context_->IsMyLife()) return;
+  if (is_open()) {
+    consumer_.Acknowledge(holds_.empty() ? consumer_.position() : holds_.front().position);
+    WakeProducer();
+  } else if (holds_.empty()) {
+    (void)ReadCell();  // it waits for the answer that nothing is read any more
+  }
 }
 
 // ---- Housekeeping ----

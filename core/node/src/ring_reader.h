@@ -3,12 +3,14 @@
 #define IVMQ_RING_READER_H_
 
 #include <cstdint>
+#include <deque>
 #include <optional>
 #include <string_view>
 
 #include "ivmq/internal/ring.h"
 #include "ivmq/peer.h"
 
+#include "src/leases.h"
 #include "src/node_context.h"
 #include "src/pair_state.h"
 #include "src/reassembler.h"
@@ -49,6 +51,26 @@ class RingReader {
   // anew. False: a piece has just come.
   [[gnu::cold]] bool DropAssembly();
 
+  // ---- Leases. A record that is held stays in the ring, and so does all behind it. ----
+
+  // Gives up the record that was handled: acknowledged, unless one before it is held.
+  void Release() noexcept {
+    if (holds_.empty()) [[likely]] {
+      consumer_.Release();
+    } else {
+      consumer_.Pass();
+    }
+  }
+  // Holds the record that is being handled until `end`. `in_place`: its bytes are used where they
+  // lie. REQUIRES: Release() comes next.
+  void Hold(LeaseEnd end, bool in_place);
+  // Whether so much of the ring is held that no more should be.
+  [[nodiscard]] bool HoldsMuch() const noexcept;
+  // Whether those bytes are of the record that is being handled.
+  [[nodiscard]] bool IsInRecord(std::span<const std::byte> bytes) const noexcept;
+  // Acknowledges what is held no more.
+  void LookAtLeases();
+
   // Does what the cell asks for: a ring that has appeared, one to let go of. False: the ring that
   // is open has to be read to its end first.
   bool ReadCell();
@@ -74,6 +96,8 @@ class RingReader {
   [[nodiscard]] std::optional<RingView> LiveRing(std::uint64_t word) const;
   void Open(const RingView& ring, std::uint64_t cell_word);
   void LookAtRing();
+  // What is held no more, or need not be, since the ring is given up.
+  void DropHolds() noexcept;
   void LookAtAssembly(const layout::Life& life);
   // Whether the cell and the ring's header still agree that the open ring is this pair's.
   [[nodiscard]] bool IsOurs() const noexcept;
@@ -108,6 +132,13 @@ class RingReader {
   const char* oddity_ = nullptr;
   std::uint32_t odd_looks_ = 0;
   Assembly assembly_;
+
+  struct Held {
+    std::uint64_t position;
+    LeaseEnd end;
+    bool in_place;
+  };
+  std::deque<Held> holds_;  // in the order of their positions
 };
 
 }  // namespace ivmq

@@ -121,23 +121,30 @@ Result<Consumer> Consumer::Open(RingView ring) {
 }
 
 void Consumer::PublishStep() noexcept {
-  if (position_ - told_ >= ring_.capacity / 2) return PublishReleased();
-  released_ = position_;
-  ring_.header->released.store(position_, std::memory_order_release);
+  const std::uint64_t position = acknowledged();
+  if (position - told_ >= ring_.capacity / 2) return PublishReleased();
+  released_ = position;
+  ring_.header->released.store(position, std::memory_order_release);
 }
 
 void Consumer::PublishReleased() noexcept {
-  released_ = told_ = position_;
+  released_ = told_ = acknowledged();
   // Pairs with the acquire in Producer::ReadReleased.
-  ring_.header->released.store(position_, std::memory_order_release);
+  ring_.header->released.store(released_, std::memory_order_release);
   // The producer's side of this: space_armed = odd, fence, read `released`. See wake.h.
   FullFence();
   wake_request_ |= wake_check_.MustRing(ring_.header->space_armed);
 }
 
+void Consumer::Acknowledge(std::uint64_t position) noexcept {
+  held_from_ = position == position_ ? kNotHeld : position;
+  ring_.header->acked.store(position, std::memory_order_relaxed);
+  if (position - released_ >= release_step_) PublishStep();
+}
+
 void Consumer::Restore() noexcept {
   ring_.header->delivered.store(std::max(position_, redelivered_below_), std::memory_order_relaxed);
-  ring_.header->acked.store(position_, std::memory_order_relaxed);
+  ring_.header->acked.store(acknowledged(), std::memory_order_relaxed);
   PublishReleased();
 }
 
@@ -151,7 +158,7 @@ PeekResult Consumer::PassPad(std::uint64_t word) noexcept {
   position_ += size;
   // What is released must have been acknowledged.
   if (!redelivered()) ring_.header->delivered.store(position_, std::memory_order_relaxed);
-  ring_.header->acked.store(position_, std::memory_order_relaxed);
+  ring_.header->acked.store(acknowledged(), std::memory_order_relaxed);
   return PeekResult::kEmpty;
 }
 

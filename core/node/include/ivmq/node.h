@@ -2,11 +2,9 @@
 // messages.
 //
 //   auto node = ivmq::Node::Open("unix:/run/ivmq/ivmq.sock", {.name = "host"});
-//   auto peer = (*node)->Await("vm1", std::chrono::seconds(5));
-//   (*node)->Send(peer->id, bytes);
-//   while (running) {
-//     if ((*node)->Poll([](const ivmq::Message& message) { ... }) == 0) (*node)->Wait(1s);
-//   }
+//   auto sender = (*node)->OpenSender("vm1");
+//   sender->Send(bytes);
+//   (*node)->Run(stop_token, [](const ivmq::Message& message) { ... });
 #ifndef IVMQ_NODE_H_
 #define IVMQ_NODE_H_
 
@@ -16,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -53,6 +52,9 @@ struct NodeOptions {
   // Memory for putting large messages together, for all senders. A sender whose message does not
   // fit beside the others waits until one is complete. At least max_message_bytes.
   std::uint64_t reassembly_bytes = std::uint64_t{256} << 20;
+  // Memory for messages that are kept beyond their handlers (Message::Keep), with 256 bytes for each
+  // of them. What is kept in the ring itself counts as those 256 bytes only.
+  std::uint64_t kept_bytes = std::uint64_t{64} << 20;
   // Told about what no call returns: a damaged ring, a large message lost midway, a peer that died.
   // Called on a thread of the node's own, which the first report starts: one report at a time, in
   // order. It may block and may call the node as any thread may, but must not destroy it: ~Node()
@@ -61,8 +63,8 @@ struct NodeOptions {
   std::function<void(const Status&)> on_report{};
 };
 
-// Thread-safety: Poll, Look, Wait, Arm and SetPeerWatcher are for one thread at a time (the
-// poller). Everything else may be called from any thread at any time.
+// Thread-safety: Poll, Look, HasDrained, Wait, Run, Arm and SetPeerWatcher are for one thread at a
+// time (the poller). Everything else may be called from any thread at any time.
 //
 // Code of the user's (message handlers, the peer watcher, on_report, writers of SendInPlace, stop
 // conditions) runs with no lock of the library held, so it may call whatever its thread may call;
@@ -200,6 +202,19 @@ class Node {
   // was called, or `timeout` has passed. Returns false at the timeout. A true may be spurious.
   bool Wait(std::chrono::nanoseconds timeout);
 
+  // Handles messages and waits for more until `stop` is asked for (OK), or this life is over: see
+  // status(). What the handler throws leaves it. FAILED_PRECONDITION within a handler.
+  template <typename Handler>
+  Status Run(std::stop_token stop, Handler&& handler) {
+    const std::stop_callback wake(stop, [this] { Wake(); });
+    while (!stop.stop_requested()) {
+      if (Poll(handler) != 0) continue;
+      if (Status status = CheckRun(); !status.ok()) return status;
+      (void)Wait(std::chrono::hours(1));
+    }
+    return {};
+  }
+
   // Makes this or the next Wait() return, or Fd() readable and the next Arm() give false, and all
   // waits of this node ask their StopCondition: whatever the caller has stored before is seen by
   // the poller before it sleeps again. Poll() leaves it. Thread-safe.
@@ -238,6 +253,7 @@ class Node {
   [[gnu::noinline]] std::size_t AttendAndPoll(HandlerFunction handler, void* context,
                                               std::size_t limit);
   void TellWatcher();
+  [[nodiscard]] Status CheckRun() const;
 
   std::unique_ptr<Impl> impl_;
 };

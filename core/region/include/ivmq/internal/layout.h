@@ -142,6 +142,9 @@ enum class Counter : std::uint8_t {
   kAssembliesLost,  // large messages whose sender vanished midway or broke the rules
   kUnhandled,       // messages without a handler for their type
   kUnparsable,      // messages whose bytes do not parse, frames of calls for a former life
+  kKept,            // messages kept beyond their handlers
+  kKeptNow,         // of those, that are kept now
+  kKeepsRefused,    // messages not kept, since too many are
   kCount,
 };
 inline constexpr std::size_t kCounterWords = 32;
@@ -257,7 +260,8 @@ struct RingHeader {
   std::array<std::uint8_t, 112> pad0;
   // Consumer's progress, for its successor and for tools: nobody polls this line.
   Word delivered;  // 128 consumer: end of the last record given to a handler
-  Word acked;      // 136 consumer: end of the last record whose handler returned
+  Word acked;      // 136 consumer: end of the last record whose handler returned, no further than
+                   //     the first one that is kept beyond that
   Word sender;     // 144 consumer: incarnation of the producer whose record stands at `acked`;
                    //     at first the carver's
   std::array<std::uint8_t, 104> pad1;

@@ -213,6 +213,16 @@ class Consumer {
       PublishStep();
   }
 
+  // Instead of Release(): goes on behind the record, and acknowledges nothing from its start on
+  // until Acknowledge() says so. While that lasts, every record is passed. REQUIRES: as of Release.
+  void Pass() noexcept {
+    held_from_ = std::min(held_from_, position_);
+    position_ += size_;
+  }
+  // The records before `position` are done with: position() as it was before one of the Pass()es,
+  // or as it is now, and then all are.
+  void Acknowledge(std::uint64_t position) noexcept;
+
   // True if the record that Peek() returned had been given to a handler before: before a restart,
   // or before Redeliver().
   [[nodiscard]] bool redelivered() const noexcept { return position_ < redelivered_below_; }
@@ -248,7 +258,7 @@ class Consumer {
   // doorbell is worth some room. So call this before sleeping, and when the ring has run empty.
   void PublishReleased() noexcept;
   // Whether PublishReleased() has something to tell.
-  [[nodiscard]] bool has_unpublished() const noexcept { return position_ != told_; }
+  [[nodiscard]] bool has_unpublished() const noexcept { return acknowledged() != told_; }
 
   // Whether TakeWakeRequest() would say yes.
   [[nodiscard]] bool has_wake_request() const noexcept { return wake_request_; }
@@ -270,21 +280,30 @@ class Consumer {
     return ring_.header->committed.load(std::memory_order_acquire) > position_ && !HasRecord();
   }
 
+  // Bytes that the record takes that Peek() returned.
+  [[nodiscard]] std::uint64_t record_size() const noexcept { return size_; }
   // Bytes consumed since the ring was carved.
   [[nodiscard]] std::uint64_t position() const noexcept { return position_; }
 
  private:
+  // Up to where the records are done with.
+  [[nodiscard]] std::uint64_t acknowledged() const noexcept {
+    return std::min(position_, held_from_);
+  }
   // A commit word that is no record's. kEmpty: it was a pad, and the position is behind it.
   [[gnu::cold]] PeekResult PassPad(std::uint64_t word) noexcept;
   void PublishStep() noexcept;
 
+  static constexpr std::uint64_t kNotHeld = ~std::uint64_t{0};
+
   RingView ring_;
   std::uint64_t max_payload_ = 0;
   std::uint64_t position_ = 0;
-  std::uint64_t size_ = 0;          // of the record that Peek() returned
-  std::uint64_t released_ = 0;      // last published
-  std::uint64_t told_ = 0;          // last published with a look for a sleeping producer
-  std::uint64_t release_step_ = 0;  // capacity / 8
+  std::uint64_t size_ = 0;              // of the record that Peek() returned
+  std::uint64_t held_from_ = kNotHeld;  // where the first record stands that was passed
+  std::uint64_t released_ = 0;          // last published
+  std::uint64_t told_ = 0;              // last published with a look for a sleeping producer
+  std::uint64_t release_step_ = 0;      // capacity / 8
   std::uint64_t redelivered_below_ = 0;
   WakeCheck wake_check_;  // of the producer's space_armed
   bool wake_request_ = false;
