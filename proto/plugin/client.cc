@@ -137,7 +137,7 @@ void PrintFunctions(const Service& service, const Method& method, Printer* print
         "}\n"
         "void $service$::Stub::async::$method$(::ivmq::rpc::ClientContext* context, const "
         "$request$* request, $response$* response, ::ivmq::rpc::ClientUnaryReactor* reactor) {\n"
-        "  reactor->Bind(stub_channel_, $service$::$constant$, context, request, response);\n"
+        "  reactor->Bind(stub_channel_, $service$::$constant$, context, *request, response);\n"
         "}\n"
         "\n");
     return;
@@ -149,8 +149,8 @@ void PrintFunctions(const Service& service, const Method& method, Printer* print
                  "void $service$::Stub::async::$method$($reactor_parameters$) {\n"
                  "  reactor->Bind(stub_channel_, $service$::$constant$, context, ");
   printer->Print("$request$, $response$);\n}\n\n", "request",
-                 method.kind == Kind::kServerStream ? "request" : "nullptr", "response",
-                 method.kind == Kind::kClientStream ? "response" : "nullptr");
+                 method.kind == Kind::kServerStream ? "*request" : "{}", "response",
+                 method.kind == Kind::kClientStream ? "response" : "{}");
 }
 
 }  // namespace

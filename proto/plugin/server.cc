@@ -20,20 +20,6 @@ std::string TypeOf(const Method& method) {
   return "";
 }
 
-std::string HandlerOf(const Method& method) {
-  switch (method.kind) {
-    case Kind::kUnary:
-      return "UnaryHandler";
-    case Kind::kClientStream:
-      return "ClientStreamHandler";
-    case Kind::kServerStream:
-      return "ServerStreamHandler";
-    case Kind::kBidiStream:
-      return "BidiStreamHandler";
-  }
-  return "";
-}
-
 // The types of the parameters of a service's method; with `names`, their names as well.
 std::string ServiceParameters(const Method& method, bool names) {
   const auto name = [names](const char* text) {
@@ -90,7 +76,6 @@ std::string ReactorArguments(const Method& method, bool names) {
 Variables ServiceVariables(const Service& service, const Method& method, bool names) {
   Variables v = VariablesOf(service, method);
   v["type"] = TypeOf(method);
-  v["handler"] = HandlerOf(method);
   v["parameters"] = ServiceParameters(method, names);
   v["reactor"] = ReactorOf(method);
   v["arguments"] = ReactorArguments(method, names);
@@ -138,8 +123,8 @@ void PrintServiceFunctions(const Service& service, Printer* printer) {
     printer->Print(ServiceVariables(service, method, false),
                    "  ::ivmq::rpc::Service::AddMethod(\n"
                    "      \"$path$\", ::ivmq::rpc::MethodType::$type$,\n"
-                   "      ::std::make_unique<::ivmq::rpc::internal::$handler$<Service, $request$, "
-                   "$response$>>(this, &Service::$method$));\n");
+                   "      ::ivmq::rpc::internal::MakeHandler<$request$, $response$>(\n"
+                   "          this, &Service::$method$));\n");
   }
   printer->Print("}\n");
   for (const Method& method : service.methods) {
@@ -150,12 +135,11 @@ void PrintServiceFunctions(const Service& service, Printer* printer) {
   }
   printer->Print("$service$::CallbackService::CallbackService() {\n", "service", service.name);
   for (const Method& method : service.methods) {
-    printer->Print(
-        ServiceVariables(service, method, false),
-        "  ::ivmq::rpc::Service::AddMethod(\n"
-        "      \"$path$\", ::ivmq::rpc::MethodType::$type$,\n"
-        "      ::std::make_unique<::ivmq::rpc::internal::CallbackHandler<CallbackService, "
-        "$request$, $response$, $reactor$$arguments$>>(this, &CallbackService::$method$));\n");
+    printer->Print(ServiceVariables(service, method, false),
+                   "  ::ivmq::rpc::Service::AddMethod(\n"
+                   "      \"$path$\", ::ivmq::rpc::MethodType::$type$,\n"
+                   "      ::ivmq::rpc::internal::MakeHandler<$request$, $response$>(\n"
+                   "          this, &CallbackService::$method$));\n");
   }
   printer->Print("}\n");
   for (const Method& method : service.methods) {

@@ -1,8 +1,8 @@
 #include <cassert>
 #include <limits>
 
+#include "ivmq/internal/serialize.h"
 #include "ivmq/proto.h"
-#include "ivmq/serialize.h"
 
 namespace ivmq {
 namespace internal {
@@ -32,14 +32,26 @@ void Write(const google::protobuf::Message& message, std::span<std::byte> to) {
 
 }  // namespace internal
 
+namespace {
+
+SendResult SendAs(Node& node, PeerId to, const MessageType& type,
+                  const google::protobuf::Message& message, const SendOptions& options) {
+  Outgoing payload(message);
+  assert(payload.IsWhole());
+  payload.Measure();
+  return SendWithHead(node, to, type, {}, payload, options);
+}
+
+}  // namespace
+
 SendResult Send(Node& node, PeerId to, const google::protobuf::Message& message,
                 const SendOptions& options) {
-  return SendWithHead(node, to, internal::TypeOf(message, nullptr), {}, &message, options);
+  return SendAs(node, to, internal::TypeOf(message, nullptr), message, options);
 }
 
 SendResult Send(Node& node, PeerId to, const google::protobuf::Message& message, const TypeIds& ids,
                 const SendOptions& options) {
-  return SendWithHead(node, to, internal::TypeOf(message, &ids), {}, &message, options);
+  return SendAs(node, to, internal::TypeOf(message, &ids), message, options);
 }
 
 }  // namespace ivmq

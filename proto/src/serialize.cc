@@ -1,6 +1,5 @@
-#include "ivmq/serialize.h"
+#include "ivmq/internal/serialize.h"
 
-#include <cassert>
 #include <chrono>
 #include <cstring>
 #include <limits>
@@ -39,24 +38,24 @@ class Buffer {
   std::size_t size_ = 0;
 };
 
-// A head, and a message whose ByteSizeLong() was called and gave `message_size`.
 struct Parts {
   std::span<const std::byte> head;
-  const google::protobuf::Message* message = nullptr;
-  std::size_t message_size = 0;
+  const Outgoing& payload;
 
-  [[nodiscard]] std::size_t size() const noexcept { return head.size() + message_size; }
+  [[nodiscard]] std::size_t size() const noexcept { return head.size() + payload.size(); }
 
   // REQUIRES: `out` has size() bytes.
   void Write(std::byte* out) const {
     if (!head.empty()) std::memcpy(out, head.data(), head.size());
-    if (message == nullptr) return;
-    auto* const begin = reinterpret_cast<std::uint8_t*>(out + head.size());
-    [[maybe_unused]] const std::uint8_t* const end =
-        message->SerializeWithCachedSizesToArray(begin);
-    assert(end == begin + message_size);
+    payload.Write(out + head.size());
   }
 };
+
+// Larger than protobuf or the node allows.
+[[gnu::always_inline]] inline bool IsTooLarge(const Node& node, const Parts& parts) noexcept {
+  return parts.payload.size() > static_cast<std::size_t>(std::numeric_limits<int>::max()) ||
+         parts.size() > node.max_message_bytes();
+}
 
 SendResult SendLarge(Node& node, PeerId to, const MessageType& type, const Parts& parts,
                      const SendOptions& options) {
@@ -67,19 +66,6 @@ SendResult SendLarge(Node& node, PeerId to, const MessageType& type, const Parts
   const SendResult result = node.Send(to, type, {bytes, parts.size()}, options);
   buffer.Trim();
   return result;
-}
-
-// A head and `message`, nullptr if there is none. kTooLarge: larger than protobuf or the node
-// allows; nothing was serialized.
-[[gnu::always_inline]] inline SendResult Measure(const Node& node, std::span<const std::byte> head,
-                                                 const google::protobuf::Message* message,
-                                                 Parts* parts) {
-  assert(message == nullptr || message->IsInitialized());
-  *parts = {head, message, message == nullptr ? 0 : message->ByteSizeLong()};
-  return parts->message_size > static_cast<std::size_t>(std::numeric_limits<int>::max()) ||
-                 parts->size() > node.max_message_bytes()
-             ? SendResult::kTooLarge
-             : SendResult::kOk;
 }
 
 // kTooLarge: it does not fit one record.
@@ -108,12 +94,10 @@ SendResult SendLarge(Node& node, PeerId to, const MessageType& type, const Parts
 }  // namespace
 
 SendResult SendWithHead(Node& node, PeerId to, const MessageType& type,
-                        std::span<const std::byte> head, const google::protobuf::Message* message,
+                        std::span<const std::byte> head, const Outgoing& payload,
                         SendOptions options) {
-  Parts parts;
-  if (const SendResult result = Measure(node, head, message, &parts); result != SendResult::kOk) {
-    return result;
-  }
+  const Parts parts{head, payload};
+  if (IsTooLarge(node, parts)) return SendResult::kTooLarge;
   const SendResult result = SendRecord(node, to, type, parts, options);
   if (result != SendResult::kTooLarge) [[likely]]
     return result;
@@ -121,21 +105,18 @@ SendResult SendWithHead(Node& node, PeerId to, const MessageType& type,
 }
 
 SendResult TrySendWithHead(Node& node, PeerId to, const MessageType& type,
-                           std::span<const std::byte> head,
-                           const google::protobuf::Message* message) {
-  Parts parts;
-  if (const SendResult result = Measure(node, head, message, &parts); result != SendResult::kOk) {
-    return result;
-  }
+                           std::span<const std::byte> head, const Outgoing& payload) {
+  const Parts parts{head, payload};
+  if (IsTooLarge(node, parts)) return SendResult::kTooLarge;
   SendOptions options{.when_full = WhenFull::kFail, .timeout = std::chrono::nanoseconds(0)};
   const SendResult result = SendRecord(node, to, type, parts, options);
   return result == SendResult::kTimedOut ? SendResult::kBusy : result;
 }
 
 std::optional<std::string> SerializeWithHead(const Node& node, std::span<const std::byte> head,
-                                             const google::protobuf::Message* message) {
-  Parts parts;
-  if (Measure(node, head, message, &parts) != SendResult::kOk) return std::nullopt;
+                                             const Outgoing& payload) {
+  const Parts parts{head, payload};
+  if (IsTooLarge(node, parts)) return std::nullopt;
   std::string bytes(parts.size(), '\0');
   parts.Write(reinterpret_cast<std::byte*>(bytes.data()));
   return bytes;

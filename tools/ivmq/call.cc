@@ -21,7 +21,8 @@
 #include <google/protobuf/wrappers.pb.h>
 
 #include "ivmq/rpc/endpoint.h"
-#include "ivmq/rpc/stream.h"
+#include "ivmq/rpc/generic.h"
+#include "ivmq/rpc/metadata.h"
 
 #include "command.h"
 #include "commands.h"
@@ -127,7 +128,7 @@ Header ParseHeader(const std::string& text) {
     }
     header.value = bytes.value();
   }
-  if (!rpc::internal::IsValidMetadata(header.key, header.value)) {
+  if (!rpc::IsValidMetadata(header.key, header.value)) {
     WrongUsage(fmt::format("-H '{}': keys have a-z 0-9 - _ . and values printable ASCII", text));
   }
   return header;
@@ -368,11 +369,9 @@ class Caller {
       : session_(session),
         method_(method),
         path_(fmt::format("/{}/{}", method.service()->full_name(), method.name())),
-        name_(path_.c_str()),
         flags_(flags),
         interrupt_(interrupt),
-        factory_(method.file()->pool()),
-        response_(New(method.output_type())) {
+        factory_(method.file()->pool()) {
     for (const std::string& text : flags.headers) headers_.push_back(ParseHeader(text));
   }
 
@@ -382,7 +381,7 @@ class Caller {
     const char* const none = method_.client_streaming() ? "" : "{}";
     Requests requests(from_input ? std::nullopt : std::optional(json.value_or(none)), interrupt_,
                       stop.fd());
-    std::unique_ptr<pb::Message> request;
+    std::string request;
     if (!method_.client_streaming()) {
       const auto first = requests.Next();
       if (interrupt_.requested()) return kExitInterrupted;
@@ -390,15 +389,11 @@ class Caller {
       if (requests.Next()) {
         WrongUsage(fmt::format("{} takes one request, and there are more", method_.full_name()));
       }
-      request = New(method_.input_type());
-      if (Status status = Parse(*first, *request); !status.ok()) return Fail(status);
+      if (Status status = Serialize(*first, &request); !status.ok()) return Fail(status);
     }
     Session::Context context(session_);
     for (const Header& header : headers_) (*context).AddMetadata(header.key, header.value);
-    const bool is_unary = !method_.client_streaming() && !method_.server_streaming();
-    const Status status =
-        is_unary ? session_.channel()->Call(name_, context.get(), *request, response_.get())
-                 : Stream(*context, request.get(), requests, stop);
+    const Status status = Call(*context, request, requests, stop);
     return Finish(*context, status);
   }
 
@@ -420,35 +415,59 @@ class Caller {
   std::unique_ptr<pb::Message> New(const pb::Descriptor* type) {
     return std::unique_ptr<pb::Message>(factory_.GetPrototype(type)->New());
   }
+  Status Serialize(const std::string& json, std::string* bytes) {
+    const std::unique_ptr<pb::Message> message = New(method_.input_type());
+    if (Status status = Parse(json, *message); !status.ok()) return status;
+    *bytes = message->SerializeAsString();
+    return {};
+  }
+  Status ShowResponse() {
+    const std::unique_ptr<pb::Message> message = New(method_.output_type());
+    if (message->ParseFromString(response_)) return Show(*message);
+    return {StatusCode::kInternal,
+            fmt::format("the response is no {}", method_.output_type()->full_name())};
+  }
 
-  Status Stream(ClientContext& context, const pb::Message* request, Requests& requests,
-                const UniqueStop& stop) {
-    rpc::internal::ClientStreamHandle stream(
-        *session_.channel(), name_, &context, request,
-        method_.server_streaming() ? nullptr : response_.get());
+  Status Call(ClientContext& context, const std::string& request, Requests& requests,
+              const UniqueStop& stop) {
+    rpc::GenericStub stub(session_.channel());
+    if (!method_.client_streaming()) {
+      if (!method_.server_streaming()) return stub.Call(&context, path_, request, &response_);
+      return ShowAll(context, *stub.ServerStream(&context, path_, request));
+    }
+    if (!method_.server_streaming()) {
+      const auto stream = stub.ClientStream(&context, path_, &response_);
+      return WriteBeside(context, *stream, requests, stop, [&] { return stream->Finish(); });
+    }
+    const auto stream = stub.BidiStream(&context, path_);
+    return WriteBeside(context, *stream, requests, stop, [&] { return ShowAll(context, *stream); });
+  }
+  // Writes the requests on a thread of its own while `finish()` waits for the end.
+  template <typename Stream, typename Finish>
+  Status WriteBeside(ClientContext& context, Stream& stream, Requests& requests,
+                     const UniqueStop& stop, Finish finish) {
     Status wrong_request;
-    std::thread writer;
-    if (method_.client_streaming()) {
-      writer = std::thread([&] {
-        const std::unique_ptr<pb::Message> message = New(method_.input_type());
-        while (const auto json = requests.Next()) {
-          wrong_request = Parse(*json, *message);
-          if (!wrong_request.ok()) return context.TryCancel();
-          if (!stream.Write(*message)) return;
-        }
-        (void)stream.WritesDone();
-      });
-    }
-    while (method_.server_streaming() && stream.Read(response_.get())) {
-      if (shown_ = Show(*response_); !shown_.ok()) context.TryCancel();
-    }
-    Status status = stream.Finish();
-    if (writer.joinable()) {
-      stop.Set();
-      writer.join();
-    }
+    std::thread writer([&] {
+      std::string request;
+      while (const auto json = requests.Next()) {
+        wrong_request = Serialize(*json, &request);
+        if (!wrong_request.ok()) return context.TryCancel();
+        if (!stream.Write(request)) return;
+      }
+      (void)stream.WritesDone();
+    });
+    Status status = finish();
+    stop.Set();
+    writer.join();
     if (!wrong_request.ok()) shown_ = wrong_request;
     return status;
+  }
+  template <typename Stream>
+  Status ShowAll(ClientContext& context, Stream& stream) {
+    while (stream.Read(&response_)) {
+      if (shown_ = ShowResponse(); !shown_.ok()) context.TryCancel();
+    }
+    return stream.Finish();
   }
 
   int Finish(const ClientContext& context, const Status& status) {
@@ -460,7 +479,7 @@ class Caller {
     if (interrupt_.requested()) return kExitInterrupted;
     if (!shown_.ok()) return Fail(shown_);
     if (status.ok()) {
-      if (!method_.server_streaming()) shown_ = Show(*response_);
+      if (!method_.server_streaming()) shown_ = ShowResponse();
       return shown_.ok() ? kExitOk : Fail(shown_);
     }
     std::string text = StatusCodeName(status.code());
@@ -476,12 +495,11 @@ class Caller {
   Session& session_;
   const pb::MethodDescriptor& method_;
   const std::string path_;
-  const rpc::internal::MethodName name_;
   const CallFlags& flags_;
   const Interrupt& interrupt_;
   std::vector<Header> headers_;
   pb::DynamicMessageFactory factory_;
-  std::unique_ptr<pb::Message> response_;
+  std::string response_;
   Status shown_;  // what ended the showing of responses, or the reading of requests
 };
 

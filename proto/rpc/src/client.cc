@@ -8,7 +8,7 @@
 #include <thread>
 #include <utility>
 
-#include "ivmq/serialize.h"
+#include "ivmq/internal/serialize.h"
 
 #include "src/call_access.h"
 #include "src/patient_send.h"
@@ -85,17 +85,15 @@ namespace {
 
 // What ends a unary call: the status, with the response in place.
 Status EndUnary(Status status, const Parsed* end, ClientContext& context,
-                google::protobuf::Message& response) {
+                const Incoming& response) {
   if (end != nullptr) {
     if (end->metadata.empty() && end->header.argument == StatusCode::OK) [[likely]] {
       status = Status();
     } else {
       status = ReadEnd(*end, context);
     }
-    if (status.ok() &&
-        !response.ParseFromArray(end->message.data(), static_cast<int>(end->message.size()))) {
-      status = {StatusCode::INTERNAL,
-                "the response is no " + std::string(response.GetDescriptor()->full_name())};
+    if (status.ok() && !response.Parse(end->message)) {
+      status = {StatusCode::INTERNAL, "the response is no " + response.TypeName()};
     }
   }
   CallAccess::End(context, status);
@@ -105,7 +103,7 @@ Status EndUnary(Status status, const Parsed* end, ClientContext& context,
 // A call whose thread waits.
 class SyncCall final : public ClientCall {
  public:
-  SyncCall(const Client& client, ClientContext& context_in, google::protobuf::Message& response)
+  SyncCall(const Client& client, ClientContext& context_in, const Incoming& response)
       : ClientCall(client.node(), context_in, /*has_streams_in=*/false, /*waits_in=*/true),
         polling_(client.polling()),
         response_(response) {}
@@ -119,7 +117,7 @@ class SyncCall final : public ClientCall {
 
  private:
   Polling& polling_;
-  google::protobuf::Message& response_;
+  const Incoming response_;
   Waiter waiter_;
   Status status_;
 };
@@ -128,7 +126,7 @@ class SyncCall final : public ClientCall {
 // then it deletes itself.
 class AsyncCall final : public ClientCall, private Task {
  public:
-  AsyncCall(const Client& client, ClientContext& context_in, google::protobuf::Message& response,
+  AsyncCall(const Client& client, ClientContext& context_in, const Incoming& response,
             std::function<void(Status)> done)
       : ClientCall(client.node(), context_in, /*has_streams_in=*/false, /*waits_in=*/false),
         node_(client.node()),
@@ -165,7 +163,7 @@ class AsyncCall final : public ClientCall, private Task {
 
   Node& node_;
   Polling& polling_;
-  google::protobuf::Message& response_;
+  const Incoming response_;
   std::function<void(Status)> done_;
   Status status_;
   std::atomic<bool> one_came_{false};
@@ -196,13 +194,13 @@ void Client::EndAll() {
 }
 
 Status Client::Call(Channel& channel, const MethodName& method, ClientContext& context,
-                    const google::protobuf::Message& request, google::protobuf::Message& response) {
+                    const Outgoing& request, const Incoming& response) {
   if (polling_.InPoll()) {
     return {StatusCode::FAILED_PRECONDITION,
             "a synchronous call on the thread that polls could never end: use async() here"};
   }
   SyncCall call(*this, context, response);
-  Begin(call, channel, method, &request);
+  Begin(call, channel, method, request);
   if (!polling_.Await(call.waiter(), call.life.deadline())) {
     EndIfUnwanted(call);
     (void)polling_.Await(call.waiter(), Clock::time_point::max());
@@ -211,20 +209,20 @@ Status Client::Call(Channel& channel, const MethodName& method, ClientContext& c
 }
 
 void Client::CallAsync(Channel& channel, const MethodName& method, ClientContext& context,
-                       const google::protobuf::Message& request,
-                       google::protobuf::Message& response, std::function<void(Status)> done) {
+                       const Outgoing& request, const Incoming& response,
+                       std::function<void(Status)> done) {
   auto* const call = new AsyncCall(*this, context, response, std::move(done));
-  Begin(*call, channel, method, &request);
+  Begin(*call, channel, method, request);
   call->OnBegun();
 }
 
-void Client::EndAsync(ClientContext& context, google::protobuf::Message& response,
+void Client::EndAsync(ClientContext& context, const Incoming& response,
                       std::function<void(Status)> done, Status status) {
   (new AsyncCall(*this, context, response, std::move(done)))->Fail(std::move(status));
 }
 
 void Client::Begin(ClientCall& call, Channel& channel, const MethodName& method,
-                   const google::protobuf::Message* request) {
+                   const Outgoing& request) {
   Status failure = TryBegin(call, channel, method, request);
   if (failure.ok()) [[likely]]
     return;
@@ -233,15 +231,14 @@ void Client::Begin(ClientCall& call, Channel& channel, const MethodName& method,
 }
 
 Status Client::TryBegin(ClientCall& call, Channel& channel, const MethodName& method,
-                        const google::protobuf::Message* request) {
+                        const Outgoing& request) {
   ClientContext& context = call.context;
   if (!CallAccess::valid(context)) {
     return {StatusCode::INVALID_ARGUMENT,
             "the metadata is not valid: see ClientContext::AddMetadata for what it may hold"};
   }
-  if (request != nullptr && !request->IsInitialized()) [[unlikely]] {
-    return {StatusCode::INTERNAL,
-            "the request lacks required fields: " + request->InitializationErrorString()};
+  if (!request.IsWhole()) [[unlikely]] {
+    return {StatusCode::INTERNAL, "the request lacks required fields: " + request.Missing()};
   }
   Clock::time_point now = call.life.Now();
   if (now >= call.life.deadline()) {
@@ -288,14 +285,16 @@ Status Client::TryBegin(ClientCall& call, Channel& channel, const MethodName& me
     longer += metadata;
     head = std::as_bytes(std::span(longer));
   }
-  SendResult result = TrySendWithHead(node_, to, type, head, request);
+  Outgoing measured = request;
+  measured.Measure();
+  SendResult result = TrySendWithHead(node_, to, type, head, measured);
   if (MayGoLater(result)) [[unlikely]] {
     if (!polling_.InPoll()) {
       call.request_waits.store(true, std::memory_order_relaxed);
-      result = SendWithPatience(node_, to, type, head, request, call.life);
+      result = SendWithPatience(node_, to, type, head, measured, call.life);
       call.request_waits.store(false, std::memory_order_seq_cst);
     } else if (result != SendResult::kFull) {
-      result = SendLater(call, type, head, request);
+      result = SendLater(call, type, head, measured);
     }
   }
   if (result != SendResult::kOk) [[unlikely]] {
@@ -315,8 +314,7 @@ Status Client::SendFailure(const ClientCall& call, SendResult result) const {
 }
 
 SendResult Client::SendLater(ClientCall& call, const MessageType& type,
-                             std::span<const std::byte> head,
-                             const google::protobuf::Message* request) {
+                             std::span<const std::byte> head, const Outgoing& request) {
   if (!large_.HasRoom(call.life.peer())) return SendResult::kFull;
   std::optional<std::string> bytes = SerializeWithHead(node_, head, request);
   if (!bytes.has_value()) return SendResult::kTooLarge;

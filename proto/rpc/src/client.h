@@ -12,8 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include <google/protobuf/message.h>
-
+#include "ivmq/internal/payload.h"
 #include "ivmq/node.h"
 #include "ivmq/rpc/channel.h"
 #include "ivmq/rpc/client_context.h"
@@ -39,13 +38,13 @@ class Client {
   void EndAll();
 
   Status Call(Channel& channel, const MethodName& method, ClientContext& context,
-              const google::protobuf::Message& request, google::protobuf::Message& response);
+              const Outgoing& request, const Incoming& response);
   void CallAsync(Channel& channel, const MethodName& method, ClientContext& context,
-                 const google::protobuf::Message& request, google::protobuf::Message& response,
+                 const Outgoing& request, const Incoming& response,
                  std::function<void(Status)> done);
   // The same for a call that is not made.
-  void EndAsync(ClientContext& context, google::protobuf::Message& response,
-                std::function<void(Status)> done, Status status);
+  void EndAsync(ClientContext& context, const Incoming& response, std::function<void(Status)> done,
+                Status status);
   // Ends the call if it has not ended, and tells the server.
   void Cancel(std::uint64_t call, Status why);
   // The same with CANCELLED, for who does not keep the endpoint: it waits for him from
@@ -64,8 +63,7 @@ class Client {
   // Finds the peer and sends the request, with a message if there is one; waits for both, but not
   // on the thread that polls. Ends the call if that fails. The call and its context live until this
   // returns, also if the call ends before.
-  void Begin(ClientCall& call, Channel& channel, const MethodName& method,
-             const google::protobuf::Message* request);
+  void Begin(ClientCall& call, Channel& channel, const MethodName& method, const Outgoing& request);
 
   // Whether a call would find a peer now. Not in a forked copy.
   [[nodiscard]] bool IsReachable(const Channel& channel) const;
@@ -87,7 +85,7 @@ class Client {
  private:
   // Begins the call, or says why not.
   Status TryBegin(ClientCall& call, Channel& channel, const MethodName& method,
-                  const google::protobuf::Message* request);
+                  const Outgoing& request);
   // Says which peer the call goes to; the context gets its name. Waits for it if the context says
   // so.
   Status FindPeer(Channel& channel, ClientCall& call, PeerId* to);
@@ -100,7 +98,7 @@ class Client {
   // Has a request sent on another thread: one that is larger than a record, or whose ring is
   // somebody's right now. Not kOk: it will not be. Within a poll.
   SendResult SendLater(ClientCall& call, const MessageType& type, std::span<const std::byte> head,
-                       const google::protobuf::Message* request);
+                       const Outgoing& request);
   void OnSent(const LargeRequest& request, SendResult result);
   // Does not send the call's large request, if that waits. False: it does not.
   bool GiveUpRequest(std::uint64_t id);

@@ -22,7 +22,7 @@ namespace ivmq::rpc::internal {
 class ClientStream final : public ClientCall, public Steps {
  public:
   // Keeps the channel, and so the endpoint. `reactor`: nullptr for threads that wait.
-  ClientStream(Channel& channel, ClientContext& context_in, google::protobuf::Message* response,
+  ClientStream(Channel& channel, ClientContext& context_in, const Incoming& response,
                ClientReactor* reactor)
       : ClientCall(channel.ClientForStream(false).node(), context_in, /*has_streams_in=*/true,
                    /*waits_in=*/false),
@@ -35,7 +35,7 @@ class ClientStream final : public ClientCall, public Steps {
         reactor_(reactor),
         is_intercepted_(!channel.interceptors_.empty()) {}
 
-  void Begin(const MethodName& method, const google::protobuf::Message* request) {
+  void Begin(const MethodName& method, const Outgoing& request) {
     Ref();  // the table's
     if (reactor_ == nullptr && client_.polling().InPoll()) {
       End(NotHere(), nullptr);
@@ -61,12 +61,12 @@ class ClientStream final : public ClientCall, public Steps {
 
   // ---- For a reactor ----
 
-  void StartReactorRead(google::protobuf::Message* message) {
+  void StartReactorRead(const Incoming& message) {
     if (!is_intercepted_) [[likely]]
       return StartRead(message);
     StartIntercepted([&] { started_.read = message; });
   }
-  void StartReactorWrite(const google::protobuf::Message* message) {
+  void StartReactorWrite(const Outgoing& message) {
     if (!is_intercepted_) [[likely]]
       return StartWrite(message);
     StartIntercepted([&] { started_.write = message; });
@@ -79,7 +79,7 @@ class ClientStream final : public ClientCall, public Steps {
       started_.half_close_tells = true;
     });
   }
-  void StartReactorWriteLast(const google::protobuf::Message* message) {
+  void StartReactorWriteLast(const Outgoing& message) {
     const Reference reference(*this);
     if (is_intercepted_) [[unlikely]] {
       return StartIntercepted([&] {
@@ -106,14 +106,14 @@ class ClientStream final : public ClientCall, public Steps {
 
   // ---- For threads that wait ----
 
-  bool Read(google::protobuf::Message& message) {
+  bool Read(const Incoming& message) {
     if (!MayWait()) return false;
     if (is_intercepted_) [[unlikely]]
       return ReadIntercepted(message);
     return ReadPlainly(message);
   }
 
-  bool Write(const google::protobuf::Message& message) {
+  bool Write(const Outgoing& message) {
     if (!MayWait()) return false;
     if (is_intercepted_) [[unlikely]] {
       if (!PassWrite(message)) return false;
@@ -172,8 +172,7 @@ class ClientStream final : public ClientCall, public Steps {
   void End(Status status, const Parsed* end) override {
     if (end != nullptr) {
       status = ReadEnd(*end, context);
-      if (status.ok() && response_ != nullptr &&
-          !response_->ParseFromArray(end->message.data(), static_cast<int>(end->message.size()))) {
+      if (status.ok() && response_.has_value() && !response_.Parse(end->message)) {
         status = {StatusCode::INTERNAL, "the response does not parse"};
       }
     }
@@ -215,7 +214,7 @@ class ClientStream final : public ClientCall, public Steps {
  private:
   void AddReference() override { Ref(); }
   void DropReference() override { Unref(); }
-  void OnRead(Stream::Attempt how, google::protobuf::Message& message) override {
+  void OnRead(Stream::Attempt how, const Incoming& message) override {
     if (how == Stream::Attempt::kNotParsed) {
       client_.Cancel(id, NotParsed());
     }
@@ -287,7 +286,7 @@ class ClientStream final : public ClientCall, public Steps {
   [[nodiscard]] Status ForkedStatus() const {
     return {StatusCode::FAILED_PRECONDITION, client_.node().status().message()};
   }
-  bool ReadPlainly(google::protobuf::Message& message) {
+  bool ReadPlainly(const Incoming& message) {
     switch (stream_.Read(message, life)) {
       case Stream::Outcome::kMessage:
         return true;
@@ -305,15 +304,15 @@ class ClientStream final : public ClientCall, public Steps {
 
   // ---- With interceptors ----
 
-  void BeginIntercepted(const MethodName& method, const google::protobuf::Message* request) {
-    const MethodType type = request != nullptr     ? MethodType::kServerStream
-                            : response_ != nullptr ? MethodType::kClientStream
-                                                   : MethodType::kBidiStream;
+  void BeginIntercepted(const MethodName& method, const Outgoing& request) {
+    const MethodType type = request.has_value()     ? MethodType::kServerStream
+                            : response_.has_value() ? MethodType::kClientStream
+                                                    : MethodType::kBidiStream;
     interception_.emplace(client_.node(), channel_->interceptors_,
                           CallInfo{.method = method.path, .peer = channel_->peer(), .type = type});
     Status status = interception_->BeforeStream(context);
-    if (status.ok() && request != nullptr &&
-        !(interception_->BeforeWrite(context, *request) &&
+    if (status.ok() && request.has_value() &&
+        !(interception_->BeforeWrite(context, request) &&
           interception_->BeforeWritesDone(context))) {
       status = Interception::Thrown();
     }
@@ -330,23 +329,23 @@ class ClientStream final : public ClientCall, public Steps {
   }
 
   // Each for what the application sends or gets; false: it does not, since the call has ended.
-  bool PassWrite(const google::protobuf::Message& message) {
+  bool PassWrite(const Outgoing& message) {
     return !HasEnded() && (interception_->BeforeWrite(context, message) || FailThrown());
   }
   bool PassWritesDone() {
     return !HasEnded() && (interception_->BeforeWritesDone(context) || FailThrown());
   }
-  bool PassRead(google::protobuf::Message& message) {
+  bool PassRead(const Incoming& message) {
     return interception_->AfterRead(context, message) || FailThrown();
   }
   bool FailThrown() {
     Fail(Interception::Thrown());
     return false;
   }
-  bool ReadIntercepted(google::protobuf::Message& message) {
+  bool ReadIntercepted(const Incoming& message) {
     return (answers() ? Answer(message) : ReadPlainly(message)) && PassRead(message);
   }
-  bool Answer(google::protobuf::Message& message) {
+  bool Answer(const Incoming& message) {
     return !HasEnded() && !CallAccess::cancelled(context) &&
            interception_->Answer(context, message);
   }
@@ -360,7 +359,7 @@ class ClientStream final : public ClientCall, public Steps {
   void TellInterceptors() {
     if (!interception_.has_value() || std::exchange(interceptors_told_, true)) return;
     Status status = this->status();
-    if (status.ok() && response_ != nullptr && !interception_->AfterRead(context, *response_)) {
+    if (status.ok() && response_.has_value() && !interception_->AfterRead(context, response_)) {
       status = Interception::Thrown();
     }
     interception_->AfterStream(context, status);
@@ -379,12 +378,12 @@ class ClientStream final : public ClientCall, public Steps {
       if (!started_.open) return;
       if (!answers()) started = std::exchange(started_, Started{.open = true});
     }
-    if (started.write != nullptr) {
+    if (started.write.has_value()) {
       // One that did not pass ends with the call.
-      (void)PassWrite(*started.write);
+      (void)PassWrite(started.write);
       StartWrite(started.write);
     }
-    if (started.read != nullptr) StartRead(started.read);
+    if (started.read.has_value()) StartRead(started.read);
     if (started.half_close) {
       (void)PassWritesDone();
       StartHalfClose(started.half_close_tells);
@@ -393,10 +392,10 @@ class ClientStream final : public ClientCall, public Steps {
   }
   // A step of a reactor whose call is answered here, for OnIdle(). False: there is none.
   bool RunAnswered(std::unique_lock<std::mutex>& lock) {
-    if (started_.write != nullptr) {
-      const google::protobuf::Message* const message = std::exchange(started_.write, nullptr);
+    if (started_.write.has_value()) {
+      const Outgoing message = std::exchange(started_.write, {});
       lock.unlock();
-      const bool ok = PassWrite(*message);
+      const bool ok = PassWrite(message);
       Tell([&] { reactor_->OnWriteDone(ok); });
     } else if (started_.half_close) {
       started_.half_close = false;
@@ -404,10 +403,10 @@ class ClientStream final : public ClientCall, public Steps {
       lock.unlock();
       const bool ok = PassWritesDone();
       if (tells) Tell([&] { reactor_->OnWritesDoneDone(ok); });
-    } else if (started_.read != nullptr) {
-      google::protobuf::Message* const message = std::exchange(started_.read, nullptr);
+    } else if (started_.read.has_value()) {
+      const Incoming message = std::exchange(started_.read, {});
       lock.unlock();
-      TellRead(Answer(*message) && PassRead(*message));
+      TellRead(Answer(message) && PassRead(message));
     } else if (!ended_ && holds_ == 0) {
       lock.unlock();
       EndAnswered();
@@ -500,7 +499,7 @@ class ClientStream final : public ClientCall, public Steps {
 
   const std::shared_ptr<Channel> channel_;
   Client& client_;
-  google::protobuf::Message* const response_;
+  const Incoming response_;
   Stream stream_;
 
   std::mutex mutex_;
@@ -521,8 +520,8 @@ class ClientStream final : public ClientCall, public Steps {
 
   // With interceptors.
   struct Started {
-    google::protobuf::Message* read = nullptr;
-    const google::protobuf::Message* write = nullptr;
+    Incoming read{};
+    Outgoing write{};
     bool half_close = false;
     bool half_close_tells = false;
     bool open = false;  // the call has begun
@@ -534,20 +533,15 @@ class ClientStream final : public ClientCall, public Steps {
 };
 
 ClientStreamHandle::ClientStreamHandle(Channel& channel, const MethodName& method,
-                                       ClientContext* context,
-                                       const google::protobuf::Message* request,
-                                       google::protobuf::Message* response)
+                                       ClientContext* context, const Outgoing& request,
+                                       const Incoming& response)
     : stream_(new ClientStream(channel, *context, response, nullptr)) {
   stream_->Begin(method, request);
 }
 
 ClientStreamHandle::~ClientStreamHandle() { stream_->Abandon(); }
-bool ClientStreamHandle::Read(google::protobuf::Message* message) {
-  return stream_->Read(*message);
-}
-bool ClientStreamHandle::Write(const google::protobuf::Message& message) {
-  return stream_->Write(message);
-}
+bool ClientStreamHandle::Read(const Incoming& message) { return stream_->Read(message); }
+bool ClientStreamHandle::Write(const Outgoing& message) { return stream_->Write(message); }
 bool ClientStreamHandle::WritesDone() { return stream_->WritesDone(); }
 void ClientStreamHandle::WaitForInitialMetadata() { stream_->WaitForInitialMetadata(); }
 Status ClientStreamHandle::Finish() { return stream_->Finish(); }
@@ -557,14 +551,13 @@ Status ClientStreamHandle::Finish() { return stream_->Finish(); }
 ClientReactor::~ClientReactor() { Unbind(); }
 
 void ClientReactor::Unbind() {
-  if (std::exchange(method_, nullptr) != nullptr) stream_->Unref();
+  if (std::exchange(method_, std::nullopt).has_value()) stream_->Unref();
 }
 
 void ClientReactor::Bind(Channel& channel, const MethodName& method, ClientContext* context,
-                         const google::protobuf::Message* request,
-                         google::protobuf::Message* response) {
+                         const Outgoing& request, const Incoming& response) {
   Unbind();
-  method_ = &method;
+  method_ = method;
   request_ = request;
   stream_ = new ClientStream(channel, *context, response, this);
   stream_->AddHolds(1);  // until the call has begun
@@ -572,7 +565,7 @@ void ClientReactor::Bind(Channel& channel, const MethodName& method, ClientConte
 
 void ClientReactor::StartCall() {
   ClientStream* const stream = stream_;
-  const MethodName& method = *std::exchange(method_, nullptr);
+  const MethodName method = *std::exchange(method_, std::nullopt);
   if (stream->IsForkedCopy()) return stream->EndForked();
   stream->Begin(method, request_);
   stream->RemoveHold();
@@ -580,14 +573,14 @@ void ClientReactor::StartCall() {
 
 void ClientReactor::AddMultipleHolds(int holds) { stream_->AddHolds(holds); }
 void ClientReactor::RemoveHold() { stream_->RemoveHold(); }
-void ClientReactor::StartReadMessage(google::protobuf::Message* message) {
+void ClientReactor::StartReadMessage(const Incoming& message) {
   stream_->StartReactorRead(message);
 }
-void ClientReactor::StartWriteMessage(const google::protobuf::Message* message) {
+void ClientReactor::StartWriteMessage(const Outgoing& message) {
   stream_->StartReactorWrite(message);
 }
 void ClientReactor::StartHalfClose() { stream_->StartReactorHalfClose(); }
-void ClientReactor::StartLastMessage(const google::protobuf::Message* message) {
+void ClientReactor::StartLastMessage(const Outgoing& message) {
   stream_->StartReactorWriteLast(message);
 }
 

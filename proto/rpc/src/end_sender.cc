@@ -4,7 +4,7 @@
 #include <optional>
 #include <span>
 
-#include "ivmq/serialize.h"
+#include "ivmq/internal/serialize.h"
 
 #include "src/call_table.h"
 
@@ -43,32 +43,32 @@ EndFrame EndSender::TooLarge(const EndFrame& end) const {
                      std::to_string(node_.max_message_bytes()))};
 }
 
-bool EndSender::TrySend(const EndFrame& end, const google::protobuf::Message* response) {
+bool EndSender::TrySend(const EndFrame& end, const Outgoing& response) {
   const SendResult result = TrySendWithHead(node_, end.to(), end.type(), end.head(), response);
   if (result == SendResult::kTooLarge) [[unlikely]]
     return TrySendLarge(end, response);
   return !FoundNoRoom(result);
 }
 
-bool EndSender::CanBeLess(const EndFrame& end, const google::protobuf::Message* response) const {
-  if (response != nullptr || !end.is_bare()) return true;
+bool EndSender::CanBeLess(const EndFrame& end, const Outgoing& response) const {
+  if (response.has_value() || !end.is_bare()) return true;
   // The node sends not even that much.
   node_.Count(layout::Counter::kDropped);
   return false;
 }
 
-bool EndSender::TrySendLarge(const EndFrame& end, const google::protobuf::Message* response) {
+bool EndSender::TrySendLarge(const EndFrame& end, const Outgoing& response) {
   if (!large_.HasRoom(end.to())) return false;
   std::optional<std::string> bytes = SerializeWithHead(node_, end.head(), response);
-  if (!bytes.has_value()) return CanBeLess(end, response) ? TrySend(TooLarge(end), nullptr) : true;
+  if (!bytes.has_value()) return CanBeLess(end, response) ? TrySend(TooLarge(end), {}) : true;
   large_.Send(*new LargeEnd(*this, end.to(), end.type(), end.id(), *std::move(bytes)));
   return true;
 }
 
-void EndSender::Keep(const EndFrame& end, const google::protobuf::Message* response) {
+void EndSender::Keep(const EndFrame& end, const Outgoing& response) {
   std::optional<std::string> bytes = SerializeWithHead(node_, end.head(), response);
   if (!bytes.has_value()) {
-    if (CanBeLess(end, response)) Keep(TooLarge(end), nullptr);
+    if (CanBeLess(end, response)) Keep(TooLarge(end), {});
     return;
   }
   KeepBytes(end.to(), end.type(), end.id(), *std::move(bytes));
@@ -115,14 +115,14 @@ bool EndSender::SendShare(Share& share) {
     const EndFrame end(node_, share.to, share.refused.front(),
                        {StatusCode::RESOURCE_EXHAUSTED,
                         "the client has not taken the ends of its calls: no memory for another"});
-    if (!TrySend(end, nullptr)) return false;
+    if (!TrySend(end, {})) return false;
   }
   return true;
 }
 
 bool EndSender::SendOne(PeerId to, KeptEnd& end) {
   const SendResult result =
-      TrySendWithHead(node_, to, end.type, std::as_bytes(std::span(end.bytes)), nullptr);
+      TrySendWithHead(node_, to, end.type, std::as_bytes(std::span(end.bytes)), {});
   if (result != SendResult::kTooLarge) return !FoundNoRoom(result);
   if (!large_.HasRoom(to)) return false;
   large_.Send(*new LargeEnd(*this, to, end.type, end.id, std::move(end.bytes)));

@@ -10,8 +10,7 @@
 #include <mutex>
 #include <string>
 
-#include <google/protobuf/message.h>
-
+#include "ivmq/internal/payload.h"
 #include "ivmq/node.h"
 #include "ivmq/rpc/status.h"
 
@@ -31,18 +30,18 @@ class EndSender {
   EndSender(Node& node, Polling& polling, LargeSender& large)
       : node_(node), polling_(polling), large_(large) {}
 
-  // Now, or when there is room. `response`: what goes with it, or nullptr.
-  void Send(const EndFrame& end, const google::protobuf::Message* response) {
+  // Now, or when there is room. `response`: what goes with it, if there is something; it was measured.
+  void Send(const EndFrame& end, const Outgoing& response) {
     if (!TrySend(end, response)) [[unlikely]]
       Keep(end, response);
   }
   // False: there is no room now.
-  [[nodiscard]] bool TrySend(const EndFrame& end, const google::protobuf::Message* response);
+  [[nodiscard]] bool TrySend(const EndFrame& end, const Outgoing& response);
   // The same as Send() for what found no room.
-  void Keep(const EndFrame& end, const google::protobuf::Message* response);
+  void Keep(const EndFrame& end, const Outgoing& response);
   // Sends an end without a response.
   void Refuse(PeerId to, std::uint64_t id, const Status& status) {
-    Send(EndFrame(node_, to, id, status), nullptr);
+    Send(EndFrame(node_, to, id, status), {});
   }
   // What a response becomes that is larger than the node sends.
   [[nodiscard]] EndFrame TooLarge(const EndFrame& end) const;
@@ -73,10 +72,9 @@ class EndSender {
 
   // Whether an end that is larger than the node sends becomes less as TooLarge(). False: it is
   // dropped.
-  [[nodiscard]] bool CanBeLess(const EndFrame& end,
-                               const google::protobuf::Message* response) const;
+  [[nodiscard]] bool CanBeLess(const EndFrame& end, const Outgoing& response) const;
   // The same as TrySend() for one that is larger than a record.
-  [[nodiscard]] bool TrySendLarge(const EndFrame& end, const google::protobuf::Message* response);
+  [[nodiscard]] bool TrySendLarge(const EndFrame& end, const Outgoing& response);
   void KeepBytes(PeerId to, const MessageType& type, std::uint64_t id, std::string bytes);
   void SendKept();
   // Sends what goes now. Whether that is all.

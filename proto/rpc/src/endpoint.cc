@@ -232,25 +232,24 @@ Channel::Channel(std::shared_ptr<Endpoint> endpoint, std::unique_ptr<internal::P
 Channel::~Channel() = default;
 
 Status Channel::Call(const internal::MethodName& method, ClientContext* context,
-                     const google::protobuf::Message& request,
-                     google::protobuf::Message* response) {
+                     const Outgoing& request, const Incoming& response) {
   internal::Client& client = endpoint_->impl_->client;
   if (interceptors_.empty()) [[likely]]
-    return client.Call(*this, method, *context, request, *response);
+    return client.Call(*this, method, *context, request, response);
   internal::Interception interception(endpoint_->node(), interceptors_,
                                       {.method = method.path, .peer = peer_});
   Status status = interception.Before(*context, request);
   if (status.ok()) {
     status = interception.answers() ? interception.AnswerEnd(*context, response)
-                                    : client.Call(*this, method, *context, request, *response);
+                                    : client.Call(*this, method, *context, request, response);
   }
-  interception.After(*context, status, *response);
+  interception.After(*context, status, response);
   return status;
 }
 
 void Channel::CallAsync(const internal::MethodName& method, ClientContext* context,
-                        const google::protobuf::Message& request,
-                        google::protobuf::Message* response, std::function<void(Status)> done) {
+                        const Outgoing& request, const Incoming& response,
+                        std::function<void(Status)> done) {
   // `done` may drop the last reference of the application's before this returns.
   const std::shared_ptr<Channel> self = shared_from_this();
   if (Node& node = endpoint_->node(); node.IsForkedCopy()) [[unlikely]] {
@@ -262,7 +261,7 @@ void Channel::CallAsync(const internal::MethodName& method, ClientContext* conte
   endpoint_->NeedThread();
   internal::Client& client = endpoint_->impl_->client;
   if (interceptors_.empty()) [[likely]]
-    return client.CallAsync(*this, method, *context, request, *response, std::move(done));
+    return client.CallAsync(*this, method, *context, request, response, std::move(done));
   auto interception = std::make_shared<internal::Interception>(
       endpoint_->node(), interceptors_, CallInfo{.method = method.path, .peer = peer_});
   Status end = interception->Before(*context, request);
@@ -270,16 +269,15 @@ void Channel::CallAsync(const internal::MethodName& method, ClientContext* conte
   if (end.ok() && !is_made) end = interception->AnswerEnd(*context, response);
   std::function<void(Status)> after = [interception, context, response,
                                        done = std::move(done)](Status status) {
-    interception->After(*context, status, *response);
+    interception->After(*context, status, response);
     done(std::move(status));
   };
-  if (!is_made) return client.EndAsync(*context, *response, std::move(after), std::move(end));
-  client.CallAsync(*this, method, *context, request, *response, std::move(after));
+  if (!is_made) return client.EndAsync(*context, response, std::move(after), std::move(end));
+  client.CallAsync(*this, method, *context, request, response, std::move(after));
 }
 
 std::future<Status> Channel::CallFuture(const internal::MethodName& method, ClientContext* context,
-                                        const google::protobuf::Message& request,
-                                        google::protobuf::Message* response) {
+                                        const Outgoing& request, const Incoming& response) {
   auto promise = std::make_shared<std::promise<Status>>();
   std::future<Status> future = promise->get_future();
   CallAsync(method, context, request, response,
@@ -315,6 +313,14 @@ std::vector<std::string> NamesOf(const std::vector<Service*>& services) {
 Result<std::unique_ptr<Server>> ServerBuilder::BuildAndStart() {
   if (Node& node = endpoint_->node(); node.IsForkedCopy()) return node.status();
   std::vector<Service*> services = services_;
+  for (const Service* const service : services) {
+    for (const internal::Method& method : service->methods()) {
+      if (internal::IsPath(method.path)) continue;
+      return Status(StatusCode::kInvalidArgument, "'" + method.path +
+                                                      "' is no path of a method: those are "
+                                                      "\"/package.Service/Method\"");
+    }
+  }
   const std::vector<std::string> names = NamesOf(services);
   if (Status status = CheckServices(names); !status.ok()) return status;
   const auto is_registered = [&](const char* name) {

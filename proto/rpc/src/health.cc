@@ -83,13 +83,10 @@ class HealthCheck::Watcher final : public ServerWriteReactor<Response> {
 
 HealthCheck::HealthCheck() {
   serving_[""] = true;
-  AddMethod(
-      "/grpc.health.v1.Health/Check", MethodType::kUnary,
-      std::make_unique<UnaryHandler<HealthCheck, Request, Response>>(this, &HealthCheck::Check));
-  AddMethod(
-      "/grpc.health.v1.Health/Watch", MethodType::kServerStream,
-      std::make_unique<CallbackHandler<HealthCheck, Request, Response, ServerWriteReactor<Response>,
-                                       const Request*>>(this, &HealthCheck::Watch));
+  AddMethod("/grpc.health.v1.Health/Check", MethodType::kUnary,
+            MakeHandler<Request, Response>(this, &HealthCheck::Check));
+  AddMethod("/grpc.health.v1.Health/Watch", MethodType::kServerStream,
+            MakeHandler<Request, Response>(this, &HealthCheck::Watch));
 }
 
 std::int32_t HealthCheck::StatusOf(const std::string& service) const {

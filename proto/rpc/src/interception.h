@@ -4,14 +4,15 @@
 
 #include <cstddef>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
-#include <google/protobuf/message.h>
-
+#include "ivmq/internal/payload.h"
 #include "ivmq/node.h"
 #include "ivmq/rpc/interceptor.h"
 
+#include "src/seen.h"
 #include "src/user_code.h"
 
 namespace ivmq::rpc::internal {
@@ -22,18 +23,22 @@ class Interception {
   // What is referred to must outlive it.
   Interception(Node& node, const std::vector<ClientInterceptorFactory>& factories,
                const CallInfo& call)
-      : node_(node), factories_(factories), call_(call) {}
+      : node_(node), factories_(factories), method_(call.method), call_(call) {
+    call_.method = method_;
+  }
 
   static Status Thrown() { return {StatusCode::UNKNOWN, "an interceptor has thrown"}; }
 
   // ---- A call with one request and one response ----
 
   // Not OK: the call must not be made. After() is to be called in any case.
-  [[nodiscard]] Status Before(ClientContext& context, const google::protobuf::Message& request) {
-    return Begin(context, [&](ClientInterceptor& each) { return each.Before(context, request); });
+  [[nodiscard]] Status Before(ClientContext& context, const Outgoing& request) {
+    const SeenOutgoing seen(request);
+    return Begin(context, [&](ClientInterceptor& each) { return each.Before(context, *seen); });
   }
-  void After(ClientContext& context, Status& status, google::protobuf::Message& response) {
-    End(status, [&](ClientInterceptor& each) { each.After(context, status, response); });
+  void After(ClientContext& context, Status& status, const Incoming& response) {
+    const SeenIncoming seen(response);
+    End(status, [&](ClientInterceptor& each) { each.After(context, status, *seen); });
   }
 
   // ---- A call with streams ----
@@ -43,16 +48,18 @@ class Interception {
     return Begin(context, [&](ClientInterceptor& each) { return each.BeforeStream(context); });
   }
   // False: one has thrown.
-  [[nodiscard]] bool BeforeWrite(ClientContext& context, const google::protobuf::Message& message) {
-    return Pass([&](ClientInterceptor& each) { each.BeforeWrite(context, message); });
+  [[nodiscard]] bool BeforeWrite(ClientContext& context, const Outgoing& message) {
+    const SeenOutgoing seen(message);
+    return Pass([&](ClientInterceptor& each) { each.BeforeWrite(context, *seen); });
   }
   [[nodiscard]] bool BeforeWritesDone(ClientContext& context) {
     return Pass([&](ClientInterceptor& each) { each.BeforeWritesDone(context); });
   }
-  [[nodiscard]] bool AfterRead(ClientContext& context, google::protobuf::Message& message) {
+  [[nodiscard]] bool AfterRead(ClientContext& context, const Incoming& message) {
+    const SeenIncoming seen(message);
     bool all = true;
     for (std::size_t i = begun_.size() - (answers_ ? 1 : 0); i != 0; --i) {
-      all = RunUserCode(node_, kWho, [&] { begun_[i - 1]->AfterRead(context, message); }) && all;
+      all = RunUserCode(node_, kWho, [&] { begun_[i - 1]->AfterRead(context, *seen); }) && all;
     }
     return all;
   }
@@ -64,16 +71,17 @@ class Interception {
 
   [[nodiscard]] bool answers() const noexcept { return answers_; }
   // False: there is nothing more.
-  [[nodiscard]] bool Answer(ClientContext& context, google::protobuf::Message& message) {
+  [[nodiscard]] bool Answer(ClientContext& context, const Incoming& message) {
+    const SeenIncoming seen(message);
     bool has_message = false;
     const bool ran =
-        RunUserCode(node_, kWho, [&] { has_message = begun_.back()->Answer(context, message); });
+        RunUserCode(node_, kWho, [&] { has_message = begun_.back()->Answer(context, *seen); });
     thrown_ |= !ran;
     return ran && has_message;
   }
-  // `response`: of calls with one, else nullptr.
-  [[nodiscard]] Status AnswerEnd(ClientContext& context, google::protobuf::Message* response) {
-    const bool answered = response == nullptr || Answer(context, *response);
+  // `response`: of calls with one.
+  [[nodiscard]] Status AnswerEnd(ClientContext& context, const Incoming& response) {
+    const bool answered = !response.has_value() || Answer(context, response);
     Status status;
     if (thrown_ || !RunUserCode(node_, kWho, [&] { status = begun_.back()->AnswerEnd(context); })) {
       return Thrown();
@@ -120,7 +128,8 @@ class Interception {
 
   Node& node_;
   const std::vector<ClientInterceptorFactory>& factories_;
-  const CallInfo call_;
+  const std::string method_;  // the application's need not live as long
+  CallInfo call_;
   std::vector<std::unique_ptr<ClientInterceptor>> begun_;
   bool answers_ = false;  // the last one of begun_ does
   bool thrown_ = false;   // within Answer()

@@ -4,7 +4,7 @@
 
 #include "src/frame.h"
 
-namespace ivmq::rpc::internal {
+namespace ivmq::rpc {
 namespace {
 
 bool IsKeyByte(char c) {
@@ -16,10 +16,14 @@ bool IsPrintable(char c) { return c >= ' ' && c <= '~'; }
 }  // namespace
 
 bool IsValidMetadata(std::string_view key, std::string_view value) {
-  return !key.empty() && key.size() <= kMaxKeyBytes &&
+  return !key.empty() && key.size() <= internal::kMaxKeyBytes &&
          std::all_of(key.begin(), key.end(), IsKeyByte) &&
          (key.ends_with("-bin") || std::all_of(value.begin(), value.end(), IsPrintable));
 }
+
+}  // namespace ivmq::rpc
+
+namespace ivmq::rpc::internal {
 
 bool MetadataBytes::Add(std::string_view key, std::string_view value) {
   if (!IsValidMetadata(key, value) ||

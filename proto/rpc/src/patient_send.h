@@ -6,10 +6,9 @@
 #include <cstddef>
 #include <span>
 
-#include <google/protobuf/message.h>
-
+#include "ivmq/internal/payload.h"
+#include "ivmq/internal/serialize.h"
 #include "ivmq/node.h"
-#include "ivmq/serialize.h"
 
 #include "src/call_life.h"
 #include "src/polling.h"
@@ -25,8 +24,8 @@ inline bool MayGoLater(SendResult tried) noexcept {
 // Sends `head` and, behind it, `message`, if there is one. Waits for room, and for other large
 // messages to the same peer, while the call is wanted; then kStopped or kTimedOut.
 inline SendResult SendWithPatience(Node& node, PeerId to, const MessageType& type,
-                                   std::span<const std::byte> head,
-                                   const google::protobuf::Message* message, const CallLife& life) {
+                                   std::span<const std::byte> head, const Outgoing& message,
+                                   const CallLife& life) {
   const Pool::Wait wait;
   return SendWithHead(
       node, to, type, head, message,
@@ -35,8 +34,8 @@ inline SendResult SendWithPatience(Node& node, PeerId to, const MessageType& typ
 
 // The same for what probably need not wait.
 inline SendResult SendPatiently(Node& node, PeerId to, const MessageType& type,
-                                std::span<const std::byte> head,
-                                const google::protobuf::Message* message, const CallLife& life) {
+                                std::span<const std::byte> head, const Outgoing& message,
+                                const CallLife& life) {
   const SendResult tried = TrySendWithHead(node, to, type, head, message);
   return MayGoLater(tried) ? SendWithPatience(node, to, type, head, message, life) : tried;
 }

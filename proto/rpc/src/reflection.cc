@@ -46,11 +46,9 @@ Reflection::Reflection(std::vector<std::string> services) : services_(std::move(
   using google::protobuf::FieldMask;
   using google::protobuf::StringValue;
   AddMethod("/ivmq.reflection.Reflection/ListServices", MethodType::kUnary,
-            std::make_unique<UnaryHandler<Reflection, Empty, FieldMask>>(
-                this, &Reflection::ListServices));
+            MakeHandler<Empty, FieldMask>(this, &Reflection::ListServices));
   AddMethod("/ivmq.reflection.Reflection/FindSymbol", MethodType::kUnary,
-            std::make_unique<UnaryHandler<Reflection, StringValue, FileDescriptorSet>>(
-                this, &Reflection::FindSymbol));
+            MakeHandler<StringValue, FileDescriptorSet>(this, &Reflection::FindSymbol));
 }
 
 void Reflection::Build() {

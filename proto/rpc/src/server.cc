@@ -7,11 +7,12 @@
 #include <string>
 #include <utility>
 
-#include "ivmq/serialize.h"
+#include "ivmq/internal/serialize.h"
 
 #include "src/call_access.h"
 #include "src/call_life.h"
 #include "src/patient_send.h"
+#include "src/seen.h"
 #include "src/server_reactor.h"
 #include "src/server_stream.h"
 #include "src/status_text.h"
@@ -148,12 +149,11 @@ void Server::OnRequest(const Message& message, const Parsed& frame) {
   // Here, while the bytes are at hand: a call that waits holds no second copy.
   const MethodType type = method->method->type;
   const bool has_request = type == MethodType::kUnary || type == MethodType::kServerStream;
-  google::protobuf::Message& request = call->messages->request();
-  call->parsed = !has_request || request.ParseFromArray(frame.message.data(),
-                                                        static_cast<int>(frame.message.size()));
+  const Incoming request = call->messages->request();
+  call->parsed = !has_request || request.Parse(frame.message);
   // Many small fields take far more memory than bytes of the frame.
   if (call->request_bytes > kMostUnweighed) [[unlikely]] {
-    call->request_bytes = std::max(call->request_bytes, request.SpaceUsedLong());
+    call->request_bytes = std::max(call->request_bytes, request.SpaceUsed());
   }
   call->metadata_bytes = metadata_bytes;
   const bool has_reactor = method->method->handler->has_reactor();
@@ -290,8 +290,7 @@ void Server::Keep(std::unique_ptr<ServerCall> call) {
   if (call->callback != nullptr) call->callback.reset();
   if (!call->interceptors.empty()) call->interceptors.clear();
   CallAccess::Clear(call->context);
-  if (call->request_bytes > kMostSpareBytes ||
-      static_cast<std::size_t>(call->messages->response().GetCachedSize()) > kMostSpareBytes) {
+  if (call->request_bytes > kMostSpareBytes || call->response_bytes > kMostSpareBytes) {
     return;
   }
   MethodEntry& method = call->method;
@@ -324,9 +323,7 @@ Status Server::Before(ServerCall& call) {
     return {StatusCode::DEADLINE_EXCEEDED, kLateText};
   }
   if (!call.parsed) {
-    return {
-        StatusCode::INTERNAL,
-        "the request is no " + std::string(call.messages->request().GetDescriptor()->full_name())};
+    return {StatusCode::INTERNAL, "the request is no " + call.messages->request().TypeName()};
   }
   call.messages->response().Clear();
   if (options_.interceptors.empty()) [[likely]]
@@ -340,8 +337,9 @@ Status Server::Before(ServerCall& call) {
           if (interceptor == nullptr) return;
           call.interceptors.push_back(std::move(interceptor));
           ServerInterceptor& made = *call.interceptors.back();
-          status = type == MethodType::kUnary ? made.Before(call.context, call.messages->request())
-                                              : made.BeforeStream(call.context);
+          status = type == MethodType::kUnary
+                       ? made.Before(call.context, *SeenIncoming(call.messages->request()))
+                       : made.BeforeStream(call.context);
         })) {
       status = InterceptorThrown();
     }
@@ -360,7 +358,7 @@ bool Server::RunInterceptor(const std::function<void()>& run) {
 
 void Server::After(ServerCall& call, Status& status) {
   const MethodType type = call.method.method->type;
-  if (status.ok() && type == MethodType::kClientStream) call.BeforeWrite(call.messages->response());
+  if (status.ok() && type == MethodType::kClientStream) call.BeforeWrite(call.messages->reply());
   if (call.interceptor_thrown.exchange(false, std::memory_order_relaxed)) {
     status = InterceptorThrown();
   }
@@ -368,7 +366,7 @@ void Server::After(ServerCall& call, Status& status) {
     ServerInterceptor& each = *call.interceptors.back();
     if (!RunInterceptor([&] {
           if (type == MethodType::kUnary) {
-            each.After(call.context, status, call.messages->response());
+            each.After(call.context, status, *SeenIncoming(call.messages->response()));
           } else {
             each.AfterStream(call.context, status);
           }
@@ -396,8 +394,7 @@ void Server::Run(ServerCall& call, bool may_wait) {
     return Reply(call, status, may_wait);
   const MethodHandler& handler = *call.method.method->handler;
   try {
-    status = call.stream == nullptr ? handler.Run(call.context, *call.messages)
-                                    : handler.RunStream(call.context, *call.messages, *call.stream);
+    status = handler.Run(call.context, *call.messages, call.stream.get());
   } catch (...) {
     status = Thrown(call);
   }
@@ -411,12 +408,11 @@ void Server::Run(ServerCall& call, bool may_wait) {
 
 // ---- Ends ----
 
-EndFrame Server::MakeEnd(ServerCall& call, const Status& result,
-                         const google::protobuf::Message** response) const {
+EndFrame Server::MakeEnd(ServerCall& call, const Status& result, Outgoing* response) const {
   // Whatever the handler made of it: the client says the same, and may do so a little later.
   static const Status kLate(StatusCode::DEADLINE_EXCEEDED, kLateText);
   static const Status kCancelled = CancelledHere();
-  *response = nullptr;
+  *response = {};
   const Clock::time_point deadline = CallAccess::deadline(call.context);
   const bool late = deadline != Clock::time_point::max() && Clock::now() >= deadline;
   const Status& status = late                                       ? kLate
@@ -429,20 +425,22 @@ EndFrame Server::MakeEnd(ServerCall& call, const Status& result,
   const MethodType type = call.method.method->type;
   const bool has_response = type == MethodType::kUnary || type == MethodType::kClientStream;
   if (status.ok() && has_response) {
-    const google::protobuf::Message& message = call.messages->response();
-    if (!message.IsInitialized()) [[unlikely]] {
+    Outgoing message = call.messages->reply();
+    if (!message.IsWhole()) [[unlikely]] {
       return {node_, call.from, call.id,
-              Status(StatusCode::INTERNAL, "the handler's response lacks required fields: " +
-                                               message.InitializationErrorString())};
+              Status(StatusCode::INTERNAL,
+                     "the handler's response lacks required fields: " + message.Missing())};
     }
-    *response = &message;
+    message.Measure();
+    call.response_bytes = message.size();
+    *response = message;
   }
   return {node_, call.from, call.id, status, &call.context, !call.initial_sent()};
 }
 
 void Server::Reply(ServerCall& call, const Status& status, bool may_wait) {
   if (!call.TakeEnd()) return;
-  const google::protobuf::Message* response = nullptr;
+  Outgoing response;
   const EndFrame end = MakeEnd(call, status, &response);
   if (may_wait) {
     SendPatientlyOrKeep(call, end, response);
@@ -452,19 +450,19 @@ void Server::Reply(ServerCall& call, const Status& status, bool may_wait) {
 }
 
 bool Server::TryReply(ServerCall& call, const Status& status) {
-  const google::protobuf::Message* response = nullptr;
+  Outgoing response;
   const EndFrame end = MakeEnd(call, status, &response);
   return ends_.TrySend(end, response) && call.TakeEnd();
 }
 
 void Server::SendPatientlyOrKeep(const ServerCall& call, const EndFrame& end,
-                                 const google::protobuf::Message* response) {
+                                 const Outgoing& response) {
   const CallLife life = CallAccess::life(call.context);
   const SendResult result = SendPatiently(node_, end.to(), end.type(), end.head(), response, life);
   if (result == SendResult::kOk) [[likely]]
     return;
   if (result == SendResult::kTooLarge) {
-    return ends_.Send(ends_.TooLarge(end), nullptr);
+    return ends_.Send(ends_.TooLarge(end), {});
   }
   if (call.WasCut()) return ends_.Refuse(end.to(), end.id(), call.cut);
   // One that stands still may go on one day, or has just done so; no thread waits for that.

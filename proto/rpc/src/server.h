@@ -14,6 +14,7 @@
 
 #include <boost/intrusive/unordered_set.hpp>
 
+#include "ivmq/internal/payload.h"
 #include "ivmq/node.h"
 #include "ivmq/rpc/interceptor.h"
 #include "ivmq/rpc/server.h"
@@ -175,12 +176,10 @@ class Server {
   [[nodiscard]] std::unique_ptr<ServerCall> NewCall(MethodEntry& method);
   // Makes the call known. Not OK: why it is not.
   [[nodiscard]] Status Register(ServerCall& call);
-  // The end of the call, and the response that goes with it or nullptr.
-  [[nodiscard]] EndFrame MakeEnd(ServerCall& call, const Status& result,
-                                 const google::protobuf::Message** response) const;
+  // The end of the call, and the response that goes with it, measured, or nothing.
+  [[nodiscard]] EndFrame MakeEnd(ServerCall& call, const Status& result, Outgoing* response) const;
   // Waits for room while the client wants the end.
-  void SendPatientlyOrKeep(const ServerCall& call, const EndFrame& end,
-                           const google::protobuf::Message* response);
+  void SendPatientlyOrKeep(const ServerCall& call, const EndFrame& end, const Outgoing& response);
   void CutAll();
   [[nodiscard]] Status CheckBytes(const Share& share) const;
   // REQUIRES: mutex_ is held. Ends the waits of Shutdown() and Wait(), if they are over.

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "src/call_access.h"
+#include "src/seen.h"
 #include "src/server.h"
 #include "src/server_reactor.h"
 #include "src/server_stream.h"
@@ -57,17 +58,19 @@ void ServerCall::Cancel() {
   if (callback != nullptr) callback->OnCancelled();
 }
 
-void ServerCall::InterceptRead(google::protobuf::Message& message) {
+void ServerCall::InterceptRead(const Incoming& message) {
+  const SeenIncoming seen(message);
   for (const auto& each : interceptors) {
-    if (!server.RunInterceptor([&] { each->AfterRead(context, message); })) {
+    if (!server.RunInterceptor([&] { each->AfterRead(context, *seen); })) {
       interceptor_thrown.store(true, std::memory_order_relaxed);
     }
   }
 }
 
-void ServerCall::InterceptWrite(const google::protobuf::Message& message) {
+void ServerCall::InterceptWrite(const Outgoing& message) {
+  const SeenOutgoing seen(message);
   for (auto each = interceptors.rbegin(); each != interceptors.rend(); ++each) {
-    if (!server.RunInterceptor([&] { (*each)->BeforeWrite(context, message); })) {
+    if (!server.RunInterceptor([&] { (*each)->BeforeWrite(context, *seen); })) {
       interceptor_thrown.store(true, std::memory_order_relaxed);
     }
   }

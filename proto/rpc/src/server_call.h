@@ -10,8 +10,8 @@
 #include <vector>
 
 #include <boost/intrusive/unordered_set.hpp>
-#include <google/protobuf/message.h>
 
+#include "ivmq/internal/payload.h"
 #include "ivmq/internal/spin_lock.h"
 #include "ivmq/node.h"
 #include "ivmq/rpc/interceptor.h"
@@ -74,11 +74,11 @@ struct ServerCall final : Pool::Job, boost::intrusive::unordered_set_base_hook<>
     return end.load(std::memory_order_acquire) == EndState::kCut;
   }
   // Passes a message of a stream to the interceptors.
-  void AfterRead(google::protobuf::Message& message) {
+  void AfterRead(const Incoming& message) {
     if (!interceptors.empty()) [[unlikely]]
       InterceptRead(message);
   }
-  void BeforeWrite(const google::protobuf::Message& message) {
+  void BeforeWrite(const Outgoing& message) {
     if (!interceptors.empty()) [[unlikely]]
       InterceptWrite(message);
   }
@@ -92,6 +92,7 @@ struct ServerCall final : Pool::Job, boost::intrusive::unordered_set_base_hook<>
   ServerContext context;
   std::unique_ptr<Messages> messages;
   std::size_t request_bytes = 0;   // of memory, about
+  std::size_t response_bytes = 0;  // of the message
   std::size_t metadata_bytes = 0;  // of the client's; the same
   std::size_t taken_bytes = 0;     // of its client's share; guarded by mutex_ of the server
   std::uint64_t taker = 0;         // whose share it is, see Server::Share
@@ -112,8 +113,8 @@ struct ServerCall final : Pool::Job, boost::intrusive::unordered_set_base_hook<>
   std::atomic<int> references{1};
 
  private:
-  void InterceptRead(google::protobuf::Message& message);
-  void InterceptWrite(const google::protobuf::Message& message);
+  void InterceptRead(const Incoming& message);
+  void InterceptWrite(const Outgoing& message);
 
   class HereCanceller final : public Task {
    public:

@@ -32,8 +32,8 @@ void CallbackCall::Begin() {
     return call_.server.EndCall(call_);
   }
   bool initial = false;
-  google::protobuf::Message* read = nullptr;
-  const google::protobuf::Message* write = nullptr;
+  Incoming read;
+  Outgoing write;
   std::optional<Status> last;
   std::optional<Status> finish;
   std::exception_ptr thrown;
@@ -49,8 +49,8 @@ void CallbackCall::Begin() {
   }
   reactor_ = reactor;
   if (initial) StartInitialMetadata();
-  if (write != nullptr) StartReactorWrite(write, std::move(last));
-  if (read != nullptr) StartRead(read);
+  if (write.has_value()) StartReactorWrite(write, std::move(last));
+  if (read.has_value()) StartRead(read);
   if (finish.has_value()) Finish(*std::move(finish));
   if (thrown != nullptr) FinishThrown(thrown);
 }
@@ -66,9 +66,8 @@ bool CallbackCall::initial_sent() {
   return initial_sent_;
 }
 
-void CallbackCall::StartReactorWrite(const google::protobuf::Message* message,
-                                     std::optional<Status> last) {
-  call_.BeforeWrite(*message);
+void CallbackCall::StartReactorWrite(const Outgoing& message, std::optional<Status> last) {
+  call_.BeforeWrite(message);
   std::string metadata;
   {
     const std::lock_guard lock(mutex_);
@@ -113,7 +112,7 @@ void CallbackCall::Tell(Call call) {
   }
 }
 
-void CallbackCall::OnRead(Stream::Attempt how, google::protobuf::Message& message) {
+void CallbackCall::OnRead(Stream::Attempt how, const Incoming& message) {
   if (how == Stream::Attempt::kNotParsed) unparsable_ = true;
   if (how == Stream::Attempt::kDone) call_.AfterRead(message);
   Tell([&] { reactor_->OnReadDone(how == Stream::Attempt::kDone); });
@@ -198,13 +197,12 @@ void ServerReactor::StartSendInitialMetadata() {
   if (call != nullptr) call->StartInitialMetadata();
 }
 
-void ServerReactor::StartReadMessage(google::protobuf::Message* message) {
+void ServerReactor::StartReadMessage(const Incoming& message) {
   CallbackCall* const call = CallOr([&] { read_ = message; });
   if (call != nullptr) call->StartRead(message);
 }
 
-void ServerReactor::StartWriteMessage(const google::protobuf::Message* message,
-                                      std::optional<Status> last) {
+void ServerReactor::StartWriteMessage(const Outgoing& message, std::optional<Status> last) {
   CallbackCall* const call = CallOr([&] {
     write_ = message;
     last_ = last;

@@ -6,8 +6,7 @@
 #include <mutex>
 #include <optional>
 
-#include <google/protobuf/message.h>
-
+#include "ivmq/internal/payload.h"
 #include "ivmq/rpc/server_callback.h"
 #include "ivmq/rpc/status.h"
 
@@ -35,7 +34,7 @@ class CallbackCall final : public Steps {
   // ---- For the reactor, on any thread ----
 
   // `last`: what ends the call afterwards.
-  void StartReactorWrite(const google::protobuf::Message* message, std::optional<Status> last);
+  void StartReactorWrite(const Outgoing& message, std::optional<Status> last);
   void StartInitialMetadata();
   void Finish(Status status);
   void FinishThrown(const std::exception_ptr& thrown);
@@ -43,7 +42,7 @@ class CallbackCall final : public Steps {
  private:
   void AddReference() override { call_.Ref(); }
   void DropReference() override { call_.Unref(); }
-  void OnRead(Stream::Attempt how, google::protobuf::Message& message) override;
+  void OnRead(Stream::Attempt how, const Incoming& message) override;
   void OnWritten(SendResult result) override;
   Stream::Attempt OnIdle(bool reads, bool writes) override;
   // Calls a member of the reactor. One that throws ends the call.

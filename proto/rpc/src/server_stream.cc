@@ -8,7 +8,7 @@
 
 namespace ivmq::rpc::internal {
 
-bool ServerStream::Read(google::protobuf::Message& message) {
+bool ServerStream::Read(const Incoming& message) {
   if (stream_.IsInPoll()) return false;
   const Stream::Outcome outcome = stream_.Read(message, life_);
   if (outcome == Stream::Outcome::kNotParsed) unparsable_ = true;
@@ -17,7 +17,7 @@ bool ServerStream::Read(google::protobuf::Message& message) {
   return true;
 }
 
-bool ServerStream::Write(const google::protobuf::Message& message) {
+bool ServerStream::Write(const Outgoing& message) {
   if (stream_.IsInPoll()) return false;
   call_.BeforeWrite(message);
   const SendResult result = stream_.Write(message, TakeInitial(), life_);
@@ -38,10 +38,8 @@ const std::string& ServerStream::TakeInitial() {
   return CallAccess::initial(call_.context);
 }
 
-bool ServerStreamHandle::Read(google::protobuf::Message* message) { return stream_.Read(*message); }
-bool ServerStreamHandle::Write(const google::protobuf::Message& message) {
-  return stream_.Write(message);
-}
+bool ServerStreamHandle::Read(const Incoming& message) { return stream_.Read(message); }
+bool ServerStreamHandle::Write(const Outgoing& message) { return stream_.Write(message); }
 void ServerStreamHandle::SendInitialMetadata() { stream_.SendInitialMetadata(); }
 
 }  // namespace ivmq::rpc::internal

@@ -4,8 +4,7 @@
 
 #include <string>
 
-#include <google/protobuf/message.h>
-
+#include "ivmq/internal/payload.h"
 #include "ivmq/node.h"
 
 #include "src/call_access.h"
@@ -25,8 +24,8 @@ class ServerStream {
         stream_(node, polling, kServerKinds, call.from, call.id),
         call_(call) {}
 
-  bool Read(google::protobuf::Message& message);
-  bool Write(const google::protobuf::Message& message);
+  bool Read(const Incoming& message);
+  bool Write(const Outgoing& message);
   void SendInitialMetadata();
 
   [[nodiscard]] Stream& stream() noexcept { return stream_; }

@@ -10,7 +10,7 @@
 #include <string_view>
 #include <utility>
 
-#include <google/protobuf/message.h>
+#include "ivmq/internal/payload.h"
 
 #include "src/large_send.h"
 #include "src/polling.h"
@@ -26,7 +26,7 @@ class Steps : private Task {
   Steps(Polling& polling, LargeSender& large, Stream& stream, bool open)
       : polling_(polling), large_sender_(large), stream_(stream), open_(open) {}
 
-  void StartRead(google::protobuf::Message* message) {
+  void StartRead(const Incoming& message) {
     const Reference reference(*this);
     {
       const std::lock_guard lock(steps_mutex_);
@@ -35,7 +35,7 @@ class Steps : private Task {
     Advance();
   }
   // `metadata` goes before the message.
-  void StartWrite(const google::protobuf::Message* message, std::string metadata = {}) {
+  void StartWrite(const Outgoing& message, std::string metadata = {}) {
     const Reference reference(*this);
     {
       const std::lock_guard lock(steps_mutex_);
@@ -80,7 +80,7 @@ class Steps : private Task {
   virtual void AddReference() = 0;
   virtual void DropReference() = 0;
   // `message`: what was read, if something was.
-  virtual void OnRead(Stream::Attempt how, google::protobuf::Message& message) = 0;
+  virtual void OnRead(Stream::Attempt how, const Incoming& message) = 0;
   // kStopped: the stream has ended.
   virtual void OnWritten(SendResult result) = 0;
   // What there is to do when no read or write can go on; `reads`, `writes`: one is under way.
@@ -93,8 +93,8 @@ class Steps : private Task {
     const Stream::Attempt attempt = stream_.TrySendFrame(kind, metadata, 0);
     if (attempt != Stream::Attempt::kLarge) [[likely]]
       return attempt;
-    return SendLarge(kind, nullptr, metadata) == Stream::Attempt::kFull ? Stream::Attempt::kFull
-                                                                        : Stream::Attempt::kDone;
+    return SendLarge(kind, {}, metadata) == Stream::Attempt::kFull ? Stream::Attempt::kFull
+                                                                   : Stream::Attempt::kDone;
   }
 
  private:
@@ -122,12 +122,11 @@ class Steps : private Task {
   enum class LargeState : std::uint8_t { kNone, kUnderWay, kMessageSent };
 
   // kNotYet, kFull, or kEnd if it is larger than the node sends.
-  Stream::Attempt SendLarge(Kind kind, const google::protobuf::Message* message,
-                            std::string_view metadata) {
+  Stream::Attempt SendLarge(Kind kind, const Outgoing& message, std::string_view metadata) {
     if (!large_sender_.HasRoom(stream_.to())) return Stream::Attempt::kFull;
     std::optional<std::string> bytes = stream_.LargeFrameOf(message, metadata);
     if (!bytes.has_value()) return Stream::Attempt::kEnd;
-    large_ = new Large(*this, kind, message != nullptr, *std::move(bytes));
+    large_ = new Large(*this, kind, message.has_value(), *std::move(bytes));
     large_state_ = LargeState::kUnderWay;
     large_sender_.Send(*large_);
     return Stream::Attempt::kNotYet;
@@ -171,21 +170,21 @@ class Steps : private Task {
 
   Stream::Attempt RunOne() {
     using Attempt = Stream::Attempt;
-    google::protobuf::Message* read = nullptr;
-    const google::protobuf::Message* write = nullptr;
+    Incoming read;
+    Outgoing write;
     {
       const std::lock_guard lock(steps_mutex_);
       read = read_;
       write = write_;
     }
-    if (read != nullptr) {
-      const Attempt attempt = stream_.TryRead(*read);
+    if (read.has_value()) {
+      const Attempt attempt = stream_.TryRead(read);
       if (attempt != Attempt::kNotYet) {
         {
           const std::lock_guard lock(steps_mutex_);
-          read_ = nullptr;
+          read_ = {};
         }
-        OnRead(attempt, *read);
+        OnRead(attempt, read);
         return Attempt::kDone;
       }
     }
@@ -194,23 +193,23 @@ class Steps : private Task {
     if (large_state_ != LargeState::kNone) [[unlikely]] {
       attempt = AttemptLarge(&result);
       if (attempt == Attempt::kNotYet) return attempt;
-    } else if (write != nullptr) {
-      attempt = stream_.TryWrite(*write, write_metadata_, &result);
+    } else if (write.has_value()) {
+      attempt = stream_.TryWrite(write, write_metadata_, &result);
       if (attempt == Attempt::kLarge) [[unlikely]]
         attempt = SendLarge(stream_.kinds().message, write, write_metadata_);
     }
-    if (write != nullptr) {
+    if (write.has_value()) {
       if (attempt == Attempt::kFull) return attempt;
       if (attempt != Attempt::kNotYet) {
         {
           const std::lock_guard lock(steps_mutex_);
-          write_ = nullptr;
+          write_ = {};
         }
         OnWritten(result);
         return Attempt::kDone;
       }
     }
-    return OnIdle(read != nullptr, write != nullptr);
+    return OnIdle(read.has_value(), write.has_value());
   }
 
   Polling& polling_;
@@ -222,9 +221,9 @@ class Steps : private Task {
   Large* large_ = nullptr;                      // the poller's; while kUnderWay
   SendResult large_result_ = SendResult::kOk;   // the poller's; of kMessageSent
   std::mutex steps_mutex_;
-  google::protobuf::Message* read_ = nullptr;         // guarded by steps_mutex_
-  const google::protobuf::Message* write_ = nullptr;  // guarded by steps_mutex_
-  std::string write_metadata_;                        // guarded by steps_mutex_
+  Incoming read_;               // guarded by steps_mutex_
+  Outgoing write_;              // guarded by steps_mutex_
+  std::string write_metadata_;  // guarded by steps_mutex_
 };
 
 }  // namespace ivmq::rpc::internal

@@ -6,7 +6,7 @@
 #include <string>
 #include <utility>
 
-#include "ivmq/serialize.h"
+#include "ivmq/internal/serialize.h"
 
 #include "src/patient_send.h"
 
@@ -18,7 +18,7 @@ constexpr std::chrono::milliseconds kCreditPause{1};
 
 }  // namespace
 
-Stream::Attempt Stream::Take(google::protobuf::Message& message, Waiter* waiter, bool* grant) {
+Stream::Attempt Stream::Take(const Incoming& message, Waiter* waiter, bool* grant) {
   if (reading_.empty()) {
     const std::lock_guard lock(lock_);
     if (received_.empty()) {
@@ -29,7 +29,7 @@ Stream::Attempt Stream::Take(google::protobuf::Message& message, Waiter* waiter,
     reading_.Swap(received_);
   }
   const std::string_view bytes = reading_.Front();
-  const bool parsed = message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
+  const bool parsed = message.Parse(bytes);
   consumed_ += bytes.size() + kMessageCost;
   reading_.Pop();
   if (consumed_ + kWindow - granted_ >= kWindow / 2) [[unlikely]] {
@@ -40,7 +40,7 @@ Stream::Attempt Stream::Take(google::protobuf::Message& message, Waiter* waiter,
   return parsed ? Attempt::kDone : Attempt::kNotParsed;
 }
 
-Stream::Outcome Stream::Read(google::protobuf::Message& message, const CallLife& life) {
+Stream::Outcome Stream::Read(const Incoming& message, const CallLife& life) {
   bool grant = false;
   Attempt attempt = Take(message, nullptr, &grant);
   while (attempt == Attempt::kNotYet) {
@@ -76,7 +76,7 @@ Stream::Outcome Stream::Read(google::protobuf::Message& message, const CallLife&
   }
 }
 
-Stream::Attempt Stream::TryRead(google::protobuf::Message& message) {
+Stream::Attempt Stream::TryRead(const Incoming& message) {
   bool grant = false;
   const Attempt attempt = Take(message, nullptr, &grant);
   if (grant) owes_credit_ = true;
@@ -118,8 +118,7 @@ void Stream::Discard(const CallLife& life) {
   (void)SendFrame(kinds_.credit, {}, kEverything, life);
 }
 
-SendResult Stream::Write(const google::protobuf::Message& message, std::string_view metadata,
-                         const CallLife& life) {
+SendResult Stream::Write(Outgoing message, std::string_view metadata, const CallLife& life) {
   while (!MayWrite()) {
     Waiter waiter;
     {
@@ -136,39 +135,38 @@ SendResult Stream::Write(const google::protobuf::Message& message, std::string_v
     }
   }
   if (HasEnded()) return SendResult::kStopped;
+  message.Measure();
   const Header header = HeaderOf(metadata, 0);
   std::string longer;
   const SendResult result = SendPatiently(node_, to_, TypeOf(kinds_.message),
-                                          Head(header, metadata, &longer), &message, life);
-  sent_ += static_cast<std::uint64_t>(message.GetCachedSize()) + kMessageCost;
+                                          Head(header, metadata, &longer), message, life);
+  sent_ += message.size() + kMessageCost;
   return result;
 }
 
-Stream::Attempt Stream::TryWrite(const google::protobuf::Message& message,
-                                 std::string_view metadata, SendResult* result) {
+Stream::Attempt Stream::TryWrite(Outgoing& message, std::string_view metadata, SendResult* result) {
   *result = SendResult::kStopped;
   if (HasEnded()) return Attempt::kEnd;
   if (!MayWrite()) return Attempt::kNotYet;
   const Header header = HeaderOf(metadata, 0);
   std::string longer;
-  *result = TrySendWithHead(node_, to_, TypeOf(kinds_.message), Head(header, metadata, &longer),
-                            &message);
+  message.Measure();
+  *result =
+      TrySendWithHead(node_, to_, TypeOf(kinds_.message), Head(header, metadata, &longer), message);
   if (*result == SendResult::kFull || *result == SendResult::kBusy) return Attempt::kFull;
   if (*result == SendResult::kTooLarge) [[unlikely]]
     return Attempt::kLarge;
-  sent_ += static_cast<std::uint64_t>(message.GetCachedSize()) + kMessageCost;
+  sent_ += message.size() + kMessageCost;
   return *result == SendResult::kOk ? Attempt::kDone : Attempt::kEnd;
 }
 
-std::optional<std::string> Stream::LargeFrameOf(const google::protobuf::Message* message,
+std::optional<std::string> Stream::LargeFrameOf(const Outgoing& message,
                                                 std::string_view metadata) {
   const Header header = HeaderOf(metadata, 0);
   std::string longer;
   std::optional<std::string> bytes =
       SerializeWithHead(node_, Head(header, metadata, &longer), message);
-  if (message != nullptr) {
-    sent_ += static_cast<std::uint64_t>(message->GetCachedSize()) + kMessageCost;
-  }
+  if (message.has_value()) sent_ += message.size() + kMessageCost;
   return bytes;
 }
 
@@ -176,14 +174,14 @@ SendResult Stream::SendFrame(Kind kind, std::string_view metadata, std::uint64_t
                              const CallLife& life) {
   const Header header = HeaderOf(metadata, argument);
   std::string longer;
-  return SendPatiently(node_, to_, TypeOf(kind), Head(header, metadata, &longer), nullptr, life);
+  return SendPatiently(node_, to_, TypeOf(kind), Head(header, metadata, &longer), {}, life);
 }
 
 Stream::Attempt Stream::TrySendFrame(Kind kind, std::string_view metadata, std::uint64_t argument) {
   const Header header = HeaderOf(metadata, argument);
   std::string longer;
   const SendResult result =
-      TrySendWithHead(node_, to_, TypeOf(kind), Head(header, metadata, &longer), nullptr);
+      TrySendWithHead(node_, to_, TypeOf(kind), Head(header, metadata, &longer), {});
   if (result == SendResult::kTooLarge) [[unlikely]]
     return Attempt::kLarge;
   return result == SendResult::kOk || result == SendResult::kPeerGone ? Attempt::kDone

@@ -12,8 +12,7 @@
 #include <string>
 #include <string_view>
 
-#include <google/protobuf/message.h>
-
+#include "ivmq/internal/payload.h"
 #include "ivmq/internal/spin_lock.h"
 #include "ivmq/node.h"
 
@@ -51,11 +50,10 @@ class Stream {
 
   // Waits for a message. kEnd: there will be none.
   enum class [[nodiscard]] Outcome : std::uint8_t{kMessage, kEnd, kUnwanted, kNotParsed};
-  Outcome Read(google::protobuf::Message& message, const CallLife& life);
+  Outcome Read(const Incoming& message, const CallLife& life);
   // Waits until the other side wants it. kStopped, kTimedOut: it does not any more, or the call is
   // not wanted.
-  SendResult Write(const google::protobuf::Message& message, std::string_view metadata,
-                   const CallLife& life);
+  SendResult Write(Outgoing message, std::string_view metadata, const CallLife& life);
   // Nobody reads any more: what comes is dropped.
   void Discard(const CallLife& life);
   // Sends a frame without a message, behind those sent.
@@ -73,18 +71,17 @@ class Stream {
       kLarge,      // it does not fit one record; nothing was sent
   };
   // Call PayCredit() afterwards.
-  Attempt TryRead(google::protobuf::Message& message);
+  Attempt TryRead(const Incoming& message);
   // Says how far the other side may send, if it must hear. False: the ring is full, try later.
   [[nodiscard]] bool PayCredit();
-  // kEnd: `*result` says why.
-  Attempt TryWrite(const google::protobuf::Message& message, std::string_view metadata,
-                   SendResult* result);
+  // Measures the message. kEnd: `*result` says why.
+  Attempt TryWrite(Outgoing& message, std::string_view metadata, SendResult* result);
   // kDone, kFull, or kLarge if there is metadata.
   Attempt TrySendFrame(Kind kind, std::string_view metadata, std::uint64_t argument);
 
   // What was kLarge, as the bytes of one frame of TypeOf(): nothing if the node does not send that
-  // much. A message counts as written.
-  [[nodiscard]] std::optional<std::string> LargeFrameOf(const google::protobuf::Message* message,
+  // much. A message, which was measured, counts as written.
+  [[nodiscard]] std::optional<std::string> LargeFrameOf(const Outgoing& message,
                                                         std::string_view metadata);
   [[nodiscard]] MessageType TypeOf(Kind kind) const noexcept {
     return {.kind = ToFrameKind(kind), .type = static_cast<std::uint32_t>(id_)};
@@ -112,7 +109,7 @@ class Stream {
     return sent_ < may_send_.load(std::memory_order_relaxed);
   }
   // Takes a message if there is one. `*grant`: the other side should hear how far it may send.
-  Attempt Take(google::protobuf::Message& message, Waiter* waiter, bool* grant);
+  Attempt Take(const Incoming& message, Waiter* waiter, bool* grant);
   [[nodiscard]] Header HeaderOf(std::string_view metadata, std::uint64_t argument) const;
   // The header's bytes, or those of `*longer`, where the metadata stands behind them.
   [[nodiscard]] static std::span<const std::byte> Head(const Header& header,

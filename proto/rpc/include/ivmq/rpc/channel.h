@@ -12,8 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include <google/protobuf/message.h>
-
+#include "ivmq/internal/payload.h"
 #include "ivmq/rpc/client_context.h"
 #include "ivmq/rpc/deadline.h"
 #include "ivmq/rpc/endpoint.h"
@@ -77,18 +76,17 @@ class Channel : public std::enable_shared_from_this<Channel> {
   // ---- For generated code ----
 
   // REQUIRES: everything that is pointed to lives until the end of the call.
-  Status Call(const internal::MethodName& method, ClientContext* context,
-              const google::protobuf::Message& request, google::protobuf::Message* response);
+  Status Call(const internal::MethodName& method, ClientContext* context, const Outgoing& request,
+              const Incoming& response);
   // `done` is called once, on the thread that polls; it must not block. What it throws
   // NodeOptions::on_report hears.
   void CallAsync(const internal::MethodName& method, ClientContext* context,
-                 const google::protobuf::Message& request, google::protobuf::Message* response,
+                 const Outgoing& request, const Incoming& response,
                  std::function<void(Status)> done);
   // `calls_back`: somebody must poll for the stream when no thread waits.
   [[nodiscard]] internal::Client& ClientForStream(bool calls_back) const;
   std::future<Status> CallFuture(const internal::MethodName& method, ClientContext* context,
-                                 const google::protobuf::Message& request,
-                                 google::protobuf::Message* response);
+                                 const Outgoing& request, const Incoming& response);
 
  private:
   friend class internal::Client;

@@ -8,9 +8,9 @@
 #define IVMQ_RPC_CLIENT_CALLBACK_H_
 
 #include <memory>
+#include <optional>
 
-#include <google/protobuf/message.h>
-
+#include "ivmq/internal/payload.h"
 #include "ivmq/rpc/channel.h"
 #include "ivmq/rpc/client_context.h"
 #include "ivmq/rpc/status.h"
@@ -47,7 +47,7 @@ class ClientReactor {
   // ---- For generated code ----
   // `request` is sent at once, if there is one; `response` is for a method with one response.
   void Bind(Channel& channel, const MethodName& method, ClientContext* context,
-            const google::protobuf::Message* request, google::protobuf::Message* response);
+            const Outgoing& request, const Incoming& response);
 
  protected:
   friend class ClientStream;
@@ -55,10 +55,10 @@ class ClientReactor {
   virtual void OnWriteDone(bool /*ok*/) {}
   virtual void OnWritesDoneDone(bool /*ok*/) {}
 
-  void StartReadMessage(google::protobuf::Message* message);
-  void StartWriteMessage(const google::protobuf::Message* message);
+  void StartReadMessage(const Incoming& message);
+  void StartWriteMessage(const Outgoing& message);
   // Both, without OnWritesDoneDone().
-  void StartLastMessage(const google::protobuf::Message* message);
+  void StartLastMessage(const Outgoing& message);
   void StartHalfClose();
 
  private:
@@ -67,8 +67,8 @@ class ClientReactor {
   void Unbind();
 
   // Until the call begins.
-  const MethodName* method_ = nullptr;
-  const google::protobuf::Message* request_ = nullptr;
+  std::optional<MethodName> method_;
+  Outgoing request_;
 };
 
 }  // namespace internal
@@ -88,16 +88,16 @@ class ClientUnaryReactor {
 
   // ---- For generated code ----
   void Bind(Channel& channel, const internal::MethodName& method, ClientContext* context,
-            const google::protobuf::Message* request, google::protobuf::Message* response);
+            const Outgoing& request, const Incoming& response);
 
  private:
   // Until the call begins.
   std::shared_ptr<Channel> channel_;
-  const internal::MethodName* method_ = nullptr;
-  const google::protobuf::Message* request_ = nullptr;
+  std::optional<internal::MethodName> method_;
+  Outgoing request_;
 
   ClientContext* context_ = nullptr;
-  google::protobuf::Message* response_ = nullptr;
+  Incoming response_;
 };
 
 // One read and one write at a time; what is passed must live until its On...Done().
@@ -112,13 +112,13 @@ class ClientReadReactor : public internal::ClientReactor {
 template <typename Request>
 class ClientWriteReactor : public internal::ClientReactor {
  public:
-  void StartWrite(const Request* request) { StartWriteMessage(request); }
+  void StartWrite(const Request* request) { StartWriteMessage(*request); }
   void StartWrite(const Request* request, WriteOptions options) {
-    options.is_last_message() ? StartLastMessage(request) : StartWriteMessage(request);
+    options.is_last_message() ? StartLastMessage(*request) : StartWriteMessage(*request);
   }
   // The stream ends with it, without OnWritesDoneDone().
   void StartWriteLast(const Request* request, WriteOptions /*options*/) {
-    StartLastMessage(request);
+    StartLastMessage(*request);
   }
   void StartWritesDone() { StartHalfClose(); }
   // False: the call has ended.
@@ -130,13 +130,13 @@ template <typename Request, typename Response>
 class ClientBidiReactor : public internal::ClientReactor {
  public:
   void StartRead(Response* response) { StartReadMessage(response); }
-  void StartWrite(const Request* request) { StartWriteMessage(request); }
+  void StartWrite(const Request* request) { StartWriteMessage(*request); }
   void StartWrite(const Request* request, WriteOptions options) {
-    options.is_last_message() ? StartLastMessage(request) : StartWriteMessage(request);
+    options.is_last_message() ? StartLastMessage(*request) : StartWriteMessage(*request);
   }
   // The stream ends with it, without OnWritesDoneDone().
   void StartWriteLast(const Request* request, WriteOptions /*options*/) {
-    StartLastMessage(request);
+    StartLastMessage(*request);
   }
   void StartWritesDone() { StartHalfClose(); }
   void OnReadDone(bool /*ok*/) override {}

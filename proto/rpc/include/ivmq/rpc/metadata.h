@@ -13,11 +13,11 @@ namespace ivmq::rpc {
 using string_ref = std::string_view;  // NOLINT(readability-identifier-naming): gRPC's name
 using Metadata = std::multimap<string_ref, string_ref>;
 
-namespace internal {
-
 // Whether gRPC takes the pair: keys of a-z 0-9 - _ . and values of printable ASCII, or of any bytes
 // where the key ends with "-bin".
 bool IsValidMetadata(std::string_view key, std::string_view value);
+
+namespace internal {
 
 // The application's metadata of one direction, in the form in which it is sent.
 class MetadataBytes {

@@ -27,17 +27,21 @@ constexpr std::uint64_t MethodId(std::string_view path) noexcept {
   return id;
 }
 
-// "package.Service" of the path.
+// "package.Service" of the path. REQUIRES: IsPath(path)
 constexpr std::string_view ServiceOf(std::string_view path) noexcept {
   return path.substr(1, path.rfind('/') - 1);
+}
+constexpr bool IsPath(std::string_view path) noexcept {
+  return path.starts_with('/') && path.rfind('/') > 1 && !path.ends_with('/');
 }
 
 // A method as a client calls it.
 struct MethodName {
-  // `path` must be a literal.
-  constexpr explicit MethodName(const char* path_in) : path(path_in), id(MethodId(path_in)) {}
+  // What `path` refers to must live until the call has begun.
+  constexpr explicit MethodName(std::string_view path_in) noexcept
+      : path(path_in), id(MethodId(path_in)) {}
 
-  const char* path;
+  std::string_view path;
   std::uint64_t id;
 };
 

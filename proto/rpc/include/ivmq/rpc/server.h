@@ -135,6 +135,7 @@ class ServerBuilder {
 
   // Its node then says to all peers which services it offers.
   // ALREADY_EXISTS: the endpoint has a server, or two methods have one path or id;
+  // INVALID_ARGUMENT: the path of a method is none;
   // RESOURCE_EXHAUSTED: the names of the services do not fit the node's slot.
   Result<std::unique_ptr<Server>> BuildAndStart();
 

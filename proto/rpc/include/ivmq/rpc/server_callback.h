@@ -12,13 +12,10 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <type_traits>
 #include <utility>
 
-#include <google/protobuf/message.h>
-
+#include "ivmq/internal/payload.h"
 #include "ivmq/rpc/server_context.h"
-#include "ivmq/rpc/service.h"
 #include "ivmq/rpc/status.h"
 #include "ivmq/rpc/write_options.h"
 
@@ -56,9 +53,9 @@ class ServerReactor {
 
   // Ends the call with UNKNOWN, and NodeOptions::on_report hears what was thrown.
   void FinishThrown(std::exception_ptr thrown);
-  void StartReadMessage(google::protobuf::Message* message);
+  void StartReadMessage(const Incoming& message);
   // `last`: ends the call with that afterwards, without OnWriteDone().
-  void StartWriteMessage(const google::protobuf::Message* message, std::optional<Status> last = {});
+  void StartWriteMessage(const Outgoing& message, std::optional<Status> last = {});
 
  private:
   // The call, or nullptr: then `keep()` was called under the lock.
@@ -67,13 +64,13 @@ class ServerReactor {
 
   // What was started before the runtime had the reactor waits here.
   std::mutex mutex_;
-  CallbackCall* call_ = nullptr;                      // guarded by mutex_
-  bool initial_ = false;                              // guarded by mutex_
-  google::protobuf::Message* read_ = nullptr;         // guarded by mutex_
-  const google::protobuf::Message* write_ = nullptr;  // guarded by mutex_
-  std::optional<Status> last_;                        // guarded by mutex_
-  std::optional<Status> finish_;                      // guarded by mutex_
-  std::exception_ptr thrown_;                         // guarded by mutex_; in place of finish_
+  CallbackCall* call_ = nullptr;  // guarded by mutex_
+  bool initial_ = false;          // guarded by mutex_
+  Incoming read_;                 // guarded by mutex_
+  Outgoing write_;                // guarded by mutex_
+  std::optional<Status> last_;    // guarded by mutex_
+  std::optional<Status> finish_;  // guarded by mutex_
+  std::exception_ptr thrown_;     // guarded by mutex_; in place of finish_
 };
 
 }  // namespace internal
@@ -92,13 +89,13 @@ class ServerReadReactor : public internal::ServerReactor {
 template <typename Response>
 class ServerWriteReactor : public internal::ServerReactor {
  public:
-  void StartWrite(const Response* response) { StartWriteMessage(response); }
+  void StartWrite(const Response* response) { StartWriteMessage(*response); }
   void StartWrite(const Response* response, WriteOptions /*options*/) { StartWrite(response); }
   // The same: Finish() is still to be called.
   void StartWriteLast(const Response* response, WriteOptions /*options*/) { StartWrite(response); }
   // Without OnWriteDone().
   void StartWriteAndFinish(const Response* response, Status status) {
-    StartWriteMessage(response, std::move(status));
+    StartWriteMessage(*response, std::move(status));
   }
   void StartWriteAndFinish(const Response* response, WriteOptions /*options*/, Status status) {
     StartWriteAndFinish(response, std::move(status));
@@ -112,13 +109,13 @@ template <typename Request, typename Response>
 class ServerBidiReactor : public internal::ServerReactor {
  public:
   void StartRead(Request* request) { StartReadMessage(request); }
-  void StartWrite(const Response* response) { StartWriteMessage(response); }
+  void StartWrite(const Response* response) { StartWriteMessage(*response); }
   void StartWrite(const Response* response, WriteOptions /*options*/) { StartWrite(response); }
   // The same: Finish() is still to be called.
   void StartWriteLast(const Response* response, WriteOptions /*options*/) { StartWrite(response); }
   // Without OnWriteDone().
   void StartWriteAndFinish(const Response* response, Status status) {
-    StartWriteMessage(response, std::move(status));
+    StartWriteMessage(*response, std::move(status));
   }
   void StartWriteAndFinish(const Response* response, WriteOptions /*options*/, Status status) {
     StartWriteAndFinish(response, std::move(status));
@@ -127,42 +124,6 @@ class ServerBidiReactor : public internal::ServerReactor {
   void OnWriteDone(bool /*ok*/) override {}
 };
 
-// ---- For generated code ----
-
-namespace internal {
-
-// Of a method whose handler gives a reactor.
-template <typename Service, typename Request, typename Response, typename Reactor,
-          typename... Arguments>
-class CallbackHandler final : public MethodHandler {
- public:
-  using Function = Reactor* (Service::*)(CallbackServerContext*, Arguments...);
-
-  CallbackHandler(Service* service, Function function) : service_(service), function_(function) {}
-
-  [[nodiscard]] std::unique_ptr<Messages> NewMessages() const override {
-    return std::make_unique<TypedMessages<Request, Response>>();
-  }
-  [[nodiscard]] bool has_reactor() const noexcept override { return true; }
-  [[nodiscard]] ServerReactor* Begin(ServerContext& context, Messages& messages) const override {
-    auto& typed = static_cast<TypedMessages<Request, Response>&>(messages);
-    if constexpr (std::is_same_v<Reactor, ServerUnaryReactor>) {
-      return (service_->*function_)(&context, &typed.request(), &typed.response());
-    } else if constexpr (std::is_same_v<Reactor, ServerReadReactor<Request>>) {
-      return (service_->*function_)(&context, &typed.response());
-    } else if constexpr (std::is_same_v<Reactor, ServerWriteReactor<Response>>) {
-      return (service_->*function_)(&context, &typed.request());
-    } else {
-      return (service_->*function_)(&context);
-    }
-  }
-
- private:
-  Service* service_;
-  Function function_;
-};
-
-}  // namespace internal
 }  // namespace ivmq::rpc
 
 #endif  // IVMQ_RPC_SERVER_CALLBACK_H_

@@ -4,11 +4,11 @@
 
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
-#include <google/protobuf/message.h>
-
+#include "ivmq/internal/payload.h"
 #include "ivmq/rpc/method.h"
 #include "ivmq/rpc/server_context.h"
 #include "ivmq/rpc/status.h"
@@ -24,15 +24,21 @@ class ServerStream;
 class Messages {
  public:
   virtual ~Messages() = default;
-  [[nodiscard]] virtual google::protobuf::Message& request() = 0;
-  [[nodiscard]] virtual google::protobuf::Message& response() = 0;
+  [[nodiscard]] virtual Incoming request() = 0;
+  // What interceptors may change, and what is sent.
+  [[nodiscard]] virtual Incoming response() = 0;
+  [[nodiscard]] virtual Outgoing reply() const = 0;
 };
 
 template <typename Request, typename Response>
 class TypedMessages final : public Messages {
  public:
-  [[nodiscard]] Request& request() override { return request_; }
-  [[nodiscard]] Response& response() override { return response_; }
+  [[nodiscard]] Incoming request() override { return &request_; }
+  [[nodiscard]] Incoming response() override { return &response_; }
+  [[nodiscard]] Outgoing reply() const override { return response_; }
+
+  [[nodiscard]] Request& typed_request() noexcept { return request_; }
+  [[nodiscard]] Response& typed_response() noexcept { return response_; }
 
  private:
   Request request_;
@@ -44,43 +50,100 @@ class MethodHandler {
  public:
   virtual ~MethodHandler() = default;
   [[nodiscard]] virtual std::unique_ptr<Messages> NewMessages() const = 0;
-  // Of unary methods. REQUIRES: `messages` are of NewMessages().
-  [[nodiscard]] virtual Status Run(ServerContext& /*context*/, Messages& /*messages*/) const {
-    return {StatusCode::INTERNAL, "this method has streams"};
-  }
-  // Of methods whose handler gives a reactor, which Begin() returns; nullptr for all others.
-  [[nodiscard]] virtual ServerReactor* Begin(ServerContext& /*context*/,
-                                             Messages& /*messages*/) const {
-    return nullptr;
-  }
-  // Whether it does.
-  [[nodiscard]] virtual bool has_reactor() const noexcept { return false; }
-  // Of methods with streams.
-  [[nodiscard]] virtual Status RunStream(ServerContext& /*context*/, Messages& /*messages*/,
-                                         ServerStream& /*stream*/) const {
-    return {StatusCode::INTERNAL, "this method has no streams"};
-  }
+  // Whether it gives a reactor: then Begin() is called, otherwise Run().
+  [[nodiscard]] virtual bool has_reactor() const noexcept = 0;
+  // Both REQUIRE: `messages` are of NewMessages(). `stream`: nullptr if the method has none.
+  [[nodiscard]] virtual Status Run(ServerContext& context, Messages& messages,
+                                   ServerStream* stream) const = 0;
+  // nullptr: the method is not implemented.
+  [[nodiscard]] virtual ServerReactor* Begin(ServerContext& context, Messages& messages) const = 0;
 };
 
-template <typename Service, typename Request, typename Response>
-class UnaryHandler final : public MethodHandler {
+// What a handler gets for a parameter of type T*: the object of a stream, the request, or the
+// response.
+template <typename Request, typename Response, typename Parameter>
+class Passed;
+template <typename Request, typename Response, typename Stream>
+class Passed<Request, Response, Stream*> {
  public:
-  using Function = Status (Service::*)(ServerContext*, const Request*, Response*);
+  Passed(TypedMessages<Request, Response>& /*messages*/, ServerStream* stream) : stream_(*stream) {}
+  [[nodiscard]] Stream* get() noexcept { return &stream_; }
 
-  UnaryHandler(Service* service, Function function) : service_(service), function_(function) {}
+ private:
+  Stream stream_;
+};
+template <typename Request, typename Response>
+class Passed<Request, Response, const Request*> {
+ public:
+  Passed(TypedMessages<Request, Response>& messages, ServerStream* /*stream*/)
+      : messages_(messages) {}
+  [[nodiscard]] const Request* get() const noexcept { return &messages_.typed_request(); }
+
+ private:
+  TypedMessages<Request, Response>& messages_;
+};
+template <typename Request, typename Response>
+class Passed<Request, Response, Response*> {
+ public:
+  Passed(TypedMessages<Request, Response>& messages, ServerStream* /*stream*/)
+      : messages_(messages) {}
+  [[nodiscard]] Response* get() const noexcept { return &messages_.typed_response(); }
+
+ private:
+  TypedMessages<Request, Response>& messages_;
+};
+
+// A function of (ServerContext*, Parameters...) that returns a Status, or a pointer to a reactor.
+template <typename Request, typename Response, typename Function, typename Result,
+          typename... Parameters>
+class FunctionHandler final : public MethodHandler {
+ public:
+  explicit FunctionHandler(Function function) : function_(std::move(function)) {}
 
   [[nodiscard]] std::unique_ptr<Messages> NewMessages() const override {
     return std::make_unique<TypedMessages<Request, Response>>();
   }
-  [[nodiscard]] Status Run(ServerContext& context, Messages& messages) const override {
-    auto& typed = static_cast<TypedMessages<Request, Response>&>(messages);
-    return (service_->*function_)(&context, &typed.request(), &typed.response());
+  [[nodiscard]] bool has_reactor() const noexcept override { return kHasReactor; }
+  [[nodiscard]] Status Run(ServerContext& context, Messages& messages,
+                           ServerStream* stream) const override {
+    if constexpr (kHasReactor) {
+      return {StatusCode::INTERNAL, "the handler of this method gives a reactor"};
+    } else {
+      return Call(context, messages, stream);
+    }
+  }
+  [[nodiscard]] ServerReactor* Begin(ServerContext& context, Messages& messages) const override {
+    if constexpr (kHasReactor) {
+      return Call(context, messages, nullptr);
+    } else {
+      return nullptr;
+    }
   }
 
  private:
-  Service* service_;
-  Function function_;
+  static constexpr bool kHasReactor = std::is_pointer_v<Result>;
+
+  Result Call(ServerContext& context, Messages& messages,
+              [[maybe_unused]] ServerStream* stream) const {
+    [[maybe_unused]] auto& typed = static_cast<TypedMessages<Request, Response>&>(messages);
+    return function_(&context, Passed<Request, Response, Parameters>(typed, stream).get()...);
+  }
+
+  const Function function_;
 };
+
+// The same of a member of a service.
+template <typename Request, typename Response, typename Service, typename Result,
+          typename... Parameters>
+std::unique_ptr<MethodHandler> MakeHandler(Service* service,
+                                           Result (Service::*function)(ServerContext*,
+                                                                       Parameters...)) {
+  const auto call = [service, function](ServerContext* context, Parameters... parameters) {
+    return (service->*function)(context, parameters...);
+  };
+  return std::make_unique<
+      FunctionHandler<Request, Response, decltype(call), Result, Parameters...>>(call);
+}
 
 struct Method {
   std::string path;
@@ -103,9 +166,9 @@ class Service {
   [[nodiscard]] const std::vector<internal::Method>& methods() const noexcept { return methods_; }
 
  protected:
-  void AddMethod(const char* path, MethodType type,
+  void AddMethod(std::string path, MethodType type,
                  std::unique_ptr<internal::MethodHandler> handler) {
-    methods_.push_back({path, type, std::move(handler)});
+    methods_.push_back({std::move(path), type, std::move(handler)});
   }
 
  private:

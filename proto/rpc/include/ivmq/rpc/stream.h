@@ -7,12 +7,10 @@
 #include <memory>
 #include <utility>
 
-#include <google/protobuf/message.h>
-
+#include "ivmq/internal/payload.h"
 #include "ivmq/rpc/channel.h"
 #include "ivmq/rpc/client_context.h"
 #include "ivmq/rpc/server_context.h"
-#include "ivmq/rpc/service.h"
 #include "ivmq/rpc/status.h"
 #include "ivmq/rpc/write_options.h"
 
@@ -28,13 +26,13 @@ class ClientStreamHandle {
  public:
   // `request` is sent at once, if there is one; `response` is for a method with one response.
   ClientStreamHandle(Channel& channel, const MethodName& method, ClientContext* context,
-                     const google::protobuf::Message* request, google::protobuf::Message* response);
+                     const Outgoing& request, const Incoming& response);
   ~ClientStreamHandle();
   ClientStreamHandle(const ClientStreamHandle&) = delete;
   ClientStreamHandle& operator=(const ClientStreamHandle&) = delete;
 
-  bool Read(google::protobuf::Message* message);
-  bool Write(const google::protobuf::Message& message);
+  bool Read(const Incoming& message);
+  bool Write(const Outgoing& message);
   bool WritesDone();
   void WaitForInitialMetadata();
   Status Finish();
@@ -47,8 +45,8 @@ class ServerStreamHandle {
  public:
   explicit ServerStreamHandle(ServerStream& stream) : stream_(stream) {}
 
-  bool Read(google::protobuf::Message* message);
-  bool Write(const google::protobuf::Message& message);
+  bool Read(const Incoming& message);
+  bool Write(const Outgoing& message);
   void SendInitialMetadata();
 
  private:
@@ -109,8 +107,8 @@ template <typename Response>
 class ClientReader final : public ClientReaderInterface<Response> {
  public:
   ClientReader(Channel& channel, const internal::MethodName& method, ClientContext* context,
-               const google::protobuf::Message& request)
-      : handle_(channel, method, context, &request, nullptr) {}
+               const Outgoing& request)
+      : handle_(channel, method, context, request, {}) {}
 
   bool Read(Response* message) override { return handle_.Read(message); }
   void WaitForInitialMetadata() override { handle_.WaitForInitialMetadata(); }
@@ -124,8 +122,8 @@ template <typename Request>
 class ClientWriter final : public ClientWriterInterface<Request> {
  public:
   ClientWriter(Channel& channel, const internal::MethodName& method, ClientContext* context,
-               google::protobuf::Message* response)
-      : handle_(channel, method, context, nullptr, response) {}
+               const Incoming& response)
+      : handle_(channel, method, context, {}, response) {}
 
   using ClientWriterInterface<Request>::Write;
   bool Write(const Request& message) override { return handle_.Write(message); }
@@ -140,7 +138,7 @@ template <typename Request, typename Response>
 class ClientReaderWriter final : public ClientReaderWriterInterface<Request, Response> {
  public:
   ClientReaderWriter(Channel& channel, const internal::MethodName& method, ClientContext* context)
-      : handle_(channel, method, context, nullptr, nullptr) {}
+      : handle_(channel, method, context, {}, {}) {}
 
   bool Read(Response* message) override { return handle_.Read(message); }
   using ClientReaderWriterInterface<Request, Response>::Write;
@@ -198,78 +196,6 @@ class ServerReaderWriter {
   internal::ServerStreamHandle handle_;
 };
 
-// ---- For generated code ----
-
-namespace internal {
-
-template <typename Service, typename Request, typename Response>
-class ServerStreamHandler final : public MethodHandler {
- public:
-  using Function = Status (Service::*)(ServerContext*, const Request*, ServerWriter<Response>*);
-
-  ServerStreamHandler(Service* service, Function function)
-      : service_(service), function_(function) {}
-
-  [[nodiscard]] std::unique_ptr<Messages> NewMessages() const override {
-    return std::make_unique<TypedMessages<Request, Response>>();
-  }
-  [[nodiscard]] Status RunStream(ServerContext& context, Messages& messages,
-                                 ServerStream& stream) const override {
-    auto& typed = static_cast<TypedMessages<Request, Response>&>(messages);
-    ServerWriter<Response> writer(stream);
-    return (service_->*function_)(&context, &typed.request(), &writer);
-  }
-
- private:
-  Service* service_;
-  Function function_;
-};
-
-template <typename Service, typename Request, typename Response>
-class ClientStreamHandler final : public MethodHandler {
- public:
-  using Function = Status (Service::*)(ServerContext*, ServerReader<Request>*, Response*);
-
-  ClientStreamHandler(Service* service, Function function)
-      : service_(service), function_(function) {}
-
-  [[nodiscard]] std::unique_ptr<Messages> NewMessages() const override {
-    return std::make_unique<TypedMessages<Request, Response>>();
-  }
-  [[nodiscard]] Status RunStream(ServerContext& context, Messages& messages,
-                                 ServerStream& stream) const override {
-    auto& typed = static_cast<TypedMessages<Request, Response>&>(messages);
-    ServerReader<Request> reader(stream);
-    return (service_->*function_)(&context, &reader, &typed.response());
-  }
-
- private:
-  Service* service_;
-  Function function_;
-};
-
-template <typename Service, typename Request, typename Response>
-class BidiStreamHandler final : public MethodHandler {
- public:
-  using Function = Status (Service::*)(ServerContext*, ServerReaderWriter<Response, Request>*);
-
-  BidiStreamHandler(Service* service, Function function) : service_(service), function_(function) {}
-
-  [[nodiscard]] std::unique_ptr<Messages> NewMessages() const override {
-    return std::make_unique<TypedMessages<Request, Response>>();
-  }
-  [[nodiscard]] Status RunStream(ServerContext& context, Messages& /*messages*/,
-                                 ServerStream& stream) const override {
-    ServerReaderWriter<Response, Request> both(stream);
-    return (service_->*function_)(&context, &both);
-  }
-
- private:
-  Service* service_;
-  Function function_;
-};
-
-}  // namespace internal
 }  // namespace ivmq::rpc
 
 #endif  // IVMQ_RPC_STREAM_H_
