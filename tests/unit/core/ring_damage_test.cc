@@ -332,135 +332,94 @@ std::vector<Damage> DamageToCell() {
   return all;
 }
 
-// Does `use` for each damage at once.
-void ForEach(const std::vector<Damage>& all, const std::function<void(const Damage&)>& use) {
+// Who is not there when the damage is done.
+enum class Away : std::uint8_t { kNobody, kProducer, kConsumer };
+// Whether it comes back before anybody has looked, or when all that was sent is accounted for.
+enum class Returns : std::uint8_t { kFirst, kLast };
+
+struct Course {
+  const char* name;
+  Away away = Away::kNobody;
+  Returns returns = Returns::kLast;
+  bool durable_producer = false;
+  bool second_ring = false;  // one that the consumer has not seen yet
+};
+
+constexpr Course kCourses[] = {
+    {"WhileBothLive"},
+    {"OfADeadProducer", Away::kProducer},
+    {"ToASecondRing", Away::kNobody, Returns::kLast, false, true},
+    {"ToASecondRingOfADeadProducer", Away::kProducer, Returns::kLast, false, true},
+    {"OfAProducerThatIsAway", Away::kProducer, Returns::kLast, true},
+    {"FoundByAProducerThatReturns", Away::kProducer, Returns::kFirst, true},
+    {"FoundByAConsumerThatReturns", Away::kConsumer, Returns::kFirst},
+};
+
+// The damage is done while `course` takes its way.
+void DoDamage(const Course& course, const Damage& damage, Waiting waiting) {
+  Pair pair(waiting, course.durable_producer);
+  if (course.second_ring) pair.BeginSecondRing();
+  if (course.away == Away::kProducer) pair.EndProducer();
+  if (course.away == Away::kConsumer) pair.EndConsumer();
+  damage.apply(pair);
+  if (course.returns == Returns::kFirst) {
+    if (course.away == Away::kConsumer) pair.OpenConsumer();
+    if (course.away == Away::kProducer) {
+      pair.OpenProducer();
+      (void)pair.TrySend();
+    }
+  }
+  pair.Resume();
+  const auto is_accounted_for = [&] { return pair.IsAccountedFor(); };
+  if (course.away == Away::kProducer && course.returns == Returns::kLast) {
+    // A cell that the consumer has never seen naming the ring tells nobody anything.
+    if (!course.second_ring || !damage.takes_ring_away) {
+      EXPECT_TRUE(Pair::Await(is_accounted_for));
+    }
+    if (!course.durable_producer) {
+      EXPECT_TRUE(Pair::Await([&] { return pair.ProducersSlotIsFree(); }));
+    }
+    pair.OpenProducer();
+    EXPECT_TRUE(pair.Arrives());
+  } else {
+    EXPECT_TRUE(pair.Arrives());
+    EXPECT_TRUE(Pair::Await(is_accounted_for));
+  }
+  EXPECT_TRUE(pair.AllOfTheLastArrive());
+  EXPECT_TRUE(pair.BystanderIsHeard());
+}
+
+using Damages = std::vector<Damage> (*)();
+class RingDamageTest : public ::testing::TestWithParam<std::tuple<Course, Waiting, Damages>> {};
+
+// Each damage at once.
+TEST_P(RingDamageTest, IsReportedOrHealedAndThePairGoesOn) {
+  const auto& [course, waiting, damages] = GetParam();
+  const std::vector<Damage> all = damages();
   std::vector<std::thread> threads;
   threads.reserve(all.size());
-  for (const Damage& damage : all) threads.emplace_back(use, std::cref(damage));
+  for (const Damage& damage : all) {
+    threads.emplace_back([&, &course = course, waiting = waiting] {
+      SCOPED_TRACE(damage.name);
+      DoDamage(course, damage, waiting);
+    });
+  }
   for (std::thread& thread : threads) thread.join();
 }
 
-class RingDamageTest
-    : public ::testing::TestWithParam<std::tuple<Waiting, std::vector<Damage> (*)()>> {
- protected:
-  void ForEachDamage(const std::function<void(const Damage&, Waiting)>& use) {
-    const auto& [waiting, damages] = GetParam();
-    ForEach(damages(), [&, waiting = waiting](const Damage& damage) { use(damage, waiting); });
-  }
-};
-
-TEST_P(RingDamageTest, WhileBothLiveIsReportedOrHealedAndThePairGoesOn) {
-  ForEachDamage([](const Damage& damage, Waiting waiting) {
-    Pair pair(waiting, false);
-    damage.apply(pair);
-    pair.Resume();
-    EXPECT_TRUE(pair.Arrives()) << damage.name;
-    EXPECT_TRUE(Pair::Await([&] { return pair.IsAccountedFor(); })) << damage.name;
-    EXPECT_TRUE(pair.AllOfTheLastArrive()) << damage.name;
-    EXPECT_TRUE(pair.BystanderIsHeard()) << damage.name;
-  });
+std::string NameOf(const ::testing::TestParamInfo<RingDamageTest::ParamType>& suite) {
+  const auto& [course, waiting, damages] = suite.param;
+  const char* const word = damages == &DamageToRecords  ? "ToRecords"
+                           : damages == &DamageToHeader ? "ToHeader"
+                                                        : "ToCell";
+  return std::string(course.name) + word + (waiting == Waiting::kSleeps ? "Asleep" : "Polling");
 }
-
-TEST_P(RingDamageTest, OfADeadProducerIsReportedOrHealedAndItsSlotComesBack) {
-  ForEachDamage([](const Damage& damage, Waiting waiting) {
-    Pair pair(waiting, false);
-    pair.EndProducer();
-    damage.apply(pair);
-    pair.Resume();
-    EXPECT_TRUE(Pair::Await([&] { return pair.IsAccountedFor(); })) << damage.name;
-    EXPECT_TRUE(Pair::Await([&] { return pair.ProducersSlotIsFree(); })) << damage.name;
-    pair.OpenProducer();
-    EXPECT_TRUE(pair.AllOfTheLastArrive()) << damage.name;
-    EXPECT_TRUE(pair.BystanderIsHeard()) << damage.name;
-  });
-}
-
-TEST_P(RingDamageTest, ToASecondRingIsReportedOrHealedAndThePairGoesOn) {
-  ForEachDamage([](const Damage& damage, Waiting waiting) {
-    Pair pair(waiting, false);
-    pair.BeginSecondRing();
-    damage.apply(pair);
-    pair.Resume();
-    EXPECT_TRUE(pair.Arrives()) << damage.name;
-    EXPECT_TRUE(Pair::Await([&] { return pair.IsAccountedFor(); })) << damage.name;
-    EXPECT_TRUE(pair.AllOfTheLastArrive()) << damage.name;
-    EXPECT_TRUE(pair.BystanderIsHeard()) << damage.name;
-  });
-}
-
-TEST_P(RingDamageTest, ToASecondRingOfADeadProducerIsReportedOrHealedAndItsSlotComesBack) {
-  ForEachDamage([](const Damage& damage, Waiting waiting) {
-    Pair pair(waiting, false);
-    pair.BeginSecondRing();
-    pair.EndProducer();
-    damage.apply(pair);
-    pair.Resume();
-    // A cell that the consumer has never seen naming the ring tells nobody anything.
-    if (!damage.takes_ring_away) {
-      EXPECT_TRUE(Pair::Await([&] { return pair.IsAccountedFor(); })) << damage.name;
-    }
-    EXPECT_TRUE(Pair::Await([&] { return pair.ProducersSlotIsFree(); })) << damage.name;
-    pair.OpenProducer();
-    EXPECT_TRUE(pair.AllOfTheLastArrive()) << damage.name;
-    EXPECT_TRUE(pair.BystanderIsHeard()) << damage.name;
-  });
-}
-
-TEST_P(RingDamageTest, OfAProducerThatIsAwayIsReportedOrHealedAndItGoesOnWhenItReturns) {
-  ForEachDamage([](const Damage& damage, Waiting waiting) {
-    Pair pair(waiting, true);
-    pair.EndProducer();
-    damage.apply(pair);
-    pair.Resume();
-    EXPECT_TRUE(Pair::Await([&] { return pair.IsAccountedFor(); })) << damage.name;
-    pair.OpenProducer();
-    EXPECT_TRUE(pair.Arrives()) << damage.name;
-    EXPECT_TRUE(pair.AllOfTheLastArrive()) << damage.name;
-    EXPECT_TRUE(pair.BystanderIsHeard()) << damage.name;
-  });
-}
-
-TEST_P(RingDamageTest, FoundByAProducerThatReturnsIsReportedOrHealedAndThePairGoesOn) {
-  ForEachDamage([](const Damage& damage, Waiting waiting) {
-    Pair pair(waiting, true);
-    pair.EndProducer();
-    damage.apply(pair);
-    pair.OpenProducer();
-    (void)pair.TrySend();
-    pair.Resume();
-    EXPECT_TRUE(pair.Arrives()) << damage.name;
-    EXPECT_TRUE(Pair::Await([&] { return pair.IsAccountedFor(); })) << damage.name;
-    EXPECT_TRUE(pair.AllOfTheLastArrive()) << damage.name;
-    EXPECT_TRUE(pair.BystanderIsHeard()) << damage.name;
-  });
-}
-
-TEST_P(RingDamageTest, FoundByAConsumerThatReturnsIsReportedOrHealedAndThePairGoesOn) {
-  ForEachDamage([](const Damage& damage, Waiting waiting) {
-    Pair pair(waiting, false);
-    pair.EndConsumer();
-    damage.apply(pair);
-    pair.OpenConsumer();
-    pair.Resume();
-    EXPECT_TRUE(pair.Arrives()) << damage.name;
-    EXPECT_TRUE(Pair::Await([&] { return pair.IsAccountedFor(); })) << damage.name;
-    EXPECT_TRUE(pair.AllOfTheLastArrive()) << damage.name;
-    EXPECT_TRUE(pair.BystanderIsHeard()) << damage.name;
-  });
-}
-
 INSTANTIATE_TEST_SUITE_P(All, RingDamageTest,
-                         ::testing::Combine(::testing::Values(Waiting::kSleeps, Waiting::kPolls),
+                         ::testing::Combine(::testing::ValuesIn(kCourses),
+                                            ::testing::Values(Waiting::kSleeps, Waiting::kPolls),
                                             ::testing::Values(&DamageToRecords, &DamageToHeader,
                                                               &DamageToCell)),
-                         [](const auto& suite) {
-                           const auto damages = std::get<1>(suite.param);
-                           return std::string(damages == &DamageToRecords  ? "ToRecords"
-                                              : damages == &DamageToHeader ? "ToHeader"
-                                                                           : "ToCell") +
-                                  (std::get<0>(suite.param) == Waiting::kSleeps ? "Asleep"
-                                                                                : "Polling");
-                         });
+                         NameOf);
 
 }  // namespace
 }  // namespace ivmq
