@@ -1,11 +1,14 @@
-// A folder of a test's own, removed with what is in it.
+// A folder of a test's own, which all users may use, removed with what is in it.
 #ifndef IVMQ_TESTS_SUPPORT_TEMP_FOLDER_H_
 #define IVMQ_TESTS_SUPPORT_TEMP_FOLDER_H_
 
 #include <stdlib.h>
+#include <sys/stat.h>
 
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -14,9 +17,11 @@ namespace ivmq::testing {
 
 class TempFolder {
  public:
-  TempFolder() {
-    std::string form = (std::filesystem::temp_directory_path() / "ivmq-test-XXXXXX").string();
-    path_ = mkdtemp(form.data()) == nullptr ? "" : form;
+  TempFolder() : path_((std::filesystem::temp_directory_path() / "ivmq-test-XXXXXX").string()) {
+    if (mkdtemp(path_.data()) == nullptr || chmod(path_.c_str(), 0777) != 0) {
+      std::perror(path_.c_str());
+      std::abort();
+    }
   }
   ~TempFolder() {
     std::error_code ignored;
@@ -39,6 +44,12 @@ class TempFolder {
  private:
   std::string path_;
 };
+
+// The content of a file.
+inline std::string ReadWholeFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
 
 }  // namespace ivmq::testing
 

@@ -11,8 +11,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "program.h"
-#include "scratch.h"
+#include "support/program.h"
+#include "support/temp_folder.h"
 
 namespace ivmq::testing {
 namespace {
@@ -50,29 +50,53 @@ std::vector<std::string> Command(std::vector<std::string> more) {
   return command;
 }
 
+// The words of a process's command line, with NULs between them.
+std::string CommandLine(int pid) {
+  return ReadWholeFile("/proc/" + std::to_string(pid) + "/cmdline");
+}
+
 class IVMQ_DEMO_SUITE : public ::testing::Test {
  protected:
+  // What is in the folder.
+  [[nodiscard]] std::vector<std::string> Files() const {
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(folder_.path())) {
+      names.push_back(entry.path().filename().string());
+    }
+    return names;
+  }
+  // Processes whose command lines name the folder: all that a program with it as its TMPDIR starts.
+  [[nodiscard]] std::vector<int> Processes() const {
+    std::vector<int> pids;
+    for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+      const std::string name = entry.path().filename().string();
+      if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+      const int pid = std::stoi(name);
+      if (CommandLine(pid).find(folder_.path()) != std::string::npos) pids.push_back(pid);
+    }
+    return pids;
+  }
   // Starts a demo that goes on for ever, and waits until its messages flow.
   void StartEndless(Program& demo) const {
     ASSERT_TRUE(demo.AwaitOutput("What went where"));
-    ASSERT_THAT(scratch_.Files(), SizeIs(1));
-    ASSERT_THAT(scratch_.Processes(), ::testing::Not(IsEmpty()));
+    ASSERT_THAT(Files(), SizeIs(1));
+    ASSERT_THAT(Processes(), ::testing::Not(IsEmpty()));
   }
   void ExpectNothingLeft(const std::string& folder) const {
-    EXPECT_THAT(scratch_.Processes(), IsEmpty());
-    EXPECT_THAT(scratch_.Files(), IsEmpty());
+    EXPECT_THAT(Processes(), IsEmpty());
+    EXPECT_THAT(Files(), IsEmpty());
     EXPECT_FALSE(std::filesystem::exists("/dev/shm/" + folder));
   }
 
-  Scratch scratch_;
-  const Program::Variables environment_ = {{"TMPDIR", scratch_.path()},
-                                           {"IVMQ_BUILD_DIR", IVMQ_DEMO_BUILD_DIR}};
+  const TempFolder folder_;
+  const ProgramOptions in_folder_ = {
+      .environment = {{"TMPDIR", folder_.path()}, {"IVMQ_BUILD_DIR", IVMQ_DEMO_BUILD_DIR}}};
 };
 
 TEST_F(IVMQ_DEMO_SUITE, EveryDirectionDeliversAndNothingIsLeft) {
-  Program demo(Command({"--count", "100"}), environment_);
+  Program demo(Command({"--count", "100"}), in_folder_);
   ASSERT_TRUE(demo.AwaitOutput("What went where"));
-  const std::vector<std::string> files = scratch_.Files();
+  const std::vector<std::string> files = Files();
   ASSERT_THAT(files, SizeIs(1));
   EXPECT_EQ(demo.Wait(), 0) << demo.output();
   for (const std::string& direction : kDirections) {
@@ -87,10 +111,10 @@ TEST_F(IVMQ_DEMO_SUITE, EveryDirectionDeliversAndNothingIsLeft) {
 }
 
 TEST_F(IVMQ_DEMO_SUITE, AKilledDemoLeavesNoProcess) {
-  Program demo(Command({"--count", "1000000"}), environment_);
+  Program demo(Command({"--count", "1000000"}), in_folder_);
   StartEndless(demo);
   std::vector<pollfd> ends;
-  for (const int pid : scratch_.Processes()) {
+  for (const int pid : Processes()) {
     const auto fd = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
     if (fd >= 0) ends.push_back({fd, POLLIN, 0});
   }
@@ -101,25 +125,25 @@ TEST_F(IVMQ_DEMO_SUITE, AKilledDemoLeavesNoProcess) {
     EXPECT_EQ(poll(&end, 1, -1), 1);  // ctest's limit ends a test that waits for ever
     close(end.fd);
   }
-  EXPECT_THAT(scratch_.Processes(), IsEmpty());
-  std::filesystem::remove_all("/dev/shm/" + scratch_.Files()[0]);
+  EXPECT_THAT(Processes(), IsEmpty());
+  std::filesystem::remove_all("/dev/shm/" + Files()[0]);
 }
 
 #ifdef IVMQ_DEMO_GUESTS
 TEST_F(IVMQ_DEMO_SUITE, ADemoInterruptedWhileBootingLeavesNothing) {
-  Program demo(Command({}), environment_);
+  Program demo(Command({}), in_folder_);
   ASSERT_TRUE(demo.AwaitOutput("Booting"));
-  const std::string folder = scratch_.Files()[0];
+  const std::string folder = Files()[0];
   demo.Signal(SIGINT);
   EXPECT_EQ(demo.Wait(), 130) << demo.output();
   ExpectNothingLeft(folder);
 }
 
 TEST_F(IVMQ_DEMO_SUITE, AGuestThatDiesIsAFailureThatShowsItsConsole) {
-  Program demo(Command({"--count", "1000000"}), environment_);
+  Program demo(Command({"--count", "1000000"}), in_folder_);
   StartEndless(demo);
-  const std::string folder = scratch_.Files()[0];
-  for (const int pid : scratch_.Processes()) {
+  const std::string folder = Files()[0];
+  for (const int pid : Processes()) {
     const std::string words = CommandLine(pid);
     if (words.find("qemu") != std::string::npos &&
         words.find("ivmq.name=vm2") != std::string::npos) {
@@ -133,9 +157,9 @@ TEST_F(IVMQ_DEMO_SUITE, AGuestThatDiesIsAFailureThatShowsItsConsole) {
 }
 #else
 TEST_F(IVMQ_DEMO_SUITE, AnInterruptedDemoLeavesNothing) {
-  Program demo(Command({"--count", "1000000"}), environment_);
+  Program demo(Command({"--count", "1000000"}), in_folder_);
   StartEndless(demo);
-  const std::string folder = scratch_.Files()[0];
+  const std::string folder = Files()[0];
   demo.Signal(SIGINT);
   EXPECT_EQ(demo.Wait(), 130) << demo.output();
   EXPECT_THAT(demo.output(), HasSubstr("Interrupted"));
@@ -143,16 +167,17 @@ TEST_F(IVMQ_DEMO_SUITE, AnInterruptedDemoLeavesNothing) {
 }
 
 TEST_F(IVMQ_DEMO_SUITE, AMissingProgramIsNamed) {
-  Program demo(Command({}), {{"TMPDIR", scratch_.path()}, {"IVMQ_BUILD_DIR", scratch_.path()}});
+  Program demo(Command({}),
+               {.environment = {{"TMPDIR", folder_.path()}, {"IVMQ_BUILD_DIR", folder_.path()}}});
   EXPECT_EQ(demo.Wait(), 1);
-  EXPECT_THAT(demo.output(), HasSubstr(scratch_.path() + "/tools/ivmqd is not built"));
+  EXPECT_THAT(demo.output(), HasSubstr(folder_.path() + "/tools/ivmqd is not built"));
 }
 
 TEST_F(IVMQ_DEMO_SUITE, APeerThatDiesIsAFailureWithAReason) {
-  Program demo(Command({"--count", "1000000"}), environment_);
+  Program demo(Command({"--count", "1000000"}), in_folder_);
   StartEndless(demo);
-  const std::string folder = scratch_.Files()[0];
-  for (const int pid : scratch_.Processes()) {
+  const std::string folder = Files()[0];
+  for (const int pid : Processes()) {
     const std::string words = CommandLine(pid);
     if (words.find("app2") != std::string::npos && words.find("--with") == std::string::npos) {
       ASSERT_EQ(kill(pid, SIGKILL), 0);

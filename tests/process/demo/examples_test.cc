@@ -8,8 +8,8 @@
 
 #include "ivmq/address.h"
 
-#include "program.h"
-#include "scratch.h"
+#include "support/program.h"
+#include "support/temp_folder.h"
 
 namespace ivmq::testing {
 namespace {
@@ -23,8 +23,8 @@ class ExamplesTest : public ::testing::Test {
     EXPECT_TRUE(made.ok()) << made.ToString();
   }
 
-  Scratch scratch_;
-  const std::string address_ = "file:" + scratch_.path() + "/region";
+  const TempFolder folder_;
+  const std::string address_ = "file:" + folder_ / "region";
 };
 
 TEST_F(ExamplesTest, HelloArrives) {
@@ -36,7 +36,7 @@ TEST_F(ExamplesTest, HelloArrives) {
 }
 
 TEST_F(ExamplesTest, HelloSaysWhatIsWrongWithAnAddress) {
-  Program receiver({EXAMPLE_HELLO_RECEIVER, "file:" + scratch_.path() + "/none"});
+  Program receiver({EXAMPLE_HELLO_RECEIVER, "file:" + folder_ / "none"});
   EXPECT_EQ(receiver.Wait(), 1);
   EXPECT_THAT(receiver.output(), HasSubstr("NOT_FOUND"));
   EXPECT_THAT(receiver.output(), HasSubstr("/none"));
@@ -69,13 +69,13 @@ TEST_F(ExamplesTest, StreamsGoInEachDirection) {
 TEST_F(ExamplesTest, LinesOfAChatGoBothWays) {
   Program ann({EXAMPLE_EPOLL, address_, "ann", "bob"});
   // Nobody hears this; then somebody is there.
-  ann.Write("anybody?\n");
+  ann.WriteInput("anybody?\n");
   ASSERT_TRUE(ann.AwaitOutput("not heard: peer 'bob'"));
   Program bob({EXAMPLE_EPOLL, address_, "bob", "ann"});
-  bob.Write("hello ann\nsecond line\n");
+  bob.WriteInput("hello ann\nsecond line\n");
   ASSERT_TRUE(ann.AwaitOutput("bob: hello ann\nbob: second line\n"));
-  ann.Write("hello ");
-  ann.Write("bob\n");
+  ann.WriteInput("hello ");
+  ann.WriteInput("bob\n");
   ASSERT_TRUE(bob.AwaitOutput("ann: hello bob\n"));
   ann.CloseInput();
   EXPECT_EQ(ann.Wait(), 0);
@@ -136,7 +136,7 @@ TEST_F(ExamplesTest, ThatPortChangesIncludesAndNamespaceOnly) {
 
 #ifdef EXAMPLE_PORTING_GRPC_SERVER
 TEST_F(ExamplesTest, TheServiceThatIsPortedSaysTheSame) {
-  const std::string address = "unix:" + scratch_.path() + "/socket";
+  const std::string address = "unix:" + folder_ / "socket";
   Program server({EXAMPLE_PORTING_GRPC_SERVER, address});
   ASSERT_TRUE(server.AwaitOutput("serving"));
   Program client({EXAMPLE_PORTING_GRPC_CLIENT, address});

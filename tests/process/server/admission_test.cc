@@ -20,6 +20,7 @@
 #include "server_process.h"
 #include "src/ivshmem_protocol.h"
 #include "support/child.h"
+#include "support/temp_folder.h"
 
 namespace ivmq::testing {
 namespace {
@@ -72,7 +73,7 @@ class SteppedChild {
 
 class AdmissionTest : public ::testing::Test {
  protected:
-  TemporaryFolder folder_;
+  TempFolder folder_;
 };
 
 // ---- Users
@@ -80,8 +81,8 @@ class AdmissionTest : public ::testing::Test {
 
 TEST_F(AdmissionTest, OnlyAllowedUsersRootAndItsOwnMayConnect) {
   ASSERT_EQ(geteuid(), 0U) << "this test acts as several users: run it as root";
-  ServerProcess server(folder_.Path("s"), {"--size", "1M", "--vectors", "1", "--mode", "0666",
-                                           "--allow-uid", "54321", "--allow-uid", "54322"});
+  ServerProcess server(folder_ / "s", {"--size", "1M", "--vectors", "1", "--mode", "0666",
+                                       "--allow-uid", "54321", "--allow-uid", "54322"});
   server.AwaitReady();
   const auto connect_as = [&](uid_t uid, bool welcome) {
     return Child::Fork([&, uid, welcome] {
@@ -105,10 +106,9 @@ TEST_F(AdmissionTest, OnlyAllowedUsersRootAndItsOwnMayConnect) {
 
 TEST_F(AdmissionTest, AServerWithoutPrivilegesReadsTheLimitsOfOtherUsers) {
   ASSERT_EQ(geteuid(), 0U) << "this test acts as several users: run it as root";
-  ServerProcess server(folder_.Path("s"), {"--size", "1M", "--vectors", "64", "--mode", "0666"},
-                       [] {
-                         if (setgid(54321) != 0 || setuid(54321) != 0) _exit(126);
-                       });
+  ServerProcess server(folder_ / "s", {"--size", "1M", "--vectors", "64", "--mode", "0666"}, [] {
+    if (setgid(54321) != 0 || setuid(54321) != 0) _exit(126);
+  });
   server.AwaitReady();
   EXPECT_EQ(Child::Fork([&] {
               LimitDescriptors(192);
@@ -123,7 +123,7 @@ TEST_F(AdmissionTest, AServerWithoutPrivilegesReadsTheLimitsOfOtherUsers) {
 // ------------------------------------------------------------------------
 
 TEST_F(AdmissionTest, AClientWhoseOwnLimitIsTooLowIsRefused) {
-  ServerProcess server(folder_.Path("s"), {"--size", "1M", "--vectors", "64"});
+  ServerProcess server(folder_ / "s", {"--size", "1M", "--vectors", "64"});
   server.AwaitReady();
   // One id with 64 vectors and 128 to spare is 192, and must stay below the limit.
   EXPECT_EQ(Child::Fork([&] {
@@ -142,7 +142,7 @@ TEST_F(AdmissionTest, AClientWhoseOwnLimitIsTooLowIsRefused) {
 }
 
 TEST_F(AdmissionTest, AClientWithoutRoomForANewcomersDoorbellsHearsOfItLaterAndHoldsNobodyUp) {
-  ServerProcess server(folder_.Path("s"), {"--size", "1M", "--vectors", "64"});
+  ServerProcess server(folder_ / "s", {"--size", "1M", "--vectors", "64"});
   server.AwaitReady();
   SteppedChild small([&](const std::function<void()>& step) {
     LimitDescriptors(256);
@@ -171,7 +171,7 @@ TEST_F(AdmissionTest, AClientWithoutRoomForANewcomersDoorbellsHearsOfItLaterAndH
 }
 
 TEST_F(AdmissionTest, ANewcomerWithoutRoomForAllIsToldOfSomeAfterItsOwnDoorbells) {
-  ServerProcess server(folder_.Path("s"), {"--size", "1M", "--vectors", "64"});
+  ServerProcess server(folder_ / "s", {"--size", "1M", "--vectors", "64"});
   server.AwaitReady();
   SteppedChild small([&](const std::function<void()>& step) {
     step();
@@ -191,7 +191,7 @@ TEST_F(AdmissionTest, ANewcomerWithoutRoomForAllIsToldOfSomeAfterItsOwnDoorbells
 
 // All its connections have one limit.
 TEST_F(AdmissionTest, TheDescriptorsOfAllConnectionsOfAProcessCount) {
-  ServerProcess server(folder_.Path("s"), {"--size", "1M", "--vectors", "64"});
+  ServerProcess server(folder_ / "s", {"--size", "1M", "--vectors", "64"});
   server.AwaitReady();
   EXPECT_EQ(Child::Fork([&] {
               // Three ids fit.
@@ -210,7 +210,7 @@ TEST_F(AdmissionTest, TheDescriptorsOfAllConnectionsOfAProcessCount) {
 
 // Its limit says nothing about the process that has the connection now.
 TEST_F(AdmissionTest, OfAConnectionWhoseLauncherHasEndedAUsualLimitIsAssumed) {
-  ServerProcess server(folder_.Path("s"), {"--size", "1M", "--vectors", "64"});
+  ServerProcess server(folder_ / "s", {"--size", "1M", "--vectors", "64"});
   server.AwaitReady();
   std::array<int, 2> passed{};
   ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, passed.data()), 0);
@@ -240,7 +240,7 @@ TEST_F(AdmissionTest, OfAConnectionWhoseLauncherHasEndedAUsualLimitIsAssumed) {
 // ---- What one may take from the others
 
 TEST_F(AdmissionTest, AProcessThatConnectsAndClosesAgainAndAgainLocksNobodyOut) {
-  ServerProcess server(folder_.Path("s"), {"--size", "1M"}, [] {
+  ServerProcess server(folder_ / "s", {"--size", "1M"}, [] {
     const rlimit limit{1024, 1024};
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0) _exit(126);
   });
@@ -257,7 +257,7 @@ TEST_F(AdmissionTest, AProcessThatConnectsAndClosesAgainAndAgainLocksNobodyOut) 
 }
 
 TEST_F(AdmissionTest, AUserAndAProcessHaveSoManyIdsAtMostConnectedOrNot) {
-  ServerProcess server(folder_.Path("s"),
+  ServerProcess server(folder_ / "s",
                        {"--size", "1M", "--vectors", "1", "--mode", "0666", "--ids-per-uid", "4"});
   server.AwaitReady();
   SteppedChild greedy([&](const std::function<void()>& step) {
@@ -296,7 +296,7 @@ TEST_F(AdmissionTest, AUserAndAProcessHaveSoManyIdsAtMostConnectedOrNot) {
 }
 
 TEST_F(AdmissionTest, AConnectionThatReadsNothingOfItsGreetingIsEnded) {
-  ServerProcess server(folder_.Path("s"), {"--size", "1M", "--handshake-timeout", "1"});
+  ServerProcess server(folder_ / "s", {"--size", "1M", "--handshake-timeout", "1"});
   server.AwaitReady();
   RawClient silent(server.socket());
   RawClient other(server.socket());
@@ -312,8 +312,8 @@ TEST_F(AdmissionTest, AConnectionThatReadsNothingOfItsGreetingIsEnded) {
 }
 
 TEST_F(AdmissionTest, AnObserverThatDoesNotReadCountsAsAnIdUntilItIsIdle) {
-  ServerProcess server(folder_.Path("s"), {"--size", "1M", "--vectors", "1", "--ids-per-uid", "4",
-                                           "--handshake-timeout", "2"});
+  ServerProcess server(folder_ / "s", {"--size", "1M", "--vectors", "1", "--ids-per-uid", "4",
+                                       "--handshake-timeout", "2"});
   server.AwaitReady();
   std::deque<RawClient> observers;
   for (int i = 0; i < 3; ++i) observers.push_back(ConnectObserver(server.socket()));
@@ -326,7 +326,7 @@ TEST_F(AdmissionTest, AnObserverThatDoesNotReadCountsAsAnIdUntilItIsIdle) {
 }
 
 TEST_F(AdmissionTest, TheLogIsLimitedAndCountsWhatItLeavesOut) {
-  ServerProcess server(folder_.Path("s"), {"--size", "1M", "--vectors", "1", "--log-limit", "1"});
+  ServerProcess server(folder_ / "s", {"--size", "1M", "--vectors", "1", "--log-limit", "1"});
   server.AwaitReady();
   const std::string left_out = "lines about clients of uid " + std::to_string(geteuid());
   int connections = 0;
@@ -343,7 +343,7 @@ TEST_F(AdmissionTest, TheLogIsLimitedAndCountsWhatItLeavesOut) {
 // ---- What this server may take
 
 TEST_F(AdmissionTest, TheServersOwnLimitIsRaisedAndThenObeyed) {
-  ServerProcess server(folder_.Path("s"), {"--size", "1M", "--vectors", "64"}, [] {
+  ServerProcess server(folder_ / "s", {"--size", "1M", "--vectors", "64"}, [] {
     const rlimit limit{64, 300};
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0) _exit(126);
   });
@@ -365,7 +365,7 @@ TEST_F(AdmissionTest, TheServersOwnLimitIsRaisedAndThenObeyed) {
 
 class ExhaustedServerTest : public AdmissionTest {
  protected:
-  ExhaustedServerTest() : server_(folder_.Path("s"), {"--size", "1M", "--vectors", "1"}) {
+  ExhaustedServerTest() : server_(folder_ / "s", {"--size", "1M", "--vectors", "1"}) {
     server_.AwaitReady();
   }
 

@@ -18,17 +18,18 @@
 #include "server_process.h"
 #include "src/ivshmem_socket.h"
 #include "support/child.h"
+#include "support/temp_folder.h"
 
 namespace ivmq::testing {
 namespace {
 
 class ClientsTest : public ::testing::Test {
  protected:
-  TemporaryFolder folder_;
+  TempFolder folder_;
 };
 
 TEST_F(ClientsTest, TheGreetingIsWhatQemuExpects) {
-  ServerProcess server(folder_.Path("s"), {"--size", "1M", "--vectors", "4"});
+  ServerProcess server(folder_ / "s", {"--size", "1M", "--vectors", "4"});
   server.AwaitReady();
   RawClient first(server.socket());
   ASSERT_TRUE(first.Greet(4));
@@ -49,7 +50,7 @@ TEST_F(ClientsTest, TheGreetingIsWhatQemuExpects) {
 }
 
 TEST_F(ClientsTest, DoorbellsReachTheirPeerAndVectorAndNobodyElse) {
-  ServerProcess server(folder_.Path("s"), {"--size", "1M", "--vectors", "3"});
+  ServerProcess server(folder_ / "s", {"--size", "1M", "--vectors", "3"});
   server.AwaitReady();
   RawClient a(server.socket());
   RawClient b(server.socket());
@@ -65,7 +66,7 @@ TEST_F(ClientsTest, DoorbellsReachTheirPeerAndVectorAndNobodyElse) {
 }
 
 TEST_F(ClientsTest, TheDefaultRegionIsSealedPreallocatedAndShared) {
-  ServerProcess server(folder_.Path("s"), {"--size", "1M"});
+  ServerProcess server(folder_ / "s", {"--size", "1M"});
   server.AwaitReady();
   RawClient client(server.socket());
   ASSERT_TRUE(client.Greet(8));
@@ -83,7 +84,7 @@ TEST_F(ClientsTest, TheDefaultRegionIsSealedPreallocatedAndShared) {
 }
 
 TEST_F(ClientsTest, SixtyFourVectorsForEachOfTwentyClients) {
-  ServerProcess server(folder_.Path("s"), {"--size", "1M", "--vectors", "64"});
+  ServerProcess server(folder_ / "s", {"--size", "1M", "--vectors", "64"});
   server.AwaitReady();
   std::deque<RawClient> clients;
   std::set<std::uint16_t> ids;
@@ -100,7 +101,7 @@ TEST_F(ClientsTest, SixtyFourVectorsForEachOfTwentyClients) {
 }
 
 TEST_F(ClientsTest, AHundredMayConnectAndSaySomethingOrNothing) {
-  ServerProcess server(folder_.Path("s"), {"--size", "1M", "--vectors", "1"});
+  ServerProcess server(folder_ / "s", {"--size", "1M", "--vectors", "1"});
   server.AwaitReady();
   std::deque<RawClient> silent;
   for (int i = 0; i < 100; ++i) silent.emplace_back(server.socket());
@@ -114,7 +115,7 @@ TEST_F(ClientsTest, AHundredMayConnectAndSaySomethingOrNothing) {
 }
 
 TEST_F(ClientsTest, ClientsThatDieAmidTheGreetingLeaveTheServerUnharmed) {
-  ServerProcess server(folder_.Path("s"), {"--size", "1M", "--vectors", "16"});
+  ServerProcess server(folder_ / "s", {"--size", "1M", "--vectors", "16"});
   server.AwaitReady();
   RawClient watcher(server.socket());
   ASSERT_TRUE(watcher.Greet(16));
@@ -136,7 +137,7 @@ TEST_F(ClientsTest, ClientsThatDieAmidTheGreetingLeaveTheServerUnharmed) {
 }
 
 TEST_F(ClientsTest, WhatAClientSendsIsNotReadAndHurtsNobody) {
-  ServerProcess server(folder_.Path("s"), {"--size", "1M", "--vectors", "1"});
+  ServerProcess server(folder_ / "s", {"--size", "1M", "--vectors", "1"});
   server.AwaitReady();
   RawClient rude(server.socket());
   ASSERT_TRUE(rude.Greet(1));
@@ -159,7 +160,7 @@ TEST_F(ClientsTest, WhatAClientSendsIsNotReadAndHurtsNobody) {
 }
 
 TEST_F(ClientsTest, AHalfClosedClientHasNoConnectionAnyMore) {
-  ServerProcess server(folder_.Path("s"), {"--size", "1M", "--vectors", "1"});
+  ServerProcess server(folder_ / "s", {"--size", "1M", "--vectors", "1"});
   server.AwaitReady();
   RawClient client(server.socket());
   ASSERT_TRUE(client.Greet(1));
@@ -171,7 +172,7 @@ TEST_F(ClientsTest, AHalfClosedClientHasNoConnectionAnyMore) {
 }
 
 TEST_F(ClientsTest, ARefusalOfDataInsteadOfAnEndIsNoticedAtTheNextMessage) {
-  ServerProcess server(folder_.Path("s"), {"--size", "1M", "--vectors", "1"});
+  ServerProcess server(folder_ / "s", {"--size", "1M", "--vectors", "1"});
   server.AwaitReady();
   RawClient deaf(server.socket());
   ASSERT_TRUE(deaf.Greet(1));
@@ -184,8 +185,7 @@ TEST_F(ClientsTest, ARefusalOfDataInsteadOfAnEndIsNoticedAtTheNextMessage) {
 }
 
 TEST_F(ClientsTest, AnObserverGetsTheRegionAndTakesNoId) {
-  ServerProcess server(folder_.Path("s"),
-                       {"--size", "1M", "--vectors", "1", "--id-policy", "unique"});
+  ServerProcess server(folder_ / "s", {"--size", "1M", "--vectors", "1", "--id-policy", "unique"});
   server.AwaitReady();
   RawClient first(server.socket());
   ASSERT_TRUE(first.Greet(1));
@@ -210,7 +210,7 @@ TEST_F(ClientsTest, AnObserverGetsTheRegionAndTakesNoId) {
 // -----------------------------------------------------------------------------
 
 TEST_F(ClientsTest, AnIdIsLentOnlyWhenNobodyCanWriteTheRegionByItAndNoEndIsEverAnnounced) {
-  ServerProcess server(folder_.Path("s"), {"--size", "1M", "--vectors", "2"});
+  ServerProcess server(folder_ / "s", {"--size", "1M", "--vectors", "2"});
   server.AwaitReady();
   RawClient watcher(server.socket());
   RawClient holder(server.socket());
@@ -248,7 +248,7 @@ TEST_F(ClientsTest, AnIdIsLentOnlyWhenNobodyCanWriteTheRegionByItAndNoEndIsEverA
 }
 
 TEST_F(ClientsTest, AThousandClientsOneAfterTheOtherShareOneLentId) {
-  ServerProcess server(folder_.Path("s"), {"--size", "1M", "--vectors", "1"});
+  ServerProcess server(folder_ / "s", {"--size", "1M", "--vectors", "1"});
   server.AwaitReady();
   RawClient watcher(server.socket());
   ASSERT_TRUE(watcher.Greet(1));
@@ -267,7 +267,7 @@ TEST_F(ClientsTest, AThousandClientsOneAfterTheOtherShareOneLentId) {
 
 // QEMU's -device ivshmem-doorbell,master=on wants it.
 TEST_F(ClientsTest, TheFirstIdMayBeZeroAndComesFirstAgain) {
-  ServerProcess server(folder_.Path("s"), {"--size", "1M", "--vectors", "1", "--first-id", "0"});
+  ServerProcess server(folder_ / "s", {"--size", "1M", "--vectors", "1", "--first-id", "0"});
   server.AwaitReady();
   RawClient second = [&] {
     RawClient first(server.socket());
@@ -290,8 +290,7 @@ TEST_F(ClientsTest, TheFirstIdMayBeZeroAndComesFirstAgain) {
 // ---------------------------------------------------------------------------
 
 TEST_F(ClientsTest, AUniqueIdEndsOnceForEverybodyAndNeverComesBack) {
-  ServerProcess server(folder_.Path("s"),
-                       {"--size", "1M", "--vectors", "2", "--id-policy", "unique"});
+  ServerProcess server(folder_ / "s", {"--size", "1M", "--vectors", "2", "--id-policy", "unique"});
   server.AwaitReady();
   RawClient a(server.socket());
   RawClient b(server.socket());

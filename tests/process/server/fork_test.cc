@@ -9,13 +9,14 @@
 #include "server_process.h"
 #include "support/child.h"
 #include "support/node_pair.h"
+#include "support/temp_folder.h"
 
 namespace ivmq::testing {
 namespace {
 
 TEST(ServerForkTest, AKilledClientsNameIsFreeThoughItsChildLives) {
-  TemporaryFolder folder;
-  ServerProcess server(folder.Path("s"), {"--size", "1M"});
+  TempFolder folder;
+  ServerProcess server(folder / "s", {"--size", "1M"});
   server.AwaitReady();
   const std::string address = "unix:" + server.socket();
   ProcessWithChild parent([&] {

@@ -26,6 +26,7 @@
 #include "raw_client.h"
 #include "server_process.h"
 #include "support/child.h"
+#include "support/temp_folder.h"
 
 namespace ivmq::testing {
 namespace {
@@ -42,8 +43,8 @@ class LifecycleTest : public ::testing::Test {
     return found;
   }
 
-  TemporaryFolder folder_;
-  std::string socket_ = folder_.Path("s");
+  TempFolder folder_;
+  std::string socket_ = folder_ / "s";
 };
 
 TEST_F(LifecycleTest, SigtermAndSigintEndItWithZeroAndRemoveTheSocket) {
@@ -167,9 +168,9 @@ TEST_F(LifecycleTest, AFileAtTheSocketsPathIsLeftAlone) {
 }
 
 TEST_F(LifecycleTest, AMissingFolderIsNamed) {
-  ServerProcess server(folder_.Path("none/s"), {"--size", "1M"});
+  ServerProcess server(folder_ / "none/s", {"--size", "1M"});
   EXPECT_EQ(server.Wait(), 1);
-  EXPECT_THAT(server.Log(), HasSubstr(folder_.Path("none") + ": No such file or directory"));
+  EXPECT_THAT(server.Log(), HasSubstr(folder_ / "none" + ": No such file or directory"));
 }
 
 TEST_F(LifecycleTest, BadOptionsAreExitStatusTwo) {
@@ -371,7 +372,7 @@ TEST_F(LifecycleTest, AWorldWritableSocketIsPossibleAndLogged) {
 }
 
 TEST_F(LifecycleTest, ASupervisorIsToldWhenItIsReady) {
-  const std::string path = folder_.Path("notify");
+  const std::string path = folder_ / "notify";
   const UniqueFd notify(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   sockaddr_un address{};
   address.sun_family = AF_UNIX;

@@ -20,17 +20,18 @@
 #include "server_process.h"
 #include "slot_owner.h"
 #include "support/child.h"
+#include "support/temp_folder.h"
 
 namespace ivmq::testing {
 namespace {
 
 class PeerDeathTest : public ::testing::Test {
  protected:
-  PeerDeathTest() : server_(folder_.Path("s"), {"--size", "1M", "--vectors", "2"}) {
+  PeerDeathTest() : server_(folder_ / "s", {"--size", "1M", "--vectors", "2"}) {
     server_.AwaitReady();
   }
 
-  TemporaryFolder folder_;
+  TempFolder folder_;
   ServerProcess server_;
 };
 
@@ -115,9 +116,9 @@ class DeathProofTest : public ::testing::TestWithParam<const char*> {
  protected:
   DeathProofTest() {
     std::string region = GetParam();
-    if (region == "file") region = "file:" + folder_.Path("region");
+    if (region == "file") region = "file:" + folder_ / "region";
     if (region == "shm") region = "shm:" + shm_;
-    server_.emplace(folder_.Path("s"),
+    server_.emplace(folder_ / "s",
                     std::vector<std::string>{"--size", "1M", "--vectors", "1", "--region", region});
     server_->AwaitReady();
     watcher_.emplace(server_->socket());
@@ -145,7 +146,7 @@ class DeathProofTest : public ::testing::TestWithParam<const char*> {
     EXPECT_EQ(newcomer.id(), id);
   }
 
-  TemporaryFolder folder_;
+  TempFolder folder_;
   std::string shm_ = "ivmq-test-" + std::to_string(getpid());
   std::optional<ServerProcess> server_;
   std::optional<RawClient> watcher_;

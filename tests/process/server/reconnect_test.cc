@@ -25,6 +25,7 @@
 #include "server_process.h"
 #include "slot_owner.h"
 #include "support/child.h"
+#include "support/temp_folder.h"
 
 namespace ivmq::testing {
 namespace {
@@ -152,9 +153,9 @@ class ReconnectTest : public ::testing::Test {
     }
   }
 
-  TemporaryFolder folder_;
-  std::string socket_ = folder_.Path("s");
-  std::string file_ = "file:" + folder_.Path("region");
+  TempFolder folder_;
+  std::string socket_ = folder_ / "s";
+  std::string file_ = "file:" + folder_ / "region";
   std::optional<ServerProcess> server_;
 };
 

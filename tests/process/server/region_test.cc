@@ -30,6 +30,7 @@
 #include "slot_owner.h"
 #include "src/file_lock.h"
 #include "support/child.h"
+#include "support/temp_folder.h"
 
 namespace ivmq::testing {
 namespace {
@@ -55,9 +56,9 @@ class RegionTest : public ::testing::Test {
     EXPECT_FALSE(std::filesystem::exists(socket_));
   }
 
-  TemporaryFolder folder_;
-  std::string socket_ = folder_.Path("s");
-  std::string file_ = folder_.Path("region");
+  TempFolder folder_;
+  std::string socket_ = folder_ / "s";
+  std::string file_ = folder_ / "region";
   std::string region_ = "file:" + file_;
 };
 
@@ -113,7 +114,7 @@ TEST_F(RegionTest, ARegionThatIvmqFormattedIsTakenOver) {
 TEST_F(RegionTest, ASecondServerOfAFileIsRefused) {
   ServerProcess server(socket_, Arguments());
   server.AwaitReady();
-  socket_ = folder_.Path("s2");
+  socket_ = folder_ / "s2";
   ExpectRefused(Arguments(), "another server has it");
 }
 

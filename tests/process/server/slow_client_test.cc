@@ -17,18 +17,18 @@
 #include "server_process.h"
 #include "src/ivshmem_protocol.h"
 #include "support/child.h"
+#include "support/temp_folder.h"
 
 namespace ivmq::testing {
 namespace {
 
 class SlowClientTest : public ::testing::Test {
  protected:
-  TemporaryFolder folder_;
+  TempFolder folder_;
 };
 
 TEST_F(SlowClientTest, TwoHundredUniquePeersComeAndGoBeforeItReadsAWord) {
-  ServerProcess server(folder_.Path("s"),
-                       {"--size", "1M", "--vectors", "8", "--id-policy", "unique"});
+  ServerProcess server(folder_ / "s", {"--size", "1M", "--vectors", "8", "--id-policy", "unique"});
   server.AwaitReady();
   RawClient slow(server.socket());
   for (int i = 0; i < 200; ++i) {
@@ -51,7 +51,7 @@ TEST_F(SlowClientTest, TwoHundredUniquePeersComeAndGoBeforeItReadsAWord) {
 }
 
 TEST_F(SlowClientTest, TwoHundredLentIdsChangeHandsBeforeItReadsAWord) {
-  ServerProcess server(folder_.Path("s"), {"--size", "1M", "--vectors", "8"});
+  ServerProcess server(folder_ / "s", {"--size", "1M", "--vectors", "8"});
   server.AwaitReady();
   RawClient slow(server.socket());
   for (int i = 0; i < 200; ++i) {
@@ -79,7 +79,7 @@ TEST_F(SlowClientTest, TwoHundredLentIdsChangeHandsBeforeItReadsAWord) {
 }
 
 TEST_F(SlowClientTest, AClientThatStopsAmidItsGreetingGetsTheRestLater) {
-  ServerProcess server(folder_.Path("s"), {"--size", "1M", "--vectors", "64"});
+  ServerProcess server(folder_ / "s", {"--size", "1M", "--vectors", "64"});
   server.AwaitReady();
   std::deque<RawClient> peers;
   for (int i = 0; i < 5; ++i) ASSERT_TRUE(peers.emplace_back(server.socket()).Greet(64));
@@ -101,7 +101,7 @@ class InFlightTest : public SlowClientTest {
   static constexpr uid_t kUser = 54321;
 
   InFlightTest()
-      : server_(folder_.Path("s"),
+      : server_(folder_ / "s",
                 {"--size", "1M", "--vectors", "8", "--mode", "0666", "--ids-per-uid", "400",
                  "--handshake-timeout", "2"},
                 [] {

@@ -1,7 +1,7 @@
 // How a command finds its region.
 #include <gmock/gmock.h>
 
-#include "scratch.h"
+#include "fixture.h"
 #include "tool_process.h"
 
 namespace ivmq::testing {
@@ -56,11 +56,11 @@ TEST_F(AddressTest, AMissingRegionIsNotFound) {
   EXPECT_EQ(RunTool({"send", address_, "bob", "x"}).exit_code, 3);
   EXPECT_EQ(RunTool({"ping", address_, "bob"}).exit_code, 3);
   EXPECT_EQ(RunTool({"forget", address_, "bob"}).exit_code, 3);
-  EXPECT_EQ(RunTool({"wait", "unix:" + folder_.Path("none")}).exit_code, 3);
+  EXPECT_EQ(RunTool({"wait", "unix:" + folder_ / "none"}).exit_code, 3);
 }
 
 TEST_F(AddressTest, AForeignFileIsNamedAsSuch) {
-  const std::string path = WriteFile("photo", std::string(1 << 16, 'x'));
+  const std::string path = folder_.Write("photo", std::string(1 << 16, 'x'));
   for (const char* command : {"info", "ls"}) {
     const Outcome foreign = RunTool({command, "file:" + path});
     EXPECT_EQ(foreign.exit_code, 1) << command;

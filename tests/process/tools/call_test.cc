@@ -13,7 +13,7 @@
 #include "ivmq/rpc/server.h"
 
 #include "echo.ivmq.pb.h"
-#include "scratch.h"
+#include "fixture.h"
 #include "tool_process.h"
 
 namespace ivmq::testing {
@@ -321,10 +321,10 @@ TEST_F(CallTest, DefinitionsMayComeFromFiles) {
 }
 
 TEST_F(CallTest, FilesMayImportOthersAndErrorsInThemHavePlaces) {
-  const std::string parts = WriteFile("parts.proto", R"(syntax = "proto2";
+  const std::string parts = folder_.Write("parts.proto", R"(syntax = "proto2";
     package parts;
     message Part { required string name = 1; })");
-  const std::string whole = WriteFile("whole.proto", R"(syntax = "proto3";
+  const std::string whole = folder_.Write("whole.proto", R"(syntax = "proto3";
     import "parts.proto";
     import "google/protobuf/timestamp.proto";
     message Whole { repeated parts.Part parts = 1; google.protobuf.Timestamp at = 2; }
@@ -340,7 +340,7 @@ TEST_F(CallTest, FilesMayImportOthersAndErrorsInThemHavePlaces) {
     EXPECT_EQ(shown.exit_code, 0) << shown.err;
     EXPECT_THAT(shown.out, HasSubstr("repeated .parts.Part parts = 1;"));
   }
-  const std::string bad = WriteFile("bad.proto", "syntax = \"proto3\";\nmessage {\n");
+  const std::string bad = folder_.Write("bad.proto", "syntax = \"proto3\";\nmessage {\n");
   const Outcome wrong = RunTool({"call", address_, "bob", "--proto", bad});
   EXPECT_EQ(wrong.exit_code, 2);
   EXPECT_THAT(wrong.err, HasSubstr("bad.proto:2:9: "));

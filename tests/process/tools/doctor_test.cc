@@ -12,7 +12,7 @@
 #include "ivmq/internal/layout.h"
 
 #include "fake_pci_devices.h"
-#include "scratch.h"
+#include "fixture.h"
 #include "server_process.h"
 #include "tool_process.h"
 
@@ -77,7 +77,7 @@ TEST_F(DoctorTest, AMissingFileIsFormatted) {
 }
 
 TEST_F(DoctorTest, AnUnformattedRegionIsFormatted) {
-  const std::string path = WriteFile("zeros", std::string(1 << 20, '\0'));
+  const std::string path = folder_.Write("zeros", std::string(1 << 20, '\0'));
   ExpectProblem(RunTool({"doctor", "file:" + path}), "1 MiB that nobody has formatted",
                 "ivmq format file:" + path);
 }
@@ -90,7 +90,7 @@ TEST_F(DoctorTest, ARegionOfAnotherVersionNamesBoth) {
 }
 
 TEST_F(DoctorTest, AForeignFileIsNoRegion) {
-  const std::string path = WriteFile("photo", std::string(1 << 16, 'x'));
+  const std::string path = folder_.Write("photo", std::string(1 << 16, 'x'));
   ExpectProblem(RunTool({"doctor", "file:" + path}), "not an ivmq region",
                 "ivmq format file:" + path);
 }
@@ -141,13 +141,13 @@ TEST_F(DoctorTest, AnAwayPeerCanBeForgottenWhateverItsName) {
 }
 
 TEST_F(DoctorTest, AMissingSocketStartsTheServer) {
-  const std::string socket = folder_.Path("socket");
+  const std::string socket = folder_ / "socket";
   ExpectProblem(RunTool({"doctor", "unix:" + socket}), "no server has made this socket",
                 "ivmqd --socket " + socket);
 }
 
 TEST_F(DoctorTest, ASocketOfADeadServerStartsItAgain) {
-  ServerProcess server(folder_.Path("socket"), {"--size", "1M"});
+  ServerProcess server(folder_ / "socket", {"--size", "1M"});
   server.AwaitReady();
   server.Kill();
   ExpectProblem(RunTool({"doctor", "unix:" + server.socket()}), "nobody listens",
@@ -155,7 +155,7 @@ TEST_F(DoctorTest, ASocketOfADeadServerStartsItAgain) {
 }
 
 TEST_F(DoctorTest, AServerAnswersWithoutGivingAnIdAway) {
-  ServerProcess server(folder_.Path("socket"), {"--size", "1M"});
+  ServerProcess server(folder_ / "socket", {"--size", "1M"});
   server.AwaitReady();
   const Outcome found = RunTool({"doctor", "unix:" + server.socket()});
   ExpectUsable(found);
@@ -166,7 +166,7 @@ TEST_F(DoctorTest, AServerAnswersWithoutGivingAnIdAway) {
 }
 
 TEST_F(DoctorTest, ARegionWhoseServerWasKilledIsNoted) {
-  ServerProcess server(folder_.Path("socket"), {"--size", "1M", "--region", "shm:" + name_});
+  ServerProcess server(folder_ / "socket", {"--size", "1M", "--region", "shm:" + name_});
   server.AwaitReady();
   server.Kill();
   const Outcome found = RunTool({"doctor", address_});

@@ -8,7 +8,7 @@
 #include <gmock/gmock.h>
 
 #include "fake_ivshmem_server.h"
-#include "scratch.h"
+#include "fixture.h"
 #include "server_process.h"
 #include "tool_process.h"
 
@@ -21,7 +21,7 @@ using ::testing::HasSubstr;
 class DoorbellsTest : public ToolTest {
  protected:
   DoorbellsTest()
-      : server_(folder_.Path("sock"), {"--size", "1M", "--vectors", "3"}),
+      : server_(folder_ / "sock", {"--size", "1M", "--vectors", "3"}),
         unix_("unix:" + server_.socket()) {
     server_.AwaitReady();
   }

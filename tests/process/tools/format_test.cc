@@ -3,7 +3,7 @@
 
 #include <gmock/gmock.h>
 
-#include "scratch.h"
+#include "fixture.h"
 #include "tool_process.h"
 
 namespace ivmq::testing {
@@ -31,27 +31,27 @@ TEST_F(FormatTest, JsonDescribesTheNewRegion) {
 }
 
 TEST_F(FormatTest, APlainPathIsAFile) {
-  const std::string path = folder_.Path("region");
+  const std::string path = folder_ / "region";
   EXPECT_EQ(RunTool({"format", path, "--size", "1M"}).exit_code, 0);
   EXPECT_EQ(RunTool({"info", "file:" + path}).exit_code, 0);
 }
 
 TEST_F(FormatTest, AnExistingFileKeepsItsSize) {
-  const std::string path = WriteFile("region", "");
+  const std::string path = folder_.Write("region", "");
   std::filesystem::resize_file(path, 4 << 20);
   ASSERT_EQ(RunTool({"format", path}).exit_code, 0);
   EXPECT_EQ(std::filesystem::file_size(path), 4U << 20);
 }
 
 TEST_F(FormatTest, ANewFileHas64MiBByDefault) {
-  const std::string path = folder_.Path("region");
+  const std::string path = folder_ / "region";
   ASSERT_EQ(RunTool({"format", path}).exit_code, 0);
   EXPECT_EQ(std::filesystem::file_size(path), 64U << 20);
 }
 
 TEST_F(FormatTest, ForeignContentIsLeftAlone) {
   const std::string content(1 << 20, 'x');
-  const std::string path = WriteFile("photo", content);
+  const std::string path = folder_.Write("photo", content);
   for (const std::string& option : {std::string("--json"), std::string("--force")}) {
     const Outcome refused = RunTool({"format", path, option});
     EXPECT_EQ(refused.exit_code, 1);

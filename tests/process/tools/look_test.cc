@@ -7,7 +7,7 @@
 
 #include "ivmq/internal/layout.h"
 
-#include "scratch.h"
+#include "fixture.h"
 #include "tool_process.h"
 
 namespace ivmq::testing {

@@ -4,7 +4,7 @@
 
 #include <gmock/gmock.h>
 
-#include "scratch.h"
+#include "fixture.h"
 #include "tool_process.h"
 
 namespace ivmq::testing {
@@ -51,7 +51,7 @@ TEST_F(MessagesTest, ASenderThatStaysIsNamed) {
 TEST_F(MessagesTest, BytesAreShownInHex) {
   Tool receiver({"recv", address_, "--name", "bob", "-n", "1"});
   receiver.AwaitError("ready");
-  const std::string path = WriteFile("bytes", std::string("\x00\x1b\xff", 3));
+  const std::string path = folder_.Write("bytes", std::string("\x00\x1b\xff", 3));
   EXPECT_EQ(RunTool({"send", address_, "bob", "-f", path}).exit_code, 0);
   EXPECT_THAT(receiver.Wait().out, EndsWith("hex 00 1b ff\n"));
 }
@@ -75,7 +75,7 @@ TEST_F(MessagesTest, JsonHasOneObjectALine) {
 TEST_F(MessagesTest, AFileLargerThanARingArrivesWhole) {
   std::string content(200'000, '\0');
   for (std::size_t i = 0; i < content.size(); ++i) content[i] = static_cast<char>(i * i >> 8);
-  const std::string path = WriteFile("photo", content);
+  const std::string path = folder_.Write("photo", content);
   Tool receiver({"recv", address_, "--name", "bob", "-n", "1", "--raw"});
   receiver.AwaitError("ready");
   EXPECT_EQ(RunTool({"send", address_, "bob", "-f", path}).exit_code, 0);
@@ -115,7 +115,7 @@ TEST_F(MessagesTest, APeerMayBeAwaited) {
 TEST_F(MessagesTest, AMissingFileIsNotFound) {
   Tool receiver({"recv", address_, "--name", "bob"});
   receiver.AwaitError("ready");
-  EXPECT_EQ(RunTool({"send", address_, "bob", "-f", folder_.Path("none")}).exit_code, 3);
+  EXPECT_EQ(RunTool({"send", address_, "bob", "-f", folder_ / "none"}).exit_code, 3);
 }
 
 TEST_F(MessagesTest, ANameInUseIsRefusedWithItsHolder) {

@@ -18,6 +18,7 @@
 #include "fake_ivshmem_server.h"
 #include "src/pci_device.h"
 #include "support/child.h"
+#include "support/temp_folder.h"
 
 namespace ivmq::testing {
 namespace {

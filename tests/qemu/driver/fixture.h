@@ -22,6 +22,7 @@
 #include "guest.h"
 #include "raw_client.h"
 #include "server_process.h"
+#include "support/temp_folder.h"
 
 namespace ivmq::testing {
 
@@ -63,8 +64,8 @@ class Memory {
 
 // ivmqd, a client of it on the host, and what they share.
 struct Host {
-  explicit Host(const TemporaryFolder& folder, int count = 8, const std::string& name = "s")
-      : socket(folder.Path(name)),
+  explicit Host(const TempFolder& folder, int count = 8, const std::string& name = "s")
+      : socket(folder / name),
         vectors(count),
         server(socket, {"--size", "1M", "--vectors", std::to_string(count)}),
         client(Greeted(server, vectors)),
@@ -121,7 +122,7 @@ class DriverGuestTest : public ::testing::Test {
       "test \"$(uname -r | cut -d. -f1,2)\" && "
       "insmod /lib/ivmq/$(uname -r | cut -d. -f1,2)/ivmq.ko";
 
-  TemporaryFolder folder_;
+  TempFolder folder_;
 };
 
 class DriverTest : public DriverGuestTest, public ::testing::WithParamInterface<std::string> {

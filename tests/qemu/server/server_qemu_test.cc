@@ -12,6 +12,7 @@
 #include "raw_client.h"
 #include "server_process.h"
 #include "support/child.h"
+#include "support/temp_folder.h"
 
 namespace ivmq::testing {
 namespace {
@@ -27,8 +28,8 @@ void RingUntilHeard(QemuDevice& qemu, const RawClient& client, std::uint16_t vec
 
 class ServerQemuTest : public ::testing::Test {
  protected:
-  TemporaryFolder folder_;
-  std::string socket_ = folder_.Path("s");
+  TempFolder folder_;
+  std::string socket_ = folder_ / "s";
 };
 
 TEST_F(ServerQemuTest, QemuGetsItsIdAndRingsAHostProcess) {

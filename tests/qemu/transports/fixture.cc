@@ -66,8 +66,8 @@ void Peer::FinishKilled(int signal) {
 
 void TransportsTest::StartServer() {
   server_ = std::make_unique<ServerProcess>(
-      socket_, std::vector<std::string>{"--region", "file:" + folder_.Path("region"), "--size",
-                                        "8M", "--vectors", std::to_string(kVectors)});
+      socket_, std::vector<std::string>{"--region", "file:" + folder_ / "region", "--size", "8M",
+                                        "--vectors", std::to_string(kVectors)});
   server_->AwaitReady();
 }
 

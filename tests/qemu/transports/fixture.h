@@ -10,8 +10,9 @@
 #include <gtest/gtest.h>
 
 #include "guest.h"
-#include "program.h"
 #include "server_process.h"
+#include "support/program.h"
+#include "support/temp_folder.h"
 
 namespace ivmq::testing {
 
@@ -69,8 +70,8 @@ class TransportsTest : public ::testing::Test {
 
   static constexpr int kVectors = 4;
 
-  TemporaryFolder folder_;
-  std::string socket_ = folder_.Path("s");
+  TempFolder folder_;
+  std::string socket_ = folder_ / "s";
   std::string address_ = "unix:" + socket_;
   std::unique_ptr<ServerProcess> server_;
 };

@@ -35,7 +35,7 @@ TEST_P(HotplugTest, APluggedDeviceIsFoundAndWhatIsGoneIsSaid) {
     const std::string name = doorbell ? "doorbell" : "plain";
     // The plain device shows the memory that the server serves.
     ASSERT_TRUE(guest->AddDevice(doorbell ? IvshmemDevice::Doorbell(socket_, kVectors)
-                                          : IvshmemDevice::Plain(folder_.Path("region"), 8 << 20)));
+                                          : IvshmemDevice::Plain(folder_ / "region", 8 << 20)));
     EXPECT_THAT(guest->Run("ivmq info auto").output,
                 HasSubstr(doorbell ? "driver /dev/ivmq0, 4 vectors (the driver"
                                    : "driver /dev/ivmq0, plain (the driver"));
@@ -104,7 +104,7 @@ TEST_F(TransportsTest, ThePeerInACopiedMachineEndsAndTheOriginalGoesOn) {
   };
   const auto original =
       Guest::Boot({.name = "original",
-                   .devices = {IvshmemDevice::Master(folder_.Path("region"), 8 << 20)},
+                   .devices = {IvshmemDevice::Master(folder_ / "region", 8 << 20)},
                    .kernel = "6.12",
                    .arguments = machine("11111111-1111-1111-1111-111111111111")});
   ASSERT_NE(original, nullptr);

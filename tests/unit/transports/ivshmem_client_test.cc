@@ -22,6 +22,7 @@
 
 #include "fake_ivshmem_server.h"
 #include "src/ivshmem_protocol.h"
+#include "support/temp_folder.h"
 
 namespace ivmq {
 namespace {

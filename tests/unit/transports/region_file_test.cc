@@ -23,6 +23,7 @@
 #include "fake_ivshmem_server.h"
 #include "src/file_lock.h"
 #include "support/child.h"
+#include "support/temp_folder.h"
 
 namespace ivmq {
 namespace {
