@@ -1,4 +1,4 @@
-// Who is in the region: what a node knows about a peer.
+// The peers of a region: what a node knows about each of them.
 #ifndef IVMQ_PEER_H_
 #define IVMQ_PEER_H_
 
@@ -36,14 +36,14 @@ struct PeerInfo {
   std::uint64_t heartbeat = 0;
   std::uint64_t armed = 0;
   bool disconnected = false;  // ivmqd has lost its connection to it, but not seen it end
-  // Its heartbeat stood still for eight of the observer's samples; a Node fills it in.
+  // No sign of life in eight of the observer's samples; a Node fills it in.
   bool suspected = false;
   std::array<std::uint64_t, layout::kCounterWords> counters{};
-  std::vector<std::string> services;  // full names of what it offers; none unless it is live
+  std::vector<std::string> services;  // full names of those it offers; empty unless it is live
 };
 
-// What Peers() returns. `generation` changes whenever a peer comes, goes, changes state or what it
-// offers, so that an observer that compares it loses no event, however many coalesced.
+// What Peers() returns. `generation` changes whenever a peer comes or goes, or its state or its
+// services change. An observer that compares it misses no change, however many coalesced.
 struct PeerSnapshot {
   std::uint64_t generation = 0;
   std::vector<PeerInfo> peers;  // every slot that is not free, by slot

@@ -10,22 +10,22 @@
 
 namespace ivmq {
 
-// The C library copies a block around the caches from some size on, which it derives from what the
-// processor, or the hypervisor, says of them: some hundred KiB here, many MiB there. Never below
-// this.
+// From some size on, the C library's memcpy() bypasses the caches. It derives that size from what
+// the processor, or the hypervisor, reports about them: from some hundred KiB to many MiB, but
+// never less than this.
 inline constexpr std::size_t kCopyPiece = std::size_t{64} << 10;
 
-// As memcpy(), but through the caches whatever the size, since another core, or the caller, reads
-// the copy soon. Both may be nullptr when `bytes` is 0.
+// Like memcpy(), but through the caches whatever the size, since the caller or another core reads
+// the copy soon. Both pointers may be nullptr when `bytes` is 0.
 inline void CopyBlock(std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
   for (std::size_t at = 0; at < bytes; at += kCopyPiece) {
     std::memcpy(to + at, from + at, std::min(kCopyPiece, bytes - at));
   }
 }
 
-// The same into, or out of, a record. The first bytes are written last: the consumer polls their
-// cache line and takes it away from a producer that is not done with it. Most messages are small,
-// and a call of memcpy() costs as much as copying them.
+// The same into a record or out of one. The first bytes are written last: the consumer polls their
+// cache line, and would take it away from a producer that still writes it. Most messages are small,
+// and calling memcpy() costs as much as copying them.
 [[gnu::always_inline]] inline void CopyMessage(std::byte* to, const std::byte* from,
                                                std::size_t bytes) noexcept {
   constexpr std::size_t kUnit = sizeof(__m128i);

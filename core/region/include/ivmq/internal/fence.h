@@ -16,8 +16,8 @@
 
 namespace ivmq {
 
-// Orders every earlier store before every later load. It stands between "publish a record" and
-// "look whether the consumer sleeps", and between "say that I sleep" and "look at the rings again".
+// Orders every earlier store before every later load. It is needed between publishing a record and
+// checking whether the consumer sleeps, and between arming and checking the rings again.
 inline void FullFence() noexcept {
 #ifdef IVMQ_THREAD_SANITIZER
   // ThreadSanitizer does not model fences; a read-modify-write is one on x86.
@@ -29,8 +29,7 @@ inline void FullFence() noexcept {
 #endif
 }
 
-// Asks for the line in a state in which it can be written. A hint: without effect on old
-// processors.
+// Prefetches the line in a state in which it can be written. A hint: old processors ignore it.
 inline void PrefetchForWrite(const void* address) noexcept {
   asm volatile("prefetchw %0" : : "m"(*static_cast<const char*>(address)));
 }

@@ -1,4 +1,4 @@
-// Reading a slot of the peer table, which others change at the same time.
+// Reading a slot of the peer table while other processes change it.
 #ifndef IVMQ_INTERNAL_PEER_SLOT_H_
 #define IVMQ_INTERNAL_PEER_SLOT_H_
 
@@ -36,21 +36,21 @@ inline layout::Life LoadLife(const layout::PeerSlot& slot) {
   return layout::Life::FromWord(slot.life.load(std::memory_order_acquire));
 }
 
-// The owner stores name_incarnation after the identity, so that a claimer that has not got so far
-// is not taken for the slot's previous owner.
+// Whether the slot's identity is that of this life. The owner stores name_incarnation after the
+// identity, so a claimer that has not written it yet is not mistaken for the previous owner.
 inline bool HasIdentity(const layout::PeerSlot& slot, const layout::Life& life) {
   return slot.name_incarnation.load(std::memory_order_acquire) == life.incarnation;
 }
 
-// Who takes over a durable slot has the name that stands in it, even if it dies before it has
-// written anything.
+// Whether the name in the slot is that of this life. A peer that takes over a durable slot has the
+// name that is already there, even if it dies before it has written anything.
 inline bool HasName(const layout::PeerSlot& slot, const layout::Life& life) {
   return (life.flags & layout::kPeerResumed) != 0 || HasIdentity(slot, life);
 }
 
-// The slot's life if it has that name in it. Looks again while the slot changes: a claim that
-// becomes live at that instant must not be passed over. A correct slot changes a few times a second
-// at most, so the looks have a bound.
+// The slot's life, if it has that name. Reads again while the slot changes, so that a claim that
+// becomes live at that moment is not missed. A correct slot changes a few times a second at most,
+// so the number of attempts is bounded.
 inline std::optional<layout::Life> LifeNamed(const layout::PeerSlot& slot, const NameWords& name) {
   constexpr int kMostLooks = 100;
   for (int attempt = 0;; ++attempt) {
@@ -79,7 +79,7 @@ inline std::string_view StateName(layout::PeerState state) {
   return "damaged";
 }
 
-// Gives back what shows that this process owns the slot.
+// Releases what shows other processes that this one owns the slot.
 inline void LetGoOfSlot(ProofOfLife& proof, std::uint32_t slot) noexcept {
   proof.UnregisterSlot(slot);
   if (proof.lock_domain() != 0) proof.UnlockSlot(slot);

@@ -1,7 +1,7 @@
-// The peer table: who is attached, under which name, alive or dead.
+// The peer table: which peers are attached, under which names, alive or dead.
 //
-// A slot's life word changes by compare-and-swap only; see layout.h. All functions are thread-safe
-// and work on regions that other processes change at the same time; what they return is a snapshot.
+// A slot's life word changes by compare-and-swap only; see layout.h. All functions are thread-safe,
+// also if other processes change the table at the same time. What they return is a snapshot.
 #ifndef IVMQ_INTERNAL_PEER_TABLE_H_
 #define IVMQ_INTERNAL_PEER_TABLE_H_
 
@@ -29,22 +29,22 @@ struct ClaimRequest {
 
 struct ClaimedSlot {
   PeerId id;
-  std::uint64_t live_word = 0;  // the slot's life word while this life lasts
-  bool resumed = false;         // a durable name took its slot and rings up again
+  std::uint64_t live_word = 0;  // the slot's life word during this life
+  bool resumed = false;         // a durable name took over its former slot and rings
 };
 
-// The boot id of this kernel. Changes at each boot; equal for all processes of one machine or
-// guest.
+// The boot id of this kernel. It changes at each boot, and is equal for all processes of one
+// machine or guest.
 BootId ReadBootId();
 
-// INVALID_ARGUMENT unless 1..63 bytes, no control characters, valid as a name.
+// INVALID_ARGUMENT unless the name has 1..63 bytes of UTF-8, without blanks and control characters.
 Status CheckName(std::string_view name);
 
-// INVALID_ARGUMENT unless they are full names of services, each once; RESOURCE_EXHAUSTED if they do
-// not fit a slot.
+// INVALID_ARGUMENT unless these are full names of services, each once. RESOURCE_EXHAUSTED if they
+// do not fit into a slot.
 Status CheckServices(const std::vector<std::string>& services);
 
-// The longest that a claim takes.
+// The longest time that a claim takes.
 inline constexpr std::chrono::seconds kClaimBound{5};
 
 class PeerTable {
@@ -52,56 +52,56 @@ class PeerTable {
   explicit PeerTable(const Region& region) : region_(region) {}
 
   // Claims a slot for `request.name` and makes it live: the durable slot of that name, or a free
-  // one. If `transport` has a lock domain the slot's lock is held afterwards. Ends within
-  // kClaimBound, and what the transport's LockSlot() and RegisterSlot() take, whatever stands in
-  // the table and changes there: it waits for others' claims of the name, and where no slot is free
-  // a second for those of the dead.
-  //
-  // - ALREADY_EXISTS: the name is held; the message has the holder's slot, pid, ivposition, state.
-  // - RESOURCE_EXHAUSTED: no free slot.
-  // - UNAVAILABLE: the claim took so long that another peer ended it, or the table did not come to
-  //   rest.
+  // one. If `transport` has a lock domain, the slot's lock is held afterwards. Waits for other
+  // claims of the name and, if no slot is free, one second for slots of dead peers. Ends within
+  // kClaimBound plus the time of the transport's LockSlot() and RegisterSlot(), whatever the table
+  // contains and however it changes. Errors:
+  //   ALREADY_EXISTS      the name is taken; the message has the holder's slot, pid, ivposition and
+  //                       state
+  //   RESOURCE_EXHAUSTED  no slot is free
+  //   UNAVAILABLE         the claim took so long that another peer ended it, or the table kept
+  //                       changing
   Result<ClaimedSlot> Claim(const ClaimRequest& request, Transport& transport) const;
 
-  // Writes what `request` and `transport` say about the owner of the slot. Only its owner may call
-  // it: at the claim, and again whenever somebody may have damaged it.
+  // Writes the identity of the slot's owner, from `request` and `transport`. Only the owner may
+  // call it: at the claim, and again in case the identity was damaged.
   void WriteIdentity(PeerId self, const ClaimRequest& request, const Transport& transport) const;
 
-  // Has the slot say so, and peers that watch it look. Only its owner may call it, one thread at a
-  // time. False: it said so already. REQUIRES: CheckServices(services).ok()
+  // Publishes the services in the slot, and changes generation(). Only the slot's owner may call
+  // it, one thread at a time. False: they were there already. REQUIRES:
+  // CheckServices(services).ok()
   bool WriteServices(PeerId self, const std::vector<std::string>& services) const;
 
-  // Ends the claim `life` that stands still: its owner died, or loses nothing but the claim.
+  // Ends the claim `life`, which makes no progress. Its owner is dead, or loses only the claim.
   void EndClaim(std::uint32_t slot, const layout::Life& life) const;
 
-  // Ends a life in order: the slot becomes dead, and free once its rings are gone (a durable one
-  // waits for its name). Writes nothing if the life has ended already.
+  // Ends a life in order: the slot becomes dead, and free once its rings are gone (a durable slot
+  // is kept for its name). Writes nothing if the life has already ended.
   void Leave(const ClaimedSlot& claimed, ProofOfLife& proof) const;
 
-  // Marks every slot dead that `ivposition` holds, claiming ones too. If `except` is given, slots
-  // with that boot id are spared: the others died in an earlier boot of the same guest. Returns how
-  // many.
+  // Marks every slot of `ivposition` dead, including claiming ones. If `except` is given, slots
+  // with that boot id are skipped: the others died in an earlier boot of the same guest. Returns
+  // the number of slots that were marked.
   std::uint32_t MarkIvpositionDead(std::uint16_t ivposition, const BootId* except = nullptr) const;
 
-  // For a server: says of the live peers with that ivposition that their connection has ended,
-  // which proves no death. Returns how many.
+  // For a server: marks the live peers with that ivposition as disconnected, which proves no death.
+  // Returns the number of peers that were marked.
   std::uint32_t MarkDisconnected(std::uint16_t ivposition) const;
 
-  // Marks dead the slots of this lock domain whose lock nobody holds. Returns how many.
-  // `own_slot`: the caller's own slot, whose lock it holds itself.
+  // Marks dead the slots of this lock domain whose lock no process holds. `own_slot`: the caller's
+  // slot, whose lock the caller holds. Returns the number of slots that were marked.
   std::uint32_t MarkUnlockedDead(const ProofOfLife& proof,
                                  std::optional<std::uint32_t> own_slot) const;
 
-  // Frees rings both of whose ends are dead, and slots whose rings are all gone. Any peer may call
-  // it.
+  // Frees rings whose two ends are dead, and slots whose rings are all gone. Any peer may call it.
   void Reclaim() const;
 
-  // Forgets a dead durable peer: its slot and rings are reclaimed. NOT_FOUND, or
-  // FAILED_PRECONDITION if it is alive.
+  // Forgets a dead durable peer: its slot and rings are reclaimed. NOT_FOUND: no peer has the name;
+  // FAILED_PRECONDITION: the peer is alive.
   Status Forget(std::string_view name) const;
 
   [[nodiscard]] PeerSnapshot Snapshot() const;
-  // The slot's data if it is not free and did not change while it was read.
+  // The slot's data, if the slot is not free and did not change while it was read.
   [[nodiscard]] std::optional<PeerInfo> Read(std::uint32_t slot) const;
   // The live (or durable and dead) peer of that name.
   [[nodiscard]] std::optional<PeerInfo> Find(std::string_view name) const;
@@ -110,18 +110,18 @@ class PeerTable {
     return region_.header().peers_generation.load(std::memory_order_acquire);
   }
 
-  // Whether every live peer but that of `own_slot` says that it can ring doorbells.
+  // Whether every live peer, except that of `own_slot`, can ring doorbells.
   [[nodiscard]] bool AllCanRing(std::uint32_t own_slot) const noexcept;
 
-  // Rings every peer that has a doorbell, but for the one of `own_slot`, so that it looks at the
-  // table: also one that is awake, since another of its threads may wait for room in the ring to a
+  // Rings every peer that has a doorbell, except that of `own_slot`, so that it reads the table. A
+  // peer that is awake is rung too, since another of its threads may wait for room in the ring to a
   // peer that has died.
   void WakeAll(Doorbell& doorbell, std::optional<std::uint32_t> own_slot) const;
 
  private:
   class Claimer;
 
-  // Has those that have a ring to or from it look after their rings: it has just died.
+  // Notifies the peers that have a ring to or from the slot, whose owner has just died.
   void TellPartners(std::uint32_t dead) const;
   [[nodiscard]] bool Transition(std::uint32_t slot, std::uint64_t from,
                                 const layout::Life& to) const;

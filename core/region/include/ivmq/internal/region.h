@@ -1,4 +1,4 @@
-// The layout manager: formats a region, attaches to one, and hands out checked references into it.
+// Formats a region, attaches to one, and gives checked references into it.
 #ifndef IVMQ_INTERNAL_REGION_H_
 #define IVMQ_INTERNAL_REGION_H_
 
@@ -17,14 +17,14 @@ namespace ivmq {
 
 struct FormatOptions {
   std::uint32_t max_peers = layout::kDefaultMaxPeers;  // 2..1024
-  // Bytes of data in the first rings, a power of two; later rings are half as large. 0: the largest
-  // power of two, at most 1 MiB, of which 2 * max_peers fit into three quarters of the arena.
+  // Bytes of data in the first rings, a power of two; later rings are smaller. 0: the largest power
+  // of two, at most 1 MiB, of which 2 * max_peers fit into three quarters of the arena.
   std::uint32_t ring_capacity = 0;
-  // The caller knows that the memory is all zero: to look takes seconds for gigabytes of it.
+  // The caller knows that the memory is all zero: checking gigabytes of it takes seconds.
   bool known_zero = false;
 };
 
-// The immutable fields of a header, checked once and kept privately.
+// The immutable fields of a header: checked once, then kept in private memory.
 struct Geometry {
   std::uint64_t region_size = 0;
   std::uint32_t max_peers = 0;
@@ -42,18 +42,19 @@ struct Geometry {
   std::uint16_t version_minor = 0;
   std::uint32_t features_optional = 0;
 
-  // Units that a ring of `capacity` takes.
+  // The number of units that a ring of `capacity` needs.
   [[nodiscard]] std::uint32_t UnitsFor(std::uint64_t capacity) const noexcept {
     return static_cast<std::uint32_t>((RingView::Footprint(capacity) + unit_size - 1) / unit_size);
   }
 };
 
 // The geometry that Format() gives a region. INVALID_ARGUMENT, with the numbers, if the size is not
-// a power of two, an option is out of range, or the region is too small for so many peers.
+// a power of two, an option is out of range, or the region is too small for that many peers.
 Result<Geometry> PlanGeometry(std::uint64_t region_size, const FormatOptions& options);
 
-// Formats `memory`, which must be all zero (FAILED_PRECONDITION otherwise: nothing is overwritten).
-// REQUIRES: page-aligned, and nobody else formats it at the same time (take the file's lock).
+// Formats `memory`, which must be all zero. FAILED_PRECONDITION if it is not: nothing is
+// overwritten. REQUIRES: `memory` is page-aligned, and no other process formats it now (hold the
+// file's lock).
 Status Format(std::span<std::byte> memory, const FormatOptions& options);
 
 // True if every byte is zero: a fresh file, shm or memfd.
@@ -63,10 +64,11 @@ bool IsAllZero(std::span<const std::byte> memory) noexcept;
 // stay mapped. Thread-safe: all members only compute addresses.
 class Region {
  public:
-  // Checks magic, version, CRC, features and every offset. Errors say what was found:
-  //   FAILED_PRECONDITION  not formatted, no ivmq region, another major version, unknown feature
+  // Checks magic, version, CRC, features and every offset. Errors, with what was found:
+  //   FAILED_PRECONDITION  not formatted, not an ivmq region, another major version, or an unknown
+  //                        feature
   //   DATA_LOSS            the CRC or a field is wrong
-  //   OUT_OF_RANGE         the memory is smaller than the region says (truncated)
+  //   OUT_OF_RANGE         the memory is smaller than its header says: it was truncated
   static Result<Region> Attach(std::span<std::byte> memory);
 
   [[nodiscard]] const Geometry& geometry() const noexcept { return geometry_; }
@@ -93,11 +95,11 @@ class Region {
     return reinterpret_cast<layout::Word*>(base_ + geometry_.owners_offset)[unit];
   }
 
-  // Whether the header is whole and names another region than the one that was attached to: the
-  // machine was restored, or its device is now backed by other memory. A damaged one says nothing.
+  // Whether the header is intact and is that of another region than the one that was attached to:
+  // the machine was restored, or its device is now backed by other memory. False if it is damaged.
   [[nodiscard]] bool IsReplaced() const noexcept;
 
-  // The ring that a cell value describes, if its capacity and run are within bounds.
+  // The ring that a cell names, if its capacity and its run are within bounds.
   [[nodiscard]] std::optional<RingView> RingOf(const layout::Cell& cell) const noexcept;
 
  private:

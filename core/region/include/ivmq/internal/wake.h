@@ -1,17 +1,17 @@
 // The sleep/wake protocol. A sleeper publishes a sequence that only it writes: odd means that it is
-// about to sleep or asleep, even that it is awake. Whoever has something for it rings its doorbell
-// once for each odd value it sees. So an awake consumer costs its producers one load a batch, and
-// no doorbell.
+// about to sleep or asleep, even that it is awake. A waker that has something for it rings its
+// doorbell once for each odd value that the waker sees. So an awake consumer costs its producers
+// one load for each batch, and no doorbell.
 //
 //   sleeper                        waker
 //   armed = odd                    publish the record
 //   full fence                     full fence
-//   look at the rings again        read armed; odd and new: ring
+//   check the rings again          read armed; odd and new: ring
 //   sleep
 //
-// With a fence on both sides at least one sees what the other stored. A flag that wakers clear
-// would lose wake-ups: one clears it and is paused before ringing, the next one sees it clear and
-// stays silent.
+// With a fence on both sides, at least one of the two sees what the other stored. A flag that
+// wakers clear would lose wake-ups: one waker clears it and is paused before it rings, and the next
+// one finds it clear and does not ring.
 #ifndef IVMQ_INTERNAL_WAKE_H_
 #define IVMQ_INTERNAL_WAKE_H_
 
@@ -25,21 +25,21 @@ namespace ivmq {
 // The sleeper's side of one armed word. Thread-compatible.
 class Armed {
  public:
-  // Of no word: Disarm() does nothing, Arm() may not be called.
+  // Without a word: Disarm() does nothing, and Arm() must not be called.
   Armed() = default;
   explicit Armed(layout::Word& word) noexcept
       : word_(&word), value_((word.load(std::memory_order_relaxed) | 1) + 1) {
     word.store(value_, std::memory_order_relaxed);
   }
 
-  // Says that this side is about to sleep, with a value nobody has rung for yet. Look at everything
-  // once more before sleeping.
+  // Publishes that this side is about to sleep, with a value that has not been rung for yet. Check
+  // everything once more before sleeping.
   void Arm() noexcept {
     value_ += armed() ? 2U : 1U;
     word_->store(value_, std::memory_order_relaxed);
     FullFence();
   }
-  // Says that this side is awake.
+  // Publishes that this side is awake.
   void Disarm() noexcept {
     if (armed()) word_->store(value_ += 1, std::memory_order_relaxed);
   }
@@ -50,10 +50,10 @@ class Armed {
   std::uint64_t value_ = 0;
 };
 
-// A waker's memory of one armed word. Thread-compatible.
+// What a waker remembers of one armed word. Thread-compatible.
 class WakeCheck {
  public:
-  // Publish first, then FullFence(), then this: true if the sleeper's doorbell must be rung now.
+  // Call it after publishing and FullFence(). True: the sleeper's doorbell must be rung now.
   [[nodiscard]] bool MustRing(const layout::Word& armed) noexcept {
     const std::uint64_t value = armed.load(std::memory_order_relaxed);
     if ((value & 1) == 0 || value == rung_for_) [[likely]]
