@@ -1,22 +1,23 @@
-// Addresses: one string says how a process reaches a region.
+// Addresses: a string that says how a process reaches a region.
 //
 //   unix:PATH          the socket of an ivshmem server, e.g. unix:/run/ivmq/ivmq.sock
 //   shm:/NAME          POSIX shared memory of this host, as shm_open(3) names it
 //   file:PATH          a file of this host: in tmpfs, hugetlbfs or elsewhere
 //   ivmq:/dev/ivmqN    in a guest: an ivshmem device through the driver ivmq.ko
-//   vfio:BDF           in a guest: one that vfio-pci owns, for one process, e.g. vfio:0000:00:04.0;
-//                      while that has it open, unplugging and unbinding the device wait
-//   pci:BDF            in a guest: one without a driver, e.g. pci:0000:00:04.0 (domain 0000 may be
-//                      left out)
+//   vfio:BDF           in a guest: a device bound to vfio-pci, for one process, e.g.
+//                      vfio:0000:00:04.0. Unplugging or unbinding the device waits until the
+//                      process has closed it
+//   pci:BDF            in a guest: a device without a driver, e.g. pci:0000:00:04.0 (the domain
+//                      0000 may be omitted)
 //   pci:auto           in a guest: the one such device whose region is formatted
-//   inproc:NAME        memory of this process, made by the first opener; inproc:NAME?size=16M
-//   auto               $IVMQ_ADDRESS if it is set; else, in a guest, the one device whose region is
-//                      formatted, by ivmq:, vfio: or pci: as its owner asks; the empty string means
-//                      the same
+//   inproc:NAME        memory of this process, created by the first opener; inproc:NAME?size=16M
+//   auto               $IVMQ_ADDRESS if it is set; otherwise, in a guest, the one device whose
+//                      region is formatted, by ivmq:, vfio: or pci: depending on its driver; the
+//                      empty string means the same
 //
-// Over shm:, file: and a plain device nobody can be woken: receivers look by themselves. A plain
-// file or shm can be truncated by anyone who may write it, which ends every process that maps it by
-// SIGBUS; the memory of `ivmqd` cannot, unless it was told to use a file.
+// Over shm:, file: and a plain device, no peer can be woken: receivers poll. A plain file or shm
+// can be truncated by any process that may write it, which ends every process that maps it with
+// SIGBUS. The memory of `ivmqd` cannot be truncated, unless `ivmqd` was told to use a file.
 #ifndef IVMQ_ADDRESS_H_
 #define IVMQ_ADDRESS_H_
 
@@ -33,22 +34,23 @@
 
 namespace ivmq {
 
-// Opens `address` for a peer. The memory is that of a formatted region: Region::Attach() succeeded
-// on it. Blocks up to 5 s while an ivshmem server is slow, else not at all. Thread-safe. Messages
-// start with the address. Errors, beside those of Region::Attach:
-//   INVALID_ARGUMENT     no such scheme, or not of its form; the file is no regular file
+// Opens `address` for a peer. The memory is that of a formatted region: Region::Attach() has
+// succeeded on it. Blocks for up to 5 s if an ivshmem server is slow, otherwise not at all.
+// Thread-safe. Messages begin with the address. Errors, in addition to those of Region::Attach:
+//   INVALID_ARGUMENT     unknown scheme, malformed address, or not a regular file
 //   NOT_FOUND            no such file, socket or device
-//   PERMISSION_DENIED    the message says who may and who tried
-//   FAILED_PRECONDITION  empty, size not a power of two, device of revision 0 or owned by a driver,
-//                        a server that refuses or speaks another protocol version
-//   UNAVAILABLE          nobody listens at the socket, or the server left midway
-//   DEADLINE_EXCEEDED    the server did not finish its greeting
-//   DATA_LOSS            the server broke its protocol
+//   PERMISSION_DENIED    the message says who may open it, and who tried to
+//   FAILED_PRECONDITION  the file is empty or its size is not a power of two; the device has
+//                        revision 0 or belongs to another driver; the server refuses the client or
+//                        has another protocol version
+//   UNAVAILABLE          no process listens on the socket, or the server closed the connection
+//   DEADLINE_EXCEEDED    the server did not complete its greeting
+//   DATA_LOSS            the server violated its protocol
 Result<std::unique_ptr<Transport>> OpenTransport(std::string_view address);
 
 enum class Access : std::uint8_t { kReadOnly, kReadWrite };
 
-// The memory of a region that the caller looks at without being a peer.
+// The memory of a region that the caller inspects without being a peer.
 struct RegionMemory {
   std::string address;
   std::string description;              // as TransportInfo::description
@@ -56,33 +58,35 @@ struct RegionMemory {
   std::shared_ptr<const void> mapping;  // keeps `memory` mapped
 };
 
-// Opens `address` for a tool. It takes no id: an ivshmem server other than ivmqd lends one for a
-// moment. The memory need not be formatted: call Region::Attach(). Thread-safe; errors as for
+// Opens `address` for a tool. It takes no id, except for a moment from an ivshmem server other than
+// ivmqd. The memory need not be formatted: call Region::Attach(). Thread-safe. Errors: those of
 // OpenTransport.
 Result<RegionMemory> OpenRegion(std::string_view address, Access access = Access::kReadOnly);
 
 struct CreateOptions {
   FormatOptions format;
   std::uint32_t mode = 0660;  // of a new file, less the umask
-  // Formats an existing ivmq region anew, whose messages are lost. Never applies to other content.
+  // Formats an existing ivmq region again; its messages are lost. Does not apply to other content.
   bool replace = false;
 };
 
-// Makes the region of a file: or shm: address: creates the file if there is none, allocates all of
-// it (in hugetlbfs: from the pool of huge pages) and formats it. `size`: bytes, a power of two; 0 =
-// that of the existing file. Holds the file's lock meanwhile, so that nobody attaches. Thread-safe.
-// Errors:
-//   INVALID_ARGUMENT     another scheme, or a size that is no power of two or too small
+// Creates the region of a file: or shm: address: creates the file if it does not exist, allocates
+// all of it (in hugetlbfs: from the pool of huge pages) and formats it. `size`: bytes, a power of
+// two; 0 = the size of the existing file. Holds the file's lock until it returns, so that no peer
+// attaches. Thread-safe. Errors:
+//   INVALID_ARGUMENT     another scheme, or a size that is not a power of two or too small
 //                        (PlanGeometry)
-//   ALREADY_EXISTS       a region, and !replace
-//   FAILED_PRECONDITION  a peer or server is attached, another size, or content that is no region's
+//   ALREADY_EXISTS       the file contains a region, and !replace
+//   FAILED_PRECONDITION  a peer or server is attached, the file has another size, or its content is
+//                        not a region
 //   RESOURCE_EXHAUSTED   no space, or too few huge pages
-//   PERMISSION_DENIED, NOT_FOUND (the folder)
+//   PERMISSION_DENIED    the file cannot be created or written
+//   NOT_FOUND            the folder does not exist
 Status CreateRegionFile(std::string_view address, std::uint64_t size,
                         const CreateOptions& options = {});
 
-// Bytes from "65536", "64K", "64M" or "1G", also "64KiB" and so on; 1K is 1024. INVALID_ARGUMENT
-// otherwise.
+// The number of bytes in "65536", "64K", "64M" or "1G", also "64KiB" and so on; 1K is 1024.
+// INVALID_ARGUMENT for other text.
 Result<std::uint64_t> ParseSize(std::string_view text);
 
 }  // namespace ivmq

@@ -1,5 +1,5 @@
-// The ivshmem devices of this guest and how processes reach them, for programs that show that.
-// Peers open an address.
+// The ivshmem devices of this guest and how processes reach them. For programs that display this;
+// peers open an address.
 #ifndef IVMQ_GUEST_DEVICE_H_
 #define IVMQ_GUEST_DEVICE_H_
 
@@ -15,31 +15,30 @@
 
 namespace ivmq {
 
-// Where sysfs lists the PCI devices, each a folder named by its address.
+// Where sysfs lists the PCI devices: a folder for each, named by its address.
 inline constexpr std::string_view kPciDevices = "/sys/bus/pci/devices";
 
-// What a device's configuration space and resource list say.
+// What the configuration space and the resource list of a device contain.
 struct PciDevice {
   std::string bdf;     // 0000:00:04.0
   std::string folder;  // its folder in sysfs
   std::uint32_t revision = 0;
   bool doorbell = false;          // ivshmem-doorbell: has interrupts; ivshmem-plain: has none
   std::uint32_t vectors = 0;      // of a doorbell device; 0: not readable without CAP_SYS_ADMIN
-  bool bus_master = false;        // may send interrupts
+  bool bus_master = false;        // it may send interrupts
   std::uint64_t bar0_offset = 0;  // of BAR0 within the first page of resource0
-  std::uint64_t bar2_size = 0;    // bytes; 0: the kernel gave it no addresses
+  std::uint64_t bar2_size = 0;    // bytes; 0: the kernel assigned it no addresses
 };
 
-// The ivshmem devices of whatever revision under `devices`, by address; devices that are none are
-// left out.
+// The addresses of the ivshmem devices of any revision under `devices`. Other devices are omitted.
 std::vector<std::string> ListIvshmemDevices(const std::string& devices);
 
-// Reads and checks the device at `bdf` ("0000:00:04.0" or "00:04.0"). Turns its memory decoding on
-// if it is off. INVALID_ARGUMENT: no such address form, or another kind of device. NOT_FOUND: no
-// such device. FAILED_PRECONDITION: revision 0. Errors do not name the address.
+// Reads and checks the device at `bdf` ("0000:00:04.0" or "00:04.0"). Enables its memory decoding
+// if that is disabled. INVALID_ARGUMENT: malformed address, or another kind of device. NOT_FOUND:
+// no such device. FAILED_PRECONDITION: revision 0. Error messages do not contain the address.
 Result<PciDevice> InspectPciDevice(const std::string& devices, std::string_view bdf);
 
-// The kernel driver that owns the device, or "".
+// The kernel driver that is bound to the device, or "".
 std::string DriverOf(const PciDevice& device);
 
 // Its IOMMU group, a number, or "".
@@ -55,29 +54,31 @@ struct GuestWay {
 };
 GuestWay WayTo(const PciDevice& device);
 
-// The memory of a device, that way. Over vfio it keeps other processes from the device meanwhile.
+// The memory of a device, reached by that address. Over vfio, no other process can use the device
+// until it is closed.
 Result<RegionMemory> OpenGuestRegion(const PciDevice& device, std::string_view address,
                                      Access access);
 
-// Whether a doorbell device with `vectors` (0: not known) and the server that keeps the region in
-// `memory` agree. A device reaches only those vectors of others that it has itself, and nobody
-// rings a vector that the server does not make. FAILED_PRECONDITION says which number is smaller,
-// what follows, and which option to change; OK also where there is no ivmqd.
+// Whether a doorbell device with `vectors` (0: unknown) and the server of the region in `memory`
+// have the same number of vectors. A device can ring only those vectors of other peers that it has
+// itself, and no peer rings a vector for which the server has no doorbell. FAILED_PRECONDITION says
+// which number is smaller, what that means, and which option to change. OK if there is no ivmqd.
 Status CheckVectors(std::uint32_t vectors, std::span<const std::byte> memory);
-// Whether it reaches all vectors that peers of that region can be woken by.
+// Whether such a device reaches every vector by which peers of that region can be woken.
 bool ReachesAllVectors(std::uint32_t vectors, std::span<const std::byte> memory);
 
-// What the driver ivmq says about a device.
+// What the ivmq driver reports about a device.
 struct DriverNode {
   std::uint32_t ivposition = 0;
   std::uint32_t vectors = 0;         // of the device; 0 for a plain one and without MSI-X
-  std::uint32_t vectors_unused = 0;  // that a process can have, and none has
-  std::uint32_t server_vectors = 0;  // for which the server makes doorbells; 0: not known
+  std::uint32_t vectors_unused = 0;  // that a process could allocate, and none has
+  std::uint32_t server_vectors = 0;  // for which the server has doorbells; 0: unknown
   std::uint64_t interrupts = 0;      // since the driver took the device over
-  bool firmware_uncached = false;    // the firmware's MTRRs call the memory uncached
+  bool firmware_uncached = false;    // the firmware's MTRRs declare the memory uncached
 };
 
-// Asks at `path` ("/dev/ivmq0"); takes no vector. Errors as for the address ivmq:PATH, without it.
+// Asks the driver at `path` ("/dev/ivmq0"). Allocates no vector. Errors: those of opening the
+// address ivmq:PATH; messages do not contain the path.
 Result<DriverNode> AskDriver(const std::string& path);
 
 }  // namespace ivmq

@@ -1,5 +1,5 @@
-// A region within one process: for tests, examples and threads that want to talk as peers do. A
-// node over it behaves as one over an ivshmem server: each member has an ivposition and an eventfd.
+// A region inside one process: for tests, examples, and threads that communicate as peers. A node
+// over it behaves like one over an ivshmem server: each member has an ivposition and an eventfd.
 #ifndef IVMQ_INPROC_H_
 #define IVMQ_INPROC_H_
 
@@ -16,14 +16,13 @@
 
 namespace ivmq {
 
-// What the members share. Lives until the last of its members and owners goes. Thread-safe.
+// What the members share. Lives until its last member and owner are gone. Thread-safe.
 class InprocRegion : public std::enable_shared_from_this<InprocRegion> {
  public:
-  // Fresh memory, formatted. INVALID_ARGUMENT as PlanGeometry(), RESOURCE_EXHAUSTED if there is
-  // none.
+  // New memory, formatted. INVALID_ARGUMENT: as PlanGeometry(); RESOURCE_EXHAUSTED: no memory.
   static Result<std::shared_ptr<InprocRegion>> Create(std::uint64_t size,
                                                       const FormatOptions& options = {});
-  // Memory of the caller's, formatted or not, that outlives all members.
+  // Memory of the caller, formatted or not, which must outlive all members.
   static std::shared_ptr<InprocRegion> Over(std::span<std::byte> memory);
 
   ~InprocRegion();
@@ -32,7 +31,7 @@ class InprocRegion : public std::enable_shared_from_this<InprocRegion> {
 
   [[nodiscard]] std::span<std::byte> memory() const noexcept;
 
-  // A transport of a new member. Its ivposition is 1, 2 and so on, never one used before.
+  // The transport of a new member. Ivpositions are 1, 2 and so on; none is reused.
   // RESOURCE_EXHAUSTED: no file descriptor, or all 65534 ivpositions were used.
   Result<std::unique_ptr<Transport>> Join(std::string_view address = "inproc:");
 
