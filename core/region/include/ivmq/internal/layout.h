@@ -1,5 +1,5 @@
-// Every byte of an ivmq region. docs/wire-format.md is the prose twin of this file; a golden dump
-// in tests/unit/core/wire_format_test.cc holds the two together.
+// Every byte of an ivmq region. docs/wire-format.md describes the same in prose; a test compares
+// the two with each other and with a golden dump (tests/unit/core/wire_format_test.cc).
 //
 //   0        Header          one page; immutable fields first, under a CRC32C
 //   4096     PeerSlot[]      max_peers slots of 2 KiB
@@ -7,9 +7,9 @@
 //            unit owners     one 8-byte word for each unit of the arena
 //            arena           units of unit_size bytes; a ring is a run of units
 //
-// All numbers are little-endian; everything is addressed by offset from the region's start. Whoever
-// maps the region can write all of it, so a reader loads a word once, checks it, and keeps it
-// private. Beside each mutable word stands who writes it.
+// All numbers are little-endian, and everything is addressed by its offset from the region's start.
+// A process that maps the region can write all of it, so a reader loads a word once, checks it, and
+// works with its own copy. The comment of each mutable word names its writer.
 #ifndef IVMQ_INTERNAL_LAYOUT_H_
 #define IVMQ_INTERNAL_LAYOUT_H_
 
@@ -36,7 +36,7 @@ static_assert(Word32::is_always_lock_free && sizeof(Word32) == 4);
 // ---- Header ----
 
 inline constexpr std::uint64_t kMagic = 0x4d48532d514d5649;  // the bytes "IVMQ-SHM"
-// A reader refuses another major version. A minor version only adds what older code may ignore.
+// A reader refuses another major version. A minor version adds only what older code may ignore.
 inline constexpr std::uint16_t kVersionMajor = 2;
 inline constexpr std::uint16_t kVersionMinor = 0;
 // A reader refuses a region that requires a feature it does not know; it ignores optional ones.
@@ -53,7 +53,7 @@ struct Header {
   std::uint64_t region_size;               // 16  a power of two
   std::uint32_t features_required;         // 24
   std::uint32_t features_optional;         // 28
-  std::array<std::uint8_t, 16> region_id;  // 32  random; tells two regions apart
+  std::array<std::uint8_t, 16> region_id;  // 32  random; distinguishes regions
   std::uint32_t max_peers;                 // 48  2..1024
   std::uint32_t peer_stride;               // 52  sizeof(PeerSlot)
   std::uint64_t peer_table_offset;         // 56
@@ -63,18 +63,18 @@ struct Header {
   std::uint32_t unit_size;                 // 88  a power of two, at least kPage
   std::uint32_t unit_count;                // 92
   std::uint32_t small_unit_first;          // 96  units from here on hold small rings only
-  std::uint32_t ring_capacity;             // 100 of the first rings; later ones are half as large
-  std::uint32_t ring_capacity_small;       // 104 of rings carved when the large part is used up
+  std::uint32_t ring_capacity;             // 100 of the first rings
+  std::uint32_t ring_capacity_small;       // 104 of small rings
   std::uint32_t reserved0;                 // 108 0
   std::uint64_t formatted_at;              // 112 ns since the Unix epoch
   std::uint64_t reserved1;                 // 120 0
 
   // Mutable.
   Word server_epoch;      // 128 server: grows by one each time a server takes the region over
-  Word32 server_pid;      // 136 server: 0 when it left in order
-  Word32 server_vectors;  // 140 server: eventfds a client has
+  Word32 server_pid;      // 136 server: 0 after it has shut down in order
+  Word32 server_vectors;  // 140 server: doorbell vectors of a client
   std::array<std::uint8_t, 112> pad0;  // 144
-  Word peers_generation;               // 256 whoever changes a slot's life word adds one afterwards
+  Word peers_generation;               // 256 grows by one after each change of a life word
   std::array<std::uint8_t, kPage - 264> pad1;
 };
 static_assert(sizeof(Header) == kPage);
@@ -91,14 +91,14 @@ inline constexpr std::size_t kHeaderImmutableBytes = offsetof(Header, server_epo
 
 enum class PeerState : std::uint8_t {
   kFree = 0,
-  kClaiming = 1,  // its name is being compared with the others'
+  kClaiming = 1,  // its name is being compared with those of other slots
   kLive = 2,
-  kDead = 3,  // confirmed; a durable slot waits for its name, another one for its rings to be freed
+  kDead = 3,  // confirmed; a durable slot is kept for its name, any other until its rings are freed
 };
 
 inline constexpr std::uint8_t kPeerDurable = 1;   // slot and rings outlive the process
 inline constexpr std::uint8_t kPeerCanRing = 2;   // can ring other peers' doorbells
-inline constexpr std::uint8_t kPeerWakeable = 4;  // sleeps on a doorbell; producers look at `armed`
+inline constexpr std::uint8_t kPeerWakeable = 4;  // sleeps on a doorbell; producers check `armed`
 inline constexpr std::uint8_t kPeerResumed = 8;   // took over a durable slot and its name
 
 // "This peer has no ivposition": a plain device, a host file. ivmqd never lends this id.
@@ -130,13 +130,13 @@ enum class Counter : std::uint8_t {
   kBytesSent,
   kMessagesReceived,
   kBytesReceived,
-  kDoorbellsRung,  // doorbells this peer wrote
-  kSleeps,         // times it slept
+  kDoorbellsRung,  // doorbells that this peer rang
+  kSleeps,         // sleeps of Node::Wait()
   kWakeups,        // sleeps that an event ended: a doorbell, Node::Wake(), news of the server
-  kNetFinds,       // sleeps after which the once-a-second look found what no doorbell announced: 0
-  kRingsFull,      // sends that found too little space
-  kDropped,        // messages dropped by their sender's choice or as too large; ends of calls, too
-  kRedelivered,    // messages handled again after a restart
+  kNetFinds,       // sleeps after which the periodic check found what no doorbell announced
+  kRingsFull,      // sends that found too little room
+  kDropped,        // messages dropped by choice or as too large; ends of calls
+  kRedelivered,    // messages handed out again: after a restart, or when a handler threw
   kRingsPoisoned,  // rings given up because of bytes that no correct peer writes
   kFragmentsReceived,
   kAssembliesLost,  // large messages whose sender vanished midway or broke the rules
@@ -151,16 +151,16 @@ inline constexpr std::size_t kCounterWords = 32;
 static_assert(static_cast<std::size_t>(Counter::kCount) <= kCounterWords);
 
 struct PeerSlot {
-  // Identity. Life: whoever claims, kills or frees the slot, by compare-and-swap. The rest: the
-  // owner while it is claiming.
+  // Identity. The life word is changed by any process that claims or frees the slot or marks it
+  // dead, by compare-and-swap; the rest is written by the owner, while it is claiming.
   Word life;                    // 0
   std::array<Word, 2> boot_id;  // 8   /proc/sys/kernel/random/boot_id of the owner's kernel
   Word lock_domain;  // 24  0, or: byte <slot> of the region file is locked while the owner lives;
                      //     a hash of boot id, device and inode, so only those compare who see the
                      //     lock
-  Word32 pid;        // 32  in the owner's own pid namespace; for people
+  Word32 pid;        // 32  in the owner's own pid namespace; informational
   Word32 vector;     // 36  doorbell vector of the owner
-  Word claimed_at;   // 40  ns since the Unix epoch by the owner's clock; for people
+  Word claimed_at;   // 40  ns since the Unix epoch by the owner's clock; informational
   Word32
       name_incarnation;  // 48  the name below belongs to this incarnation; stored after it, release
   Word32 reserved0;      // 52
