@@ -7,9 +7,9 @@
 //   dispatcher.On<Ping>([](const Ping& ping, const ivmq::Message& message) { ... });
 //   node->Poll(dispatcher);
 //
-// A message is serialized once, straight into the ring where it fits one record. The frame says its
-// type: by its full name, or by a 32-bit id that both ends have registered, which is shorter and
-// quicker to find.
+// A message is serialized once, directly into the ring if it fits one record. The frame carries its
+// type: the full name, or a 32-bit id that both ends have registered, which is shorter and faster
+// to look up.
 #ifndef IVMQ_PROTO_H_
 #define IVMQ_PROTO_H_
 
@@ -34,11 +34,11 @@
 
 namespace ivmq {
 
-// Which ids stand for which types. Peers that talk by id must have registered the same pairs.
-// Thread-compatible: register at the start, then any thread may use it.
+// Maps ids to types. Peers that use ids must have registered the same pairs. Thread-compatible:
+// register at the start; afterwards any thread may use it.
 class TypeIds {
  public:
-  // Any 32-bit value is an id. Registering a pair again changes nothing. ALREADY_EXISTS: the id
+  // Any 32-bit value can be an id. Registering a pair again has no effect. ALREADY_EXISTS: the id
   // belongs to another type, or the type has another id.
   template <typename T>
   Status Add(std::uint32_t id) {
@@ -48,7 +48,7 @@ class TypeIds {
 
   [[nodiscard]] std::optional<std::uint32_t> IdOf(
       const google::protobuf::Descriptor& type) const noexcept;
-  // nullptr if nobody registered the id.
+  // nullptr if the id is not registered.
   [[nodiscard]] const google::protobuf::Descriptor* TypeOf(std::uint32_t id) const noexcept;
 
  private:
@@ -58,22 +58,22 @@ class TypeIds {
 
 namespace internal {
 
-// Its full name or, where `ids` is not nullptr and has one, its id.
+// The message's type: its id, if `ids` is not nullptr and has one; otherwise its full name.
 MessageType TypeOf(const google::protobuf::Message& message, const TypeIds* ids);
-// More than any message may have, if protobuf cannot serialize that much.
+// The serialized size. Larger than any limit if protobuf cannot serialize the message.
 std::uint64_t SizeOf(const google::protobuf::Message& message);
-// REQUIRES: SizeOf() gave to.size(), and nobody has changed the message since.
+// REQUIRES: SizeOf() returned to.size(), and the message has not been changed since.
 void Write(const google::protobuf::Message& message, std::span<std::byte> to);
 
 }  // namespace internal
 
-// Sends `message` to a peer, under its type's full name or, where `ids` has one, its id. `options`
-// says what happens at a full ring, as for Node::Send. What does not fit one record is serialized
-// into a buffer that the calling thread keeps for the next time (8 MiB at most), and goes in
+// Sends `message` to a peer, with the id of its type if `ids` has one, otherwise with the type's
+// full name. `options`: as for Node::Send. A message that does not fit one record is serialized
+// into a buffer that the calling thread keeps for the next message (8 MiB at most), and sent in
 // fragments.
 //
-// REQUIRES: message.IsInitialized(), and nobody changes it meanwhile.
-// Thread-safe, also for one message that several threads send.
+// REQUIRES: message.IsInitialized(), and the message is not changed until this returns.
+// Thread-safe, also if several threads send one message.
 // kTooLarge: more than max_message_bytes, a type name of more than kMaxTypeName bytes, or no memory
 // for the buffer. The other results are those of Node::Send.
 SendResult Send(Node& node, PeerId to, const google::protobuf::Message& message,
@@ -86,7 +86,7 @@ SendResult Send(Node& node, PeerId to, const google::protobuf::Message& message,
   return Send(node, to, message, ids, SendOptions{});
 }
 
-// A message for a Sender, which goes under its id in `ids`, if it has one there:
+// A message for a Sender, sent with the id of its type, if `ids` has one:
 // sender->Send(ById{message, ids}).
 struct ById {
   const google::protobuf::Message& message;
@@ -108,19 +108,19 @@ struct Encoder<ById> {
   }
 };
 
-// Calls the handler of a received message's type: give it to Node::Poll.
+// Calls the handler of a received message's type. Pass it to Node::Poll.
 //
-// Nothing a peer sends does harm. A message of a type without handler is counted
-// (Counter::kUnhandled) and reported to NodeOptions::on_report; so is one whose bytes do not parse
-// (Counter::kUnparsable): damaged, nested deeper than 100 levels, without a required field, or of
-// another type than its id says here. Parsed, a message can take many times the memory it takes on
-// the wire: NodeOptions::max_message_bytes bounds both. Between messages at most about 8 MiB are
-// kept for each type, so that in steady state nothing is allocated (but by protobuf, for single
-// messages within a proto3 message). protobuf itself logs text that is not UTF-8: see
+// Nothing that a peer sends does harm. A message of a type without a handler is counted
+// (Counter::kUnhandled) and reported to NodeOptions::on_report. So is a message that does not parse
+// (Counter::kUnparsable), since it is damaged, nested deeper than 100 levels, lacks a required
+// field, or is of another type than its id says here. A parsed message can take many times the
+// memory of its bytes on the wire; NodeOptions::max_message_bytes bounds both. Between messages, at
+// most about 8 MiB are kept for each type, so in steady state nothing is allocated, except by
+// protobuf for submessages of proto3. protobuf itself logs text that is not UTF-8: see
 // google::protobuf::SetLogHandler.
 //
-// What a handler throws leaves Node::Poll, which hands the message out again, and the dispatcher
-// goes on.
+// What a handler throws leaves Node::Poll, and the next Node::Poll hands the message out again. The
+// dispatcher remains usable.
 //
 // Thread-compatible: one thread at a time, like Node::Poll. Must not outlive its node.
 class Dispatcher {
@@ -130,9 +130,9 @@ class Dispatcher {
   Dispatcher(const Dispatcher&) = delete;
   Dispatcher& operator=(const Dispatcher&) = delete;
 
-  // Messages of type T go to handler(const T&, const ivmq::Message&) or handler(const T&), in place
-  // of an earlier handler for T. The T is used again for the next message: copy or swap out what is
-  // to stay. Not to be called by a handler.
+  // Messages of type T go to handler(const T&, const ivmq::Message&) or handler(const T&), instead
+  // of to an earlier handler for T. The T is reused for the next message: copy or swap out what you
+  // need. Must not be called by a handler.
   template <typename T, typename Handler>
   void On(Handler&& handler) {
     static_assert(std::is_base_of_v<google::protobuf::Message, T>,
@@ -153,8 +153,8 @@ class Dispatcher {
              });
   }
 
-  // Takes what no handler takes, in place of the report: unknown types, and messages that are no
-  // protobuf messages (FrameKind::kBytes). They are counted all the same. Not to be called by a
+  // Called, instead of the report, for messages without a handler: of unknown types, and those that
+  // are not protobuf messages (FrameKind::kBytes). They are still counted. Must not be called by a
   // handler.
   void OnUnhandled(std::function<void(const Message&)> handler);
 
@@ -173,7 +173,7 @@ class Dispatcher {
   void Register(const google::protobuf::Message& prototype, Handler handler);
   [[nodiscard]] Type* Find(const Message& message) noexcept;
   void Unhandled(const Message& message);
-  // What is known of a message's type, safe to print.
+  // What is known about a message's type, safe to print.
   [[nodiscard]] std::string Describe(const Message& message) const;
 
   Node& node_;
