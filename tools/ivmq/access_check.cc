@@ -48,7 +48,7 @@ bool CheckAccess(const std::string& subject, const std::string& path, Findings* 
   Findings::Remedies remedies = std::move(no_group);
   constexpr mode_t kGroupMay = S_IRGRP | S_IWGRP;
   if (file.st_gid != 0 && (file.st_mode & kGroupMay) == kGroupMay) {
-    remedies = {fmt::format("usermod -aG {} {}   # as root; then log in anew", ShellWord(group),
+    remedies = {fmt::format("usermod -aG {} {}   # as root; then log in again", ShellWord(group),
                             ShellWord(user))};
   } else if (remedies.empty()) {
     remedies = {fmt::format("chgrp {1} {0} && chmod 0660 {0}   # as root, or as {2}",

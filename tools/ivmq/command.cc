@@ -46,7 +46,7 @@ std::string NoAddress(const std::string& word) {
     hint = fmt::format("; a server's socket is unix:{0}, a file is file:{0}", word);
   }
   return fmt::format(
-      "'{}' is no address: those begin with unix:, shm:, file:, ivmq:, vfio: or pci:, or are "
+      "'{}' is no address: an address begins with unix:, shm:, file:, ivmq:, vfio: or pci:, or is "
       "'auto'{}",
       word, hint);
 }
@@ -72,7 +72,7 @@ void CheckCount(const CommandText& text, const std::vector<std::string>& words) 
     WrongUsage(fmt::format("too few arguments; needed: {}", text.words));
   }
   if (words.size() > text.max_words) {
-    WrongUsage(fmt::format("'{}' is one argument too many", words[text.max_words]));
+    WrongUsage(fmt::format("unexpected argument '{}'", words[text.max_words]));
   }
 }
 
@@ -118,7 +118,7 @@ CLI::App* AddCommand(CLI::App& app, int* exit_code, const CommandText& text, Run
   CLI::App* const command = AddSubcommand(app, text, usage, &input->words);
   command
       ->add_option("--address", input->address,
-                   "The region, if ADDR is left out; else $IVMQ_ADDRESS, else auto")
+                   "The region, if ADDR is omitted; default: $IVMQ_ADDRESS, else auto")
       ->type_name("ADDR");
   command->callback([=, run = std::move(run)] {
     const std::string address = TakeAddress(text, input->address, &input->words);
@@ -148,8 +148,8 @@ void AddDuration(CLI::App* command, const std::string& name,
           [duration, name](const std::string& text) {
             *duration = ParseDuration(text);
             if (duration->has_value()) return;
-            WrongUsage(fmt::format("{}: '{}' is no duration; use seconds, or 500ms, 20us, 2m", name,
-                                   text));
+            WrongUsage(fmt::format("{}: '{}' is not a duration; use seconds, or 500ms, 20us, 2m",
+                                   name, text));
           },
           help)
       ->type_name("TIME");

@@ -55,7 +55,8 @@ Findings::Remedies DriverRemedies(const PciDevice& device, const std::string& ow
     remedies.emplace_back("modprobe ivmq");
   } else {
     remedies.emplace_back(
-        "make -C driver && insmod driver/ivmq.ko   # is not installed; for good: driver/README.md");
+        "make -C driver && insmod driver/ivmq.ko   # not installed; to install it permanently: "
+        "driver/README.md");
   }
   return remedies;
 }
@@ -69,7 +70,7 @@ bool OnlyRootMay(const std::string& path) {
 std::string FormatCommand(const PciDevice& device) {
   return device.doorbell
              ? fmt::format(
-                   "ivmqd --socket PATH --size {}M   # on the host, in place of the server behind "
+                   "ivmqd --socket PATH --size {}M   # on the host, instead of the server behind "
                    "QEMU's chardev",
                    device.bar2_size >> 20)
              : "ivmq format FILE   # on the host; FILE is mem-path= of QEMU's memory-backend-file";
@@ -93,7 +94,7 @@ void LookInside(const PciDevice& device, const std::string& address, const Regio
 
 void NotePlain(const std::string& subject, Findings* findings) {
   findings->Note(
-      subject, "polling only: a plain device has no interrupts; receivers look by themselves",
+      subject, "polling only: a plain device has no interrupts; receivers poll",
       {"-device ivshmem-doorbell,chardev=...   # of QEMU, with ivmqd behind the chardev"});
 }
 
@@ -101,7 +102,7 @@ void CheckUnowned(const PciDevice& device, Findings* findings) {
   const Findings::Remedies driver = DriverRemedies(device, "");
   if (device.doorbell) {
     findings->Note(device.bdf,
-                   "no driver: polling only; processes here ring others, and are not woken",
+                   "no driver: polling only; processes here can ring others, but cannot be woken",
                    driver);
   } else {
     NotePlain(device.bdf, findings);
@@ -115,7 +116,8 @@ void CheckUnowned(const PciDevice& device, Findings* findings) {
     return;
   }
   Findings::Remedies rights = driver;
-  rights.emplace_back("sudo ivmq doctor   # sysfs is for root; the driver's node is for a group");
+  rights.emplace_back(
+      "sudo ivmq doctor   # only root may use sysfs; a group may use the driver's node");
   if (!CheckAccess(device.bdf, memory, findings, rights)) return;
   LookInside(device, "pci:" + device.bdf,
              {.subject = device.bdf,
@@ -130,14 +132,14 @@ void CheckDriver(const PciDevice& device, Findings* findings) {
   const GuestWay way = WayTo(device);
   if (!Exists(way.file)) {
     findings->Problem(device.bdf,
-                      fmt::format("the driver ivmq has it, and there is no {}", way.file),
+                      fmt::format("the driver ivmq is bound to it, but there is no {}", way.file),
                       {"udevadm trigger -s ivmq   # or mount devtmpfs on /dev"});
     return;
   }
   const Findings::Remedies rule = {
       "groupadd --system ivmq",
       "cp driver/99-ivmq.rules /etc/udev/rules.d/ && udevadm control --reload",
-      "udevadm trigger -s ivmq", "usermod -aG ivmq USER   # then log in anew"};
+      "udevadm trigger -s ivmq", "usermod -aG ivmq USER   # then log in again"};
   if (!CheckAccess(way.address, way.file, findings, rule)) return;
   CheckPublic(way.address, way.file, findings);
   if (OnlyRootMay(way.file)) findings->Note(way.address, "only root may use it", rule);
@@ -149,7 +151,7 @@ void CheckDriver(const PciDevice& device, Findings* findings) {
   if (!device.doorbell) {
     NotePlain(way.address, findings);
   } else if (node->vectors == 0) {
-    findings->Problem(way.address, "none of its vectors works; the kernel's log says why",
+    findings->Problem(way.address, "none of its vectors works; see the kernel log",
                       {"dmesg | grep ivmq"});
   } else {
     findings->Ok(
@@ -162,11 +164,11 @@ void CheckDriver(const PciDevice& device, Findings* findings) {
                     node->vectors_unused, node->interrupts));
     if (node->vectors_unused == 0) {
       findings->Note(
-          way.address, "all vectors are taken: further processes share one and wake together",
+          way.address, "all vectors are taken: further processes share vectors and wake together",
           {"-device ivshmem-doorbell,...,vectors=64   # of QEMU, and ivmqd --vectors 64"});
     }
     if (!device.bus_master) {
-      findings->Problem(way.address, "bus mastering is off, so that no interrupt leaves the device",
+      findings->Problem(way.address, "bus mastering is off, so the device cannot send interrupts",
                         {fmt::format("setpci -s {} COMMAND=4:4", device.bdf)});
     }
   }
@@ -174,9 +176,9 @@ void CheckDriver(const PciDevice& device, Findings* findings) {
   if (node->firmware_uncached) {
     above_4g = {
         "-machine q35 -device pcie-root-port,id=rp0,chassis=1,slot=1,pref64-reserve=4G   # of QEMU",
-        "-device ivshmem-...,bus=rp0   # likewise: BAR2 then lies above 4 GiB, cached"};
+        "-device ivshmem-...,bus=rp0   # likewise: BAR2 is then above 4 GiB, and cached"};
     findings->Note(way.address,
-                   "the firmware marks BAR2 uncached (MTRR); hosts that obey it make it slow",
+                   "the firmware marks BAR2 uncached (MTRR); on hosts that honour this it is slow",
                    above_4g);
   }
   LookInside(device, way.address,
@@ -192,7 +194,7 @@ void CheckVfioScheme(const PciDevice& device, bool asked, Findings* findings) {
   const GuestWay way = WayTo(device);
   if (IommuGroupOf(device).empty()) {
     findings->Problem(way.address,
-                      "vfio-pci has it, and it is in no IOMMU group, so that no process can get it",
+                      "bound to vfio-pci, but in no IOMMU group, so no process can open it",
                       {"-machine q35,kernel-irqchip=split -device intel-iommu,intremap=on   # of "
                        "QEMU, and intel_iommu=on for the guest's kernel"});
     return;
@@ -206,11 +208,11 @@ void CheckVfioScheme(const PciDevice& device, bool asked, Findings* findings) {
     if (!CheckAccess(way.address, file, findings)) return;
   }
   findings->Ok(way.address,
-               fmt::format("vfio-pci has it, in IOMMU group {}: {}, for one process",
+               fmt::format("bound to vfio-pci, in IOMMU group {}: {}, for one process",
                            IommuGroupOf(device), device.doorbell ? "interrupts" : "polling only"));
   if (!asked) {
     findings->Note(way.address,
-                   "not looked into, since that would keep other processes from it meanwhile",
+                   "not inspected, since no other process could open it in the meantime",
                    {fmt::format("ivmq doctor {}", way.address)});
     return;
   }

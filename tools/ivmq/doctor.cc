@@ -64,7 +64,7 @@ int RunDoctor(const std::string& address, const std::string& devices, bool json)
   } else if (IsAddress(address)) {
     CheckFileAt(address, &findings);
   } else {
-    WrongUsage(fmt::format("'{}' reaches no other process", address));
+    WrongUsage(fmt::format("'{}' is memory of one process: there is nothing to check", address));
   }
   Print(json ? JsonText(findings.ToJson()) : findings.Text());
   return findings.usable() ? kExitOk : kExitFailed;
@@ -81,7 +81,7 @@ void AddDoctor(CLI::App& app, int* exit_code) {
   CLI::App* const command =
       AddCommand(app, exit_code,
                  {.name = "doctor",
-                  .summary = "Say what is there, what is wrong, and how to mend it",
+                  .summary = "Check devices, servers and regions, and say how to fix what is wrong",
                   .words = "",
                   .footer = kDoctorFooter},
                  [options](const std::string& address, const std::vector<std::string>& /*words*/) {
@@ -89,7 +89,7 @@ void AddDoctor(CLI::App& app, int* exit_code) {
                  });
   command
       ->add_option("--pci-devices", options->devices,
-                   fmt::format("Where PCI devices are listed ({})", kPciDevices))
+                   fmt::format("Folder that lists the PCI devices ({})", kPciDevices))
       ->type_name("FOLDER");
   command->add_flag("--json", options->json, "Print JSON");
 }

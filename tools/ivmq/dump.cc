@@ -186,12 +186,12 @@ Json RingJson(const Region& region, const Names& names, std::uint32_t consumer,
   if (cell.state != layout::CellState::kLive) return json;
   const auto ring = region.RingOf(cell);
   if (!ring) {
-    json["problem"] = "the cell points outside of the arena";
+    json["problem"] = "the cell points outside the arena";
     return json;
   }
   const layout::RingHeader& header = *ring->header;
   if (!ring->IsDescribed(region.CellIndex(consumer, producer), cell)) {
-    json["problem"] = "what the cell points at is no ring, or that of another pair";
+    json["problem"] = "the cell does not lead to a ring of this pair";
     return json;
   }
   json["sender_incarnation"] = Load(header.sender);
@@ -236,7 +236,7 @@ int DumpRing(const RegionMemory& memory, const Region& region, const Names& name
     if (!slot) {
       return Fail(
           {StatusCode::kNotFound,
-           fmt::format("{}: '{}' is neither a peer's name nor a slot below {}; see `ivmq ls`",
+           fmt::format("{}: '{}' is neither the name of a peer nor a slot below {}; see `ivmq ls`",
                        memory.address, word, region.max_peers())});
     }
     slots[i] = *slot;
@@ -301,7 +301,7 @@ void AddDump(CLI::App& app, int* exit_code) {
                  [options](const std::string& address, const std::vector<std::string>& /*words*/) {
                    return RunDump(address, *options);
                  });
-  command->add_option("--ring", options->ring, "One ring, with its waiting records")
+  command->add_option("--ring", options->ring, "Show one ring, with its unread records")
       ->expected(2)
       ->type_name("FROM TO");
   command->add_flag("--json", options->json, "Print JSON");

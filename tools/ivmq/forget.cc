@@ -39,7 +39,7 @@ int RunForget(const std::string& address, const std::string& name) {
 void AddForget(CLI::App& app, int* exit_code) {
   AddCommand(app, exit_code,
              {.name = "forget",
-              .summary = "Drop a durable peer that is away, with its messages",
+              .summary = "Forget a durable peer that is away, and its messages",
               .words = "NAME",
               .min_words = 1,
               .max_words = 1,

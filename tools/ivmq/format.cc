@@ -87,19 +87,21 @@ void AddFormat(CLI::App& app, int* exit_code) {
   CLI::App* const command = AddPlainCommand(
       app, exit_code,
       {.name = "format",
-       .summary = "Make a region in a file or shared memory",
+       .summary = "Create a region in a file or in shared memory",
        .words = "PATH",
        .min_words = 1,
        .max_words = 1,
        .footer = kFormatFooter},
       [options](const std::vector<std::string>& words) { return RunFormat(*options, words[0]); });
-  AddSize(command, "--size", &options->size, "Bytes, a power of two, e.g. 64M");
-  command->add_option("--max-peers", options->max_peers, "Peers it has room for, 2 to 1024 (64)")
+  AddSize(command, "--size", &options->size, "Size of the region, a power of two, e.g. 64M");
+  command
+      ->add_option("--max-peers", options->max_peers,
+                   "Number of peers that it has slots for, 2 to 1024 (64)")
       ->type_name("N");
   AddSize(command, "--ring-size", &options->ring_size,
-          "Bytes of the first rings, a power of two; later ones are half as large");
+          "Size of the first rings, a power of two; later rings are smaller");
   command->add_flag("--force", options->force,
-                    "Format an existing ivmq region anew; its messages are lost");
+                    "Format an existing ivmq region again; its messages are lost");
   command->add_flag("--json", options->json, "Print the new region as JSON");
 }
 

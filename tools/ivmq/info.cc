@@ -134,7 +134,7 @@ void AddInfo(CLI::App& app, int* exit_code) {
   CLI::App* const command =
       AddCommand(app, exit_code,
                  {.name = "info",
-                  .summary = "Show a region's size, server, peers and fill",
+                  .summary = "Show the size, server, peers and usage of a region",
                   .words = "",
                   .footer = kInfoFooter},
                  [json](const std::string& address, const std::vector<std::string>& /*words*/) {

@@ -152,7 +152,7 @@ class Pinger {
     return {StatusCode::kDeadlineExceeded,
             fmt::format("{} did not answer within {}: {}", who, DurationText(timeout_),
                         now.ok() && now->suspected
-                            ? "its heartbeat stands still"
+                            ? "its heartbeat has stopped"
                             : "does it send pings back, as `ivmq recv --echo` does?")};
   }
 
@@ -241,15 +241,14 @@ void AddPing(CLI::App& app, int* exit_code) {
                  [options](const std::string& address, const std::vector<std::string>& words) {
                    return RunPing(*options, address, words[0]);
                  });
-  command->add_option("-c,--count", options->count, "Round trips; 0: until SIGINT (1000)")
+  command->add_option("-c,--count", options->count, "Number of round trips; 0: until SIGINT (1000)")
       ->type_name("N");
-  AddSize(command, "--size", &options->size, "Bytes of a ping, at least 8 (64)");
+  AddSize(command, "--size", &options->size, "Size of each message, at least 8 bytes (64)");
   AddDuration(command, "-i,--interval", &options->interval,
-              "From one ping to the next (as soon as the answer is there)");
+              "Time from one message to the next (sent when the answer arrives)");
   AddDuration(command, "--timeout", &options->timeout, "How long to wait for an answer (1s)");
-  AddDuration(command, "--await", &options->await, "How long to wait for the peer to come");
-  AddDuration(command, "--spin", &options->spin,
-              "How long to look for an answer before sleeping (50us)");
+  AddDuration(command, "--await", &options->await, "How long to wait for the peer to join");
+  AddDuration(command, "--spin", &options->spin, "How long to spin before sleeping (50us)");
   command->add_option("--name", options->name, "Name of this peer (anonymous-...)")
       ->type_name("NAME");
   command->add_flag("--json", options->json, "Print JSON");

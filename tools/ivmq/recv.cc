@@ -166,7 +166,7 @@ bool ReceiveAll(Node& node, Receiver* receiver, const RecvFlags& options,
 
 int RunRecv(const RecvFlags& options, const std::string& address) {
   if (options.echo + options.raw + options.json > 1) {
-    WrongUsage("--echo, --raw and --json exclude each other");
+    WrongUsage("only one of --echo, --raw and --json may be given");
   }
   HoldSignals();
   NodeOptions node_options;
@@ -201,23 +201,23 @@ void AddRecv(CLI::App& app, int* exit_code) {
   CLI::App* const command =
       AddCommand(app, exit_code,
                  {.name = "recv",
-                  .summary = "Be a peer: print or echo what arrives",
+                  .summary = "Join as a peer, and print or echo the messages that arrive",
                   .words = "--name NAME",
                   .footer = kRecvFooter},
                  [options](const std::string& address, const std::vector<std::string>& /*words*/) {
                    return RunRecv(*options, address);
                  });
   command->add_option("--name", options->name, "Name of this peer")->required()->type_name("NAME");
-  command->add_flag("--durable", options->durable, "Keep the name and unread messages at the end");
-  command->add_option("-n,--count", options->count, "End after so many messages")
+  command->add_flag("--durable", options->durable,
+                    "Durable: keep the name and unread messages after the end");
+  command->add_option("-n,--count", options->count, "End after this many messages")
       ->type_name("COUNT");
-  AddDuration(command, "--timeout", &options->timeout, "End when nothing has come for so long");
-  AddDuration(command, "--spin", &options->spin,
-              "How long to look for messages before sleeping (50us)");
-  command->add_flag("--echo", options->echo,
-                    "Print nothing; send each message back to who sent it");
-  command->add_flag("--raw", options->raw, "Print the messages' bytes and nothing else");
-  command->add_flag("--json", options->json, "Print a JSON object a line");
+  AddDuration(command, "--timeout", &options->timeout,
+              "End when no message has arrived for this long");
+  AddDuration(command, "--spin", &options->spin, "How long to spin before sleeping (50us)");
+  command->add_flag("--echo", options->echo, "Print nothing; send each message back to its sender");
+  command->add_flag("--raw", options->raw, "Print only the bytes of the messages");
+  command->add_flag("--json", options->json, "Print one JSON object per line");
 }
 
 }  // namespace ivmq::tool

@@ -30,7 +30,7 @@ void CheckUnformatted(const RegionMemory& memory, const RegionHome& home, const 
     const auto& header = *reinterpret_cast<const layout::Header*>(memory.memory.data());
     if (header.magic.load(std::memory_order_acquire) == 0) {
       findings->Problem(home.subject,
-                        fmt::format("{} that nobody has formatted", SizeText(memory.memory.size())),
+                        fmt::format("{}, not formatted", SizeText(memory.memory.size())),
                         {home.format});
       return;
     }
@@ -39,9 +39,10 @@ void CheckUnformatted(const RegionMemory& memory, const RegionHome& home, const 
         version >> 16 != layout::kVersionMajor) {
       findings->Problem(
           home.subject,
-          fmt::format("the region has format version {}.{}, and this program, ivmq {}, knows {}.{}",
-                      version >> 16, version & 0xffff, IVMQ_VERSION, layout::kVersionMajor,
-                      layout::kVersionMinor),
+          fmt::format(
+              "the region has format version {}.{}, and this program, ivmq {}, supports {}.{}",
+              version >> 16, version & 0xffff, IVMQ_VERSION, layout::kVersionMajor,
+              layout::kVersionMinor),
           {"ivmq --version   # on every machine that uses the region: install the same release"});
       return;
     }
@@ -64,15 +65,15 @@ void CheckServer(const layout::Header& header, const RegionHome& home, Findings*
   if (epoch == 0) {
     if (!home.served) return;
     findings->Note(home.subject,
-                   "its server is not ivmqd: nobody confirms the death of peers, so that their "
+                   "its server is not ivmqd: deaths of peers are not confirmed, so their "
                    "slots and names stay taken",
-                   {"ivmqd --socket PATH --size SIZE   # in place of that server"});
+                   {"ivmqd --socket PATH --size SIZE   # instead of that server"});
     return;
   }
   if (pid == 0 || (home.on_host && !IsServer(pid))) {
     findings->Note(home.subject,
-                   fmt::format("its server ivmqd{} has ended: who is attached goes on, and nobody "
-                               "new gets in through it",
+                   fmt::format("its server ivmqd{} has ended: attached peers go on, but no peer "
+                               "can join through it",
                                pid == 0 ? "" : fmt::format(", pid {},", pid)),
                    {home.on_host ? "ivmqd --socket PATH --region ...   # as it was started before"
                                  : "ivmqd --socket PATH ...   # on the host, as before"});
@@ -104,28 +105,28 @@ void CheckPeer(const PeerInfo& peer, bool still, const RegionMemory& memory, con
   };
   if (peer.state == layout::PeerState::kDead) {
     if (!peer.durable) return note("is dead; its slot is being reclaimed");
-    return note("is durable and away: its slot and its messages wait for it",
+    return note("is durable and away: its slot and its messages are kept for it",
                 {fmt::format("ivmq forget {} {}   # if it will not return",
                              ShellWord(memory.address), ShellWord(peer.name))});
   }
   if (still) {
-    note("is suspected: its heartbeat stands still, so that it is stopped, or its machine is",
+    note("is suspected: its heartbeat has stopped, so the peer or its machine is stopped",
          {fmt::format("ps -o pid,stat,args -p {}   # on its machine; T is stopped", peer.pid)});
   }
   if (peer.disconnected) {
     note(
-        "is suspected: its connection to ivmqd has ended, though it still has the region. It hears "
-        "of no newcomers' doorbells. A process of the host connects anew by itself; a guest's "
-        "device "
-        "has to be unplugged and plugged in again",
+        "is suspected: its connection to ivmqd has ended, though it still has the region. It gets "
+        "no doorbells of new peers. A process of the host reconnects on its own; the device of a "
+        "guest has to be unplugged and plugged in again",
         {"journalctl -u ivmqd   # says when and why"});
   }
   if (const auto finds = CounterOf(peer, Counter::kNetFinds); finds != 0) {
-    note(fmt::format("found {} messages for which no interrupt had come: doorbells to it get lost",
-                     finds));
+    note(fmt::format(
+        "found {} messages for which no doorbell had arrived: doorbells to it are lost", finds));
   }
   if (const auto poisoned = CounterOf(peer, Counter::kRingsPoisoned); poisoned != 0) {
-    note(fmt::format("dropped {} damaged rings: somebody writes where he should not", poisoned));
+    note(fmt::format("gave up {} damaged rings: some process writes to memory that is not its own",
+                     poisoned));
   }
 }
 
@@ -140,7 +141,7 @@ void CheckPeers(const Region& region, const RegionMemory& memory, const RegionHo
   }
   if (peers.size() >= region.max_peers()) {
     findings->Problem(home.subject, fmt::format("all of its {} slots are taken", peers.size()),
-                      {fmt::format("ivmq ls {}   # which peers can end or be forgotten?",
+                      {fmt::format("ivmq ls {}   # which peers can be ended or forgotten?",
                                    ShellWord(memory.address))});
   } else {
     findings->Ok(home.subject,
@@ -162,7 +163,7 @@ void CheckMapping(const RegionMemory& memory, const RegionHome& home, Findings* 
                   timing.region_ns, timing.ordinary_ns, timing.ratio());
   if (CpuIsEmulated()) {
     findings->Note(home.subject,
-                   fmt::format("mapping: {}; whether it is cached cannot be told, since this "
+                   fmt::format("mapping: {}; whether it is cached is unknown, since this "
                                "processor is emulated (TCG)",
                                measured));
   } else if (timing.cached()) {
@@ -207,7 +208,7 @@ void CheckPages(const RegionMemory& memory, const RegionHome& home, Findings* fi
         fmt::format("{} in pages of 4 KiB; huge pages make large regions faster",
                     SizeText(memory.memory.size())),
         {fmt::format("sysctl vm.nr_hugepages={}", count),
-         home.served ? "ivmqd --region file:/dev/hugepages/ivmq ...   # in place of memfd or shm"
+         home.served ? "ivmqd --region file:/dev/hugepages/ivmq ...   # instead of memfd or shm"
                      : fmt::format("ivmq format /dev/hugepages/ivmq --size {}M",
                                    memory.memory.size() >> 20)});
   }
@@ -222,7 +223,7 @@ void CheckRegion(const RegionMemory& memory, const RegionHome& home, Findings* f
   } else {
     const Geometry& geometry = region->geometry();
     findings->Ok(home.subject,
-                 fmt::format("a region of {}, format {}.{}, made {}",
+                 fmt::format("a region of {}, format {}.{}, formatted {}",
                              SizeText(geometry.region_size), layout::kVersionMajor,
                              geometry.version_minor, TimeText(geometry.formatted_at)));
     CheckServer(region->header(), home, findings);

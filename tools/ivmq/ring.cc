@@ -85,7 +85,7 @@ Result<std::vector<Doorbell>> Select(const std::string& address, const IvshmemCl
       const auto opened = OpenFormatted(address);
       if (!opened.ok()) {
         return Status(opened.status().code(),
-                      fmt::format("'{}' is no id, and for a name a region is needed: {}",
+                      fmt::format("'{}' is not an id, and looking up a name needs a region: {}",
                                   target.peer, opened.status().message()));
       }
       const auto doorbell = DoorbellOf(address, opened->region, target.peer);
@@ -141,13 +141,13 @@ int RingThroughDevice(const std::string& address, const Target& target,
   if (!transport.ok()) return Fail(transport.status());
   if (!(*transport)->info().can_ring) {
     return Fail(
-        {StatusCode::kFailedPrecondition, fmt::format("{}: nobody can be rung from here ({})",
+        {StatusCode::kFailedPrecondition, fmt::format("{}: no peer can be rung from here ({})",
                                                       address, (*transport)->info().description)});
   }
   const auto region = Region::Attach((*transport)->memory());
   if (!region.ok()) return Fail(region.status());
   if (target.vector == kAll) {
-    WrongUsage("a device does not know how many vectors others have: give VECTOR as a number");
+    WrongUsage("a device does not know how many vectors other peers have: give VECTOR as a number");
   }
   if (target.peer == kAll) {
     for (const PeerInfo& peer : PeerTable(*region).Snapshot().peers) {
@@ -188,7 +188,7 @@ int RunRing(const std::string& address, const Target& target, bool json) {
   for (const Doorbell& doorbell : rung) {
     Print(fmt::format("rang vector {} of client {}\n", doorbell.vector, doorbell.id));
   }
-  if (rung.empty() && exit_code == kExitOk) Complain("nobody else is there at " + address);
+  if (rung.empty() && exit_code == kExitOk) Complain("there are no other clients at " + address);
   return exit_code;
 }
 

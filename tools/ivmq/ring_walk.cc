@@ -38,7 +38,7 @@ WalkedRecord Describe(const RingView& ring, std::uint64_t position, layout::Reco
 RingWalk WalkOnce(const RingView& ring, std::uint64_t start, std::size_t limit) {
   RingWalk walk;
   if (start % layout::kRecordAlign != 0) {
-    walk.problem = fmt::format("`acked` is {}, no multiple of 8", start);
+    walk.problem = fmt::format("`acked` is {}, which is not a multiple of 8", start);
     return walk;
   }
   // Before the records that it covers.
@@ -54,7 +54,7 @@ RingWalk WalkOnce(const RingView& ring, std::uint64_t start, std::size_t limit) 
     const bool known = kind == layout::RecordKind::kData || kind == layout::RecordKind::kPad;
     if (!layout::CommitTagMatches(word, position) || size > room || !known) {
       walk.problem =
-          fmt::format("commit word {:#018x} at position {} is no record's", word, position);
+          fmt::format("{:#018x} at position {} is not a valid commit word", word, position);
       break;
     }
     if (kind == layout::RecordKind::kData) ++walk.messages;
@@ -63,7 +63,7 @@ RingWalk WalkOnce(const RingView& ring, std::uint64_t start, std::size_t limit) 
   }
   walk.bytes = position - start;
   if (walk.problem.empty() && committed > position) {
-    walk.problem = fmt::format("no record stands at position {}, though {} were committed",
+    walk.problem = fmt::format("there is no record at position {}, though {} bytes were committed",
                                position, committed);
   }
   return walk;
@@ -82,7 +82,7 @@ RingWalk WalkRing(const RingView& ring, std::size_t limit) {
       return walk;
     }
   }
-  walk.problem = "the ring moves too fast to be looked at";
+  walk.problem = "the ring changes too fast to be read";
   return walk;
 }
 

@@ -149,13 +149,12 @@ void AddSend(CLI::App& app, int* exit_code) {
                    return RunSend(*options, address, words[0],
                                   words.size() > 1 ? std::optional(words[1]) : std::nullopt);
                  });
-  command->add_option("-f,--file", options->file, "Send this file's content as one message")
+  command->add_option("-f,--file", options->file, "Send the content of this file as one message")
       ->type_name("FILE");
-  command->add_option("--type", options->type, "Type number that the receiver sees (0)")
-      ->type_name("N");
+  command->add_option("--type", options->type, "Type number of the message (0)")->type_name("N");
   AddDuration(command, "--wait", &options->wait, "How long to wait for room in a full ring (5s)");
   command->add_flag("--drop", options->drop, "Do not wait for room: drop what does not fit");
-  AddDuration(command, "--await", &options->await, "How long to wait for the peer to come");
+  AddDuration(command, "--await", &options->await, "How long to wait for the peer to join");
   command->add_option("--name", options->name, "Name of this peer (anonymous-...)")
       ->type_name("NAME");
 }

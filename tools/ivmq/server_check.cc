@@ -71,7 +71,7 @@ void CheckServerAt(const std::string& address, Findings* findings) {
   std::error_code error;
   const auto kind = std::filesystem::status(path, error).type();
   if (kind == std::filesystem::file_type::not_found) {
-    findings->Problem(address, "no server has made this socket", {start});
+    findings->Problem(address, "no server has created this socket", {start});
     return;
   }
   if (kind == std::filesystem::file_type::socket) {
@@ -89,7 +89,7 @@ void CheckServerAt(const std::string& address, Findings* findings) {
   const Status& status = memory.status();
   switch (status.code()) {
     case StatusCode::kUnavailable:
-      findings->Problem(address, "its server has ended: nobody listens at this socket", {start});
+      findings->Problem(address, "its server has ended: nobody listens on this socket", {start});
       break;
     case StatusCode::kDeadlineExceeded:
       findings->Problem(address, "its server does not answer: it hangs or is stopped",

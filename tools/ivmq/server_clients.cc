@@ -23,7 +23,7 @@ Result<std::unique_ptr<IvshmemClient>> ConnectAndSettle(const std::string& addre
   if (!IsServerAddress(address)) {
     return Status(
         StatusCode::kFailedPrecondition,
-        fmt::format("{}: has no ivshmem server; this needs one: unix:PATH of its socket", address));
+        fmt::format("{}: this needs an ivshmem server: give unix:PATH of its socket", address));
   }
   auto client = IvshmemClient::Connect(address.substr(kUnix.size()));
   if (!client.ok()) {

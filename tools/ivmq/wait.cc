@@ -74,7 +74,7 @@ class Waiter {
     (void)poll(waits.data(), waits.size(), timeout);
     if (!connected_ || waits.back().revents == 0 || client_.HandleControl()) return;
     connected_ = false;
-    Complain(client_.connection().message() + "; still waiting for those who know this client");
+    Complain(client_.connection().message() + "; still waiting for clients that know this one");
   }
 
   IvshmemClient& client_;
@@ -96,9 +96,9 @@ int RunWait(const WaitFlags& options, const std::string& address,
   if (!client.ok()) return Fail(client.status());
   const std::uint32_t vectors = (*client)->vectors();
   if (vector && *vector >= vectors) {
-    return Fail(
-        {StatusCode::kInvalidArgument,
-         fmt::format("{}: this client has vectors 0 to {}, no {}", address, vectors - 1, *vector)});
+    return Fail({StatusCode::kInvalidArgument,
+                 fmt::format("{}: this client has vectors 0 to {}, but not {}", address,
+                             vectors - 1, *vector)});
   }
   const Interrupt interrupt([] {});
   const std::uint16_t id = (*client)->id();
@@ -144,10 +144,11 @@ void AddWait(CLI::App& app, int* exit_code) {
                  [options](const std::string& address, const std::vector<std::string>& words) {
                    return RunWait(*options, address, ParseVector(words));
                  });
-  command->add_option("-n,--count", options->count, "End after so many rings; 0: at SIGINT (1)")
+  command->add_option("-n,--count", options->count, "End after this many rings; 0: at SIGINT (1)")
       ->type_name("COUNT");
-  AddDuration(command, "--timeout", &options->timeout, "End when nobody has rung for so long");
-  command->add_flag("--json", options->json, "Print a JSON object a line");
+  AddDuration(command, "--timeout", &options->timeout,
+              "End when no ring has arrived for this long");
+  command->add_flag("--json", options->json, "Print one JSON object per line");
 }
 
 }  // namespace ivmq::tool

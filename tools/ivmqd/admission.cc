@@ -114,16 +114,18 @@ Status RegionServer::Impl::CheckQuota(const ClientProcess& process) const {
   const std::uint64_t user_may = options_.ids_per_uid != 0 ? options_.ids_per_uid : MostOf(all);
   const Holdings of_user = CountHoldings(process.uid());
   if (of_user.ids >= user_may) {
-    return {StatusCode::kResourceExhausted,
-            fmt::format("its user has all {} ids that one may have (--ids-per-uid), {} of them "
-                        "without a connection, whose holders still have the region; {}",
-                        of_user.ids, of_user.without_connection, of_user.MostText())};
+    return {
+        StatusCode::kResourceExhausted,
+        fmt::format("its user has all {} ids that one user may have (--ids-per-uid), {} of them "
+                    "without a connection, whose holders still have the region; {}",
+                    of_user.ids, of_user.without_connection, of_user.MostText())};
   }
   const std::uint64_t of_process = process.pid() == 0 ? 0 : of_user.of(process);
   if (of_process >= MostOf(user_may)) {
-    return {StatusCode::kResourceExhausted,
-            fmt::format("it has {} ids already, as many as one process may have; see --ids-per-uid",
-                        of_process)};
+    return {
+        StatusCode::kResourceExhausted,
+        fmt::format("it has {} ids already, the most that one process may have; see --ids-per-uid",
+                    of_process)};
   }
   return {};
 }
@@ -134,8 +136,8 @@ Status RegionServer::Impl::CheckDescriptors(ClientProcess& newcomer) {
   if (const std::uint64_t limit = newcomer.DescriptorLimit(); need >= limit) {
     return {
         StatusCode::kResourceExhausted,
-        fmt::format("its {} doorbells, those that it has, and {} descriptors to spare need more "
-                    "than {}, but it may open {} only; raise its limit (prlimit --pid {} "
+        fmt::format("its {} doorbells, the descriptors that it has, and {} spare ones need more "
+                    "than {}, but it may open only {}; raise its limit (prlimit --pid {} "
                     "--nofile={}) or start this server with fewer --vectors",
                     options_.vectors, kSpareDescriptors, need, limit, newcomer.pid(),
                     std::max<std::uint64_t>(4096, 2 * need))};
@@ -151,7 +153,7 @@ Status RegionServer::Impl::CheckOwnDescriptors(std::size_t new_ids) const {
     return {StatusCode::kResourceExhausted,
             fmt::format(
                 "{} ids with {} vectors and {} observers need more than {} descriptors, and this "
-                "server may open {} only; start it with a higher limit (ulimit -Hn, LimitNOFILE=) "
+                "server may open only {}; start it with a higher limit (ulimit -Hn, LimitNOFILE=) "
                 "or fewer --vectors; {}",
                 ids, options_.vectors, observers_.size(), need, limit,
                 CountHoldings(std::nullopt).MostText())};
@@ -164,8 +166,8 @@ Status RegionServer::Impl::CheckOwnDescriptors(std::size_t new_ids) const {
 Status RegionServer::Impl::CheckInFlight(const ClientProcess& process, std::uint64_t descriptors) {
   if (!MayFly(process, descriptors)) {
     return {StatusCode::kResourceExhausted,
-            "clients of its user or process do not read what they are sent: as many descriptors "
-            "are on their way to them as may be"};
+            "clients of its user or process do not read what is sent to them: the most descriptors "
+            "that may be in transit to them are in transit"};
   }
   std::array<int, 2> pair{};
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair.data()) != 0) {
@@ -177,7 +179,8 @@ Status RegionServer::Impl::CheckInFlight(const ClientProcess& process, std::uint
       ivshmem::SendResult::kSent) {
     return {};
   }
-  return SystemError(errno, "the shared memory cannot be sent now, since clients do not read");
+  return SystemError(
+      errno, "the shared memory cannot be sent now, since clients do not read what was sent");
 }
 
 void RegionServer::Impl::ServeObserver(UniqueFd socket, ClientProcess process) {

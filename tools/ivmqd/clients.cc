@@ -31,7 +31,7 @@ void RegionServer::Impl::OnClient(std::uint16_t id, std::uint32_t events) {
       // Nothing is ever read from a client, so that one that writes without end only stops itself.
       client.has_spoken = true;
       LogAbout(client.process, LogLevel::kWarning,
-               "id {}: {} sends data, which no client may; it is not read", id,
+               "id {}: {} sends data, which clients must not do; it is not read", id,
                client.process.description());
       UpdateWatch(client);
     }
@@ -103,17 +103,16 @@ void RegionServer::Impl::ReportHeldBack(std::uint16_t id, Client& client) {
   const std::uint64_t limit = client.process.DescriptorLimit();
   const std::uint64_t need =
       (client.backlog.told() + client.backlog.owed()) * options_.vectors + kSpareDescriptors;
-  LogAbout(
-      client.process, LogLevel::kWarning,
-      "id {}: {} may open {} files{}, too few for the doorbells of all peers: it knows {} ids, "
-      "and further ones are announced to it when it may open more{}",
-      id, client.process.description(), limit,
-      client.process.IsLimitKnown() ? "" : ", as is assumed, since its limit cannot be seen",
-      client.backlog.told(),
-      client.process.IsLimitKnown()
-          ? fmt::format(" (prlimit --pid {} --nofile={})", client.process.pid(),
-                        std::max<std::uint64_t>(4096, 2 * need))
-          : "");
+  LogAbout(client.process, LogLevel::kWarning,
+           "id {}: {} may open {} files{}, too few for the doorbells of all peers: it has been "
+           "told {} ids, and will be told the others when it may open more{}",
+           id, client.process.description(), limit,
+           client.process.IsLimitKnown() ? "" : " (assumed, since its limit cannot be read)",
+           client.backlog.told(),
+           client.process.IsLimitKnown()
+               ? fmt::format(" (prlimit --pid {} --nofile={})", client.process.pid(),
+                             std::max<std::uint64_t>(4096, 2 * need))
+               : "");
 }
 
 // Sends what the client is owed, as far as its socket takes it. Disconnects nobody: lists may be
@@ -144,7 +143,7 @@ void RegionServer::Impl::Flush(std::uint16_t id, Client& client) {
     client.waits_for_space = wants_space;
     UpdateWatch(client);
     LogAbout(client.process, LogLevel::kDebug, "id {}: {} {}", id, client.process.description(),
-             wants_space ? fmt::format("does not read; {} ids wait to be announced to it",
+             wants_space ? fmt::format("does not read; {} ids have not been announced to it yet",
                                        client.backlog.owed())
                          : "reads again, and is up to date");
   }
@@ -285,10 +284,11 @@ void RegionServer::Impl::LookAtLingering() {
       lingering.pause = std::min(lingering.pause * 2, kLook);
       if (lingering.pause == kLook && !std::exchange(lingering.is_reported, true)) {
         (void)table_.MarkDisconnected(id);
-        LogAbout(*lingering.process, LogLevel::kInfo,
-                 "id {}: {} has no connection any more, and the region is still open or mapped by "
-                 "what it was given: it is not taken for dead, and the id is not lent",
-                 id, lingering.process->description());
+        LogAbout(
+            *lingering.process, LogLevel::kInfo,
+            "id {}: {} has no connection any more, but the region is still open or mapped by "
+            "the descriptor that it was given: it is not considered dead, and the id is not reused",
+            id, lingering.process->description());
       }
     }
     next = std::min(next, std::chrono::ceil<milliseconds>(lingering.look_at - now));

@@ -57,7 +57,7 @@ Result<std::uint16_t> IdPool::Take(const IdSet& held) {
     return Status(
         StatusCode::kResourceExhausted,
         policy_ == IdPolicy::kUnique
-            ? "all ids have been used, and --id-policy unique uses none twice; start with a "
+            ? "all ids have been used, and --id-policy unique reuses none; start with a "
               "new region"
             : "all ids are in use: by clients, or by processes that still have the region of "
               "former "

@@ -55,7 +55,7 @@ Status RemoveStale(const std::string& path, const sockaddr_un& address) {
   }
   if (errno != ECONNREFUSED) {
     return SystemError(errno,
-                       fmt::format("--socket {}: cannot tell whether a server has it", path));
+                       fmt::format("--socket {}: cannot determine whether a server uses it", path));
   }
   if (unlink(path.c_str()) != 0 && errno != ENOENT) {
     return SystemError(errno, fmt::format("--socket {}: cannot remove a stale socket", path));

@@ -79,7 +79,7 @@ std::uint32_t Mode(const std::string& text) {
   }
   if (end != text.size() || mode > 0777) {
     throw CLI::ValidationError("--mode",
-                               fmt::format("'{}' is no octal number from 0 to 0777", text));
+                               fmt::format("'{}' is not an octal number from 0 to 0777", text));
   }
   return static_cast<std::uint32_t>(mode);
 }
@@ -94,7 +94,7 @@ class LogSink final : public spdlog::sinks::base_sink<spdlog::details::null_mute
       return;
     }
     if (dropped_ != 0) {
-      Write(fmt::format("ivmqd: {} lines of this log were dropped, since nobody read it\n",
+      Write(fmt::format("ivmqd: {} lines of this log were dropped, since its reader was too slow\n",
                         std::exchange(dropped_, 0)));
       // The line may have taken the space that there was.
       if (!IsWritable()) {
@@ -166,7 +166,7 @@ int Main(int argc, char** argv) {
       ->type_name("REGION");
   app.add_option_function<std::string>(
          "--size", [&](const std::string& text) { options.size = Size("--size", text); },
-         "Bytes of the region, a power of two, e.g. 64M or 1G")
+         "Size of the region, a power of two, e.g. 64M or 1G")
       ->type_name("SIZE")
       ->default_str("64M");
   app.add_option("--vectors", options.vectors, "Doorbells of each client, 1 to 64")
@@ -183,47 +183,50 @@ int Main(int argc, char** argv) {
              throw CLI::ValidationError("--ring-size", "a ring is smaller than 4G");
            options.ring_size = static_cast<std::uint32_t>(size);
          },
-         "Bytes of the first rings, a power of two; chosen by the region's size if left out")
+         "Size of the first rings, a power of two; default: chosen by the size of the region")
       ->type_name("SIZE");
   app.add_option("--group", options.group,
-                 "Group of the socket, and of a shm or file that is made; name or number")
+                 "Group of the socket, and of a shm or file that is created; name or number")
       ->type_name("GROUP");
   app.add_option_function<std::string>(
          "--mode", [&](const std::string& text) { options.mode = Mode(text); },
-         "Permissions of the socket, and of a shm or file that is made, octal")
+         "Permissions of the socket, and of a shm or file that is created, octal")
       ->type_name("MODE")
       ->default_str("0660");
-  app.add_option("--allow-uid", options.allow_uids,
-                 "Only this user may connect, beside root and the server's own; may be repeated")
+  app.add_option(
+         "--allow-uid", options.allow_uids,
+         "Only this user may connect, apart from root and the server's own user; may be repeated")
       ->type_name("UID")
       ->allow_extra_args(false);
   app.add_option_function<std::string>(
          "--id-policy", [&](const std::string& text) { options.id_policy = Policy(text); },
-         "lend: the id of a client that has gone is given to the next one; unique: the others are "
-         "told of its end, and no id is used twice")
+         "lend: the id of a client that is gone is assigned to the next one; unique: the others "
+         "are told that it is gone, and no id is reused")
       ->type_name("lend|unique")
       ->default_str("lend");
   app.add_option("--first-id", options.first_id,
-                 "Id of the first client, 0 to 65534; QEMU's ivshmem-doorbell,master=on wants 0")
+                 "Id of the first client, 0 to 65534; QEMU's ivshmem-doorbell,master=on needs 0")
       ->capture_default_str()
       ->type_name("N");
   app.add_option("--ids-per-uid", options.ids_per_uid,
-                 "Ids that the clients of one user may have, connected or not, and three quarters "
-                 "of them one process; 0: three quarters of what this server can serve")
+                 "Most ids that the clients of one user may have, connected or not; one process "
+                 "may have three quarters of them; 0: three quarters of what this server can serve")
       ->capture_default_str()
       ->type_name("N");
   app.add_option_function<std::uint32_t>(
          "--handshake-timeout",
          [&](std::uint32_t seconds) { options.handshake_timeout = std::chrono::seconds(seconds); },
-         "Seconds after which a connection is ended that reads nothing of its greeting; 0: never")
+         "Seconds after which a connection that does not read its greeting is closed; 0: never")
       ->type_name("SECONDS")
       ->default_str("60");
-  app.add_option("--log-limit", options.log_lines_per_second,
-                 "Lines of this log that the clients of one user may cause in a second; what is "
-                 "left out is counted; 0: no limit")
+  app.add_option(
+         "--log-limit", options.log_lines_per_second,
+         "Most lines in this log that the clients of one user may cause in a second; further "
+         "lines are only counted; 0: no limit")
       ->capture_default_str()
       ->type_name("N");
-  app.add_flag("--verbose", verbose, "Log clients that read slowly or only look, too");
+  app.add_flag("--verbose", verbose,
+               "Also log clients that read slowly, and those that only inspect the region");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -43,7 +43,7 @@ std::string HolderOf(const struct stat& file) {
       return fmt::format("pid {} ({})", pid, ProcessName(pid));
     }
   }
-  return "a process that this one does not see";
+  return "a process that is not visible from here";
 }
 
 }  // namespace
@@ -73,7 +73,7 @@ Result<PathLock> PathLock::Take(const std::string& socket_path,
     if (errno != EWOULDBLOCK) return SystemError(errno, fmt::format("locking {}", path));
     if (std::chrono::steady_clock::now() >= deadline) {
       return Status(StatusCode::kUnavailable,
-                    fmt::format("{} has a lock on {}, as a server has that starts at this path; "
+                    fmt::format("{} has a lock on {}, like a server that is starting at this path; "
                                 "end it, or give another path",
                                 HolderOf(opened), path));
     }

@@ -65,7 +65,7 @@ class Undo {
 Result<UniqueFd> OpenAgain(int fd) {
   UniqueFd again(open(fmt::format("/proc/self/fd/{}", fd).c_str(), O_RDWR | O_CLOEXEC));
   if (!again.valid()) {
-    return SystemError(errno, "opening the region once more, by /proc, which must be mounted");
+    return SystemError(errno, "opening the region again through /proc, which must be mounted");
   }
   return again;
 }
@@ -141,7 +141,7 @@ Status CheckFile(int fd, const struct stat& found, std::uint64_t size) {
       size % static_cast<std::uint64_t>(system.f_bsize) != 0) {
     return {
         StatusCode::kInvalidArgument,
-        fmt::format("its file system has huge pages of {}, and --size {} is no multiple of that",
+        fmt::format("its file system has huge pages of {}, and --size {} is not a multiple of that",
                     SizeText(static_cast<std::uint64_t>(system.f_bsize)), SizeText(size))};
   }
   return {};
@@ -172,9 +172,10 @@ Result<LockedFile> OpenFile(const Options& options, const CheckedOptions& checke
     case LockResult::kHeld:
       // It is not this server's to remove.
       undo.Keep();
-      return Status(StatusCode::kAlreadyExists,
-                    "another server has it, or `ivmq format` works on it; end that first, or give "
-                    "another region");
+      return Status(
+          StatusCode::kAlreadyExists,
+          "another server has it, or `ivmq format` is running on it; end that first, or give "
+          "another region");
     case LockResult::kError:
       return SystemError(errno, "locking it");
   }
@@ -196,7 +197,7 @@ Result<Region> Attach(std::span<std::byte> memory, const Options& options) {
     return Status(
         StatusCode::kFailedPrecondition,
         fmt::format(
-            "it is an ivmq region made with --size {} --max-peers {} --ring-size {}; start with "
+            "it is an ivmq region created with --size {} --max-peers {} --ring-size {}; start with "
             "these, or {}",
             geometry.region_size, geometry.max_peers, geometry.ring_capacity, kRemedy));
   }
@@ -211,8 +212,8 @@ Status ShareIdLocks(int fd) {
       return {};
     case LockResult::kHeld:
       return {StatusCode::kFailedPrecondition,
-              "a process that has it open has locked ids of clients, which none may (see its inode "
-              "in /proc/locks); end that process"};
+              "a process that has it open has locked ids of clients, which no process may do (see "
+              "its inode in /proc/locks); end that process"};
     case LockResult::kError:
       break;
   }

@@ -89,7 +89,7 @@ bool RegionServer::Impl::MayLogAbout(uid_t uid, LogLevel level) {
   const auto left_out = log_limiter_.Ask(uid, Clock::now());
   if (left_out && *left_out != 0) {
     Log(LogLevel::kWarning,
-        "{} lines about clients of uid {} were left out: more than {} in a second", *left_out, uid,
+        "{} lines about clients of uid {} were omitted: more than {} in a second", *left_out, uid,
         options_.log_lines_per_second);
   }
   return left_out.has_value();
@@ -111,7 +111,7 @@ void RegionServer::Impl::OnSignal() {
   signalfd_siginfo signal{};
   if (read(signals_.get(), &signal, sizeof(signal)) != sizeof(signal)) return;
   if (signal.ssi_signo == SIGHUP) {
-    Log(LogLevel::kWarning, "SIGHUP from pid {} is ignored: options are read at the start only",
+    Log(LogLevel::kWarning, "SIGHUP from pid {} is ignored: options are read only at the start",
         signal.ssi_pid);
     return;
   }
@@ -245,11 +245,10 @@ Result<std::unique_ptr<RegionServer>> RegionServer::Create(Options options) {
   Result<RegionOwner> region = RegionOwner::Open(options, *checked);
   if (!region.ok()) return region.status();
   if (options.id_policy == IdPolicy::kUnique && region->HighestId() >= kLastId) {
-    return Status(
-        StatusCode::kFailedPrecondition,
-        fmt::format("--region {}: a peer in it has id {}, so that no unused id is left for "
-                    "--id-policy unique; use lend, or another region",
-                    options.region, region->HighestId()));
+    return Status(StatusCode::kFailedPrecondition,
+                  fmt::format("--region {}: a peer in it has id {}, so no unused id is left for "
+                              "--id-policy unique; use lend, or another region",
+                              options.region, region->HighestId()));
   }
   Result<Listener> listener =
       Listener::Open(options.socket, checked->group, static_cast<mode_t>(options.mode));

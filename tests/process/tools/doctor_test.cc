@@ -78,7 +78,7 @@ TEST_F(DoctorTest, AMissingFileIsFormatted) {
 
 TEST_F(DoctorTest, AnUnformattedRegionIsFormatted) {
   const std::string path = folder_.Write("zeros", std::string(1 << 20, '\0'));
-  ExpectProblem(RunTool({"doctor", "file:" + path}), "1 MiB that nobody has formatted",
+  ExpectProblem(RunTool({"doctor", "file:" + path}), "1 MiB, not formatted",
                 "ivmq format file:" + path);
 }
 
@@ -142,7 +142,7 @@ TEST_F(DoctorTest, AnAwayPeerCanBeForgottenWhateverItsName) {
 
 TEST_F(DoctorTest, AMissingSocketStartsTheServer) {
   const std::string socket = folder_ / "socket";
-  ExpectProblem(RunTool({"doctor", "unix:" + socket}), "no server has made this socket",
+  ExpectProblem(RunTool({"doctor", "unix:" + socket}), "no server has created this socket",
                 "ivmqd --socket " + socket);
 }
 
@@ -171,7 +171,7 @@ TEST_F(DoctorTest, ARegionWhoseServerWasKilledIsNoted) {
   server.Kill();
   const Outcome found = RunTool({"doctor", address_});
   ExpectUsable(found);
-  EXPECT_THAT(found.out, HasSubstr("has ended: who is attached goes on"));
+  EXPECT_THAT(found.out, HasSubstr("has ended: attached peers go on"));
 }
 
 TEST_F(DoctorTest, APlainDeviceWithoutADriverPollsOnly) {
@@ -193,8 +193,7 @@ TEST_F(DoctorTest, ADoorbellDeviceWithoutADriverAsksForIt) {
 
 TEST_F(DoctorTest, ADeviceOfAnUnformattedRegionSaysWhatToDoOnTheHost) {
   devices_.Add(kBdf, {.formatted = false});
-  ExpectProblem(LookAtDevices("pci:auto"), "that nobody has formatted",
-                "ivmq format FILE   # on the host");
+  ExpectProblem(LookAtDevices("pci:auto"), "not formatted", "ivmq format FILE   # on the host");
 }
 
 TEST_F(DoctorTest, ADeviceWithoutAddressesNeedsALargerWindow) {
