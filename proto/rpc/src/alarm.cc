@@ -104,7 +104,9 @@ class Alarm::State::Clockwork {
       if (first == waiting_.end()) {
         changed_.wait(lock);
       } else if (first->first > now) {
-        changed_.wait_until(lock, std::min(first->first, now + kLongestSleep));
+        // A copy: the entry may go meanwhile.
+        const Clock::time_point until = std::min(first->first, now + kLongestSleep);
+        changed_.wait_until(lock, until);
       } else {
         std::shared_ptr<State> due = std::move(first->second);
         due->waits = false;
