@@ -117,6 +117,8 @@ struct CallAccess {
   static const std::string& trailing(const ServerContext& context) {
     return context.trailing_.bytes();
   }
+  static void ClearInitial(ServerContext& context) { context.initial_.clear(); }
+  static void ClearTrailing(ServerContext& context) { context.trailing_.clear(); }
 };
 
 }  // namespace ivmq::rpc::internal

@@ -31,10 +31,12 @@ struct Shared {
 std::unique_ptr<Channel> ChannelFrom(const std::shared_ptr<const Shared>& shared,
                                      std::size_t first);
 
-// Metadata that is to be sent, as pairs.
-std::multimap<std::string, std::string> ToPairs(const ClientContext& context) {
-  std::multimap<std::string, std::string> pairs;
-  rpc::internal::EntryReader entries(CallAccess::metadata(context));
+using Pairs = std::multimap<std::string, std::string>;
+
+// Metadata that is to be sent.
+Pairs ToPairs(const std::string& bytes) {
+  Pairs pairs;
+  rpc::internal::EntryReader entries(bytes);
   while (const auto entry = entries.Next()) pairs.emplace(entry->key, entry->value);
   return pairs;
 }
@@ -44,11 +46,8 @@ constexpr std::size_t Index(InterceptionHookPoints point) noexcept {
 }
 
 // What is at hand at some hook points.
-class Batch final : public experimental::InterceptorBatchMethods {
+class Batch : public experimental::InterceptorBatchMethods {
  public:
-  Batch(const std::shared_ptr<const Shared>& shared, std::size_t next, ClientContext& context)
-      : shared_(shared), next_(next), context_(context) {}
-
   Batch& At(std::initializer_list<InterceptionHookPoints> points) {
     for (const InterceptionHookPoints point : points) points_.at(Index(point)) = true;
     return *this;
@@ -66,7 +65,7 @@ class Batch final : public experimental::InterceptorBatchMethods {
     return *this;
   }
 
-  // Shows it to the interceptor. What that asks for and cannot have ends the call.
+  // Shows it to the interceptor. What that asks for and cannot have cancels the call.
   void Show(experimental::Interceptor& interceptor) {
     interceptor.Intercept(this);
     if (!proceeded_ && !hijacked_ && unsupported_ == nullptr) {
@@ -75,27 +74,17 @@ class Batch final : public experimental::InterceptorBatchMethods {
     if (unsupported_ != nullptr) {
       SayOnStderr("an interceptor: " + std::string(unsupported_) +
                   ": this is not supported, and the call is cancelled");
-      context_.TryCancel();
+      Cancel();
     }
-    if (metadata_.has_value() && *metadata_ != ToPairs(context_)) {
-      CallAccess::ClearMetadata(context_);
-      for (const auto& [key, value] : *metadata_) context_.AddMetadata(key, value);
-    }
+    if (initial_.has_value()) SetInitial(*initial_);
+    if (trailing_.has_value()) SetTrailing(*trailing_);
   }
   [[nodiscard]] bool hijacked() const noexcept { return hijacked_; }
   [[nodiscard]] bool received_failed() const noexcept { return received_failed_; }
 
-  bool QueryInterceptionHookPoint(InterceptionHookPoints type) override {
-    return points_.at(Index(type));
-  }
+  bool QueryInterceptionHookPoint(InterceptionHookPoints type) override { return IsAt(type); }
   void Proceed() override { proceeded_ = true; }
-  void Hijack() override {
-    if (QueryInterceptionHookPoint(InterceptionHookPoints::PRE_SEND_INITIAL_METADATA)) {
-      hijacked_ = true;
-    } else {
-      unsupported_ = "Hijack() without PRE_SEND_INITIAL_METADATA";
-    }
-  }
+  void Hijack() override { unsupported_ = "Hijack() where nothing can be hijacked"; }
 
   ByteBuffer* GetSerializedSendMessage() override {
     if (sent_ == nullptr) return nullptr;
@@ -107,69 +96,140 @@ class Batch final : public experimental::InterceptorBatchMethods {
   const void* GetSendMessage() override { return dynamic_cast<const void*>(sent_); }
   void ModifySendMessage(const void* /*message*/) override { unsupported_ = "ModifySendMessage()"; }
   bool GetSendMessageStatus() override { return true; }
-  std::multimap<std::string, std::string>* GetSendInitialMetadata() override {
-    if (!QueryInterceptionHookPoint(InterceptionHookPoints::PRE_SEND_INITIAL_METADATA)) {
-      return nullptr;
-    }
-    if (!metadata_.has_value()) metadata_ = ToPairs(context_);
-    return &*metadata_;
+  Pairs* GetSendInitialMetadata() override {
+    if (!IsAt(InterceptionHookPoints::PRE_SEND_INITIAL_METADATA)) return nullptr;
+    if (!initial_.has_value()) initial_ = Initial();
+    return &*initial_;
   }
-  Status GetSendStatus() override { return Status(); }
-  void ModifySendStatus(const Status& /*status*/) override {}
-  std::multimap<std::string, std::string>* GetSendTrailingMetadata() override { return nullptr; }
+  Status GetSendStatus() override {
+    return IsAt(InterceptionHookPoints::PRE_SEND_STATUS) ? *status_ : Status();
+  }
+  void ModifySendStatus(const Status& status) override {
+    if (IsAt(InterceptionHookPoints::PRE_SEND_STATUS)) *status_ = status;
+  }
+  Pairs* GetSendTrailingMetadata() override {
+    if (!IsAt(InterceptionHookPoints::PRE_SEND_STATUS)) return nullptr;
+    if (!trailing_.has_value()) trailing_ = Trailing();
+    return &*trailing_;
+  }
   void* GetRecvMessage() override { return dynamic_cast<void*>(received_); }
   std::multimap<string_ref, string_ref>* GetRecvInitialMetadata() override {
-    initial_ = context_.GetServerInitialMetadata();
-    return &initial_;
+    received_initial_ = ReceivedInitial();
+    return &received_initial_;
   }
-  Status* GetRecvStatus() override { return status_; }
-  std::multimap<string_ref, string_ref>* GetRecvTrailingMetadata() override {
-    if (status_ == nullptr) return nullptr;
-    trailing_ = context_.GetServerTrailingMetadata();
-    return &trailing_;
+  Status* GetRecvStatus() override {
+    return IsAt(InterceptionHookPoints::PRE_SEND_STATUS) ? nullptr : status_;
   }
-  std::unique_ptr<ChannelInterface> GetInterceptedChannel() override {
-    return ChannelFrom(shared_, next_);
-  }
+  std::multimap<string_ref, string_ref>* GetRecvTrailingMetadata() override { return nullptr; }
+  std::unique_ptr<ChannelInterface> GetInterceptedChannel() override { return nullptr; }
   void FailHijackedRecvMessage() override { received_failed_ = true; }
   void FailHijackedSendMessage() override { unsupported_ = "FailHijackedSendMessage()"; }
 
+ protected:
+  [[nodiscard]] bool IsAt(InterceptionHookPoints point) const { return points_.at(Index(point)); }
+  void SetHijacked() noexcept { hijacked_ = true; }
+
  private:
-  const std::shared_ptr<const Shared>& shared_;
-  const std::size_t next_;
-  ClientContext& context_;
+  virtual void Cancel() = 0;
+  // What is to be sent, and what came.
+  [[nodiscard]] virtual Pairs Initial() const = 0;
+  [[nodiscard]] virtual Pairs Trailing() const { return {}; }
+  virtual void SetInitial(const Pairs& pairs) = 0;
+  virtual void SetTrailing(const Pairs& /*pairs*/) {}
+  [[nodiscard]] virtual const rpc::Metadata& ReceivedInitial() const = 0;
+
   std::array<bool, Index(InterceptionHookPoints::NUM_INTERCEPTION_HOOKS)> points_{};
   const Message* sent_ = nullptr;
   Message* received_ = nullptr;
   Status* status_ = nullptr;
   ByteBuffer serialized_;
-  std::optional<std::multimap<std::string, std::string>> metadata_;
-  std::multimap<string_ref, string_ref> initial_;
-  std::multimap<string_ref, string_ref> trailing_;
+  std::optional<Pairs> initial_;
+  std::optional<Pairs> trailing_;
+  rpc::Metadata received_initial_;
   bool proceeded_ = false;
   bool hijacked_ = false;
   bool received_failed_ = false;
   const char* unsupported_ = nullptr;
 };
 
-// One interceptor of gRPC's interface, for one call.
-class Adapter final : public rpc::ClientInterceptor {
+class ClientBatch final : public Batch {
+ public:
+  ClientBatch(const std::shared_ptr<const Shared>& shared, std::size_t next, ClientContext& context)
+      : shared_(shared), next_(next), context_(context) {}
+
+  void Hijack() override {
+    if (IsAt(InterceptionHookPoints::PRE_SEND_INITIAL_METADATA)) {
+      SetHijacked();
+    } else {
+      Batch::Hijack();
+    }
+  }
+  std::multimap<string_ref, string_ref>* GetRecvTrailingMetadata() override {
+    received_trailing_ = context_.GetServerTrailingMetadata();
+    return &received_trailing_;
+  }
+  std::unique_ptr<ChannelInterface> GetInterceptedChannel() override {
+    return ChannelFrom(shared_, next_);
+  }
+
+ private:
+  void Cancel() override { context_.TryCancel(); }
+  [[nodiscard]] Pairs Initial() const override { return ToPairs(CallAccess::metadata(context_)); }
+  void SetInitial(const Pairs& pairs) override {
+    CallAccess::ClearMetadata(context_);
+    for (const auto& [key, value] : pairs) context_.AddMetadata(key, value);
+  }
+  [[nodiscard]] const rpc::Metadata& ReceivedInitial() const override {
+    return context_.GetServerInitialMetadata();
+  }
+
+  const std::shared_ptr<const Shared>& shared_;
+  const std::size_t next_;
+  ClientContext& context_;
+  rpc::Metadata received_trailing_;
+};
+
+class ServerBatch final : public Batch {
+ public:
+  explicit ServerBatch(ServerContext& context) : context_(context) {}
+
+ private:
+  void Cancel() override { context_.TryCancel(); }
+  [[nodiscard]] Pairs Initial() const override { return ToPairs(CallAccess::initial(context_)); }
+  [[nodiscard]] Pairs Trailing() const override { return ToPairs(CallAccess::trailing(context_)); }
+  void SetInitial(const Pairs& pairs) override {
+    CallAccess::ClearInitial(context_);
+    for (const auto& [key, value] : pairs) context_.AddInitialMetadata(key, value);
+  }
+  void SetTrailing(const Pairs& pairs) override {
+    CallAccess::ClearTrailing(context_);
+    for (const auto& [key, value] : pairs) context_.AddTrailingMetadata(key, value);
+  }
+  [[nodiscard]] const rpc::Metadata& ReceivedInitial() const override {
+    return context_.client_metadata();
+  }
+
+  ServerContext& context_;
+};
+
+// One interceptor of gRPC's interface, for one call of a client.
+class ClientAdapter final : public rpc::ClientInterceptor {
  public:
   using Points = InterceptionHookPoints;
 
-  Adapter(std::shared_ptr<const Shared> shared, std::size_t index, const rpc::CallInfo& call)
+  ClientAdapter(std::shared_ptr<const Shared> shared, std::size_t index, const rpc::CallInfo& call)
       : shared_(std::move(shared)), index_(index), call_(call) {}
 
   Status Before(ClientContext& context, const Message& request) override {
     Make(context);
-    Begin(Batch(shared_, index_ + 1, context)
+    Begin(ClientBatch(shared_, index_ + 1, context)
               .At({Points::PRE_SEND_INITIAL_METADATA, Points::PRE_SEND_MESSAGE,
                    Points::PRE_SEND_CLOSE})
               .Sending(request));
     return Status();
   }
   void After(ClientContext& context, Status& status, Message& response) override {
-    Show(Batch(shared_, index_ + 1, context)
+    Show(ClientBatch(shared_, index_ + 1, context)
              .At({Points::POST_RECV_INITIAL_METADATA, Points::POST_RECV_MESSAGE,
                   Points::POST_RECV_STATUS})
              .Receiving(response)
@@ -178,23 +238,23 @@ class Adapter final : public rpc::ClientInterceptor {
 
   Status BeforeStream(ClientContext& context) override {
     Make(context);
-    Begin(Batch(shared_, index_ + 1, context).At({Points::PRE_SEND_INITIAL_METADATA}));
+    Begin(ClientBatch(shared_, index_ + 1, context).At({Points::PRE_SEND_INITIAL_METADATA}));
     return Status();
   }
   void BeforeWrite(ClientContext& context, const Message& message) override {
-    Show(Batch(shared_, index_ + 1, context).At({Points::PRE_SEND_MESSAGE}).Sending(message));
+    Show(ClientBatch(shared_, index_ + 1, context).At({Points::PRE_SEND_MESSAGE}).Sending(message));
   }
   void BeforeWritesDone(ClientContext& context) override {
-    Show(Batch(shared_, index_ + 1, context).At({Points::PRE_SEND_CLOSE}));
+    Show(ClientBatch(shared_, index_ + 1, context).At({Points::PRE_SEND_CLOSE}));
   }
   void AfterRead(ClientContext& context, Message& message) override {
-    Batch batch(shared_, index_ + 1, context);
+    ClientBatch batch(shared_, index_ + 1, context);
     Show(WithInitial(batch, Points::POST_RECV_INITIAL_METADATA)
              .At({Points::POST_RECV_MESSAGE})
              .Receiving(message));
   }
   void AfterStream(ClientContext& context, Status& status) override {
-    Batch batch(shared_, index_ + 1, context);
+    ClientBatch batch(shared_, index_ + 1, context);
     Show(WithInitial(batch, Points::POST_RECV_INITIAL_METADATA)
              .At({Points::POST_RECV_STATUS})
              .Ending(status));
@@ -202,7 +262,7 @@ class Adapter final : public rpc::ClientInterceptor {
 
   bool Answers(ClientContext& /*context*/) override { return hijacked_; }
   bool Answer(ClientContext& context, Message& message) override {
-    Batch batch(shared_, index_ + 1, context);
+    ClientBatch batch(shared_, index_ + 1, context);
     Show(WithInitial(batch, Points::PRE_RECV_INITIAL_METADATA)
              .At({Points::PRE_RECV_MESSAGE})
              .Receiving(message));
@@ -210,7 +270,7 @@ class Adapter final : public rpc::ClientInterceptor {
   }
   Status AnswerEnd(ClientContext& context) override {
     Status status;
-    Show(Batch(shared_, index_ + 1, context).At({Points::PRE_RECV_STATUS}).Ending(status));
+    Show(ClientBatch(shared_, index_ + 1, context).At({Points::PRE_RECV_STATUS}).Ending(status));
     return status;
   }
 
@@ -244,6 +304,71 @@ class Adapter final : public rpc::ClientInterceptor {
   bool initial_shown_ = false;
 };
 
+// The same for one of a server.
+class ServerAdapter final : public rpc::ServerInterceptor {
+ public:
+  using Points = InterceptionHookPoints;
+
+  ServerAdapter(experimental::ServerInterceptorFactoryInterface& factory, const rpc::CallInfo& call)
+      : factory_(factory), call_(call) {}
+
+  Status Before(ServerContext& context, const Message& request) override {
+    Make(context);
+    // The runtime's, which nobody else has yet.
+    Show(ServerBatch(context)
+             .At({Points::POST_RECV_INITIAL_METADATA, Points::POST_RECV_MESSAGE})
+             .Receiving(const_cast<Message&>(request)));
+    return Status();
+  }
+  void After(ServerContext& context, Status& status, Message& response) override {
+    Show(ServerBatch(context)
+             .At({Points::PRE_SEND_INITIAL_METADATA, Points::PRE_SEND_MESSAGE,
+                  Points::PRE_SEND_STATUS})
+             .Sending(response)
+             .Ending(status));
+    Show(ServerBatch(context).At({Points::POST_RECV_CLOSE}));
+  }
+
+  Status BeforeStream(ServerContext& context) override {
+    Make(context);
+    Show(ServerBatch(context).At({Points::POST_RECV_INITIAL_METADATA}));
+    return Status();
+  }
+  void AfterRead(ServerContext& context, Message& message) override {
+    Show(ServerBatch(context).At({Points::POST_RECV_MESSAGE}).Receiving(message));
+  }
+  void BeforeWrite(ServerContext& context, const Message& message) override {
+    ServerBatch batch(context);
+    Show(WithInitial(batch).At({Points::PRE_SEND_MESSAGE}).Sending(message));
+  }
+  void AfterStream(ServerContext& context, Status& status) override {
+    ServerBatch batch(context);
+    Show(WithInitial(batch).At({Points::PRE_SEND_STATUS}).Ending(status));
+    Show(ServerBatch(context).At({Points::POST_RECV_CLOSE}));
+  }
+
+ private:
+  void Make(ServerContext& context) {
+    info_.emplace(call_.method.data(), static_cast<experimental::ServerRpcInfo::Type>(call_.type),
+                  &context);
+    interceptor_.reset(factory_.CreateServerInterceptor(&*info_));
+  }
+  void Show(Batch& batch) {
+    if (interceptor_ != nullptr) batch.Show(*interceptor_);
+  }
+  // The first batch of what is sent.
+  Batch& WithInitial(Batch& batch) {
+    return std::exchange(initial_shown_, true) ? batch
+                                               : batch.At({Points::PRE_SEND_INITIAL_METADATA});
+  }
+
+  experimental::ServerInterceptorFactoryInterface& factory_;
+  const rpc::CallInfo call_;
+  std::optional<experimental::ServerRpcInfo> info_;
+  std::unique_ptr<experimental::Interceptor> interceptor_;  // nullptr: none for this call
+  bool initial_shown_ = false;
+};
+
 static_assert(static_cast<int>(ClientRpcInfo::Type::BIDI_STREAMING) ==
               static_cast<int>(rpc::MethodType::kBidiStream));
 static_assert(static_cast<int>(ClientRpcInfo::Type::CLIENT_STREAMING) ==
@@ -254,7 +379,7 @@ std::unique_ptr<Channel> ChannelFrom(const std::shared_ptr<const Shared>& shared
   std::vector<rpc::ClientInterceptorFactory> interceptors;
   for (std::size_t i = first; i < shared->factories.size(); ++i) {
     interceptors.emplace_back([shared, i](const rpc::CallInfo& call) {
-      return std::make_unique<Adapter>(shared, i, call);
+      return std::make_unique<ClientAdapter>(shared, i, call);
     });
   }
   return std::make_unique<Channel>(shared->endpoint, shared->peer, std::move(interceptors),
@@ -270,6 +395,20 @@ std::shared_ptr<Channel> MakeChannel(const std::shared_ptr<rpc::Endpoint>& endpo
   return ChannelFrom(std::make_shared<const Shared>(
                          Shared{endpoint, peer, std::move(unreachable), std::move(interceptors)}),
                      0);
+}
+
+std::vector<rpc::ServerInterceptorFactory> ToInterceptors(
+    experimental::ServerInterceptorFactories factories) {
+  const auto shared =
+      std::make_shared<experimental::ServerInterceptorFactories>(std::move(factories));
+  std::vector<rpc::ServerInterceptorFactory> interceptors;
+  for (const auto& factory : *shared) {
+    // Each keeps them all.
+    interceptors.emplace_back([shared, &factory = *factory](const rpc::CallInfo& call) {
+      return std::make_unique<ServerAdapter>(factory, call);
+    });
+  }
+  return interceptors;
 }
 
 }  // namespace ivmq::grpc::internal

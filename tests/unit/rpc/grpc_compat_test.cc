@@ -341,4 +341,102 @@ TEST_F(GrpcInterceptorTest, OneThatNeitherProceedsNorHijacksCancelsTheCall) {
   EXPECT_THAT(::testing::internal::GetCapturedStderr(), HasSubstr("Proceed()"));
 }
 
+// Of a server: notes its points, adds metadata, and refuses who has no password.
+class Guard final : public grpc::experimental::Interceptor {
+ public:
+  Guard(grpc::experimental::ServerRpcInfo* info, std::vector<std::string>& seen) : seen_(seen) {
+    seen_.emplace_back(info->method());
+    EXPECT_THAT(info->server_context(), NotNull());
+  }
+
+  void Intercept(grpc::experimental::InterceptorBatchMethods* methods) override {
+    constexpr std::pair<Points, const char*> kServerPoints[] = {
+        {Points::POST_RECV_INITIAL_METADATA, "metadata"},
+        {Points::POST_RECV_MESSAGE, "message"},
+        {Points::PRE_SEND_INITIAL_METADATA, "send metadata"},
+        {Points::PRE_SEND_MESSAGE, "send message"},
+        {Points::PRE_SEND_STATUS, "send status"},
+        {Points::POST_RECV_CLOSE, "close"}};
+    for (const auto& [point, name] : kServerPoints) {
+      if (methods->QueryInterceptionHookPoint(point)) seen_.emplace_back(name);
+    }
+    if (methods->QueryInterceptionHookPoint(Points::POST_RECV_INITIAL_METADATA)) {
+      knows_ = methods->GetRecvInitialMetadata()->count("password") != 0;
+    }
+    if (methods->QueryInterceptionHookPoint(Points::PRE_SEND_INITIAL_METADATA)) {
+      methods->GetSendInitialMetadata()->emplace("guarded", "yes");
+    }
+    if (methods->QueryInterceptionHookPoint(Points::PRE_SEND_STATUS)) {
+      EXPECT_TRUE(methods->GetSendStatus().ok());
+      methods->GetSendTrailingMetadata()->emplace("seen", "off");
+      if (!knows_) methods->ModifySendStatus({grpc::StatusCode::UNAUTHENTICATED, "who is there?"});
+    }
+    methods->Proceed();
+  }
+
+ private:
+  std::vector<std::string>& seen_;
+  bool knows_ = false;
+};
+
+class GuardFactory final : public grpc::experimental::ServerInterceptorFactoryInterface {
+ public:
+  explicit GuardFactory(std::vector<std::string>& seen) : seen_(seen) {}
+  grpc::experimental::Interceptor* CreateServerInterceptor(
+      grpc::experimental::ServerRpcInfo* info) override {
+    return new Guard(info, seen_);
+  }
+
+ private:
+  std::vector<std::string>& seen_;
+};
+
+class GrpcServerInterceptorTest : public GrpcCompatTest {
+ protected:
+  GrpcServerInterceptorTest() {
+    std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> creators;
+    creators.push_back(std::make_unique<GuardFactory>(seen_));
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort("ivmq:///vm1", grpc::InsecureServerCredentials());
+    builder.RegisterService(&service_);
+    builder.experimental().SetInterceptorCreators(std::move(creators));
+    server_ = builder.BuildAndStart();
+    stub_ = Echo::NewStub(ChannelTo("ivmq:///vm1"));
+  }
+
+  std::vector<std::string> seen_;
+  std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<Echo::Stub> stub_;
+};
+
+TEST_F(GrpcServerInterceptorTest, AUnaryCallPassesItsPoints) {
+  for (const bool knows : {true, false}) {
+    grpc::ClientContext context;
+    if (knows) context.AddMetadata("password", "open");
+    EXPECT_EQ(stub_->Say(&context, Request(), &response_).error_code(),
+              knows ? grpc::StatusCode::OK : grpc::StatusCode::UNAUTHENTICATED);
+    EXPECT_EQ(context.GetServerInitialMetadata().count("guarded"), 1U);
+    EXPECT_THAT(context.GetServerTrailingMetadata(), ElementsAre(Pair("seen", "off")));
+    EXPECT_THAT(std::exchange(seen_, {}),
+                ElementsAre("/ivmq.test.Echo/Say", "metadata", "message", "send metadata",
+                            "send message", "send status", "close"));
+  }
+}
+
+TEST_F(GrpcServerInterceptorTest, AStreamPassesItsPoints) {
+  grpc::ClientContext context;
+  context.AddMetadata("password", "open");
+  const auto stream = stub_->Chat(&context);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_TRUE(stream->Write(Request()));
+    EXPECT_TRUE(stream->Read(&response_));
+  }
+  EXPECT_TRUE(stream->WritesDone());
+  EXPECT_TRUE(stream->Finish().ok());
+  EXPECT_EQ(context.GetServerInitialMetadata().count("guarded"), 1U);
+  EXPECT_THAT(seen_,
+              ElementsAre("/ivmq.test.Echo/Chat", "metadata", "message", "send metadata",
+                          "send message", "message", "send message", "send status", "close"));
+}
+
 }  // namespace

@@ -184,10 +184,10 @@ class ChannelArguments {
   std::string name_;
 };
 
-// gRPC's interface of interceptors, over that of ivmq. Those of servers are absent. What is not as
-// in gRPC: Proceed() or Hijack() must be called before Intercept() returns; POST_SEND_MESSAGE and
-// PRE_SEND_CANCEL do not come; messages of one call may come in more batches than there;
-// ModifySendMessage() and FailHijackedSendMessage() end the call; received metadata is a copy.
+// gRPC's interface of interceptors, over that of ivmq. What is not as in gRPC: Proceed() or Hijack()
+// must be called before Intercept() returns; POST_SEND_MESSAGE and PRE_SEND_CANCEL do not come; what
+// belongs to one call may come in more batches than there; ModifySendMessage() and
+// FailHijackedSendMessage() cancel the call; received metadata is a copy.
 namespace experimental {
 
 // NOLINTBEGIN(readability-identifier-naming): gRPC's names
@@ -266,6 +266,31 @@ class ClientInterceptorFactoryInterface {
   virtual Interceptor* CreateClientInterceptor(ClientRpcInfo* info) = 0;
 };
 
+class ServerRpcInfo {
+ public:
+  using Type = ClientRpcInfo::Type;
+
+  ServerRpcInfo(const char* method, Type type, ServerContextBase* context)
+      : method_(method), type_(type), context_(context) {}
+
+  [[nodiscard]] const char* method() const noexcept { return method_; }
+  [[nodiscard]] Type type() const noexcept { return type_; }
+  [[nodiscard]] ServerContextBase* server_context() noexcept { return context_; }
+
+ private:
+  const char* method_;
+  Type type_;
+  ServerContextBase* context_;
+};
+
+class ServerInterceptorFactoryInterface {
+ public:
+  virtual ~ServerInterceptorFactoryInterface() = default;
+  // nullptr: none for this call.
+  virtual Interceptor* CreateServerInterceptor(ServerRpcInfo* info) = 0;
+};
+
+using ServerInterceptorFactories = std::vector<std::unique_ptr<ServerInterceptorFactoryInterface>>;
 using ClientInterceptorFactories = std::vector<std::unique_ptr<ClientInterceptorFactoryInterface>>;
 
 }  // namespace experimental
@@ -281,6 +306,8 @@ std::shared_ptr<Channel> CreateChannel(OpenEndpoint open, const std::string& tar
                                        experimental::ClientInterceptorFactories interceptors);
 // nullptr: it listens nowhere, and stderr says why. `port`: see AddListeningPort.
 std::shared_ptr<rpc::Endpoint> Listen(OpenEndpoint open, const std::string& address, int* port);
+std::vector<rpc::ServerInterceptorFactory> ToInterceptors(
+    experimental::ServerInterceptorFactories factories);
 void SayOnStderr(const std::string& what);
 bool IsHealthCheckEnabled();
 bool IsReflectionEnabled();
@@ -343,6 +370,19 @@ class ServerBuilder {
     return *this;
   }
 
+  // What gRPC has behind builder.experimental().
+  class experimental_type {  // NOLINT(readability-identifier-naming): gRPC's name
+   public:
+    explicit experimental_type(ServerBuilder* builder) : builder_(builder) {}
+    void SetInterceptorCreators(experimental::ServerInterceptorFactories creators) {
+      builder_->interceptors_ = internal::ToInterceptors(std::move(creators));
+    }
+
+   private:
+    ServerBuilder* builder_;
+  };
+  experimental_type experimental() { return experimental_type(this); }
+
   // These have no effect.
   ServerBuilder& SetMaxReceiveMessageSize(int /*size*/) { return *this; }
   ServerBuilder& SetMaxSendMessageSize(int /*size*/) { return *this; }
@@ -367,6 +407,7 @@ class ServerBuilder {
     if (endpoint == nullptr) return nullptr;
     rpc::ServerBuilder builder(std::move(endpoint));
     for (Service* const service : services_) builder.RegisterService(service);
+    for (const auto& interceptor : interceptors_) builder.AddInterceptor(interceptor);
     auto built = builder.EnableHealthCheck(internal::IsHealthCheckEnabled())
                      .EnableReflection(internal::IsReflectionEnabled())
                      .BuildAndStart();
@@ -381,6 +422,7 @@ class ServerBuilder {
  private:
   std::vector<std::string> addresses_;
   std::vector<Service*> services_;
+  std::vector<rpc::ServerInterceptorFactory> interceptors_;
   int* port_ = nullptr;
 };
 
