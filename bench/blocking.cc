@@ -1,6 +1,5 @@
 // Round trips, both sides sleeping until they are woken.
 #include <array>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,6 +10,7 @@
 #include "candidates/ivmq_node.h"
 #include "candidates/kernel.h"
 #include "drive.h"
+#include "rivals.h"
 #include "suites.h"
 #ifdef IVMQ_BENCH_IVMQD
 #include "ivmqd.h"
@@ -20,7 +20,6 @@ namespace ivmq::bench {
 namespace {
 
 constexpr std::array<std::size_t, 2> kSizes{64, 1024};
-constexpr std::size_t kRingBytes = 256U << 10;
 
 #ifdef IVMQ_BENCH_IVMQD
 // The same node, in a region that ivmqd serves, over the transport that ships.
@@ -49,23 +48,19 @@ class ServedNode {
 };
 #endif
 
-struct Rival {
-  std::string name;
-  std::function<Latency(const Slot&)> run;
-};
-
-const std::vector<Rival>& Rivals() {
-  static const std::vector<Rival> kRivals{
-      {"floor: eventfd, ppoll and read", RoundTrip<EventFd<false>>},
-      {"floor: eventfd, epoll and read", RoundTrip<EventFd<true>>},
-      {"**ivmq node**, eventfds", RoundTrip<IvmqNode<NodeUse::kSleeps>>},
+std::vector<Rival> Candidates() {
+  std::vector<Rival> all{
+      {"floor: eventfd, ppoll and read", RoundTrip<EventFd<false>>, {}, {}},
+      {"floor: eventfd, epoll and read", RoundTrip<EventFd<true>>, {}, {}},
+      {"**ivmq node**, eventfds", RoundTrip<IvmqNode<NodeUse::kSleeps>>, {}, {}},
 #ifdef IVMQ_BENCH_IVMQD
-      {"**ivmq node**, `unix:` and ivmqd", RoundTrip<ServedNode>},
+      {"**ivmq node**, `unix:` and ivmqd", RoundTrip<ServedNode>, {}, {}},
 #endif
-      {"AF_UNIX SOCK_SEQPACKET", RoundTrip<SeqPacket<true>>},
-      {"Boost.Interprocess message_queue", RoundTrip<BoostMessageQueue<true>>},
+      {"AF_UNIX SOCK_SEQPACKET", RoundTrip<SeqPacket<true>>, {}, {}},
+      {"Boost.Interprocess message_queue", RoundTrip<BoostMessageQueue<true>>, {}, {}},
   };
-  return kRivals;
+  all.insert(all.end(), SleepingRivals().begin(), SleepingRivals().end());
+  return all;
 }
 
 constexpr std::size_t kPpoll = 0;
@@ -76,16 +71,10 @@ struct Series {
   std::vector<double> p50, p99, p999, max;
 };
 
-double MedianRatio(const std::vector<double>& of, const std::vector<double>& to) {
-  std::vector<double> ratios;
-  for (std::size_t i = 0; i < of.size(); ++i) ratios.push_back(of[i] / to[i]);
-  return Median(ratios);
-}
-
 }  // namespace
 
-void BlockingRoundTrips(const Plan& plan, Promises& promises) {
-  const std::vector<Rival>& rivals = Rivals();
+void BlockingRoundTrips(const Plan& plan, Outcome& outcome) {
+  const std::vector<Rival> rivals = Candidates();
   std::vector<std::array<Series, kSizes.size()>> series(rivals.size());
   std::string address;
 #ifdef IVMQ_BENCH_IVMQD
@@ -98,8 +87,8 @@ void BlockingRoundTrips(const Plan& plan, Promises& promises) {
         const std::string what =
             "blocking round trip, " + rivals[i].name + ", " + Bytes(kSizes[size]);
         Progress(fmt::format("{}/{} {}", round + 1, plan.rounds, what));
-        const Latency latency =
-            rivals[i].run({kSizes[size], kRingBytes, 2 * plan.slot, what, address});
+        const Latency latency = rivals[i].round_trip(
+            {kSizes[size], QueueBytes(kSizes[size]), 2 * plan.slot, what, address});
         Series& to = series[i][size];
         to.p50.push_back(latency.p50);
         to.p99.push_back(latency.p99);
@@ -124,14 +113,20 @@ void BlockingRoundTrips(const Plan& plan, Promises& promises) {
       table.Row({rivals[i].name, Short(Median(s.p50)), Short(Median(s.p99)), Short(Median(s.p999)),
                  Short(Largest(s.max)), Short(MedianRatio(s.p50, series[kPpoll][size].p50)),
                  Short(MedianRatio(s.p50, series[kEpoll][size].p50))});
+      outcome.results.Add("blocking", rivals[i].name,
+                          {{"bytes", static_cast<double>(kSizes[size])},
+                           {"p50_us", Median(s.p50)},
+                           {"p99_us", Median(s.p99)},
+                           {"p999_us", Median(s.p999)},
+                           {"max_us", Largest(s.max)}});
     }
     table.Print();
   }
-  promises.AtMost("blocking round trip, 64 B, node / eventfd with epoll",
-                  MedianRatio(series[kNode][0].p50, series[kEpoll][0].p50), 1.1);
+  outcome.promises.AtMost("blocking round trip, 64 B, node / eventfd with epoll",
+                          MedianRatio(series[kNode][0].p50, series[kEpoll][0].p50), 1.1);
 #ifdef IVMQ_BENCH_IVMQD
-  promises.AtMost("blocking round trip, 64 B, node through ivmqd / eventfd with epoll",
-                  MedianRatio(series[kNode + 1][0].p50, series[kEpoll][0].p50), 1.1);
+  outcome.promises.AtMost("blocking round trip, 64 B, node through ivmqd / eventfd with epoll",
+                          MedianRatio(series[kNode + 1][0].p50, series[kEpoll][0].p50), 1.1);
 #endif
 }
 

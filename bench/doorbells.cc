@@ -74,7 +74,7 @@ Figures Run(Ticks work, std::chrono::nanoseconds spin_budget) {
 
 }  // namespace
 
-void Doorbells(const Plan& plan, Promises& promises) {
+void Doorbells(const Plan& plan, Outcome& outcome) {
   Progress("doorbells");
   // What the sender needs for a message, as long as the receiver keeps up.
   const double rate =
@@ -103,9 +103,9 @@ void Doorbells(const Plan& plan, Promises& promises) {
   }
   Progress("");
   table.Print();
-  promises.AtMost("doorbells for 1000 messages to a receiver twice as slow, by the sender", sender,
-                  1);
-  promises.AtMost("the same, by the receiver to a sender that waits for room", receiver, 1);
+  outcome.promises.AtMost("doorbells for 1000 messages to a receiver twice as slow, by the sender",
+                          sender, 1);
+  outcome.promises.AtMost("the same, by the receiver to a sender that waits for room", receiver, 1);
 }
 
 }  // namespace ivmq::bench

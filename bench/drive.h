@@ -8,6 +8,7 @@
 //   size_t Receive(use)             use(Message) for some waiting messages; 0: none waits
 //   void Wait()                     after Receive() found nothing: spins once, or sleeps
 //   static constexpr bool kBare     it moves a message's first word only
+//   static constexpr bool kBursty   see below; may be left out
 #ifndef IVMQ_BENCH_DRIVE_H_
 #define IVMQ_BENCH_DRIVE_H_
 
@@ -18,12 +19,14 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <numeric>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "clock.h"
 #include "process_pair.h"
+#include "tools/ivmq/latencies.h"
 #include "workload.h"
 
 namespace ivmq::bench {
@@ -36,6 +39,11 @@ struct Slot {
   std::string what = "";     // for people, if it fails
   std::string address = "";  // of a region that a server serves, for those that join one
 };
+
+// All queues of a row hold the same number of bytes.
+[[nodiscard]] constexpr std::size_t QueueBytes(std::size_t message) noexcept {
+  return std::max<std::size_t>(256U << 10, 4 * message);
+}
 
 struct Latency {
   double p50 = 0, p99 = 0, p999 = 0, max = 0;  // microseconds
@@ -56,12 +64,26 @@ Latency Percentiles(std::vector<Ticks>& samples);
 namespace internal {
 
 // A slot is longer than planned if another program has taken the cores meanwhile.
-inline constexpr std::size_t kFewestSamples = 100;
+inline constexpr std::size_t FewestSamples(std::size_t bytes) noexcept {
+  return bytes < (1U << 20) ? 100 : 10;
+}
 inline constexpr std::uint64_t kFewestWindows = 5;
 
-// Four laps of the ring, but less than 10 ms of the slowest candidate.
+// Four laps of the ring, but not more than some 10 ms of most candidates.
 inline std::uint64_t WindowMessages(const Slot& slot) noexcept {
-  return std::min<std::uint64_t>(4 * slot.ring_bytes / slot.bytes, 4096);
+  return std::min<std::uint64_t>({4 * slot.ring_bytes / slot.bytes, 16384,
+                                  std::max<std::uint64_t>(4, (64U << 20) / slot.bytes)});
+}
+
+// Whether it holds more than its queue should, so that what arrives in a window of messages says
+// little of what goes in: its rate is that of the whole measurement.
+template <typename C>
+constexpr bool IsBursty() {
+  if constexpr (requires { C::kBursty; }) {
+    return C::kBursty;
+  } else {
+    return false;
+  }
 }
 
 // Both sides have opened the candidate before either begins.
@@ -121,7 +143,7 @@ std::vector<Ticks> RoundTripClient(C& candidate, const Slot& slot) {
   for (std::uint64_t sequence = 0; !last; ++sequence) {
     internal::Dither(sequence);
     const Ticks begun = Now();
-    last = begun >= end && samples.size() >= internal::kFewestSamples;
+    last = begun >= end && samples.size() >= internal::FewestSamples(slot.bytes);
     internal::SendOne(candidate, source.Make(last ? sequence | kLast : sequence));
     Ticks answered = 0;
     const auto handle = [&](Message message) {
@@ -156,16 +178,19 @@ template <typename C>
 Latency RoundTrip(const Slot& slot) {
   C candidate(slot);
   const internal::StartLine start_line;
+  const internal::StartLine finish_line;  // the last answer may be in the hands of a thread yet
   std::vector<Ticks> samples;
   const auto client = [&] {
     candidate.Open(Side::kClient);
     start_line.Cross();
     samples = RoundTripClient(candidate, slot);
+    finish_line.Cross();
   };
   const auto server = [&] {
     candidate.Open(Side::kServer);
     start_line.Cross();
     RoundTripServer(candidate, slot);
+    finish_line.Cross();
   };
   RunPair(slot.what, client, server);
   return Percentiles(samples);
@@ -238,11 +263,68 @@ double Rate(const Slot& slot) {
     while (!done) {
       if (candidate.Receive(use) == 0) candidate.Wait();
     }
-    std::sort(times.begin(), times.end());
-    *rate = static_cast<double>(window) / Seconds(times[times.size() / 4]);
+    if constexpr (internal::IsBursty<C>()) {
+      const Ticks all = std::accumulate(times.begin(), times.end(), Ticks{0});
+      *rate = static_cast<double>(window * times.size()) / Seconds(all);
+    } else {
+      std::sort(times.begin(), times.end());
+      *rate = static_cast<double>(window) / Seconds(times[times.size() / 4]);
+    }
   };
   RunPair(slot.what, client, server);
   return *rate;
+}
+
+// One-way latencies under a load of `rate` messages a second that come when they are due, however
+// late the ones before were: a message's time counts from when it was due, so that a stall costs
+// all that it held up. Ends in time, also if the load is too much. The first quarter is warm-up.
+template <typename C>
+tool::Latencies UnderLoad(const Slot& slot, double rate) {
+  C candidate(slot);
+  const internal::StartLine start_line;
+  const Shared<tool::Latencies> latencies;
+  const Shared<std::atomic<Ticks>> begun;
+  const double interval = TicksPerNanosecond() * 1e9 / rate;
+  const Ticks warm = ToTicks(slot.duration) / 4;
+  const auto due = [&](std::uint64_t sequence) {
+    return begun->load(std::memory_order_relaxed) +
+           static_cast<Ticks>(interval * static_cast<double>(sequence));
+  };
+  const auto client = [&] {
+    candidate.Open(Side::kClient);
+    Source source(slot.bytes, Side::kClient);
+    start_line.Cross();
+    begun->store(Now());
+    const Ticks end = Now() + warm + ToTicks(slot.duration);
+    bool last = false;
+    for (std::uint64_t sequence = 0; !last; ++sequence) {
+      const Ticks time = due(sequence);
+      Ticks now = Now();
+      for (; now < time; now = Now()) SpinOnce();
+      last = now >= end;
+      internal::SendOne(candidate, source.Make(last ? sequence | kLast : sequence));
+    }
+  };
+  const auto server = [&] {
+    candidate.Open(Side::kServer);
+    const Checker checker(slot.bytes, Side::kClient);
+    start_line.Cross();
+    std::uint64_t sequence = 0;
+    bool last = false;
+    const auto use = [&](Message message) {
+      last = (internal::CheckOne<C>(checker, message, sequence) & kLast) != 0;
+      const Ticks now = Now();
+      const Ticks time = due(sequence++);
+      if (time - begun->load(std::memory_order_relaxed) < warm) return;
+      latencies->Add(std::chrono::nanoseconds(
+          static_cast<std::int64_t>(now < time ? 0 : Microseconds(now - time) * 1e3)));
+    };
+    while (!last) {
+      if (candidate.Receive(use) == 0) candidate.Wait();
+    }
+  };
+  RunPair(slot.what, client, server);
+  return *latencies;
 }
 
 }  // namespace ivmq::bench

@@ -88,7 +88,7 @@ std::vector<double> FirstMessages(bool doorbell, int messages) {
 
 }  // namespace
 
-void Idle(const Plan& plan, Promises& promises) {
+void Idle(const Plan& plan, Outcome& outcome) {
   Progress(fmt::format("idle nodes, {} ms", plan.idle.count()));
   const Shared<Cost> cost;
   {
@@ -121,9 +121,10 @@ void Idle(const Plan& plan, Promises& promises) {
   table.Row({"polls", fmt::format("{:.3f} %", cost->polling), Short(Median(polling)),
              Short(Largest(polling))});
   table.Print();
-  promises.AtMost("idle node with a doorbell, percent of a core", cost->doorbell, 0.1);
-  promises.AtMost("idle polling node, percent of a core", cost->polling, 3);
-  promises.AtMost("first message to an idle polling node, worst, us", Largest(polling), 2000);
+  outcome.promises.AtMost("idle node with a doorbell, percent of a core", cost->doorbell, 0.1);
+  outcome.promises.AtMost("idle polling node, percent of a core", cost->polling, 3);
+  outcome.promises.AtMost("first message to an idle polling node, worst, us", Largest(polling),
+                          2000);
 }
 
 }  // namespace ivmq::bench

@@ -4,15 +4,17 @@
 #include <vector>
 
 #include <CLI/CLI.hpp>
+#include <fmt/core.h>
 
 #include "report.h"
+#include "rivals.h"
 #include "suites.h"
 
 namespace {
 
 struct Suite {
   std::string name;
-  void (*run)(const ivmq::bench::Plan&, ivmq::bench::Promises&);
+  void (*run)(const ivmq::bench::Plan&, ivmq::bench::Outcome&);
 };
 
 }  // namespace
@@ -20,8 +22,14 @@ struct Suite {
 int main(int argc, char** argv) {
   using namespace ivmq::bench;  // NOLINT(google-build-using-namespace)
   const std::vector<Suite> suites{
-      {"roundtrip", RoundTrips}, {"rate", Rates},      {"blocking", BlockingRoundTrips},
-      {"doorbells", Doorbells},  {"peers", ManyPeers}, {"idle", Idle},
+      {"roundtrip", RoundTrips},
+      {"rate", Rates},
+      {"blocking", BlockingRoundTrips},
+      {"load", UnderLoad},
+      {"receivers", ManyReceivers},
+      {"doorbells", Doorbells},
+      {"peers", ManyPeers},
+      {"idle", Idle},
   };
   std::vector<std::string> names;
   for (const Suite& suite : suites) names.push_back(suite.name);
@@ -33,13 +41,23 @@ int main(int argc, char** argv) {
   bool quick = false;
   int rounds = 0;
   std::vector<std::string> only;
-  app.add_flag("--quick", quick, "less than 40 s instead of less than 4 minutes; noisier");
+  Plan plan;
+  std::string json;
+  const std::vector<std::size_t> sizes = plan.sizes;
+  app.add_flag("--quick", quick, "a fifth of the time; noisier");
+  app.add_option("--sizes", plan.sizes, "bytes of a message, for `roundtrip` and `rate`")
+      ->delimiter(',')
+      ->check(CLI::IsMember(sizes));
+  app.add_option("--match", plan.match, "candidates only whose name holds this, where it applies");
+  app.add_option("--json", json, "a file for all figures");
+  app.add_option("--hdr", plan.folder,
+                 "a folder for the histograms of `load`, HdrHistogram's format")
+      ->check(CLI::ExistingDirectory);
   app.add_option("--only", only, "these tables only")->check(CLI::IsMember(names));
   app.add_option("--rounds", rounds, "how often the candidates take turns")
       ->check(CLI::Range(1, 1000));
   CLI11_PARSE(app, argc, argv);
 
-  Plan plan;
   if (quick) {
     plan.rounds = 3;
     plan.slot = std::chrono::milliseconds(25);
@@ -49,15 +67,19 @@ int main(int argc, char** argv) {
   if (rounds != 0) plan.rounds = rounds;
 
   PrintHead(argc, argv);
-  Promises promises;
+  for (const std::string& packages : MissingPackages()) {
+    fmt::print("Left out, since this was built without: {}\n\n", packages);
+  }
+  Outcome outcome;
   for (const Suite& suite : suites) {
     if (only.empty() || std::find(only.begin(), only.end(), suite.name) != only.end()) {
-      suite.run(plan, promises);
+      suite.run(plan, outcome);
     }
   }
   PrintSection("Promises",
                "What the project promises of these figures. A busy machine, or one whose two cores "
                "share little, misses some.");
-  promises.Print();
+  outcome.promises.Print();
+  if (!json.empty()) outcome.results.Write(json, argc, argv, outcome.promises);
   return 0;
 }

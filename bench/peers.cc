@@ -95,7 +95,7 @@ struct Series {
 
 }  // namespace
 
-void ManyPeers(const Plan& plan, Promises& /*promises*/) {
+void ManyPeers(const Plan& plan, Outcome& outcome) {
   constexpr std::array<std::uint32_t, 3> kAttached{1, 64, 256};
   std::array<Series, kAttached.size()> series;
   const int rounds = std::max(1, plan.rounds / 3);
@@ -120,6 +120,11 @@ void ManyPeers(const Plan& plan, Promises& /*promises*/) {
                   Bytes(kRingBytes), rounds));
   Table table({"peers of the hub", "round trip p50, us", "p99, us", "to the hub, messages/s"});
   for (std::size_t i = 0; i < kAttached.size(); ++i) {
+    outcome.results.Add("peers", "ivmq node",
+                        {{"peers", kAttached[i]},
+                         {"p50_us", Median(series[i].p50)},
+                         {"p99_us", Median(series[i].p99)},
+                         {"messages_per_second", Median(series[i].to_hub)}});
     table.Row({std::to_string(kAttached[i]), Short(Median(series[i].p50)),
                Short(Median(series[i].p99)), PerSecond(Median(series[i].to_hub))});
   }

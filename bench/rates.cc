@@ -1,6 +1,5 @@
-// One-way rates to a receiver that polls.
-#include <array>
-#include <functional>
+// One-way rates.
+#include <map>
 #include <string>
 #include <vector>
 
@@ -12,111 +11,113 @@
 #include "candidates/ivmq_ring.h"
 #include "candidates/kernel.h"
 #include "drive.h"
+#include "rivals.h"
 #include "suites.h"
 
 namespace ivmq::bench {
 namespace {
 
-constexpr std::array<std::size_t, 4> kSizes{64, 1024, 16384, 1U << 20};
-
-constexpr std::size_t RingBytes(std::size_t message) {
-  return message >= (1U << 20) ? 4U << 20 : 256U << 10;
-}
-
-struct Rival {
-  std::string name;
-  std::function<double(const Slot&)> run;
-};
+constexpr const char* kIdeal = "ideal ring";
+constexpr const char* kPieces = "ideal ring, 64 KiB pieces, copied out";
+constexpr const char* kRing = "**ivmq ring**";
+constexpr const char* kBatches = "**ivmq ring, batches of 16**";
+constexpr const char* kFences = "**ivmq ring, a fence a message**";
+constexpr const char* kNode = "**ivmq node**";
+constexpr const char* kTrusting = "**ivmq node, trusting its peers**";
+constexpr const char* kBoost = "boost::lockfree::spsc_queue";
+constexpr const char* kSeqPacket = "AF_UNIX SOCK_SEQPACKET";
 
 double RunBoostSpsc(const Slot& slot) {
-  switch (slot.bytes) {
-    case 64:
-      return Rate<BoostSpsc<64>>(slot);
-    case 1024:
-      return Rate<BoostSpsc<1024>>(slot);
-    case 16384:
-      return Rate<BoostSpsc<16384>>(slot);
-    default:
-      return Rate<BoostSpsc<1U << 20>>(slot);
-  }
+  return WithBoostSpsc(slot.bytes, [&]<typename C>() { return Rate<C>(slot); });
 }
 
-constexpr std::size_t kIdeal = 0;
-constexpr std::size_t kRing = 1;
-constexpr std::size_t kBatches = 2;
-constexpr std::size_t kFences = 3;
-constexpr std::size_t kBoost = 7;
-
-const std::vector<Rival>& Rivals() {
-  static const std::vector<Rival> kRivals{
-      {"ideal ring", Rate<IdealRing>},
-      {"**ivmq ring**", Rate<IvmqRing<RingUse::kPlain>>},
-      {"**ivmq ring, batches of 16**", Rate<IvmqRing<RingUse::kBatches>>},
-      {"**ivmq ring, a fence a message**", Rate<IvmqRing<RingUse::kFences>>},
-      {"ivmq node", Rate<IvmqNode<NodeUse::kCopies>>},
-      {"ivmq node, trusting its peers", Rate<IvmqNode<NodeUse::kInPlace>>},
-      {"ivmq node, trusting, batches of 16", Rate<IvmqNode<NodeUse::kBatches>>},
-      {"boost::lockfree::spsc_queue", RunBoostSpsc},
-      {"Boost.Interprocess message_queue", Rate<BoostMessageQueue<false>>},
-      {"AF_UNIX SOCK_SEQPACKET", Rate<SeqPacket<false>>},
+std::vector<Rival> Candidates(const Plan& plan) {
+  std::vector<Rival> all{
+      {kIdeal, {}, Rate<IdealRing>, {}},
+      {kPieces, {}, Rate<IdealPieces>, {}},
+      {kRing, {}, Rate<IvmqRing<RingUse::kPlain>>, {}},
+      {kBatches, {}, Rate<IvmqRing<RingUse::kBatches>>, {}},
+      {kFences, {}, Rate<IvmqRing<RingUse::kFences>>, {}},
+      {kNode, {}, Rate<IvmqNode<NodeUse::kCopies>>, {}},
+      {kTrusting, {}, Rate<IvmqNode<NodeUse::kInPlace>>, {}},
+      {"ivmq node, trusting, batches of 16", {}, Rate<IvmqNode<NodeUse::kBatches>>, {}},
+      {kBoost, {}, RunBoostSpsc, {}},
+      {"Boost.Interprocess message_queue", {}, Rate<BoostMessageQueue<false>>, {}},
+      {kSeqPacket, {}, Rate<SeqPacket<false>>, {}, SeqPacket<false>::kMostBytes},
   };
-  return kRivals;
-}
-
-using Series = std::vector<double>;
-
-double MedianRatio(const Series& of, const Series& to) {
-  std::vector<double> ratios;
-  for (std::size_t i = 0; i < of.size(); ++i) ratios.push_back(of[i] / to[i]);
-  return Median(ratios);
+  all.insert(all.end(), PollingRivals().begin(), PollingRivals().end());
+  for (Rival each : SleepingRivals()) {
+    each.name += ", receiver sleeps";
+    all.push_back(std::move(each));
+  }
+  std::erase_if(all, [&](const Rival& each) { return !plan.Takes(each.name); });
+  return all;
 }
 
 }  // namespace
 
-void Rates(const Plan& plan, Promises& promises) {
-  const std::vector<Rival>& rivals = Rivals();
-  std::vector<std::array<Series, kSizes.size()>> rates(rivals.size());
+void Rates(const Plan& plan, Outcome& outcome) {
+  const std::vector<Rival> candidates = Candidates(plan);
+  std::map<std::size_t, std::map<std::string, std::vector<double>>> rates;
   for (int round = 0; round < plan.rounds; ++round) {
-    for (std::size_t size = 0; size < kSizes.size(); ++size) {
-      for (std::size_t i = 0; i < rivals.size(); ++i) {
-        const std::string what = "rate, " + rivals[i].name + ", " + Bytes(kSizes[size]);
+    for (const std::size_t bytes : plan.sizes) {
+      for (const Rival& each : candidates) {
+        if (bytes > each.most_bytes) continue;
+        const std::string what = "rate, " + each.name + ", " + Bytes(bytes);
         Progress(fmt::format("{}/{} {}", round + 1, plan.rounds, what));
-        rates[i][size].push_back(
-            rivals[i].run({kSizes[size], RingBytes(kSizes[size]), plan.slot, what}));
+        rates[bytes][each.name].push_back(each.rate({bytes, QueueBytes(bytes), plan.slot, what}));
       }
     }
   }
   Progress("");
 
-  PrintSection(
-      "One-way rate",
-      fmt::format("Messages a second to a receiver that polls; in parentheses the ratio to the "
-                  "ideal ring and to `boost::lockfree::spsc_queue`, round by round. Rings of {} "
-                  "for messages up to 16 KiB, of {} for 1 MiB. Medians over {} rounds.",
-                  Bytes(RingBytes(64)), Bytes(RingBytes(1U << 20)), plan.rounds));
+  PrintSection("One-way rate",
+               fmt::format("Messages a second to a receiver that polls, unless it says otherwise; "
+                           "in parentheses the ratio to the ideal ring and to "
+                           "`boost::lockfree::spsc_queue`, round by round. Queues of 256 KiB, or "
+                           "of four messages if they are larger. Medians over {} rounds.",
+                           plan.rounds));
   std::vector<std::string> head{"messages of"};
-  for (const std::size_t bytes : kSizes) head.push_back(Bytes(bytes));
+  for (const std::size_t bytes : plan.sizes) head.push_back(Bytes(bytes));
   Table table(head);
-  for (std::size_t i = 0; i < rivals.size(); ++i) {
-    std::vector<std::string> row{rivals[i].name};
-    for (std::size_t size = 0; size < kSizes.size(); ++size) {
-      const Series& s = rates[i][size];
-      row.push_back(fmt::format("{} ({:.2f}, {:.2f})", PerSecond(Median(s)),
-                                MedianRatio(s, rates[kIdeal][size]),
-                                MedianRatio(s, rates[kBoost][size])));
+  for (const Rival& each : candidates) {
+    std::vector<std::string> row{each.name};
+    for (const std::size_t bytes : plan.sizes) {
+      auto& of = rates[bytes];
+      const auto found = of.find(each.name);
+      if (found == of.end()) {
+        row.emplace_back("");
+        continue;
+      }
+      const double rate = Median(found->second);
+      const double by_boost = MedianRatio(found->second, of[kBoost]);
+      row.push_back(fmt::format("{} ({:.2f}, {:.2f})", PerSecond(rate),
+                                MedianRatio(found->second, of[kIdeal]), by_boost));
+      outcome.results.Add("rate", each.name,
+                          {{"bytes", static_cast<double>(bytes)},
+                           {"messages_per_second", rate},
+                           {"bytes_per_second", rate * static_cast<double>(bytes)},
+                           {"by_boost", by_boost}});
     }
     table.Row(row);
   }
   table.Print();
 
+  const auto ratio = [&](std::size_t bytes, const char* name, const char* to) {
+    return MedianRatio(rates[bytes][name], rates[bytes][to]);
+  };
+  Promises& promises = outcome.promises;
   promises.AtLeast("rate, 64 B, ring with a fence a message / boost spsc_queue",
-                   MedianRatio(rates[kFences][0], rates[kBoost][0]), 2.5);
-  for (std::size_t size = 0; size < kSizes.size(); ++size) {
-    const std::string bytes = Bytes(kSizes[size]);
-    promises.AtLeast(fmt::format("rate, {}, ring to a polling receiver / ideal ring", bytes),
-                     MedianRatio(rates[kRing][size], rates[kIdeal][size]), 0.9);
-    promises.AtLeast(fmt::format("rate, {}, ring in batches / ideal ring", bytes),
-                     MedianRatio(rates[kBatches][size], rates[kIdeal][size]), 0.9);
+                   ratio(64, kFences, kBoost), 2.5);
+  promises.AtLeast("rate, 1 KiB, node / boost spsc_queue", ratio(1U << 10, kNode, kBoost), 1);
+  promises.AtLeast("rate, 1 MiB, node / SEQPACKET", ratio(1U << 20, kNode, kSeqPacket), 1.2);
+  promises.AtLeast("rate, 1 MiB, trusting node / SEQPACKET", ratio(1U << 20, kTrusting, kSeqPacket),
+                   1.2);
+  promises.AtLeast("rate, 1 MiB, node / ideal ring, 64 KiB pieces, copied out",
+                   ratio(1U << 20, kNode, kPieces), 0.9);
+  for (const std::size_t bytes : {std::size_t{64}, std::size_t{1} << 10, std::size_t{1} << 20}) {
+    promises.AtLeast(fmt::format("rate, {}, ring to a polling receiver / ideal ring", Bytes(bytes)),
+                     ratio(bytes, kRing, kIdeal), 0.9);
   }
 }
 

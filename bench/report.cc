@@ -25,6 +25,23 @@ std::string ProcessorName() {
   return "unknown processor";
 }
 
+constexpr const char* kCompiler =
+#if defined(__clang__)
+    "clang " __clang_version__;
+#else
+    "g++ " __VERSION__;
+#endif
+
+std::string Command(int argc, char** argv) {
+  std::string command;
+  for (int i = 0; i < argc; ++i) {
+    std::string_view word = argv[i];
+    if (i == 0) word.remove_prefix(word.find_last_of('/') + 1);
+    command += (i == 0 ? "" : " ") + std::string(word);
+  }
+  return command;
+}
+
 }  // namespace
 
 double Median(std::vector<double> values) {
@@ -32,6 +49,13 @@ double Median(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());
   return *middle;
+}
+
+double MedianRatio(const std::vector<double>& of, const std::vector<double>& to) {
+  if (of.size() != to.size()) return 0;
+  std::vector<double> ratios;
+  for (std::size_t i = 0; i < of.size(); ++i) ratios.push_back(of[i] / to[i]);
+  return Median(ratios);
 }
 
 double Largest(const std::vector<double>& values) {
@@ -91,6 +115,7 @@ void Promises::AtLeast(std::string what, double figure, double limit) {
 
 void Promises::Add(std::string what, double figure, std::string_view relation, double limit,
                    bool holds) {
+  if (figure == 0) return;  // not measured
   rows_.push_back({std::move(what), fmt::format("{} {:.4g}", relation, limit),
                    fmt::format("{:.3g}", figure), holds ? "yes" : "**no**"});
 }
@@ -101,28 +126,49 @@ void Promises::Print() const {
   table.Print();
 }
 
+void Results::Add(std::string_view suite, std::string_view candidate,
+                  const std::vector<std::pair<std::string, double>>& figures) {
+  std::string name(candidate);
+  std::erase(name, '*');
+  std::erase(name, '`');
+  nlohmann::ordered_json entry{{"suite", suite}, {"candidate", name}};
+  for (const auto& [key, value] : figures) entry[key] = value;
+  figures_.push_back(std::move(entry));
+}
+
+void Results::Write(const std::string& path, int argc, char** argv,
+                    const Promises& promises) const {
+  utsname system{};
+  uname(&system);
+  nlohmann::ordered_json all{
+      {"processor", ProcessorName()},
+      {"cores", sysconf(_SC_NPROCESSORS_ONLN)},
+      {"pair", Cores() == 2 ? "pinned to cores 0 and 1" : "sharing one core"},
+      {"kernel", std::string(system.sysname) + " " + system.release},
+      {"compiler", kCompiler},
+      {"date", fmt::format("{:%Y-%m-%dT%H:%MZ}", fmt::gmtime(std::time(nullptr)))},
+      {"command", Command(argc, argv)},
+      {"figures", figures_},
+      {"promises", nlohmann::ordered_json::array()}};
+  for (const auto& row : promises.rows()) {
+    all["promises"].push_back(
+        {{"promise", row[0]}, {"limit", row[1]}, {"measured", row[2]}, {"holds", row[3] == "yes"}});
+  }
+  std::ofstream file(path);
+  file << all.dump(1) << std::endl;
+  if (!file) Fail("cannot write " + path);
+}
+
 void PrintHead(int argc, char** argv) {
   utsname system{};
   uname(&system);
-  std::string command;
-  for (int i = 0; i < argc; ++i) {
-    std::string_view word = argv[i];
-    if (i == 0) word.remove_prefix(word.find_last_of('/') + 1);
-    command += (i == 0 ? "" : " ") + std::string(word);
-  }
   fmt::print("# ivmq benchmarks\n\n");
   fmt::print("- processor: {}, {} cores; the pair {}\n", ProcessorName(),
              sysconf(_SC_NPROCESSORS_ONLN),
              Cores() == 2 ? "is pinned to cores 0 and 1" : "shares one core");
-  fmt::print("- kernel: {} {}; compiler: {}\n", system.sysname, system.release,
-#if defined(__clang__)
-             "clang " __clang_version__
-#else
-             "g++ " __VERSION__
-#endif
-  );
+  fmt::print("- kernel: {} {}; compiler: {}\n", system.sysname, system.release, kCompiler);
   fmt::print("- date: {:%Y-%m-%d %H:%M} UTC; command: `{}`\n\n", fmt::gmtime(std::time(nullptr)),
-             command);
+             Command(argc, argv));
 }
 
 void PrintSection(std::string_view title, std::string_view text) {

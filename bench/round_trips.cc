@@ -1,6 +1,5 @@
 // Round trips, both sides polling.
-#include <array>
-#include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -13,69 +12,57 @@
 #include "candidates/ivmq_ring.h"
 #include "candidates/kernel.h"
 #include "drive.h"
+#include "rivals.h"
 #include "suites.h"
 
 namespace ivmq::bench {
 namespace {
 
-constexpr std::array<std::size_t, 3> kSizes{64, 1024, 16384};
-constexpr std::size_t kRingBytes = 256U << 10;
-
-struct Rival {
-  std::string name;
-  std::function<Latency(const Slot&)> run;
-};
+constexpr const char* kBareLine = "floor: a bare cache line";
+constexpr const char* kFloor = "floor: flag and the bytes copied";
+constexpr const char* kRing = "**ivmq ring**";
+constexpr const char* kNode = "**ivmq node**";
+constexpr const char* kBoost = "boost::lockfree::spsc_queue";
 
 Latency RunBoostSpsc(const Slot& slot) {
-  switch (slot.bytes) {
-    case 64:
-      return RoundTrip<BoostSpsc<64>>(slot);
-    case 1024:
-      return RoundTrip<BoostSpsc<1024>>(slot);
-    default:
-      return RoundTrip<BoostSpsc<16384>>(slot);
-  }
+  return WithBoostSpsc(slot.bytes, [&]<typename C>() { return RoundTrip<C>(slot); });
 }
 
-constexpr std::size_t kFloor = 1;
-constexpr std::size_t kRing = 3;
-constexpr std::size_t kNode = 5;
-constexpr std::size_t kBoost = 7;
-
-const std::vector<Rival>& Rivals() {
-  static const std::vector<Rival> kRivals{
-      {"floor: a bare cache line", RoundTrip<Flag<false>>},
-      {"floor: flag and the bytes copied", RoundTrip<Flag<true>>},
-      {"ideal ring", RoundTrip<IdealRing>},
-      {"**ivmq ring**", RoundTrip<IvmqRing<RingUse::kPlain>>},
-      {"ivmq ring, a fence a message", RoundTrip<IvmqRing<RingUse::kFences>>},
-      {"**ivmq node**", RoundTrip<IvmqNode<NodeUse::kCopies>>},
-      {"ivmq node, trusting its peers", RoundTrip<IvmqNode<NodeUse::kInPlace>>},
-      {"boost::lockfree::spsc_queue", RunBoostSpsc},
-      {"Boost.Interprocess message_queue", RoundTrip<BoostMessageQueue<false>>},
-      {"AF_UNIX SOCK_SEQPACKET", RoundTrip<SeqPacket<false>>},
+std::vector<Rival> Candidates(const Plan& plan) {
+  std::vector<Rival> all{
+      {kBareLine, RoundTrip<Flag<false>>, {}, {}, 64},
+      {kFloor, RoundTrip<Flag<true>>, {}, {}},
+      {"ideal ring", RoundTrip<IdealRing>, {}, {}},
+      {kRing, RoundTrip<IvmqRing<RingUse::kPlain>>, {}, {}},
+      {"ivmq ring, a fence a message", RoundTrip<IvmqRing<RingUse::kFences>>, {}, {}},
+      {kNode, RoundTrip<IvmqNode<NodeUse::kCopies>>, {}, {}},
+      {"ivmq node, trusting its peers", RoundTrip<IvmqNode<NodeUse::kInPlace>>, {}, {}},
+      {kBoost, RunBoostSpsc, {}, {}},
+      {"Boost.Interprocess message_queue", RoundTrip<BoostMessageQueue<false>>, {}, {}},
+      {"AF_UNIX SOCK_SEQPACKET", RoundTrip<SeqPacket<false>>, {}, {}, SeqPacket<false>::kMostBytes},
   };
-  return kRivals;
+  all.insert(all.end(), PollingRivals().begin(), PollingRivals().end());
+  std::erase_if(all, [&](const Rival& each) { return !plan.Takes(each.name); });
+  return all;
 }
 
 struct Series {
-  std::vector<double> p50, p99, p999, max, ratio;
+  std::vector<double> p50, p99, p999, max;
 };
 
 }  // namespace
 
-void RoundTrips(const Plan& plan, Promises& promises) {
-  const std::vector<Rival>& rivals = Rivals();
-  std::vector<std::array<Series, kSizes.size()>> series(rivals.size());
+void RoundTrips(const Plan& plan, Outcome& outcome) {
+  const std::vector<Rival> candidates = Candidates(plan);
+  std::map<std::size_t, std::map<std::string, Series>> series;
   for (int round = 0; round < plan.rounds; ++round) {
-    for (std::size_t size = 0; size < kSizes.size(); ++size) {
-      for (std::size_t i = 0; i < rivals.size(); ++i) {
-        // A bare line has one size.
-        if (i == 0 && size != 0) continue;
-        const std::string what = "round trip, " + rivals[i].name + ", " + Bytes(kSizes[size]);
+    for (const std::size_t bytes : plan.sizes) {
+      for (const Rival& each : candidates) {
+        if (bytes > each.most_bytes) continue;
+        const std::string what = "round trip, " + each.name + ", " + Bytes(bytes);
         Progress(fmt::format("{}/{} {}", round + 1, plan.rounds, what));
-        const Latency latency = rivals[i].run({kSizes[size], kRingBytes, plan.slot, what});
-        Series& to = series[i][size];
+        const Latency latency = each.round_trip({bytes, QueueBytes(bytes), plan.slot, what});
+        Series& to = series[bytes][each.name];
         to.p50.push_back(latency.p50);
         to.p99.push_back(latency.p99);
         to.p999.push_back(latency.p999);
@@ -85,29 +72,39 @@ void RoundTrips(const Plan& plan, Promises& promises) {
   }
   Progress("");
 
-  PrintSection(
-      "Round trip, both polling",
-      fmt::format("Microseconds from a message to its answer of the same size, one at a time; "
-                  "rings of {}. Medians over {} rounds, max over all; `/ floor` is the p50 by "
-                  "that of the flag with the bytes copied, round by round.",
-                  Bytes(kRingBytes), plan.rounds));
-  for (std::size_t size = 0; size < kSizes.size(); ++size) {
-    Table table({Bytes(kSizes[size]), "p50", "p99", "p99.9", "max", "/ floor"});
-    for (std::size_t i = 0; i < rivals.size(); ++i) {
-      Series& s = series[i][size];
-      if (s.p50.empty()) continue;
-      const std::vector<double>& floor = series[kFloor][size].p50;
-      for (std::size_t r = 0; r < s.p50.size(); ++r) s.ratio.push_back(s.p50[r] / floor[r]);
-      table.Row({rivals[i].name, Short(Median(s.p50)), Short(Median(s.p99)), Short(Median(s.p999)),
-                 Short(Largest(s.max)), Short(Median(s.ratio))});
+  PrintSection("Round trip, both polling",
+               fmt::format("Microseconds from a message to its answer of the same size, one at a "
+                           "time. Medians over {} rounds, max over all; `/ floor` is the p50 by "
+                           "that of the flag with the bytes copied, round by round.",
+                           plan.rounds));
+  for (const std::size_t bytes : plan.sizes) {
+    auto& of = series[bytes];
+    Table table({Bytes(bytes), "p50", "p99", "p99.9", "max", "/ floor"});
+    for (const Rival& each : candidates) {
+      const auto found = of.find(each.name);
+      if (found == of.end()) continue;
+      const Series& s = found->second;
+      const double ratio = MedianRatio(s.p50, of[kFloor].p50);
+      table.Row({each.name, Short(Median(s.p50)), Short(Median(s.p99)), Short(Median(s.p999)),
+                 Short(Largest(s.max)), Short(ratio)});
+      outcome.results.Add("roundtrip", each.name,
+                          {{"bytes", static_cast<double>(bytes)},
+                           {"p50_us", Median(s.p50)},
+                           {"p99_us", Median(s.p99)},
+                           {"p999_us", Median(s.p999)},
+                           {"max_us", Largest(s.max)},
+                           {"by_floor", ratio}});
     }
     table.Print();
   }
-  const auto ratio = [&](std::size_t i) { return Median(series[i][0].ratio); };
-  promises.AtMost("round trip, 64 B, ring / floor", ratio(kRing), 1.25);
-  promises.AtMost("round trip, 64 B, node / floor", ratio(kNode), 1.6);
-  promises.AtMost("round trip, 64 B, ring / boost spsc_queue (clearly below 1)",
-                  ratio(kRing) / ratio(kBoost), 0.9);
+  auto& of = series[64];
+  const auto ratio = [&](const char* name, const char* to) {
+    return MedianRatio(of[name].p50, of[to].p50);
+  };
+  outcome.promises.AtMost("round trip, 64 B, ring / floor", ratio(kRing, kFloor), 1.25);
+  outcome.promises.AtMost("round trip, 64 B, node / floor", ratio(kNode, kFloor), 1.5);
+  outcome.promises.AtMost("round trip, 64 B, ring / boost spsc_queue (clearly below 1)",
+                          ratio(kRing, kBoost), 0.9);
 }
 
 }  // namespace ivmq::bench

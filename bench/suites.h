@@ -3,6 +3,10 @@
 #define IVMQ_BENCH_SUITES_H_
 
 #include <chrono>
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "report.h"
 
@@ -14,14 +18,24 @@ struct Plan {
   std::chrono::milliseconds slot{60};  // one candidate, one size, one round
   std::chrono::milliseconds idle{10000};
   int idle_messages = 50;
+  // Of messages: what is not among them is left out of the tables by size.
+  std::vector<std::size_t> sizes{8, 64, 1U << 10, 16U << 10, 128U << 10, 1U << 20, 16U << 20};
+  std::string match = "";   // candidates whose name holds it; empty: all
+  std::string folder = "";  // for histograms; empty: none
+
+  [[nodiscard]] bool Takes(std::string_view name) const {
+    return name.find(match) != std::string_view::npos;
+  }
 };
 
-void RoundTrips(const Plan& plan, Promises& promises);
-void Rates(const Plan& plan, Promises& promises);
-void BlockingRoundTrips(const Plan& plan, Promises& promises);
-void Doorbells(const Plan& plan, Promises& promises);
-void ManyPeers(const Plan& plan, Promises& promises);
-void Idle(const Plan& plan, Promises& promises);
+void RoundTrips(const Plan& plan, Outcome& outcome);
+void Rates(const Plan& plan, Outcome& outcome);
+void BlockingRoundTrips(const Plan& plan, Outcome& outcome);
+void Doorbells(const Plan& plan, Outcome& outcome);
+void ManyPeers(const Plan& plan, Outcome& outcome);
+void Idle(const Plan& plan, Outcome& outcome);
+void UnderLoad(const Plan& plan, Outcome& outcome);
+void ManyReceivers(const Plan& plan, Outcome& outcome);
 
 }  // namespace ivmq::bench
 

@@ -38,6 +38,15 @@ inline constexpr std::size_t kLine = 64;
   const auto load = [](const std::byte* at) {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
   };
+  if (bytes < kLine) {
+    std::uint64_t sum = 0;
+    for (std::size_t at = 0; at < bytes; at += sizeof sum) {
+      std::uint64_t word;
+      std::memcpy(&word, data + at, sizeof word);
+      sum += word;
+    }
+    return sum;
+  }
   __m128i a = load(data);
   __m128i b = load(data + 16);
   __m128i c = load(data + 32);
@@ -66,10 +75,12 @@ inline constexpr std::size_t kLine = 64;
 
 class Windows {
  public:
-  // `bytes`: a message's, a multiple of a cache line. Equal sides give equal content.
+  // `bytes`: a message's, 8 or a multiple of a cache line. Equal sides give equal content.
   Windows(std::size_t bytes, Side side)
       : bytes_(bytes), words_((bytes + kWindows * kLine) / sizeof(std::uint64_t) + kLine) {
-    if (bytes == 0 || bytes % kLine != 0) Fail("message sizes are multiples of 64");
+    if (bytes == 0 || (bytes != sizeof(std::uint64_t) && bytes % kLine != 0)) {
+      Fail("message sizes are 8 or multiples of 64");
+    }
     const auto address = reinterpret_cast<std::uintptr_t>(words_.data());
     const std::size_t skip = (kLine - address % kLine) % kLine / sizeof(std::uint64_t);
     first_ = reinterpret_cast<std::byte*>(words_.data() + skip);

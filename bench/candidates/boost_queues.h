@@ -46,7 +46,7 @@ class BoostSpsc {
   }
   void Wait() { SpinOnce(); }
 
-  static constexpr std::size_t kRingBytes = kBytes >= (1U << 20) ? 4U << 20 : 256U << 10;
+  static constexpr std::size_t kRingBytes = QueueBytes(kBytes);
 
  private:
   struct Element {
@@ -63,6 +63,29 @@ class BoostSpsc {
   Queue* out_ = nullptr;
   Queue* in_ = nullptr;
 };
+
+// Calls measure.template operator()<BoostSpsc<bytes>>().
+template <typename Measure>
+auto WithBoostSpsc(std::size_t bytes, Measure&& measure) {
+  switch (bytes) {
+    case 8:
+      return measure.template operator()<BoostSpsc<8>>();
+    case 64:
+      return measure.template operator()<BoostSpsc<64>>();
+    case 1U << 10:
+      return measure.template operator()<BoostSpsc<1U << 10>>();
+    case 16U << 10:
+      return measure.template operator()<BoostSpsc<16U << 10>>();
+    case 128U << 10:
+      return measure.template operator()<BoostSpsc<128U << 10>>();
+    case 1U << 20:
+      return measure.template operator()<BoostSpsc<1U << 20>>();
+    case 16U << 20:
+      return measure.template operator()<BoostSpsc<16U << 20>>();
+    default:
+      Fail("boost::lockfree::spsc_queue: no such size was compiled");
+  }
+}
 
 // Boost.Interprocess message_queue.
 template <bool kSleeps>

@@ -4,9 +4,11 @@
 #ifndef IVMQ_BENCH_CANDIDATES_IDEAL_RING_H_
 #define IVMQ_BENCH_CANDIDATES_IDEAL_RING_H_
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "ivmq/internal/copy.h"
 
@@ -78,6 +80,48 @@ class IdealRing {
   std::uint64_t known_tail_ = 0;
   std::uint64_t published_ = 0;
   std::size_t read_at_ = 0;
+};
+
+// The same for messages larger than a piece: cut into pieces that go through a ring so small that
+// it stays in the nearest caches, and put together in a private buffer that is used again.
+class IdealPieces {
+ public:
+  static constexpr bool kBare = false;
+
+  explicit IdealPieces(const Slot& slot)
+      : piece_(std::min<std::size_t>(slot.bytes, 64U << 10)),
+        ring_({.bytes = piece_, .ring_bytes = std::max<std::size_t>(256U << 10, 4 * piece_)}),
+        buffer_(slot.bytes) {}
+
+  void Open(Side side) { ring_.Open(side); }
+  bool TrySend(Message message) {
+    if (!ring_.TrySend(message.first(piece_))) return false;
+    for (std::size_t at = piece_; at < message.size(); at += piece_) {
+      while (!ring_.TrySend(message.subspan(at, piece_))) SpinOnce();
+    }
+    return true;
+  }
+  void Flush() {}
+  template <typename Use>
+  std::size_t Receive(Use&& use) {
+    std::size_t count = 0;
+    ring_.Receive([&](Message piece) {
+      CopyBlock(buffer_.data() + have_, piece.data(), piece.size());
+      if ((have_ += piece.size()) < buffer_.size()) return;
+      have_ = 0;
+      count = 1;
+    });
+    // After its space was given back.
+    if (count != 0) use(Message(buffer_));
+    return count;
+  }
+  void Wait() { SpinOnce(); }
+
+ private:
+  std::size_t piece_;
+  IdealRing ring_;
+  std::vector<std::byte> buffer_;
+  std::size_t have_ = 0;
 };
 
 }  // namespace ivmq::bench

@@ -175,7 +175,7 @@ class IvmqNode {
   static constexpr bool kBare = false;
 
   explicit IvmqNode(const Slot& slot)
-      : region_(std::bit_ceil(32 * slot.ring_bytes),
+      : region_(std::bit_ceil((slot.ring_bytes > (4U << 20) ? 8 : 32) * slot.ring_bytes),
                 {.max_peers = 4, .ring_capacity = static_cast<std::uint32_t>(slot.ring_bytes)}, 2) {
   }
 

@@ -44,6 +44,7 @@ template <bool kSleeps>
 class SeqPacket {
  public:
   static constexpr bool kBare = false;
+  static constexpr std::size_t kMostBytes = 1U << 20;  // larger packets the kernel refuses
 
   explicit SeqPacket(const Slot& slot) : buffer_(slot.bytes) {
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets_.data()) != 0) {
