@@ -80,7 +80,7 @@ TEST_F(AddressTest, WrongWordsAreWrongUsage) {
 TEST_F(AddressTest, EveryCommandHelpsWithAnExample) {
   EXPECT_THAT(RunTool({"--help"}).out, AllOf(HasSubstr("Exit status"), HasSubstr("Example")));
   for (const std::string command : {"format", "info", "ls", "dump", "ping", "send", "recv", "ring",
-                                    "wait", "forget", "doctor"}) {
+                                    "wait", "bench", "forget", "doctor"}) {
     const Outcome help = RunTool({command, "--help"});
     EXPECT_EQ(help.exit_code, 0) << command;
     EXPECT_THAT(help.out, AllOf(HasSubstr("Example:"), HasSubstr("  ivmq " + command))) << command;
