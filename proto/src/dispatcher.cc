@@ -78,7 +78,7 @@ void Dispatcher::operator()(const Message& message) {
   } else {
     node_.Count(layout::Counter::kUnparsable);
     node_.Report(Status(StatusCode::kDataLoss,
-                        Describe(message) + " is dropped: its bytes are no complete message of "
+                        Describe(message) + " is dropped: its bytes are not a complete message of "
                                             "that type; do both peers have the same .proto?"));
   }
   type->Trim(message.payload.size());
@@ -100,7 +100,7 @@ void Dispatcher::Unhandled(const Message& message) {
   node_.Count(layout::Counter::kUnhandled);
   if (unhandled_) return unhandled_(message);
   node_.Report(Status(StatusCode::kUnimplemented, Describe(message) +
-                                                      " is dropped: nobody handles it here; see "
+                                                      " is dropped: it has no handler here; see "
                                                       "Dispatcher::On and OnUnhandled"));
 }
 

@@ -21,7 +21,7 @@
 
 #include <fmt/format.h>
 
-#include "ivmq/fence.h"
+#include "ivmq/internal/fence.h"
 #include "ivmq/node.h"
 
 #include "command.h"

@@ -150,8 +150,9 @@ Result<std::uint64_t> ParseSize(std::string_view text) {
     shift = good ? static_cast<unsigned>(10 * (at + 1)) : 0;
   }
   if (!good || value > std::numeric_limits<std::uint64_t>::max() >> shift) {
-    return Status(StatusCode::kInvalidArgument,
-                  "'" + std::string(text) + "' is no size; use a number of bytes, or 64K, 64M, 1G");
+    return Status(
+        StatusCode::kInvalidArgument,
+        "'" + std::string(text) + "' is not a size; use a number of bytes, or 64K, 64M, 1G");
   }
   return value << shift;
 }

@@ -113,8 +113,8 @@ class DriverTransport : public Transport {
     ivmq_info info{};
     if (ioctl(device_.fd.get(), IVMQ_IOC_INFO, &info) == 0 || errno != ENODEV) return {};
     return {StatusCode::kFailedPrecondition,
-            "the driver has parted it from the device, which was unplugged or has another "
-            "ivposition, or this machine is a copy; the kernel's log says which"};
+            "the driver has detached it from the device, which was unplugged or has another "
+            "ivposition, or this machine is a clone; the kernel log says which"};
   }
 
   Status RegisterSlot(std::uint32_t slot, std::uint64_t live_word,
@@ -172,7 +172,7 @@ Result<std::unique_ptr<Transport>> OpenDriverTransport(const std::string& path,
     if (ioctl(device->fd.get(), IVMQ_IOC_ALLOC_VECTOR, &vector) != 0) {
       const int error = errno;
       return Status(error == ENOSPC ? StatusCode::kResourceExhausted : StatusCode::kInternal,
-                    path + " gives this process no vector: " + ErrnoText(error) +
+                    path + " has no vector for this process: " + ErrnoText(error) +
                         (error == ENOSPC ? "; give the device more (vectors=)" : ""));
     }
     info.vector = vector.vector;

@@ -94,13 +94,13 @@ Status CheckVectors(std::uint32_t vectors, std::span<const std::byte> memory) {
       "; give both the same number: -device ivshmem-doorbell,vectors=" + std::to_string(server) +
       " of QEMU, or ivmqd --vectors " + std::to_string(vectors);
   if (vectors > server) {
-    return {StatusCode::kFailedPrecondition, numbers + "those from " + std::to_string(server) +
-                                                 " on nobody can ring, so that they are not used" +
-                                                 remedy};
+    return {StatusCode::kFailedPrecondition,
+            numbers + "those from " + std::to_string(server) +
+                " on cannot be rung by any peer, so they are not used" + remedy};
   }
   return {StatusCode::kFailedPrecondition,
           numbers + "peers that are woken by those from " + std::to_string(vectors) +
-              " on cannot be rung from here, and have to look by themselves" + remedy};
+              " on cannot be rung from here, and have to poll" + remedy};
 }
 
 bool ReachesAllVectors(std::uint32_t vectors, std::span<const std::byte> memory) {

@@ -88,7 +88,7 @@ Status HostTransport::Attend(const Move& move) {
     if (!is_news) return {};
     return {connection.code(),
             info_.address + ": the connection to the server was lost: " + connection.message() +
-                "; the node goes on, does not hear of new peers, and tries to connect again"};
+                "; the node goes on without news of new peers, and tries to reconnect"};
   }
   if (now < retry_at_) return {};
   if (connection.code() == StatusCode::kResourceExhausted) client_->DropPeers();

@@ -36,9 +36,10 @@ Status ConnectError(int error, const std::string& path) {
                   "; join the group that ivmqd was given with --group"};
     case ECONNREFUSED:
       return {StatusCode::kUnavailable,
-              "nobody listens: the server that made this socket has ended; start ivmqd again"};
+              "nobody listens: the server that created this socket has ended; start ivmqd again"};
     case EPROTOTYPE:
-      return {StatusCode::kInvalidArgument, "is no stream socket, so no ivshmem server's"};
+      return {StatusCode::kInvalidArgument,
+              "is not a stream socket, so not that of an ivshmem server"};
     case EAGAIN:
       return {StatusCode::kDeadlineExceeded,
               "the server does not accept connections; it hangs or is stopped"};
@@ -57,7 +58,9 @@ int PollTimeout(Clock::time_point deadline) {
 Result<UniqueFd> ConnectSocket(const std::string& path, bool observer, Clock::time_point deadline) {
   sockaddr_un name{};
   name.sun_family = AF_UNIX;
-  if (path.empty()) return Status(StatusCode::kInvalidArgument, "names no socket; use unix:PATH");
+  if (path.empty()) {
+    return Status(StatusCode::kInvalidArgument, "contains no path of a socket; use unix:PATH");
+  }
   if (path.size() >= sizeof(name.sun_path)) {
     return Status(StatusCode::kInvalidArgument,
                   "a socket's path has at most " + std::to_string(sizeof(name.sun_path) - 1) +
@@ -131,7 +134,7 @@ Status CheckVersion(const Message& message) {
   if (message.value != kVersion) {
     return {StatusCode::kFailedPrecondition,
             "the server speaks protocol version " + std::to_string(message.value) +
-                ", not 0: no ivshmem server, or one that is newer than this program"};
+                ", not 0: it is not an ivshmem server, or newer than this program"};
   }
   if (message.fd.valid()) {
     return {StatusCode::kDataLoss, "the server sent a file descriptor with the protocol version"};

@@ -84,13 +84,14 @@ std::string LivePeers(const Region& region, std::uint64_t own_domain) {
 Status Clear(std::span<std::byte> memory, int fd, bool replace) {
   const auto& header = *reinterpret_cast<const layout::Header*>(memory.data());
   if (header.magic.load(std::memory_order_acquire) != layout::kMagic) {
-    return {StatusCode::kFailedPrecondition,
-            "the file holds something that is no ivmq region; remove it first if it is not needed"};
+    return {
+        StatusCode::kFailedPrecondition,
+        "the file contains something that is no ivmq region; remove it first if it is not needed"};
   }
   if (!replace) {
     return {
         StatusCode::kAlreadyExists,
-        "the file is an ivmq region already; formatting it anew loses its messages and has to be "
+        "the file is an ivmq region already; formatting it again loses its messages and has to be "
         "forced"};
   }
   if (const auto region = Region::Attach(memory); region.ok()) {
@@ -234,7 +235,8 @@ Result<std::uint64_t> CheckRegionSize(int fd, std::string_view remedy) {
   if (!std::has_single_bit(size)) {
     return Status(StatusCode::kFailedPrecondition,
                   "has " + SizeText(size) +
-                      ", which is not a power of two: no region, or a truncated one" + end);
+                      ", which is not a power of two: it is not a region, or a truncated one" +
+                      end);
   }
   return size;
 }
@@ -273,8 +275,8 @@ Status Resize(int fd, std::uint64_t size) {
   if (rlimit limit{}; found < size && getrlimit(RLIMIT_FSIZE, &limit) == 0 &&
                       limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < size) {
     return {StatusCode::kResourceExhausted,
-            "no space for " + SizeText(size) + ": this process may make files of " +
-                SizeText(limit.rlim_cur) + " only; raise that limit (ulimit -f, LimitFSIZE=)"};
+            "no space for " + SizeText(size) + ": this process may create files of at most " +
+                SizeText(limit.rlim_cur) + "; raise that limit (ulimit -f, LimitFSIZE=)"};
   }
   // Likewise: allocation fills the file system before it fails, and where the file system cannot
   // allocate, posix_fallocate() writes block by block.
@@ -325,8 +327,8 @@ Status CreateRegionFile(std::string_view address, std::uint64_t size,
   if (!path) {
     return At(address,
               {StatusCode::kInvalidArgument,
-               "only file:PATH and shm:/NAME can be made; the region behind any other address "
-               "is made by its server or its machine"});
+               "only file:PATH and shm:/NAME can be created; the region of any other address "
+               "is created by its server or its machine"});
   }
   if (!path->ok()) return At(address, path->status());
   const std::string& name = **path;
@@ -345,10 +347,10 @@ Status CreateRegionFile(std::string_view address, std::uint64_t size,
     const int error = errno;
     if (error == ENOENT && size == 0) {
       return At(address, {StatusCode::kInvalidArgument,
-                          "there is no such file; give the size of the one to be made"});
+                          "there is no such file; give the size of the file to create"});
     }
     if (error == ENOENT || error == ENOTDIR) {
-      return At(address, {StatusCode::kNotFound, "the folder does not exist; make it first"});
+      return At(address, {StatusCode::kNotFound, "the folder does not exist; create it first"});
     }
     if (error == ELOOP) {
       return At(address,

@@ -263,9 +263,9 @@ Status VfioTransport::Attend(const Move& /*move*/) {
     farewell = {};  // the next one that opens the device says it
   }
   if (!memory_.Detach()) {
-    return {StatusCode::kInternal, info_.address +
-                                       ": the device is wanted back and cannot be let go: " +
-                                       ErrnoText(errno) + "; end this process"};
+    return {StatusCode::kInternal,
+            info_.address + ": the kernel asks for the device, but it cannot be released: " +
+                ErrnoText(errno) + "; end this process"};
   }
   if (info_.ivposition != layout::kNoIvposition && !farewell.bytes().empty()) {
     if (const auto region = Region::Attach(farewell.bytes()); region.ok()) {

@@ -72,8 +72,8 @@ class PeerTable::Claimer {
     return Status(StatusCode::kUnavailable,
                   StrCat("no slot could be claimed for '", request_.name, "' in ",
                          std::chrono::seconds(kClaimBound).count(),
-                         " s, since the peer table never came to rest; see with `ivmq ls` who "
-                         "claims slots again and again, or damages them"));
+                         " s, since the peer table kept changing; `ivmq ls` shows which peer "
+                         "keeps claiming slots, or damages them"));
   }
 
  private:
@@ -257,10 +257,11 @@ class PeerTable::Claimer {
 
   [[nodiscard]] Status NoSlot(std::uint32_t passed_over) const {
     if (passed_over > 0) {
-      return {StatusCode::kResourceExhausted,
-              StrCat("all ", slots_, " peer slots are taken, though ", passed_over,
-                     " of them are free: other processes keep them locked or registered, which "
-                     "begin, end, or are children of ended ones; try again, or end those")};
+      return {
+          StatusCode::kResourceExhausted,
+          StrCat("all ", slots_, " peer slots are taken, though ", passed_over,
+                 " of them are free: processes that are starting, ending, or are children of "
+                 "ended ones keep them locked or registered; try again, or end those processes")};
     }
     return {StatusCode::kResourceExhausted,
             StrCat("all ", slots_,

@@ -61,9 +61,9 @@ Status CheckName(std::string_view name) {
   for (const char c : name) {
     const auto byte = static_cast<unsigned char>(c);
     if (byte <= 0x20 || byte == 0x7f) {
-      return {StatusCode::kInvalidArgument,
-              StrCat("a peer's name has no blanks and no control characters; this one has byte ",
-                     static_cast<int>(byte))};
+      return {StatusCode::kInvalidArgument, StrCat("a peer's name must not contain blanks or "
+                                                   "control characters; this one contains byte ",
+                                                   static_cast<int>(byte))};
     }
   }
   try {
@@ -74,7 +74,7 @@ Status CheckName(std::string_view name) {
       (void)*at;
     }
   } catch (const std::out_of_range&) {
-    return {StatusCode::kInvalidArgument, "a peer's name is UTF-8; this one is not"};
+    return {StatusCode::kInvalidArgument, "a peer's name must be UTF-8; this one is not"};
   }
   return {};
 }

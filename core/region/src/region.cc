@@ -221,8 +221,9 @@ Status Format(std::span<std::byte> memory, const FormatOptions& options) {
   const Result<Geometry> plan = PlanGeometry(memory.size(), options);
   if (!plan.ok()) return plan.status();
   if (!options.known_zero && !IsAllZero(memory)) {
-    return {StatusCode::kFailedPrecondition,
-            "the memory is not all zero, and formatting overwrites nothing; give it a new file"};
+    return {
+        StatusCode::kFailedPrecondition,
+        "the memory is not all zero, and formatting does not overwrite anything; use a new file"};
   }
   const Geometry& g = *plan;
 

@@ -85,7 +85,7 @@ Status CheckServices(const std::vector<std::string>& services) {
   for (auto name = services.begin(); name != services.end(); ++name) {
     if (!IsServiceName(*name)) {
       return {StatusCode::kInvalidArgument,
-              StrCat("'", *name, "' is no full name of a service, such as pkg.Echo")};
+              StrCat("'", *name, "' is not the full name of a service, such as pkg.Echo")};
     }
     if (std::find(services.begin(), name, *name) != name) {
       return {StatusCode::kInvalidArgument, StrCat("the service ", *name, " is offered twice")};
@@ -95,8 +95,8 @@ Status CheckServices(const std::vector<std::string>& services) {
   if (bytes > layout::kServiceTextBytes) {
     return {StatusCode::kResourceExhausted,
             StrCat("the names of ", services.size(), " services take ", bytes,
-                   " bytes, each with one at its end; a peer's slot has room for ",
-                   layout::kServiceTextBytes, ": offer some of them by another peer")};
+                   " bytes, with a NUL after each; a peer's slot has room for ",
+                   layout::kServiceTextBytes, "; offer some of them through another peer")};
   }
   return {};
 }
