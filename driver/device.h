@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the parts of the driver share: pci.c (devices come and go), file.c (open
- * files and their calls), vectors.c (interrupts), slots.c (the peer table) and
- * mapping.c.
+ * What the parts of the driver share: pci.c (adding and removing devices), file.c
+ * (open files and their calls), vectors.c (interrupts), slots.c (the peer table)
+ * and mapping.c.
  *
  * Lifetimes: struct ivmq_device belongs to its embedded struct device, which
  * an open file keeps; the PCI device's resources end with ivmq_remove(), after
- * ivmq_end_files() has seen to it that nothing uses them any more.
+ * ivmq_end_files() has ensured that nothing uses them any more.
  *
- * An open file is over when the device goes, when the machine turns out to be a
- * copy of another one, or when the device has another ivposition than before
- * (see pci.c). It has no vectors and slots then, and what it has mapped is memory
- * of its own, which begins as zeroes: so its process lives on without the device,
- * harmlessly.
+ * An open file is over when the device is removed, when the machine turns out to
+ * be a clone of another one, or when the device has another ivposition than before
+ * (see pci.c). It then has no vectors and slots, and its mapping becomes memory of
+ * its own, which begins as zeroes: so its process goes on without the device, and
+ * does no harm.
  *
  * Locks, outer first:
  *   mmap_lock         of a process, in faults and when mappings come and go

@@ -225,7 +225,7 @@ static int ivmq_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	if (ret)
 		goto unmap_region;
 	if (device->doorbell && device->ivposition >= IVMQ_NO_IVPOSITION) {
-		dev_err(&pdev->dev, "its id %d is none; the server must give it one below %u\n",
+		dev_err(&pdev->dev, "its id %d is not valid; the server must assign one below %u\n",
 			(s32)device->ivposition, IVMQ_NO_IVPOSITION);
 		ivmq_free_interrupts(device);
 		ret = -ENODEV;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The few words of an ivmq region that the driver looks at: the C twin of a
- * part of core/region/include/ivmq/internal/layout.h, with which a test compares it.
+ * The few words of an ivmq region that the driver reads, as in
+ * core/region/include/ivmq/internal/layout.h; a test compares the two.
  */
 #ifndef IVMQ_REGION_H
 #define IVMQ_REGION_H

@@ -19,7 +19,7 @@
 static unsigned int interrupt_limit = 50000;
 module_param(interrupt_limit, uint, 0644);
 MODULE_PARM_DESC(interrupt_limit,
-		 "most interrupts of a vector in a second, looked at every 10 ms; 0: no limit");
+		 "most interrupts of a vector in a second, checked every 10 ms; 0: no limit");
 
 #define IVMQ_WINDOW		(HZ / 100)
 #define IVMQ_REST		(HZ / 100)
@@ -88,7 +88,7 @@ static irqreturn_t ivmq_interrupt(int irq, void *data)
 		disable_irq_nosync(irq);
 		schedule_delayed_work(&msix->rest, IVMQ_REST);
 		dev_warn_once(&device->pdev->dev,
-			      "vector %u is rung without end, and rests from time to time\n",
+			      "vector %u is rung without end; it is masked from time to time\n",
 			      msix->index);
 	}
 	spin_unlock(&msix->lock);
@@ -132,7 +132,7 @@ int ivmq_request_interrupts(struct ivmq_device *device)
 	device->doorbell = true;
 	got = pci_alloc_irq_vectors(pdev, 1, wanted, PCI_IRQ_MSIX);
 	if (got < 0) {
-		dev_warn(&pdev->dev, "no MSI-X (%d): peers can be rung, and cannot ring\n", got);
+		dev_warn(&pdev->dev, "no MSI-X (%d): peers can be rung, but cannot ring\n", got);
 		return 0;
 	}
 	if (got < wanted)

@@ -1,36 +1,37 @@
 /* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note OR Apache-2.0 */
 /*
- * ivmq.h - what programs see of the ivmq driver for ivshmem devices
+ * ivmq.h - the interface of the ivmq driver for ivshmem devices
  *
  * A device is /dev/ivmqN. Its shared memory is mapped with mmap() from offset
  * 0 on, MAP_SHARED, write-back cached. Rings (doorbells) of other peers arrive
  * at vectors that an open file has allocated: each goes to the vector's
  * eventfd, or is counted for read() and poll().
  *
- * read() of 8 bytes or more gives the number of interrupts since the last
- * read() as a __u64, like an eventfd, and blocks while that is 0 unless the
- * file is O_NONBLOCK (EAGAIN), or has no vector whose rings are counted
- * (EINVAL, also when the last such one goes meanwhile). Several rings may
- * become one interrupt. A ring that came before the vector was allocated is not
- * seen: look at the memory once after IVMQ_IOC_ALLOC_VECTOR.
+ * read() of 8 bytes or more returns the number of interrupts since the last
+ * read() as a __u64, like an eventfd. It blocks while that is 0, unless the file
+ * is O_NONBLOCK (EAGAIN) or has no vector whose rings are counted (EINVAL, also
+ * if the last such vector is freed while it blocks). Several rings may become one
+ * interrupt. A ring that arrived before the vector was allocated is lost: check
+ * the memory once after IVMQ_IOC_ALLOC_VECTOR.
  *
  * poll() reports POLLIN while there are interrupts to read, and POLLHUP | POLLERR
  * once the open file is over. There are three causes: the device has been removed;
- * this machine is a copy of another one, restored from a snapshot, which the kernel
- * has noticed; or the device has another ivposition than before, so that what is
- * rung under the old one does not arrive here. The driver looks for that when the
- * machine resumes, after a reset of the device, and (as of API version 3) at each
+ * this machine is a clone of another one, restored from a snapshot, and the kernel
+ * has detected that; or the device has another ivposition than before, so rings for
+ * the old one do not arrive here. The driver checks the ivposition when the machine
+ * resumes, after a reset of the device, and (as of API version 3) at each
  * IVMQ_IOC_INFO and IVPCI_IOC_IVPOSITION and at the first other ioctl after the
- * server_epoch in the region has changed. A process that wants to know asks
+ * server_epoch in the region has changed. A process that needs to know calls
  * IVMQ_IOC_INFO from time to time.
  *
- * When a file is over, every bound eventfd has been signalled once, reads and ioctls give ENODEV,
- * and what was mapped shows the region no more but memory of this open file
- * alone, which begins as zeroes (as of API version 2; before, touching it raised
- * SIGBUS). So a process finds 0 in the life word of its slot. After a removal
- * its slots have been marked dead; otherwise they stay as they are: those of a copy
- * are the original's, and those of the old ivposition may be somebody else's.
- * After a copy or a new ivposition the device may be opened anew.
+ * When a file is over, every bound eventfd has been signalled once, reads and
+ * ioctls return ENODEV, and its mapping no longer shows the region, but memory of
+ * this open file alone, which begins as zeroes (as of API version 2; before,
+ * touching it raised SIGBUS). So a process finds 0 in the life word of its slot.
+ * After a removal its slots have been marked dead. Otherwise they stay as they are:
+ * those of a clone are the original's, and those of the old ivposition may belong
+ * to another process. A clone, or a process whose device has a new ivposition, may
+ * open the device again.
  *
  * Errors of all ioctls: ENOTTY, no such ioctl; EFAULT, bad pointer; ENODEV,
  * the open file is over; EINVAL also for reserved fields that are not 0.
@@ -44,7 +45,7 @@
 /** IVMQ_API_VERSION - grows by one with each addition to this file */
 #define IVMQ_API_VERSION	3
 
-/** IVMQ_VECTOR_LIMIT - doorbells exist for vectors 0..255; QEMU looks at 8 bits */
+/** IVMQ_VECTOR_LIMIT - doorbells exist for vectors 0..255; QEMU uses 8 bits */
 #define IVMQ_VECTOR_LIMIT	256
 
 /** IVMQ_USER_LIMIT - most open files that have a vector at the same time */
@@ -61,10 +62,10 @@
 /** IVMQ_INFO_DOORBELL - the device can ring peers and be rung */
 #define IVMQ_INFO_DOORBELL		(1U << 0)
 /**
- * IVMQ_INFO_FIRMWARE_UNCACHED - the firmware's MTRRs call the memory uncached
+ * IVMQ_INFO_FIRMWARE_UNCACHED - the firmware's MTRRs declare the memory uncached
  *
- * Programs get a write-back mapping nevertheless. Hosts that obey a guest's
- * MTRRs make it slow all the same; measure.
+ * Programs get a write-back mapping nevertheless. On hosts that honour a guest's
+ * MTRRs it is slow all the same: measure.
  */
 #define IVMQ_INFO_FIRMWARE_UNCACHED	(1U << 1)
 
@@ -73,14 +74,14 @@
  * @api_version: IVMQ_API_VERSION of the driver
  * @flags: IVMQ_INFO_* bits
  * @region_size: bytes of the shared memory, all of which can be mapped
- * @ivposition: the id by which others ring this guest, as the device says now (as
- *	of API version 3; before, as it said when it was bound, resumed or reset);
+ * @ivposition: the id by which others ring this guest, as the device reports it
+ *	now (as of API version 3; before, when it was bound, resumed or reset);
  *	IVMQ_NO_IVPOSITION for a plain device
  * @vectors: vectors of the device: 0..@vectors-1; 0 for a plain device, and
- *	where there is no MSI-X: then peers can be rung, and cannot ring
+ *	where there is no MSI-X: then peers can be rung, but cannot ring
  * @vectors_unused: vectors that can be allocated and that no open file has
- * @server_vectors: vectors for which the server, by what the region says, makes
- *	doorbells; 0: not known, also before API version 2. Only vectors below
+ * @server_vectors: vectors for which the server has doorbells, according to the
+ *	region; 0: unknown, also before API version 2. Only vectors below
  *	both numbers are allocated
  * @interrupts: interrupts since the driver took the device over
  */
@@ -117,7 +118,7 @@ struct ivmq_ring {
  * @eventfd: in: an eventfd that gets the vector's rings, or -1: they are
  *	counted for read() and poll()
  * @users: out: open files that have the vector now; more than 1: it is shared,
- *	and each of them is told of every ring
+ *	and each of them receives every ring
  */
 struct ivmq_vector {
 	__u32 flags;
@@ -127,7 +128,7 @@ struct ivmq_vector {
 };
 
 /**
- * struct ivmq_eventfd - where the rings of an own vector go
+ * struct ivmq_eventfd - where the rings of a vector of this file go
  * @vector: a vector that this open file has allocated
  * @eventfd: an eventfd, or -1: count them for read() and poll()
  */
@@ -142,7 +143,7 @@ struct ivmq_eventfd {
  *	the ivposition of this device (IVMQ_NO_IVPOSITION for a plain one),
  *	flags, and the state "live"
  * @boot_id: the boot id that the process writes into the slot. For plain
- *	devices: it tells two guests' slots apart
+ *	devices: it distinguishes the slots of two guests
  * @slot: index in the peer table
  * @reserved: 0
  */
@@ -155,74 +156,74 @@ struct ivmq_slot {
 
 #define IVMQ_IOC_MAGIC		0xBC
 
-/** IVMQ_IOC_INFO - asks what the device is; one register read, microseconds */
+/** IVMQ_IOC_INFO - describes the device; one register read, microseconds */
 #define IVMQ_IOC_INFO		_IOR(IVMQ_IOC_MAGIC, 0x00, struct ivmq_info)
 
 /**
  * IVMQ_IOC_RING - rings a doorbell; one register write, never blocks
  *
- * Whether the peer exists cannot be known; a ring for nobody vanishes.
+ * Whether the peer exists is unknown; a ring for a missing peer has no effect.
  * EINVAL: @peer or @vector out of range. EOPNOTSUPP: a plain device. EBADF:
  * the file is not open for writing.
  */
 #define IVMQ_IOC_RING		_IOW(IVMQ_IOC_MAGIC, 0x01, struct ivmq_ring)
 
 /**
- * IVMQ_IOC_ALLOC_VECTOR - makes a vector this open file's, until it is closed
+ * IVMQ_IOC_ALLOC_VECTOR - allocates a vector for this open file, until it is closed
  *
- * Without IVMQ_VECTOR_EXACT the vector with the fewest users that this file
- * does not have yet. EOPNOTSUPP: a device without vectors. EINVAL: unknown flags, no
- * such vector (see ivmq_info.server_vectors), or @eventfd is none. EBADF: @eventfd is not open. EBUSY: this
- * file has the vector, or another one has bound @eventfd to it. ENOSPC: this
- * file has all vectors, or the vector has IVMQ_USER_LIMIT users.
+ * Without IVMQ_VECTOR_EXACT it allocates the vector with the fewest users that
+ * this file does not have yet. EOPNOTSUPP: a device without vectors. EINVAL:
+ * unknown flags, no such vector (see ivmq_info.server_vectors), or @eventfd is not
+ * an eventfd. EBADF: @eventfd is not open. EBUSY: this file has the vector already,
+ * or another one has bound @eventfd to it. ENOSPC: this file has all vectors, or
+ * the vector has IVMQ_USER_LIMIT users.
  */
 #define IVMQ_IOC_ALLOC_VECTOR	_IOWR(IVMQ_IOC_MAGIC, 0x02, struct ivmq_vector)
 
-/** IVMQ_IOC_FREE_VECTOR - gives a vector back; EINVAL: this file has not got it */
+/** IVMQ_IOC_FREE_VECTOR - frees a vector; EINVAL: this file does not have it */
 #define IVMQ_IOC_FREE_VECTOR	_IOW(IVMQ_IOC_MAGIC, 0x03, __u32)
 
 /**
- * IVMQ_IOC_SET_EVENTFD - changes where the rings of an own vector go
+ * IVMQ_IOC_SET_EVENTFD - changes where the rings of a vector of this file go
  *
  * The eventfd is signalled at once if there are rings that read() has not
- * taken, so that none gets lost on the way. EOPNOTSUPP: a device without vectors. EINVAL:
- * this file has not got the vector, or @eventfd is none. EBADF: @eventfd is not
- * open. EBUSY: another file has bound @eventfd to the vector.
+ * returned, so none is lost. EOPNOTSUPP: a device without vectors. EINVAL: this
+ * file does not have the vector, or @eventfd is not an eventfd. EBADF: @eventfd is
+ * not open. EBUSY: another file has bound @eventfd to the vector.
  */
 #define IVMQ_IOC_SET_EVENTFD	_IOW(IVMQ_IOC_MAGIC, 0x04, struct ivmq_eventfd)
 
 /**
- * IVMQ_IOC_REGISTER_SLOT - has the slot marked dead when the process ends
+ * IVMQ_IOC_REGISTER_SLOT - registers a slot, to be marked dead when the process ends
  *
- * To be called before the slot is claimed. When the last mapping that the
- * process has of this file ends (exit, a signal, exec, munmap), or when the
- * device is removed, the driver changes the slot's
- * life word from @live_word, or the same word in the state "claiming", to the
- * state "dead" by one compare-and-swap; adds one to peers_generation; and rings
- * every live peer that can be woken. If the word is any other one nothing happens, so a
- * claim that failed or has ended needs no care. A child of fork() does not
- * keep the slot alive.
+ * Call it before the slot is claimed. When the last mapping that the process has
+ * of this file ends (exit, a signal, exec, munmap), or when the device is removed,
+ * the driver changes the slot's life word from @live_word, or the same word in the
+ * state "claiming", to the state "dead" by one compare-and-swap; adds one to
+ * peers_generation; and rings every live peer that can be woken. If the word is any
+ * other one, nothing happens, so a claim that failed or has ended needs no cleanup.
+ * A child of fork() does not keep the slot alive.
  *
  * Registering the same slot again replaces the old registration.
  * EPERM: the caller has not mapped the region through this open file. EBADF:
  * the file is not open for writing. EINVAL: no such slot, or @live_word is not
  * the word of a live slot of this device. EBUSY: another open file has
  * registered this incarnation of the slot. ENOSPC: IVMQ_SLOT_LIMIT slots are
- * registered. ENODATA: the memory holds no ivmq region, or a damaged one.
+ * registered. ENODATA: the memory is not an ivmq region, or a damaged one.
  * EPROTONOSUPPORT: a region of another major version.
  */
 #define IVMQ_IOC_REGISTER_SLOT	_IOW(IVMQ_IOC_MAGIC, 0x05, struct ivmq_slot)
 
 /**
- * IVMQ_IOC_UNREGISTER_SLOT - takes a registration back
+ * IVMQ_IOC_UNREGISTER_SLOT - removes a registration
  *
- * EINVAL: there is none. EPERM: it is another process's.
+ * EINVAL: the slot is not registered. EPERM: another process has registered it.
  */
 #define IVMQ_IOC_UNREGISTER_SLOT _IOW(IVMQ_IOC_MAGIC, 0x06, __u32)
 
 /*
  * The ioctls of the demonstration driver "ivpci", for programs that know only
- * those. They need no vector of their own.
+ * those. They need no vector.
  */
 
 /** IVPCI_IOC_RING - rings a doorbell: peer << 16 | vector; errors as IVMQ_IOC_RING */
@@ -231,13 +232,13 @@ struct ivmq_slot {
 /**
  * IVPCI_IOC_WAIT - waits for an interrupt of the device, on any vector
  *
- * Returns at once if one came since the last wait of this open file returned
- * or, at the first wait, since it was opened. EAGAIN: none, and the file is
- * O_NONBLOCK. EOPNOTSUPP: a device without vectors. The argument is not looked at.
+ * Returns at once if one arrived since the last wait of this open file returned
+ * or, at the first wait, since it was opened. EAGAIN: none arrived, and the file is
+ * O_NONBLOCK. EOPNOTSUPP: a device without vectors. The argument is ignored.
  */
 #define IVPCI_IOC_WAIT		_IO('f', 2)
 
-/** IVPCI_IOC_IVPOSITION - the device's IVPosition register, read anew; 0 on a plain device */
+/** IVPCI_IOC_IVPOSITION - reads the device's IVPosition register; 0 on a plain device */
 #define IVPCI_IOC_IVPOSITION	_IOR('f', 3, __u32)
 
 #endif /* _UAPI_IVMQ_H */
