@@ -480,9 +480,9 @@ void AddBench(CLI::App& app, int* exit_code) {
                  [options](const std::string& address, const std::vector<std::string>& words) {
                    return RunBench(*options, address, words);
                  });
-  command->add_flag("--serve", options->serve, "Be the peer that others measure with");
+  command->add_flag("--serve", options->serve, "Be the peer with which others measure");
   AddDuration(command, "--time", &options->time, "How long to measure (30s)");
-  AddDuration(command, "--await", &options->await, "How long to wait for the peer to come");
+  AddDuration(command, "--await", &options->await, "How long to wait for the peer to join");
   command->add_option("--name", options->name, "Name of this peer (anonymous-...)")
       ->type_name("NAME");
   command->add_flag("--json", options->json, "Print JSON");

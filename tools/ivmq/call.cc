@@ -46,14 +46,14 @@ using SteadyClock = std::chrono::steady_clock;
 
 constexpr const char* kCallFooter =
     R"(Calls a method of PEER or, without PEER, of one of the peers that offer the
-service. JSON is the request, {} if it is left out. A method that takes a stream
-takes several objects, one behind the other; - reads them from standard input,
-each sent as soon as it is whole. Responses are printed as JSON, one a line.
+service. JSON is the request; default: {}. A method that takes a stream takes
+several objects, one after the other; - reads them from standard input, and sends
+each as soon as it is complete. Responses are printed as JSON, one per line.
 
-PEER alone: shows what it offers. PEER pkg.Name: shows how that service, message
-or enum is defined. Definitions come from the peer itself, or from --proto files.
-A call that ends with a status of google.rpc.Code ends with 64 and its number as
-exit status: 69 is NOT_FOUND.
+PEER alone: shows the services of the peer. PEER pkg.Name: shows the definition
+of that service, message or enum. Definitions come from the peer itself, or from
+--proto files. If a call ends with an error of google.rpc.Code, the exit status
+is 64 plus the number of the code: 69 is NOT_FOUND.
 
 Example:
   ivmq ls shm:/demo --services
@@ -101,7 +101,7 @@ CallTarget ParseTarget(std::vector<std::string> words) {
   }
   if (!words.empty()) target.symbol = std::move(words[0]);
   if (words.size() > 1) target.json = std::move(words[1]);
-  if (words.size() > 2) WrongUsage(fmt::format("'{}' is one argument too many", words[2]));
+  if (words.size() > 2) WrongUsage(fmt::format("unexpected argument '{}'", words[2]));
   if (target.symbol.starts_with('/')) target.symbol.erase(0, 1);
   if (target.json && !target.is_call()) {
     WrongUsage(
@@ -585,7 +585,7 @@ void AddCall(CLI::App& app, int* exit_code) {
   CLI::App* const command =
       AddCommand(app, exit_code,
                  {.name = "call",
-                  .summary = "Call a method of a service, or show what is offered",
+                  .summary = "Call a method of a service, or show the services of a peer",
                   .words = "[PEER] [pkg.Service/Method [JSON]]",
                   .min_words = 1,
                   .max_words = 3,
@@ -596,19 +596,21 @@ void AddCall(CLI::App& app, int* exit_code) {
   command->add_option("-H,--header", options->headers, "Metadata; a -bin key's value is base64")
       ->type_name("'KEY: VALUE'")
       ->allow_extra_args(false);
-  AddDuration(command, "--timeout", &options->timeout, "When the call ends at the latest (never)");
+  AddDuration(command, "--timeout", &options->timeout, "Deadline of the call (none)");
   AddDuration(command, "--await", &options->await,
-              "How long to wait for the peer, or one that offers the service, to come");
-  command->add_option("--proto", options->protos, "Definitions, instead of asking the peer")
+              "How long to wait for the peer, or for one that offers the service, to join");
+  command
+      ->add_option("--proto", options->protos,
+                   "Read the definitions from this file instead of the peer")
       ->type_name("FILE")
       ->allow_extra_args(false);
-  command->add_option("-I", options->folders, "Where imports begin (where FILE is)")
+  command->add_option("-I", options->folders, "Folder where imports are looked up (that of FILE)")
       ->type_name("DIR")
       ->allow_extra_args(false);
   command->add_option("--name", options->name, "Name of this peer (anonymous-...)")
       ->type_name("NAME");
   command->add_flag("-v,--verbose", options->verbose,
-                    "Show who answered, and metadata, on standard error");
+                    "Print the peer that answered, and metadata, to standard error");
 }
 
 }  // namespace ivmq::tool

@@ -23,11 +23,11 @@ namespace ivmq::tool {
 namespace {
 
 constexpr const char* kDoctorFooter =
-    R"(Without ADDR it looks at all ivshmem devices, the socket /run/ivmq/ivmq.sock and
-those of the ivmqd that run here. It takes no slot, no id of ivmqd and no vector.
-Each finding is a line: ok; note, which may stay; or problem, which must be
-mended. The lines below one are commands that mend it. The exit status is 1 if
-there is a problem.
+    R"(Without ADDR it checks all ivshmem devices, the socket /run/ivmq/ivmq.sock and
+the sockets of all running ivmqd. It takes no slot, no id of ivmqd and no vector.
+Each finding is one line: ok; note, which may stay as it is; or problem, which
+must be fixed. The lines after a finding are commands that fix it. The exit
+status is 1 if there is a problem.
 
 Example:
   ivmq doctor

@@ -35,10 +35,10 @@ using layout::Life;
 constexpr std::size_t kRecordsShown = 64;
 
 constexpr const char* kDumpFooter =
-    R"(Shows the header, each slot that was ever used, each ring with its positions and
-how many messages wait in it; with --ring one ring and its first 64 waiting
-records. FROM (who sends) and TO (who receives) are slots or names. Only reads:
-takes no id and no slot. A region that cannot be attached shows its header.
+    R"(Shows the header, each slot that was ever used, and each ring with its positions
+and the number of unread messages; with --ring, one ring and its first 64 unread
+records. FROM (the sender) and TO (the receiver) are slots or names. Only reads:
+takes no id and no slot. Of a region that is damaged it shows the header.
 
 Example:
   ivmq dump shm:/demo

@@ -18,7 +18,7 @@ namespace {
 
 constexpr const char* kForgetFooter =
     R"(A durable peer (`ivmq recv --durable`) keeps its slot and the messages it has not
-read. This drops them. A peer that is live is not forgotten: end it first.
+read. This command drops them. A live peer is not forgotten: end it first.
 
 Example:
   ivmq forget shm:/demo bob)";

@@ -23,9 +23,9 @@ namespace {
 constexpr std::uint64_t kDefaultSize = std::uint64_t{64} << 20;
 
 constexpr const char* kFormatFooter =
-    R"(PATH is a path, file:PATH or shm:/NAME. A new file is made with --size (64M); an
-existing one keeps its size. Refused are files that hold something else, and
-regions that a peer or a server is attached to.
+    R"(PATH is a path, file:PATH or shm:/NAME. A new file is created with --size (64M); an
+existing one keeps its size. Files with other content are refused, and so are
+regions to which a peer or a server is attached.
 
 Example:
   ivmq format shm:/demo --size 16M --max-peers 16

@@ -29,14 +29,14 @@ using layout::Counter;
 constexpr const char* kLsFooter =
     R"(Only reads: takes no id and no slot. States: live; claiming (its name is being
 checked); away (durable, expected back); dead (being reclaimed). A live peer's
-heartbeat moves four times a second, and its counters with it; two seconds are
-waited for that.
+heartbeat and counters change four times a second; the command waits two seconds
+to see that.
 
-With --vectors: the clients of the ivshmem server behind unix:PATH, whatever its
-memory holds. That needs a connection, and so an id, for a moment.
+With --vectors: the clients of the ivshmem server at unix:PATH, whatever its
+memory contains. That needs a connection, and so an id, for a moment.
 
-With --services: what live peers offer to be called, and who offers it; see
-`ivmq call --help`.
+With --services: the services that live peers offer, and the peers that offer
+them; see `ivmq call --help`.
 
 Example:
   ivmq ls shm:/demo

@@ -13,19 +13,19 @@ namespace {
 using ivmq::tool::Complain;
 
 constexpr const char* kDescription =
-    R"(Looks into ivmq regions, sends and receives messages, calls services, rings doorbells.
-`ivmq doctor` says what is missing where nothing works.)";
+    R"(Inspects ivmq regions, sends and receives messages, calls services, rings doorbells.
+If something does not work, `ivmq doctor` says what is missing.)";
 
 constexpr const char* kAddresses = R"(Addresses (ADDR):
   unix:PATH   socket of an ivshmem server such as ivmqd
   shm:/NAME   POSIX shared memory of this host
   file:PATH   a file of this host, e.g. in hugetlbfs
   ivmq:NODE   in a guest: an ivshmem device through its driver, e.g. ivmq:/dev/ivmq0
-  vfio:BDF    in a guest: one that vfio-pci owns, for one process
-  pci:BDF     in a guest: one without a driver; pci:auto finds it
-  auto        $IVMQ_ADDRESS if that is set, or the guest's device as its owner asks
-A first argument that looks like one of these is the address. Without it
---address counts, then $IVMQ_ADDRESS, then auto.
+  vfio:BDF    in a guest: a device bound to vfio-pci, for one process
+  pci:BDF     in a guest: a device without a driver; pci:auto finds it
+  auto        $IVMQ_ADDRESS if set, otherwise the guest's device through its driver
+If the first argument looks like one of these, it is the address. Otherwise the
+address is that of --address, then $IVMQ_ADDRESS, then auto.
 )";
 
 constexpr const char* kExample = R"(

@@ -39,7 +39,7 @@ constexpr std::uint32_t kPingType = 0x676e6970;  // the bytes "ping"
 constexpr std::uint64_t kMinSize = sizeof(std::uint64_t);
 
 constexpr const char* kPingFooter =
-    R"(The peer must send pings back: `ivmq recv --echo` does, and so can any program.
+    R"(The peer must send pings back: `ivmq recv --echo` does so, and any program can.
 A ping is a message of bytes (FrameKind::kBytes) with type 0x676e6970; the answer
 is the same type with the same bytes:
   if (message.type == 0x676e6970) {

@@ -33,11 +33,11 @@ using Clock = std::chrono::steady_clock;
 constexpr std::size_t kHexLimit = 64;
 
 constexpr const char* kRecvFooter =
-    R"(Prints for each message who sent it, its size and type, and its text, or hex if
-it is no text. "ready" on standard error says that senders find this peer. A
-message counts as read when it has been printed. With --durable, what arrives
-while this peer is away waits for the next `ivmq recv` of that name; `ivmq
-forget` ends that.
+    R"(Prints the sender, size and type of each message, and its text, or hex if it is
+not text. "ready" on standard error means that senders can find this peer. A
+message counts as read when it has been printed. With --durable, messages that
+arrive while this peer is away are kept for the next `ivmq recv` with that name;
+`ivmq forget` ends that.
 
 Example:
   ivmq recv shm:/demo --name bob

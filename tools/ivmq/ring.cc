@@ -24,11 +24,11 @@ namespace ivmq::tool {
 namespace {
 
 constexpr const char* kRingFooter =
-    R"(PEER is the id that an ivshmem server gave a client or a guest's device, or the
-name of a live peer if the memory is an ivmq region; `all`: everybody else.
-VECTOR is a number or `all`; left out, it is 0, or for a name the vector by which
-that peer is woken. Works with any ivshmem server (unix:PATH), and in a guest
-with a doorbell device (pci:), where nobody can tell whether an id exists.
+    R"(PEER is the id that an ivshmem server assigned to a client or a guest's device,
+or the name of a live peer if the memory is an ivmq region; `all`: all others.
+VECTOR is a number or `all`; default: 0, or, for a name, the vector by which that
+peer is woken. Works with any ivshmem server (unix:PATH), and in a guest with a
+doorbell device (pci:), where it is unknown whether an id exists.
 
 Example:
   ivmq ring unix:/run/ivmq/ivmq.sock 3

@@ -30,8 +30,8 @@ namespace {
 using std::chrono::nanoseconds;
 
 constexpr const char* kSendFooter =
-    R"(Sends MESSAGE, or a file's content, or each line of standard input. A durable
-peer that is away gets them when it returns.
+    R"(Sends MESSAGE, or the content of a file, or each line of standard input. A
+durable peer that is away receives the messages when it returns.
 
 Example:
   ivmq send shm:/demo bob 'hello there'

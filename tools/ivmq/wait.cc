@@ -27,9 +27,9 @@ using std::chrono::nanoseconds;
 using Clock = std::chrono::steady_clock;
 
 constexpr const char* kWaitFooter =
-    R"(Connects to the server as a client of its own; "ready" on standard error names
-the id that others ring. Works with any ivshmem server. With VECTOR, rings of
-other vectors do not count.
+    R"(Connects to the server as a client; "ready" on standard error is followed by the
+id that others ring. Works with any ivshmem server. With VECTOR, rings of other
+vectors do not count.
 
 Example:
   ivmq wait unix:/run/ivmq/ivmq.sock --timeout 10

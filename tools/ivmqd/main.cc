@@ -38,11 +38,11 @@ constexpr const char* kDescription =
 
 constexpr const char* kFooter = R"(
 Regions:
-  memfd      memory of this server, sealed: no client can truncate it. It lives as long as somebody
-             maps it, but a restarted server makes a new one.
+  memfd      memory of this server, sealed: no client can truncate it. It exists as long as a process
+             maps it, but a restarted server creates a new one.
   shm:NAME   POSIX shared memory; survives the server, which takes it over at its next start.
-  file:PATH  a file, e.g. in hugetlbfs (then --size is a multiple of its huge page). As with shm, whoever
-             may write it can truncate it, which ends every process that uses it.
+  file:PATH  a file, e.g. in hugetlbfs (then --size is a multiple of its huge page). As with shm, a
+             process that may write it can truncate it, which ends every process that uses it.
   A shm or file is formatted only if it is new or all zero. A region of the same --size and --max-peers
   is taken over; anything else is refused.
 
