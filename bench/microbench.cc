@@ -289,6 +289,30 @@ void BM_NodeMessage(State& state) {
 }
 BENCHMARK(BM_NodeMessage)->Arg(64)->Arg(1024)->Arg(16384)->Arg(262144);
 
+// The same by a sender, shared and exclusive, handled in place.
+void SendByName(State& state, bool exclusive) {
+  NodePair nodes(16U << 20, {.max_peers = 4, .ring_capacity = 1U << 20});
+  Sender sender = OrDie(nodes.sender->OpenSender("receiver", {.exclusive = exclusive}));
+  const std::vector<std::byte> message(static_cast<std::size_t>(state.range(0)));
+  std::size_t handled = 0;
+  const auto handler = [&](const Message& got) { handled += got.payload.size(); };
+  for (auto _ : state) {
+    if (sender.Send(message) != SendResult::kOk) {
+      state.SkipWithError("cannot send");
+      break;
+    }
+    const std::size_t due = handled + message.size();
+    while (handled < due) nodes.receiver->Poll(handler);
+  }
+  state.SetBytesProcessed(state.iterations() * state.range(0));
+}
+
+void BM_SenderMessage(State& state) { SendByName(state, /*exclusive=*/false); }
+BENCHMARK(BM_SenderMessage)->Arg(64)->Arg(1024);
+
+void BM_SenderMessageExclusive(State& state) { SendByName(state, /*exclusive=*/true); }
+BENCHMARK(BM_SenderMessageExclusive)->Arg(64)->Arg(1024);
+
 void BM_NodeMessageInPlace(State& state) {
   NodePair nodes(16U << 20, {.max_peers = 4, .ring_capacity = 1U << 20});
   SendAndHandle(state, nodes);

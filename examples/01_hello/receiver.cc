@@ -1,6 +1,6 @@
 // Prints one message. Usage: example_hello_receiver ADDRESS
-#include <chrono>
 #include <iostream>
+#include <stop_token>
 
 #include "ivmq/node.h"
 
@@ -10,6 +10,11 @@ int main(int argc, char** argv) {
     std::cerr << node.status().ToString() << '\n';
     return 1;
   }
-  const auto print = [](const ivmq::Message& message) { std::cout << message.text() << '\n'; };
-  while ((*node)->Poll(print) == 0) (*node)->Wait(std::chrono::hours(1));
+  std::stop_source stop;
+  const auto status = (*node)->Run(stop.get_token(), [&](const ivmq::Message& message) {
+    std::cout << message.text() << '\n';
+    stop.request_stop();
+  });
+  if (!status.ok()) std::cerr << status.ToString() << '\n';
+  return status.ok() ? 0 : 1;
 }

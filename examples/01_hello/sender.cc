@@ -10,14 +10,18 @@ int main(int argc, char** argv) {
     std::cerr << node.status().ToString() << '\n';
     return 1;
   }
-  const auto receiver = (*node)->Await("receiver", std::chrono::seconds(10));
+  auto receiver = (*node)->OpenSender("receiver");
   if (!receiver.ok()) {
     std::cerr << receiver.status().ToString() << '\n';
     return 1;
   }
-  const auto result = (*node)->Send(receiver->id, argc > 2 ? argv[2] : "hello, world");
+  if (const auto there = receiver->AwaitPeer(std::chrono::seconds(10)); !there.ok()) {
+    std::cerr << there.ToString() << '\n';
+    return 1;
+  }
+  const auto result = receiver->Send(argc > 2 ? argv[2] : "hello, world");
   if (result != ivmq::SendResult::kOk) {
-    std::cerr << "not sent: " << ivmq::SendResultName(result) << '\n';
+    std::cerr << receiver->Explain(result).ToString() << '\n';
     return 1;
   }
 }

@@ -37,7 +37,11 @@ int main() {
   weather::Reading reading;
   reading.set_place("Bergen");
   reading.set_celsius(11.5);
-  if (ivmq::Send(**station, (*office)->id(), reading, ids) != ivmq::SendResult::kOk) return 1;
+  auto to_office = (*station)->OpenSender("office");
+  if (!to_office.ok() || to_office->Send(ivmq::ById{reading, ids}) != ivmq::SendResult::kOk) {
+    std::cerr << "the reading was not sent\n";
+    return 1;
+  }
 
   // Each peer would have a loop of its own; here one thread plays both.
   while ((*office)->Poll(at_office) == 0) (*office)->Wait(std::chrono::seconds(1));

@@ -56,8 +56,9 @@ class alignas(2 * layout::kCacheLine) RingWriter {
   }
   // Claims a record for a message of `bytes` bytes. WriteHead() is still to come. `behind`: what is
   // claimed already stays claimed, so there is no other ring for it.
-  SendResult Claim(PeerId to, const MessageType& type, std::uint64_t bytes,
-                   std::span<std::byte>* message, Hold hold, bool behind = false) {
+  [[gnu::always_inline]] SendResult Claim(PeerId to, const MessageType& type, std::uint64_t bytes,
+                                          std::span<std::byte>* message, Hold hold,
+                                          bool behind = false) {
     const std::size_t head = HeadBytes(type);
     if (type.name.size() > kMaxTypeName || bytes > context_->options.max_message_bytes)
         [[unlikely]] {
@@ -69,8 +70,9 @@ class alignas(2 * layout::kCacheLine) RingWriter {
     return result;
   }
   // Claims a record, with a new ring in place of one that was given up, unless it is `behind`.
-  SendResult ClaimRecord(PeerId to, std::uint64_t bytes, std::span<std::byte>* record, Hold hold,
-                         bool behind = false) {
+  [[gnu::always_inline]] SendResult ClaimRecord(PeerId to, std::uint64_t bytes,
+                                                std::span<std::byte>* record, Hold hold,
+                                                bool behind = false) {
     if (IsOpen(to) && producer_.TryClaim(bytes, record) == ClaimResult::kOk) [[likely]] {
       return SendResult::kOk;
     }
@@ -80,7 +82,7 @@ class alignas(2 * layout::kCacheLine) RingWriter {
   }
   // Commits what was claimed and wakes the consumer if it sleeps. REQUIRES: this node's life went
   // on when it was claimed.
-  void Publish(std::uint64_t messages, std::uint64_t bytes) noexcept {
+  [[gnu::always_inline]] void Publish(std::uint64_t messages, std::uint64_t bytes) noexcept {
     producer_.Commit();
     CountSent(messages, bytes);
     if (wakeable_) {

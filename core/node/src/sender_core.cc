@@ -109,14 +109,31 @@ inline SendResult SenderCore::ForPeer(const SendOptions& options, Attempt&& atte
 
 // ---- Sending ----
 
+inline SendResult SenderCore::TrySend(RingWriter& writer, PeerId to, const MessageType& type,
+                                      std::span<const std::byte> message,
+                                      const SendOptions& options) {
+  return is_exclusive_ ? writer.TrySend<Hold::kOwned>(to, type, message, options)
+                       : writer.TrySend<Hold::kLocked>(to, type, message, options);
+}
+
 SendResult SenderCore::Send(const MessageType& type, std::span<const std::byte> message,
                             const SendOptions& options) {
+  if (!is_lent_) [[likely]] {
+    const PeerId to = peer();
+    if (RingWriter* const writer = WriterTo(to);
+        writer != nullptr && TrySend(*writer, to, type, message, options) == SendResult::kOk)
+        [[likely]] {
+      return SendResult::kOk;
+    }
+  }
+  return SendSlowly(type, message, options);
+}
+
+SendResult SenderCore::SendSlowly(const MessageType& type, std::span<const std::byte> message,
+                                  const SendOptions& options) {
   return ForPeer(options, [&](RingWriter& writer, PeerId to) {
-    const SendResult result = is_exclusive_
-                                  ? writer.TrySend<Hold::kOwned>(to, type, message, options)
-                                  : writer.TrySend<Hold::kLocked>(to, type, message, options);
-    if (result == SendResult::kOk || result == SendResult::kPeerGone) [[likely]]
-      return result;
+    const SendResult result = TrySend(writer, to, type, message, options);
+    if (result == SendResult::kOk || result == SendResult::kPeerGone) return result;
     return SendCall(writer, to, options, me()).Send(type, message, result);
   });
 }

@@ -81,8 +81,16 @@ class SenderCore {
   [[gnu::cold]] SendResult FollowName(PeerId former, const SendOptions& options);
   SendResult TakePair(PeerId peer, const SendOptions& options);
   void LetGoOfPair() noexcept;
+  // One attempt, in a record.
+  [[gnu::always_inline]] SendResult TrySend(RingWriter& writer, PeerId to, const MessageType& type,
+                                            std::span<const std::byte> message,
+                                            const SendOptions& options);
+  // What Send() does when that did not go at once.
+  [[gnu::noinline]] SendResult SendSlowly(const MessageType& type,
+                                          std::span<const std::byte> message,
+                                          const SendOptions& options);
   // The ring that leads to the peer, if it is this sender's to use.
-  [[nodiscard]] RingWriter* WriterTo(PeerId peer) noexcept;
+  [[nodiscard, gnu::always_inline]] RingWriter* WriterTo(PeerId peer) noexcept;
 
   // Claims a record and, for a shared sender, the ring for this thread, until EndLent().
   SendResult ClaimLent(RingWriter& writer, PeerId to, const MessageType& type, std::uint64_t bytes,

@@ -98,7 +98,7 @@ class SenderTest : public ::testing::TestWithParam<bool> {
 };
 
 INSTANTIATE_TEST_SUITE_P(Kinds, SenderTest, ::testing::Bool(),
-                         [](const auto& info) { return info.param ? "Exclusive" : "Shared"; });
+                         [](const auto& kind) { return kind.param ? "Exclusive" : "Shared"; });
 
 // ---- What is sent ----
 

@@ -79,7 +79,8 @@ class Producer {
   // Claims a record of `size` bytes (0..max_payload) behind those of the open batch. On kOk the
   // caller writes it through `*payload` (8-byte aligned); it is visible after Commit(). Everything
   // else leaves the open batch as it was.
-  ClaimResult TryClaim(std::uint64_t size, std::span<std::byte>* payload) noexcept {
+  [[gnu::always_inline]] ClaimResult TryClaim(std::uint64_t size,
+                                              std::span<std::byte>* payload) noexcept {
     if (size > max_payload_) return ClaimResult::kTooLarge;
     const std::uint64_t need = layout::RecordSize(size);
     const std::uint64_t room = ring_.RoomAt(tail_);
