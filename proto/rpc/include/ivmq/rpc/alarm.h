@@ -1,4 +1,4 @@
-// A point of time that calls back: for steps of a reactor that come later. Names are gRPC's.
+// A callback at a point of time, for later steps of a reactor. Names are gRPC's.
 #ifndef IVMQ_RPC_ALARM_H_
 #define IVMQ_RPC_ALARM_H_
 
@@ -20,17 +20,17 @@ class Alarm {
   Alarm(Alarm&& other) noexcept;
   Alarm& operator=(Alarm&& other) noexcept;
 
-  // Has `callback` called once: with true when `deadline`, a point of any of std::chrono's clocks,
-  // has come; with false when the alarm is cancelled, destroyed or set anew before. Never within a
+  // Calls `callback` once: with true when `deadline`, a time point of any clock of std::chrono, has
+  // come; with false if the alarm is cancelled, destroyed or set again before. Never inside a
   // member of this class, but on a thread that serves all alarms of the process: it may make calls
-  // of any kind, and holds up other alarms meanwhile. What it throws goes to stderr.
+  // of any kind, but delays other alarms while it runs. What it throws is printed to stderr.
   template <typename ClockType, typename Duration>
   void Set(const std::chrono::time_point<ClockType, Duration>& deadline,
            std::function<void(bool)> callback) {
     const std::chrono::steady_clock::time_point when = internal::ToSteady(deadline);
     SetAt(when, std::move(callback));
   }
-  // Nothing if it is not set, or its time has come.
+  // Does nothing if the alarm is not set, or its time has come.
   void Cancel();
 
  private:

@@ -1,4 +1,4 @@
-// A channel: the way to one peer, whichever life of it, or to the peers that offer a service.
+// A channel: through it calls go to one peer, in whichever life, or to peers that offer a service.
 #ifndef IVMQ_RPC_CHANNEL_H_
 #define IVMQ_RPC_CHANNEL_H_
 
@@ -27,8 +27,8 @@ class ClientStream;
 class Providers;
 }  // namespace internal
 
-// How a call of a channel would fare. Names and values are gRPC's; there is no connection, so that
-// the first two do not occur.
+// What would happen to a call of a channel. Names and values are gRPC's. There is no connection, so
+// the first two states do not occur.
 // NOLINTBEGIN(readability-identifier-naming, readability-enum-initial-value)
 enum grpc_connectivity_state : int {
   GRPC_CHANNEL_IDLE = 0,
@@ -42,7 +42,7 @@ enum grpc_connectivity_state : int {
 // Thread-safe. Keeps its endpoint.
 class Channel : public std::enable_shared_from_this<Channel> {
  public:
-  // `unreachable`: why calls end with UNAVAILABLE whoever is there; empty if they do not.
+  // `unreachable`: if not empty, all calls end with UNAVAILABLE and this message.
   Channel(std::shared_ptr<Endpoint> endpoint, std::string peer,
           std::vector<ClientInterceptorFactory> interceptors, std::string unreachable = {});
   // REQUIRES: providers
@@ -56,17 +56,17 @@ class Channel : public std::enable_shared_from_this<Channel> {
   [[nodiscard]] const std::string& peer() const noexcept { return peer_; }
   [[nodiscard]] Endpoint& endpoint() const noexcept { return *endpoint_; }
 
-  // `try_to_connect`: gRPC's, here there is nothing to connect.
+  // `try_to_connect` has no effect: there is nothing to connect.
   [[nodiscard]] grpc_connectivity_state GetState(bool try_to_connect) const;
-  // Waits until the state is another than `last_observed`. False: the deadline, a point of any
-  // clock, has passed. On the thread that polls they look once and do not wait.
+  // Waits until the state differs from `last_observed`. False: the deadline, a time point of any
+  // clock, has passed. On the thread that polls these functions check once and do not wait.
   template <typename ClockType, typename Duration>
   bool WaitForStateChange(grpc_connectivity_state last_observed,
                           const std::chrono::time_point<ClockType, Duration>& deadline) const {
     return AwaitState([=](auto state) { return state != last_observed; },
                       internal::ToSteady(deadline));
   }
-  // Until it is GRPC_CHANNEL_READY.
+  // Waits until the state is GRPC_CHANNEL_READY.
   template <typename ClockType, typename Duration>
   bool WaitForConnected(const std::chrono::time_point<ClockType, Duration>& deadline) const {
     return AwaitState([](auto state) { return state == GRPC_CHANNEL_READY; },
@@ -75,15 +75,15 @@ class Channel : public std::enable_shared_from_this<Channel> {
 
   // ---- For generated code ----
 
-  // REQUIRES: everything that is pointed to lives until the end of the call.
+  // REQUIRES: what the pointers refer to lives until the end of the call.
   Status Call(const internal::MethodName& method, ClientContext* context, const Outgoing& request,
               const Incoming& response);
-  // `done` is called once, on the thread that polls; it must not block. What it throws
-  // NodeOptions::on_report hears.
+  // `done` is called once, on the thread that polls, and must not block. What it throws is reported
+  // to NodeOptions::on_report.
   void CallAsync(const internal::MethodName& method, ClientContext* context,
                  const Outgoing& request, const Incoming& response,
                  std::function<void(Status)> done);
-  // `calls_back`: somebody must poll for the stream when no thread waits.
+  // `calls_back`: a thread must poll for the stream when none waits.
   [[nodiscard]] internal::Client& ClientForStream(bool calls_back) const;
   std::future<Status> CallFuture(const internal::MethodName& method, ClientContext* context,
                                  const Outgoing& request, const Incoming& response);

@@ -1,9 +1,10 @@
-// Calls of a client that end their steps in callbacks; names are gRPC's.
+// Calls of a client whose steps end in callbacks; names are gRPC's.
 //
-// Derive from one of these, give it to stub->async()->Method(), then call StartCall(). The On...
-// members are called on the thread that polls, one at a time, and must not block. OnDone() is the
-// last one: the reactor may delete itself there. One that throws ends the call with UNKNOWN, and
-// NodeOptions::on_report hears it; OnDone() comes all the same.
+// Derive from one of these classes, pass the object to stub->async()->Method(), then call
+// StartCall(). The On... members are called on the thread that polls, one at a time, and must not
+// block. OnDone() is the last one: the reactor may delete itself there. A member that throws ends
+// the call with UNKNOWN, and the exception is reported to NodeOptions::on_report; OnDone() is still
+// called.
 #ifndef IVMQ_RPC_CLIENT_CALLBACK_H_
 #define IVMQ_RPC_CLIENT_CALLBACK_H_
 
@@ -29,17 +30,17 @@ class ClientReactor {
   ClientReactor& operator=(const ClientReactor&) = delete;
   virtual ~ClientReactor();
 
-  // Begins the call. Reads and writes may be started before. A reactor that goes without it has
-  // made no call.
+  // Begins the call. Reads and writes may be started before. If a reactor is destroyed without it,
+  // there was no call.
   void StartCall();
-  // While there are holds, OnDone() does not come: for steps that are started from outside of the
+  // While there are holds, OnDone() is not called: for steps that are started outside the
   // callbacks. Thread-safe.
   void AddHold() { AddMultipleHolds(1); }
   void AddMultipleHolds(int holds);
   void RemoveHold();
 
-  // The server's initial metadata is there; once, before the first OnReadDone(). False: the call
-  // has failed without any.
+  // The server's initial metadata has arrived. Called once, before the first OnReadDone(). False:
+  // the call has failed without any.
   virtual void OnReadInitialMetadataDone(bool /*ok*/) {}
   // The call has ended, and so has every step that was started.
   virtual void OnDone(const Status& /*status*/) {}
@@ -100,12 +101,12 @@ class ClientUnaryReactor {
   Incoming response_;
 };
 
-// One read and one write at a time; what is passed must live until its On...Done().
+// One read and one write at a time. What is passed must live until the matching On...Done().
 template <typename Response>
 class ClientReadReactor : public internal::ClientReactor {
  public:
   void StartRead(Response* response) { StartReadMessage(response); }
-  // False: there is no message any more.
+  // False: there are no more messages.
   void OnReadDone(bool /*ok*/) override {}
 };
 

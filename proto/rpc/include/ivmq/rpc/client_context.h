@@ -1,4 +1,4 @@
-// What a client says about one call, and hears of it beside the response.
+// What a client sets for one call, and learns about it apart from the response.
 #ifndef IVMQ_RPC_CLIENT_CONTEXT_H_
 #define IVMQ_RPC_CLIENT_CONTEXT_H_
 
@@ -27,17 +27,17 @@ class Client;
 struct CallAccess;
 }  // namespace internal
 
-// What a call that a handler makes takes over from the call that it handles: everything, unless it
-// is said. Names are gRPC's.
+// What a call that a handler makes inherits from the call that it handles. Default: everything.
+// Names are gRPC's.
 class PropagationOptions {
  public:
-  // It ends no later.
+  // The call ends no later than the handled one.
   PropagationOptions& enable_deadline_propagation() noexcept { return Set(&deadline_, true); }
   PropagationOptions& disable_deadline_propagation() noexcept { return Set(&deadline_, false); }
-  // It is cancelled with it, and when it ends.
+  // The call is cancelled when the handled one is cancelled or ends.
   PropagationOptions& enable_cancellation_propagation() noexcept { return Set(&cancel_, true); }
   PropagationOptions& disable_cancellation_propagation() noexcept { return Set(&cancel_, false); }
-  // There is no census here.
+  // No effect: there is no census.
   PropagationOptions& enable_census_stats_propagation() noexcept { return *this; }
   PropagationOptions& disable_census_stats_propagation() noexcept { return *this; }
   PropagationOptions& enable_census_tracing_propagation() noexcept { return *this; }
@@ -54,10 +54,10 @@ class PropagationOptions {
   bool cancel_ = true;
 };
 
-// For one call; must outlive it, and whoever is in TryCancel.
-// TryCancel may be called from any thread at any time: before the call, while it runs, after its
-// end, also when stub, channel and endpoint are gone. Everything else is thread-compatible: what is
-// said, before the call; what was heard, after it (initial metadata: once it is there).
+// For one call; must outlive the call and every TryCancel() in progress. Any thread may call
+// TryCancel() at any time: before the call, while it runs, after its end, even when stub, channel
+// and endpoint are gone. Everything else is thread-compatible: call setters before the call, and
+// getters after it (those of initial metadata once it has arrived).
 class ClientContext {
  public:
   ClientContext() = default;
@@ -68,8 +68,8 @@ class ClientContext {
   ClientContext(const ClientContext&) = delete;
   ClientContext& operator=(const ClientContext&) = delete;
 
-  // The context of a call that a handler makes on behalf of the one that it handles. It may outlive
-  // that one. Thread-safe, as far as `server_context` lives.
+  // The context of a call that a handler makes on behalf of the call that it handles. It may
+  // outlive that one. Thread-safe while `server_context` lives.
   static std::unique_ptr<ClientContext> FromServerContext(const ServerContext& server_context,
                                                           PropagationOptions options = {});
   static std::unique_ptr<ClientContext> FromCallbackServerContext(
@@ -77,12 +77,12 @@ class ClientContext {
     return FromServerContext(server_context, options);
   }
 
-  // A point of any of std::chrono's clocks. It travels as the time that is left.
+  // A time point of any clock of std::chrono. It is sent as the remaining time.
   template <typename ClockType, typename Duration>
   void set_deadline(const std::chrono::time_point<ClockType, Duration>& deadline) {
     deadline_ = std::min(latest_, internal::ToSteady(deadline));
   }
-  // With what FromServerContext() has taken over.
+  // Includes the deadline inherited by FromServerContext().
   [[nodiscard]] std::chrono::system_clock::time_point deadline() const;
 
   // Keys: a-z 0-9 - _ . and values: printable ASCII, or any bytes if the key ends with "-bin"; at
@@ -91,21 +91,21 @@ class ClientContext {
     valid_ = metadata_.Add(key, value) && valid_;
   }
 
-  // Waits for a server that is not there, or shows no sign of life, until the deadline or
-  // TryCancel(). The thread that begins the call waits, whatever kind of call it is. Otherwise, and
-  // on the thread that polls, where nothing waits: UNAVAILABLE at once.
+  // True: if the server is not there or shows no sign of life, the call waits for it until the
+  // deadline or TryCancel(). The thread that begins the call waits, whatever kind of call it is.
+  // False, or on the thread that polls, which never waits: UNAVAILABLE at once.
   void set_wait_for_ready(bool wait) noexcept { wait_for_ready_ = wait; }
 
-  // Ends the call with CANCELLED if it has not ended, whatever it waits for. Before the call: it
-  // will not begin. Does not wait. Within a callback of the endpoint, that of the call may run
-  // before this returns.
+  // Ends the call with CANCELLED if it has not ended, whatever it waits for. Called before the
+  // call, it keeps the call from starting. Does not wait. Inside a callback of the endpoint, the
+  // callback of the call may run before this returns.
   void TryCancel();
 
   [[nodiscard]] const Metadata& GetServerInitialMetadata() const { return initial_.map(); }
   [[nodiscard]] const Metadata& GetServerTrailingMetadata() const { return trailing_.map(); }
-  // The name of the peer that the call went to; not an identity, see docs/guarantees.md.
+  // The name of the peer that the call went to. It proves no identity: see docs/guarantees.md.
   [[nodiscard]] std::string peer() const { return {peer_.data(), peer_bytes_}; }
-  // How the call ended, in words for a log: with what its status leaves out. Empty if that is OK.
+  // How the call ended, as text for a log, with details that the status omits. Empty if it is OK.
   [[nodiscard]] std::string debug_error_string() const;
 
  private:

@@ -26,16 +26,16 @@ struct Watch;
 
 struct EndpointOptions {
   NodeOptions node{};
-  // Messages that are no frames of RPC; called on the thread that polls, and must not block. What
-  // it throws NodeOptions::on_report hears; the message counts as handled.
+  // Called for messages that are not frames of RPC, on the thread that polls; must not block. What
+  // it throws is reported to NodeOptions::on_report, and the message counts as handled.
   std::function<void(const Message&)> on_message{};
 };
 
-// What it throws NodeOptions::on_report hears.
+// What it throws is reported to NodeOptions::on_report.
 using ServiceWatcher = std::function<void(const std::vector<PeerInfo>& providers)>;
 
-// Ends with its destruction, which may be within the watcher, and otherwise waits for one that
-// runs. May outlive its endpoint.
+// Destroying it ends the watch. It may be destroyed inside the watcher; elsewhere its destructor
+// waits for a watcher that runs. May outlive its endpoint.
 class ServiceWatch {
  public:
   ~ServiceWatch();
@@ -51,19 +51,19 @@ class ServiceWatch {
 
 // Thread-safe, except that Fd(), Arm() and Poll() are for one event loop.
 //
-// Who waits for a call of its own polls for all. What nobody waits for (requests to services here,
-// ends of calls with a callback) is polled by a thread that starts when it is first needed, or by
-// an event loop of the application's: see Drive().
+// A thread that waits for its own call polls for all. Events for which no thread waits (requests to
+// services of this endpoint, ends of calls with a callback) are polled by a thread that starts when
+// it is first needed, or by an event loop of the application: see Drive(). See docs/threading.md.
 //
-// Code of the application's runs with no lock of the library held. Within a callback, a reactor or
-// an inline handler, Poll() does nothing and gives 0, and synchronous calls end with
-// FAILED_PRECONDITION.
+// User code runs with no lock of the library held. Inside a callback, a reactor or an inline
+// handler, Poll() does nothing and returns 0, and synchronous calls end with FAILED_PRECONDITION.
 //
-// An endpoint belongs to the process that made it. A forked child's copy does nothing: calls end at
-// once with FAILED_PRECONDITION, their callbacks and OnDone() run where they are begun, servers are
-// not built and not waited for, Poll() gives 0, Arm() true. It may be destroyed. Calls that were
-// begun before the fork go on in the parent: in the child their streams give false, and Finish()
-// that status; TryCancel() does nothing; their callbacks and futures never come.
+// An endpoint belongs to the process that created it. A forked child's copy does nothing: calls end
+// at once with FAILED_PRECONDITION, their callbacks and OnDone() run where the calls are begun,
+// servers are neither built nor waited for, Poll() returns 0 and Arm() true. It may be destroyed.
+// Calls that were begun before the fork go on in the parent. In the child their streams return
+// false, and Finish() returns that status; TryCancel() does nothing; their callbacks and futures
+// never complete.
 class Endpoint : public std::enable_shared_from_this<Endpoint> {
  public:
   // Errors: those of Node::Open.
@@ -73,41 +73,42 @@ class Endpoint : public std::enable_shared_from_this<Endpoint> {
     if (!node.ok()) return node.status();
     return Make(*std::move(node), std::move(options));
   }
-  // The same over a node that is open already. Nobody else may poll it; sending is for everybody.
+  // The same over a node that is open already. Nothing else may poll the node; any thread may send.
   static std::shared_ptr<Endpoint> Make(std::unique_ptr<Node> node, EndpointOptions options = {});
-  // With the last reference, of which each channel, stream and server of it holds one: so they may
-  // go in any order. Ends the calls that still run, which have callbacks, with CANCELLED; then the
-  // node has left. In a callback of the endpoint, which may hold the last reference, it leaves when
-  // that poll has ended; a thread that a callback has handed the last reference to waits for the
-  // end of the poll. Not in a handler, which its server waits for.
-  // What may be held longer: contexts (see there), futures, watches.
+  // Runs when the last reference is dropped. Each channel, stream and server of the endpoint holds
+  // a reference, so they may be destroyed in any order. Calls that still run, which have callbacks,
+  // end with CANCELLED; then the node leaves the region. If a callback of the endpoint drops the
+  // last reference, the node leaves when that poll has ended. If a callback has handed the last
+  // reference to another thread, that thread waits for the end of the poll. Must not run in a
+  // handler, for which the server waits. Contexts (see there), futures and watches may outlive the
+  // endpoint.
   ~Endpoint();
   Endpoint(const Endpoint&) = delete;
   Endpoint& operator=(const Endpoint&) = delete;
 
   [[nodiscard]] Node& node() noexcept;
 
-  // A channel to the peer of that name, which need not be there yet. `interceptors` see its
-  // calls; the first one is the outermost.
+  // A channel to the peer of that name, which need not exist yet. `interceptors` see its calls; the
+  // first one is the outermost.
   [[nodiscard]] std::shared_ptr<Channel> CreateChannel(
       std::string peer, std::vector<ClientInterceptorFactory> interceptors = {});
 
-  // A channel to whoever offers the service, by its full name ("pkg.Echo"): each call goes to one
-  // of the live peers that do, in turn, suspected ones left out. While there is none, calls end
-  // with UNAVAILABLE, or wait for one, see ClientContext::set_wait_for_ready.
+  // A channel to the live peers that offer the service with that full name ("pkg.Echo"). Calls go
+  // to them in turn, except to suspected ones. If there is none, a call ends with UNAVAILABLE, or
+  // waits for one: see ClientContext::set_wait_for_ready.
   [[nodiscard]] std::shared_ptr<Channel> CreateServiceChannel(
       std::string service, std::vector<ClientInterceptorFactory> interceptors = {});
-  // Calls `watcher` with the live peers that offer the service: soon, and whenever they have
-  // changed. On the thread that polls, so it must not block. Once the returned watch is gone, the
+  // Calls `watcher` with the live peers that offer the service: soon, and whenever they change. It
+  // runs on the thread that polls, so it must not block. Once the returned watch is destroyed, the
   // watcher neither runs nor is called.
   [[nodiscard]] std::unique_ptr<ServiceWatch> WatchService(std::string service,
                                                            ServiceWatcher watcher);
 
-  // ---- For an event loop of the application's ----
+  // ---- For an event loop of the application ----
 
   // From now on the application polls: call Poll() when Fd() is readable, and Arm() before sleeping
-  // on it; false means that something waits already. To be called before there are calls or
-  // services.
+  // on it. If Arm() returns false, something waits already: call Poll() instead of sleeping. Call
+  // Drive() before there are calls or services.
   void Drive();
   [[nodiscard]] int Fd() const noexcept;
   [[nodiscard]] bool Arm();
@@ -120,7 +121,7 @@ class Endpoint : public std::enable_shared_from_this<Endpoint> {
 
   struct Impl;
   explicit Endpoint(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
-  // Polls by itself from now on, unless the application does.
+  // Starts the thread that polls, unless the application does.
   void NeedThread();
 
   const std::shared_ptr<Impl> impl_;  // its thread's as well

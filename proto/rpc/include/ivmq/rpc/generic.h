@@ -1,6 +1,6 @@
-// Calls by the path of the method, with bytes for messages: for tools, proxies and bindings of other
-// languages, which have no generated code. Typed stubs and services meet them on the wire: the bytes
-// are the serialized messages.
+// Calls by the path of the method, with bytes as messages: for tools, proxies and bindings of other
+// languages, which have no generated code. They interoperate with typed stubs and services: the
+// bytes are the serialized messages.
 //
 //   ivmq::rpc::GenericStub stub(endpoint->CreateChannel("vm1"));
 //   std::string response;
@@ -36,9 +36,9 @@
 
 namespace ivmq::rpc {
 
-// Thread-safe. A path is "/package.Service/Method"; one that a server does not offer ends the call
-// with UNIMPLEMENTED. It need not live longer than until its call has begun. What is pointed to
-// lives until the end of the call.
+// Thread-safe. A path is "/package.Service/Method"; a path that the server does not offer ends the
+// call with UNIMPLEMENTED. The path must live until the call has begun; what pointers refer to must
+// live until the end of the call.
 class GenericStub {
  public:
   // REQUIRES: channel
@@ -105,14 +105,14 @@ class GenericStub {
   const std::shared_ptr<Channel> channel_;
 };
 
-// A service whose methods are added one by one, before it is registered. Then a server takes it as
+// A service whose methods are added one by one, before it is registered. A server treats it like
 // any other, and peers find it by the services in its paths.
 //
 // A handler has the parameters of a method of a generated service, with std::string for the
-// messages, and returns a Status or a reactor: what either means, and which threads run it, is as
-// with generated code. Calls run side by side. Thread-compatible.
+// messages, and returns a Status or a reactor, with the same meaning and on the same threads as in
+// generated code. Calls run concurrently. Thread-compatible.
 //
-// Paths are "/package.Service/Method"; a server that gets another one does not start.
+// Paths are "/package.Service/Method"; a server does not start with any other path.
 class GenericService final : public Service {
  public:
   // (ServerContext*, const std::string* request, std::string* response), which gives a Status or a

@@ -6,22 +6,22 @@
 //   +#include "helloworld.ivmq.pb.h"
 //   +namespace grpc = ivmq::grpc;          or ivmq::grpc:: in place of grpc::
 //
-// docs/conformance.md says what of gRPC's API is there. A file that includes this header must not
-// include gRPC's, but a program may have files of both.
+// docs/conformance.md lists which parts of gRPC's API exist here. A file that includes this header
+// must not include gRPC's, but a program may have files of both kinds.
 //
 // Targets of channels, and addresses that servers listen on:
 //
-//   ivmq:///NAME         the peer NAME in the region of $IVMQ_ADDRESS, or of the device that is
-//   found ivmq://REGION/NAME   in the region of that address: all that precedes the last slash, as
-//   in
-//                        ivmq://unix:/run/ivmq/ivmq.sock/vm1 or ivmq://shm:/ivmq/vm1
-//   HOST:PORT            the same as ivmq:///port-PORT: a program that says 0.0.0.0:50051 or
-//                        localhost:50051 meets its peers in the region. Port 0 of a server: a free
-//                        one. gRPC's prefixes dns:, ipv4: and ipv6: are passed over.
+//   ivmq:///NAME         the peer NAME in the region of $IVMQ_ADDRESS, or in that of the guest's
+//                        device
+//   ivmq://REGION/NAME   the peer NAME in the region with that address, which is everything before
+//                        the last slash: ivmq://unix:/run/ivmq/ivmq.sock/vm1, ivmq://shm:/ivmq/vm1
+//   HOST:PORT            the same as ivmq:///port-PORT: a program that uses 0.0.0.0:50051 or
+//                        localhost:50051 finds its peers in the region. Port 0 of a server selects
+//                        a free one. gRPC's prefixes dns:, ipv4: and ipv6: are ignored.
 //
-// In NAME, %XX stands for a byte. A server is the peer of its name. The channels of a process to
-// one region share a peer of their own, with a name that nobody else has, or the one that
-// ChannelArguments::SetString("ivmq.name", ...) gives; a server of that name shares it, too.
+// In NAME, %XX stands for a byte. A server is the peer of that name. The channels of a process to
+// one region share one peer, whose name is unique, or set by
+// ChannelArguments::SetString("ivmq.name", ...); a server of that name shares the peer, too.
 #ifndef IVMQ_RPC_GRPC_COMPAT_H_
 #define IVMQ_RPC_GRPC_COMPAT_H_
 
@@ -92,8 +92,8 @@ inline std::string Version() { return "1.51.1 (ivmq)"; }
 
 // ---- Credentials ----
 
-// A region is one trust domain. Those that promise more than nothing are taken, and ignored: the
-// first one of a process says so on stderr.
+// A region is one trust domain. Credentials that promise security are accepted and ignored: the
+// first ones of a process cause a warning on stderr.
 class ChannelCredentials {
  public:
   virtual ~ChannelCredentials() = default;
@@ -184,9 +184,9 @@ class ChannelArguments {
   std::string name_;
 };
 
-// gRPC's interface of interceptors, over that of ivmq. What is not as in gRPC: Proceed() or Hijack()
-// must be called before Intercept() returns; POST_SEND_MESSAGE and PRE_SEND_CANCEL do not come; what
-// belongs to one call may come in more batches than there; ModifySendMessage() and
+// gRPC's interface of interceptors, over that of ivmq. What is not as in gRPC: Proceed() or
+// Hijack() must be called before Intercept() returns; POST_SEND_MESSAGE and PRE_SEND_CANCEL do not
+// come; what belongs to one call may come in more batches than there; ModifySendMessage() and
 // FailHijackedSendMessage() cancel the call; received metadata is a copy.
 namespace experimental {
 

@@ -1,5 +1,5 @@
-// How a server's application says whether it is well: what grpc.health.v1.Health answers. Names are
-// gRPC's.
+// How the application sets the health of its services, which grpc.health.v1.Health answers. Names
+// are gRPC's.
 #ifndef IVMQ_RPC_HEALTH_H_
 #define IVMQ_RPC_HEALTH_H_
 
@@ -7,17 +7,17 @@
 
 namespace ivmq::rpc {
 
-// Of Server::GetHealthCheckService(). Thread-safe.
+// Returned by Server::GetHealthCheckService(). Thread-safe.
 class HealthCheckServiceInterface {
  public:
   virtual ~HealthCheckServiceInterface() = default;
 
-  // Of one service; "" is the server as a whole, which serves at first. What was never set is
-  // unknown.
+  // Sets the status of one service; "" is the server as a whole, which serves by default. A service
+  // that was never set is unknown.
   virtual void SetServingStatus(const std::string& service_name, bool serving) = 0;
-  // Of all that were set.
+  // Sets the status of all services that were set before.
   virtual void SetServingStatus(bool serving) = 0;
-  // All that were set, and those set later, do not serve. Server::Shutdown() does it too.
+  // From now on no service serves, whether set before or later. Server::Shutdown() calls it.
   virtual void Shutdown() = 0;
 };
 

@@ -17,27 +17,27 @@ namespace ivmq::rpc {
 
 struct CallInfo {
   std::string_view method;  // "/package.Service/Method"
-  std::string_view peer;    // clients: the one that the channel goes to, empty if that is a
-                            // service; servers: empty, since it costs a look at the peer table:
-                            // see ServerContext::peer()
+  std::string_view peer;    // clients: the peer of the channel, empty if that goes to a service;
+                            // servers: empty, since finding it costs a read of the peer table: see
+                            // ServerContext::peer()
   MethodType type = MethodType::kUnary;
 };
 
-// Made for one call. Its members are called one after the other, but perhaps by different threads:
-// those where the call begins, goes on and ends, so they must not block where that is the thread
-// that polls. Only those of messages of both directions may run at once, where the application
-// reads and writes at once.
+// Created for one call. Its members are called one after the other, but possibly on different
+// threads: those on which the call begins, continues and ends. On the thread that polls they must
+// not block. Only the members for messages of the two directions may run at the same time, if the
+// application reads and writes at the same time.
 class ClientInterceptor {
  public:
   virtual ~ClientInterceptor() = default;
 
   // ---- Of calls with one request and one response: once each ----
 
-  // Before the request is sent. May add metadata. Not OK: the call ends with that and is not sent.
+  // Before the request is sent. May add metadata. If it is not OK, the call ends with it, unsent.
   virtual Status Before(ClientContext& /*context*/, const google::protobuf::Message& /*request*/) {
     return Status::OK;
   }
-  // After the end, however it came. May change both.
+  // After the end of the call, whatever caused it. May change both.
   virtual void After(ClientContext& /*context*/, Status& /*status*/,
                      google::protobuf::Message& /*response*/) {}
 
@@ -45,24 +45,25 @@ class ClientInterceptor {
 
   // Once, before anything is sent; as Before().
   virtual Status BeforeStream(ClientContext& /*context*/) { return Status::OK; }
-  // Of each message of the client's, before it is sent: the one request of a server's stream, too.
+  // For each message of the client, before it is sent; also for the request of a server stream.
   virtual void BeforeWrite(ClientContext& /*context*/,
                            const google::protobuf::Message& /*message*/) {}
-  // The client has said all.
+  // The client has sent its last message.
   virtual void BeforeWritesDone(ClientContext& /*context*/) {}
-  // Of each message of the server's, before the application sees it: the one response of a client's
-  // stream, too. May change it.
+  // For each message of the server, before the application sees it; also for the response of a
+  // client stream. May change it.
   virtual void AfterRead(ClientContext& /*context*/, google::protobuf::Message& /*message*/) {}
-  // Once, before the application hears of the end, however it came. May change the status.
+  // Once, before the application sees the end, whatever caused it. May change the status.
   virtual void AfterStream(ClientContext& /*context*/, Status& /*status*/) {}
 
-  // ---- Of calls that it answers in the server's place ----
+  // ---- Of calls that it answers in place of the server ----
 
-  // Asked once, when its Before() or BeforeStream() has returned OK. True: nothing is sent, and
-  // those behind it do not see the call. In place of its After(), AfterRead() and AfterStream() it
-  // is asked for the answers; BeforeWrite() and BeforeWritesDone() come as usual.
+  // Called once, after Before() or BeforeStream() has returned OK. True: nothing is sent, and inner
+  // interceptors do not see the call. Instead of After(), AfterRead() and AfterStream(), the
+  // functions below are called for the answers; BeforeWrite() and BeforeWritesDone() are called as
+  // usual.
   virtual bool Answers(ClientContext& /*context*/) { return false; }
-  // What the application reads next; the response of calls with one. False: there is nothing more.
+  // The next message that the application reads, or the response. False: there is nothing more.
   virtual bool Answer(ClientContext& /*context*/, google::protobuf::Message& /*message*/) {
     return false;
   }
@@ -70,14 +71,14 @@ class ClientInterceptor {
   virtual Status AnswerEnd(ClientContext& /*context*/) { return Status::OK; }
 };
 
-// As that of a client.
+// Like that of a client.
 class ServerInterceptor {
  public:
   virtual ~ServerInterceptor() = default;
 
   // ---- Of calls with one request and one response: once each ----
 
-  // Before the handler. Not OK: the call ends with that, and the handler does not run.
+  // Before the handler. If it is not OK, the call ends with it, and the handler does not run.
   virtual Status Before(ServerContext& /*context*/, const google::protobuf::Message& /*request*/) {
     return Status::OK;
   }
@@ -89,21 +90,22 @@ class ServerInterceptor {
 
   // Once, before the handler; as Before().
   virtual Status BeforeStream(ServerContext& /*context*/) { return Status::OK; }
-  // Of each message of the client's, before the handler sees it: the one request of a server's
-  // stream, too. May change it.
+  // For each message of the client, before the handler sees it; also for the request of a server
+  // stream. May change it.
   virtual void AfterRead(ServerContext& /*context*/, google::protobuf::Message& /*message*/) {}
-  // Of each message of the server's, before it is sent: the one response of a client's stream, too.
+  // For each message of the server, before it is sent; also for the response of a client stream.
   virtual void BeforeWrite(ServerContext& /*context*/,
                            const google::protobuf::Message& /*message*/) {}
   // Once, before the end is sent. May change the status.
   virtual void AfterStream(ServerContext& /*context*/, Status& /*status*/) {}
 };
 
-// One that throws, as its factory does, ends the call with UNKNOWN; the After() or AfterStream() of
-// those before it come all the same. NodeOptions::on_report hears it. They run with no lock held.
+// An interceptor or a factory that throws ends the call with UNKNOWN; After() or AfterStream() of
+// the interceptors before it are still called, and the exception is reported to
+// NodeOptions::on_report. All of them run with no lock held.
 
-// Make an interceptor for a call, or nullptr for none; thread-safe. The first one is the outermost:
-// of what its side sends it sees everything first, of what comes last.
+// Create an interceptor for a call, or return nullptr for none. Thread-safe. The first one is the
+// outermost: it is the first to see what its side sends, and the last to see what arrives.
 using ClientInterceptorFactory =
     std::function<std::unique_ptr<ClientInterceptor>(const CallInfo& call)>;
 using ServerInterceptorFactory =

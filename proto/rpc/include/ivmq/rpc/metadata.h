@@ -1,4 +1,4 @@
-// Metadata: pairs of key and value that go with a call beside its messages.
+// Metadata: pairs of key and value that are sent with a call in addition to its messages.
 #ifndef IVMQ_RPC_METADATA_H_
 #define IVMQ_RPC_METADATA_H_
 
@@ -13,8 +13,8 @@ namespace ivmq::rpc {
 using string_ref = std::string_view;  // NOLINT(readability-identifier-naming): gRPC's name
 using Metadata = std::multimap<string_ref, string_ref>;
 
-// Whether gRPC takes the pair: keys of a-z 0-9 - _ . and values of printable ASCII, or of any bytes
-// where the key ends with "-bin".
+// Whether gRPC accepts the pair: keys of a-z 0-9 - _ . and values of printable ASCII, or of any
+// bytes if the key ends with "-bin".
 bool IsValidMetadata(std::string_view key, std::string_view value);
 
 namespace internal {

@@ -28,39 +28,40 @@ class Reflection;
 class Server;
 }  // namespace internal
 
-// Where handlers of unary methods run that return the status. Those of streams run on the pool,
-// those that return a reactor on the thread that polls.
+// Where handlers run that implement a unary method and return its status. Handlers of streams
+// always run on the pool, and handlers that return a reactor on the thread that polls.
 enum class Executor : std::uint8_t {
-  kPool,    // on threads of the server's: they may block, and call others
-  kInline,  // on the thread that polls: quickest, and they must not block
+  kPool,    // on threads of the server: they may block, and make calls
+  kInline,  // on the thread that polls: fastest, but they must not block
 };
 
 // Thread-safe.
 class Server {
  public:
-  // Calls Shutdown(). REQUIRES: not in a handler, a reactor, or a callback of the endpoint, which
-  // it could not wait for: that ends the program.
+  // Calls Shutdown(). REQUIRES: not called in a handler, a reactor, or a callback of the endpoint,
+  // since it could not wait for these; it ends the program then.
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
-  // Offers nothing any more: takes no more requests (they end with UNAVAILABLE), and waits for the
-  // calls that run and for what their handlers still do here. Then the services may go. In a
-  // handler, a reactor, or a callback of the endpoint it does not wait, and cuts nothing.
+  // Stops the server: new requests end with UNAVAILABLE. Waits for the calls that run and until
+  // their handlers have returned; afterwards the services may be destroyed. In a handler, a
+  // reactor, or a callback of the endpoint it does not wait, and ends no running call.
   void Shutdown() { ShutdownAt(std::chrono::steady_clock::time_point::max()); }
-  // The same; calls that still run or wait at that time are cut: they end with UNAVAILABLE for
-  // their clients, whatever their handlers do afterwards. Those are told that they are cancelled,
-  // and waited for.
+  // The same, but calls that still run or wait at the deadline end with UNAVAILABLE for their
+  // clients, whatever their handlers do afterwards. The handlers see that they are cancelled, and
+  // are waited for.
   template <typename ClockType, typename Duration>
   void Shutdown(const std::chrono::time_point<ClockType, Duration>& deadline) {
     using Steady = std::chrono::steady_clock;
     ShutdownAt(Steady::now() +
                std::chrono::duration_cast<Steady::duration>(deadline - ClockType::now()));
   }
-  // Until Shutdown(), and all calls have ended. Not in a handler, a reactor, or a callback.
+  // Waits for Shutdown(), and until all calls have ended. Must not be called in a handler, a
+  // reactor, or a callback.
   void Wait();
 
-  // What grpc.health.v1.Health answers; nullptr if the server was built without it. The server's.
+  // Sets what grpc.health.v1.Health answers. Owned by the server; nullptr if it was built without.
   [[nodiscard]] HealthCheckServiceInterface* GetHealthCheckService() const noexcept;
 
  private:
@@ -86,44 +87,44 @@ class ServerBuilder {
     services_.push_back(service);
     return *this;
   }
-  // Executor::kPool unless it is said.
+  // Default: Executor::kPool.
   ServerBuilder& SetExecutor(Executor executor) {
     executor_ = executor;
     return *this;
   }
-  // Threads of the pool at first; 0: one a core, but at least two.
+  // The initial number of threads of the pool; 0: one for each core, but at least two.
   ServerBuilder& SetThreads(std::size_t threads) {
     threads_ = threads;
     return *this;
   }
-  // The pool grows up to this when all its threads wait: in calls of their own, or for the other
-  // side of a stream. When all of these wait, requests end with RESOURCE_EXHAUSTED.
+  // The pool grows up to this number when all its threads wait: in calls of their own, or for the
+  // other side of a stream. When it cannot grow and all threads wait, requests end with
+  // RESOURCE_EXHAUSTED.
   ServerBuilder& SetMaxThreads(std::size_t threads) {
     max_threads_ = threads;
     return *this;
   }
-  // Calls of one client that wait or run at once; more end with RESOURCE_EXHAUSTED.
+  // The most calls of one client that may wait or run at once; more end with RESOURCE_EXHAUSTED.
   ServerBuilder& SetMaxCalls(std::size_t calls) {
     max_calls_ = calls;
     return *this;
   }
-  // Memory for the requests of one client's calls that wait or run, in bytes, and for the metadata
-  // that came with them: a call that begins
-  // when that much is taken ends with RESOURCE_EXHAUSTED. A stream counts with its largest message,
-  // if that is larger than 256 KiB.
+  // The most bytes that the requests, with their metadata, of one client's waiting and running
+  // calls may take: a call that begins when that much is taken ends with RESOURCE_EXHAUSTED. A
+  // stream counts with its largest message, if that is larger than 256 KiB.
   ServerBuilder& SetMaxRequestBytes(std::size_t bytes) {
     max_request_bytes_ = bytes;
     return *this;
   }
-  // Sees all calls; the first one added is the outermost.
+  // The interceptor sees all calls. The first one added is the outermost.
   ServerBuilder& AddInterceptor(ServerInterceptorFactory factory) {
     interceptors_.push_back(std::move(factory));
     return *this;
   }
 
-  // Whether the server offers grpc.health.v1.Health, and the reflection that `ivmq call` asks. It
-  // does unless it is said; but not beside a registered service of the same name. Peers find
-  // neither of them by the service's name.
+  // Whether the server offers grpc.health.v1.Health, and the reflection that `ivmq call` uses.
+  // Default: both, unless a service of that name is registered. Peers cannot find these two by the
+  // name of the service.
   ServerBuilder& EnableHealthCheck(bool enable) {
     health_check_ = enable;
     return *this;
@@ -133,10 +134,10 @@ class ServerBuilder {
     return *this;
   }
 
-  // Its node then says to all peers which services it offers.
-  // ALREADY_EXISTS: the endpoint has a server, or two methods have one path or id;
-  // INVALID_ARGUMENT: the path of a method is none;
-  // RESOURCE_EXHAUSTED: the names of the services do not fit the node's slot.
+  // Starts the server, and publishes the names of its services to all peers. Errors:
+  //   ALREADY_EXISTS      the endpoint has a server, or two methods have the same path or id
+  //   INVALID_ARGUMENT    the path of a method is not valid
+  //   RESOURCE_EXHAUSTED  the names of the services do not fit into the node's slot
   Result<std::unique_ptr<Server>> BuildAndStart();
 
  private:

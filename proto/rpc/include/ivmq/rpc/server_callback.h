@@ -1,10 +1,10 @@
 // Handlers that return at once and end their call later; names are gRPC's.
 //
-// A method of a CallbackService makes a reactor and returns it. Its members may be started and
-// finished from any thread, also before it is returned. The On... members are called on the thread
-// that polls, one at a time, and must not block. OnDone() is the last one: there a reactor that was
-// made with new deletes itself. One that throws ends the call with UNKNOWN, as if it had called
-// Finish(): nothing may be started or finished afterwards.
+// A method of a CallbackService creates a reactor and returns it. Any thread may call Start...()
+// and Finish(), also before the reactor is returned. The On... members are called on the thread
+// that polls, one at a time, and must not block. OnDone() is the last one: a reactor that was
+// created with new deletes itself there. A member that throws ends the call with UNKNOWN, as if it
+// had called Finish(): nothing may be started or finished afterwards.
 #ifndef IVMQ_RPC_SERVER_CALLBACK_H_
 #define IVMQ_RPC_SERVER_CALLBACK_H_
 
@@ -32,17 +32,16 @@ class ServerReactor {
   ServerReactor& operator=(const ServerReactor&) = delete;
   virtual ~ServerReactor();
 
-  // Ends the call. Once; a write that is under way goes first. When it returns it uses nothing of
-  // the reactor, of the server and of the endpoint any more.
+  // Ends the call. Call it once. A write in progress is sent first. After it has returned, it uses
+  // neither the reactor nor the server nor the endpoint.
   void Finish(Status status);
-  // Sends what was added to the context before the first message does.
+  // Sends the initial metadata of the context now, instead of with the first message.
   void StartSendInitialMetadata();
 
   // The call has ended, and so has every step that was started.
   virtual void OnDone() = 0;
-  // Nobody wants the answer any more: see ServerContext::IsCancelled(). A deadline alone does not
-  // lead here: the client says when it has passed.
-  // Finish() is still to be called.
+  // The answer is no longer wanted: see ServerContext::IsCancelled(). A deadline alone does not
+  // cause this: the client sends a cancel when it has passed. Finish() must still be called.
   virtual void OnCancel() {}
   virtual void OnSendInitialMetadataDone(bool /*ok*/) {}
 
@@ -77,12 +76,12 @@ class ServerReactor {
 
 class ServerUnaryReactor : public internal::ServerReactor {};
 
-// One read and one write at a time; what is passed must live until its On...Done().
+// One read and one write at a time. What is passed must live until the matching On...Done().
 template <typename Request>
 class ServerReadReactor : public internal::ServerReactor {
  public:
   void StartRead(Request* request) { StartReadMessage(request); }
-  // False: the client has said all, or does not want the answer any more.
+  // False: the client has sent its last message, or no longer wants the answer.
   void OnReadDone(bool /*ok*/) override {}
 };
 
@@ -100,8 +99,8 @@ class ServerWriteReactor : public internal::ServerReactor {
   void StartWriteAndFinish(const Response* response, WriteOptions /*options*/, Status status) {
     StartWriteAndFinish(response, std::move(status));
   }
-  // False: the client does not want the answer any more, or the message cannot be sent; then a call
-  // that is finished with OK ends with RESOURCE_EXHAUSTED.
+  // False: the client no longer wants the answer, or the message cannot be sent; in that case a
+  // call that is finished with OK ends with RESOURCE_EXHAUSTED.
   void OnWriteDone(bool /*ok*/) override {}
 };
 

@@ -1,4 +1,4 @@
-// What a server hears about one call, and says beside the response.
+// What a server learns about one call, and sets for it apart from the response.
 #ifndef IVMQ_RPC_SERVER_CONTEXT_H_
 #define IVMQ_RPC_SERVER_CONTEXT_H_
 
@@ -20,8 +20,9 @@ struct CallAccess;
 struct ServerCall;
 }  // namespace internal
 
-// For one call, while its handler runs, or until its reactor's OnDone(): then it is another call's.
-// IsCancelled and TryCancel may be called from any thread; everything else is thread-compatible.
+// Belongs to one call while its handler runs, or until its reactor's OnDone(); then it is reused
+// for another call. Any thread may call IsCancelled and TryCancel; everything else is
+// thread-compatible.
 class ServerContext {
  public:
   ServerContext();
@@ -30,16 +31,16 @@ class ServerContext {
   ServerContext& operator=(const ServerContext&) = delete;
 
   [[nodiscard]] std::chrono::system_clock::time_point deadline() const;
-  // Nobody wants the answer any more: the client cancelled, it is dead or stands still, its
-  // deadline has passed, or the server has cut the call.
+  // True: the answer is no longer wanted. The client has cancelled the call, it is dead or
+  // suspected, its deadline has passed, or the server has ended the call.
   [[nodiscard]] bool IsCancelled() const;
-  // Ends the call with CANCELLED for the client, soon and whatever the handler says afterwards,
-  // unless it has ended. The handler has to end all the same. Thread-safe, while the context is the
-  // call's; does not wait.
+  // Ends the call with CANCELLED for the client, unless it has ended: soon, and whatever status the
+  // handler gives afterwards. The handler still has to end. Does not wait. Thread-safe while the
+  // context belongs to the call.
   void TryCancel();
 
   [[nodiscard]] const Metadata& client_metadata() const { return received_.map(); }
-  // As ClientContext::AddMetadata; a pair that is not valid ends the call with INTERNAL.
+  // As ClientContext::AddMetadata, but invalid metadata ends the call with INTERNAL.
   void AddInitialMetadata(const std::string& key, const std::string& value) {
     valid_ = initial_.Add(key, value) && valid_;
   }
@@ -47,11 +48,11 @@ class ServerContext {
     valid_ = trailing_.Add(key, value) && valid_;
   }
 
-  // For a handler that gives a reactor and needs none of its own: Finish() it and return it. The
-  // call's, always the same one.
+  // For a handler that returns a reactor but needs no class of its own: Finish() this one and
+  // return it. Owned by the call; always the same one.
   [[nodiscard]] ServerUnaryReactor* DefaultReactor();
 
-  // The name of the caller; not an identity, see docs/guarantees.md.
+  // The name of the caller. It proves no identity: see docs/guarantees.md.
   [[nodiscard]] std::string peer() const;
 
  private:

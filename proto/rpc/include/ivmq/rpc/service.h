@@ -1,4 +1,4 @@
-// Services: what generated code derives from.
+// The base class of generated services.
 #ifndef IVMQ_RPC_SERVICE_H_
 #define IVMQ_RPC_SERVICE_H_
 
@@ -154,7 +154,7 @@ struct Method {
 }  // namespace internal
 
 // The base of all generated services. Must outlive the servers that offer it, see Server::Shutdown.
-// A handler that throws ends its call with UNKNOWN; NodeOptions::on_report hears what it was.
+// A handler that throws ends its call with UNKNOWN; the exception is reported to on_report.
 class Service {
  public:
   Service() = default;

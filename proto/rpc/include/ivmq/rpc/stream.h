@@ -1,6 +1,6 @@
-// Streams as synchronous code uses them; names are gRPC's. Each object is for one reading and one
-// writing thread, neither of which polls: what is done within a callback, a reactor or an inline
-// handler of the endpoint gives false, and ends a call of a client's with FAILED_PRECONDITION.
+// Streams for synchronous code; names are gRPC's. Each object is for one reading and one writing
+// thread. Neither may be the thread that polls: inside a callback, a reactor or an inline handler
+// of the endpoint the functions return false, and a client's call ends with FAILED_PRECONDITION.
 #ifndef IVMQ_RPC_STREAM_H_
 #define IVMQ_RPC_STREAM_H_
 
@@ -61,10 +61,10 @@ template <typename Response>
 class ClientReaderInterface {
  public:
   virtual ~ClientReaderInterface() = default;
-  // Waits for the next message. False: there is none any more; Finish() says why.
+  // Waits for the next message. False: there are no more; Finish() says why.
   virtual bool Read(Response* message) = 0;
   virtual void WaitForInitialMetadata() = 0;
-  // Waits for the end of the call. Read() has given false, or the rest is dropped.
+  // Waits for the end of the call. Drops messages that were not read.
   virtual Status Finish() = 0;
 };
 
@@ -72,7 +72,7 @@ template <typename Request>
 class ClientWriterInterface {
  public:
   virtual ~ClientWriterInterface() = default;
-  // Waits until the server wants it. False: the call has ended; Finish() says why.
+  // Waits until the server has room for the message. False: the call has ended; Finish() says why.
   virtual bool Write(const Request& message) = 0;
   virtual bool WritesDone() = 0;
   // False: the message was not written, or the stream does not end with it as the options say.
@@ -157,7 +157,7 @@ template <typename Request>
 class ServerReader {
  public:
   explicit ServerReader(internal::ServerStream& stream) : handle_(stream) {}
-  // False: the client has said all, or does not want the answer any more.
+  // False: the client has sent its last message, or no longer wants the answer.
   bool Read(Request* message) { return handle_.Read(message); }
   void SendInitialMetadata() { handle_.SendInitialMetadata(); }
 
@@ -169,8 +169,9 @@ template <typename Response>
 class ServerWriter {
  public:
   explicit ServerWriter(internal::ServerStream& stream) : handle_(stream) {}
-  // Waits until the client wants it. False: it does not want the answer any more, or the message
-  // cannot be sent; then a call whose handler gives OK ends with RESOURCE_EXHAUSTED.
+  // Waits until the client has room for the message. False: the client no longer wants the answer,
+  // or the message cannot be sent; in that case a call whose handler returns OK ends with
+  // RESOURCE_EXHAUSTED.
   bool Write(const Response& message) { return handle_.Write(message); }
   bool Write(const Response& message, WriteOptions /*options*/) { return Write(message); }
   // The same: the status goes behind it when the handler returns.

@@ -4,7 +4,7 @@
 
 namespace ivmq::rpc {
 
-// Thread-compatible value type. What concerns compression and buffers has no effect: messages are
+// Thread-compatible value type. Options of compression and buffering have no effect: messages are
 // neither compressed nor held back.
 class WriteOptions {
  public:
