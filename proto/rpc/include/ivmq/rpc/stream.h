@@ -72,7 +72,7 @@ template <typename Request>
 class ClientWriterInterface {
  public:
   virtual ~ClientWriterInterface() = default;
-  // Waits until the server has room for the message. False: the call has ended; Finish() says why.
+  // Waits until flow control permits it. False: the call has ended; Finish() says why.
   virtual bool Write(const Request& message) = 0;
   virtual bool WritesDone() = 0;
   // False: the message was not written, or the stream does not end with it as the options say.
