@@ -7,6 +7,7 @@
 //   void Flush()                    what was sent so far becomes visible
 //   size_t Receive(use)             use(Message) for some waiting messages; 0: none waits
 //   void Wait()                     after Receive() found nothing: spins once, or sleeps
+//   void EndServer()                ends the server's process; may be left out
 //   static constexpr bool kBare     it moves a message's first word only
 //   static constexpr bool kBursty   see below; may be left out
 #ifndef IVMQ_BENCH_DRIVE_H_
@@ -120,6 +121,11 @@ inline void Dither(std::uint64_t sequence) noexcept {
 }
 
 template <typename C>
+void EndServer(C& candidate) {
+  if constexpr (requires { candidate.EndServer(); }) candidate.EndServer();
+}
+
+template <typename C>
 void SendOne(C& candidate, Message message) {
   while (!candidate.TrySend(message)) SpinOnce();
   candidate.Flush();
@@ -191,6 +197,7 @@ Latency RoundTrip(const Slot& slot) {
     start_line.Cross();
     RoundTripServer(candidate, slot);
     finish_line.Cross();
+    internal::EndServer(candidate);
   };
   RunPair(slot.what, client, server);
   return Percentiles(samples);
@@ -270,6 +277,7 @@ double Rate(const Slot& slot) {
       std::sort(times.begin(), times.end());
       *rate = static_cast<double>(window) / Seconds(times[times.size() / 4]);
     }
+    internal::EndServer(candidate);
   };
   RunPair(slot.what, client, server);
   return *rate;
@@ -322,6 +330,7 @@ tool::Latencies UnderLoad(const Slot& slot, double rate) {
     while (!last) {
       if (candidate.Receive(use) == 0) candidate.Wait();
     }
+    internal::EndServer(candidate);
   };
   RunPair(slot.what, client, server);
   return *latencies;

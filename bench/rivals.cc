@@ -5,10 +5,12 @@
 
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <memory>
 #include <thread>
 #include <utility>
 
@@ -36,7 +38,7 @@ class Daemon {
  public:
   // Fails unless `is_ready` says yes within seconds.
   Daemon(std::vector<std::string> command, const std::function<bool()>& is_ready)
-      : child_(-1, [&] {
+      : child_(std::make_unique<Child>(-1, [&] {
           const int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
           dup2(null, STDOUT_FILENO);
           dup2(null, STDERR_FILENO);
@@ -44,18 +46,26 @@ class Daemon {
           for (std::string& word : command) words.push_back(word.data());
           words.push_back(nullptr);
           execvp(words[0], words.data());
-        }) {
+        })) {
     for (int i = 0; !is_ready(); ++i) {
       if (i == 10'000) Fail(command[0] + " does not serve");
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
   }
-  ~Daemon() { child_.Terminate(); }
+  ~Daemon() {
+    // A child's copy of it is nobody's.
+    if (getpid() == owner_) {
+      child_->Terminate();
+    } else {
+      static_cast<void>(child_.release());
+    }
+  }
   Daemon(const Daemon&) = delete;
   Daemon& operator=(const Daemon&) = delete;
 
  private:
-  Child child_;
+  pid_t owner_ = getpid();
+  std::unique_ptr<Child> child_;
 };
 #endif
 
@@ -89,7 +99,10 @@ template <typename T>
 T Apart(const std::function<T()>& measure) {
   const Shared<T> result;
   {
-    const Child child(-1, [&] { *result = measure(); });
+    const Child child(-1, [&] {
+      *result = measure();
+      std::exit(0);  // a library may have something to say to its daemon
+    });
   }
   return *result;
 }

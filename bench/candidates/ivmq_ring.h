@@ -1,4 +1,4 @@
-// ivmq/ring.h by itself: no names, no node.
+// ivmq/internal/ring.h by itself: no names, no node.
 #ifndef IVMQ_BENCH_CANDIDATES_IVMQ_RING_H_
 #define IVMQ_BENCH_CANDIDATES_IVMQ_RING_H_
 
