@@ -26,9 +26,12 @@
 #include "ivmq/node.h"
 
 #include "support/header_crc.h"
+#include "support/memory_transport.h"
 
 namespace ivmq {
 namespace {
+
+using testing::MemoryTransport;
 
 constexpr std::size_t kRegionSize = 64U << 10;
 
@@ -51,20 +54,6 @@ class Memory {
  private:
   static constexpr std::align_val_t kAlignment{layout::kPage};
   std::byte* base_;
-};
-
-class MemoryTransport : public Transport {
- public:
-  explicit MemoryTransport(std::span<std::byte> memory) : memory_(memory) {
-    info_.address = "fuzz:";
-  }
-  [[nodiscard]] std::span<std::byte> memory() const noexcept override { return memory_; }
-  [[nodiscard]] const TransportInfo& info() const noexcept override { return info_; }
-  void Ring(std::uint16_t /*ivposition*/, std::uint32_t /*vector*/) noexcept override {}
-
- private:
-  std::span<std::byte> memory_;
-  TransportInfo info_;
 };
 
 // Two live peers and a ring with records from slot 1 to slot 0.

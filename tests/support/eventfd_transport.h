@@ -1,4 +1,6 @@
-// A transport for tests: the doorbells are eventfds that were made before forking.
+// The transport of core's tests. It has what InprocRegion has not, which the tests of the layers
+// above use: its doorbells are eventfds that were made before forking, its slots have locks, and a
+// test takes away what a peer is not to have.
 #ifndef IVMQ_TESTS_SUPPORT_EVENTFD_TRANSPORT_H_
 #define IVMQ_TESTS_SUPPORT_EVENTFD_TRANSPORT_H_
 

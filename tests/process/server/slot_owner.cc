@@ -7,10 +7,12 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <utility>
 
 #include "ivmq/transport.h"
 
 #include "src/unique_fd.h"
+#include "support/memory_transport.h"
 
 namespace ivmq::testing {
 namespace {
@@ -35,26 +37,14 @@ Region Attach(std::span<std::byte> memory) {
   return *region;
 }
 
-// Only says which ivposition and vector the peer has, and whether it can be woken.
-class NameTag final : public Transport {
- public:
-  NameTag(std::uint16_t ivposition, std::uint32_t vector, bool wakeable) {
-    info_.ivposition = ivposition;
-    info_.vector = vector;
-    info_.can_ring = true;
-    info_.wakeable = wakeable;
-  }
-  [[nodiscard]] std::span<std::byte> memory() const noexcept override { return {}; }
-  [[nodiscard]] const TransportInfo& info() const noexcept override { return info_; }
-  void Ring(std::uint16_t, std::uint32_t) noexcept override {}
-
- private:
-  TransportInfo info_;
-};
-
 ClaimedSlot Claim(const Region& region, const std::string& name, std::uint16_t ivposition,
                   std::uint32_t vector, bool wakeable) {
-  NameTag transport(ivposition, vector, wakeable);
+  TransportInfo info;
+  info.ivposition = ivposition;
+  info.vector = vector;
+  info.can_ring = true;
+  info.wakeable = wakeable;
+  MemoryTransport transport({}, std::move(info));
   ClaimRequest request;
   request.name = name;
   request.pid = static_cast<std::uint32_t>(getpid());
