@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -36,114 +37,89 @@ ClaimRequest Request(const std::string& name, bool durable = false) {
           .boot_id = {1, 2}};
 }
 
-class PeerTableRaceTest : public ::testing::TestWithParam<bool> {};
+class PeerTableRaceTest : public ::testing::TestWithParam<bool> {
+ protected:
+  // What a process claims, and what it must get, in each round.
+  struct Claimer {
+    std::function<ClaimRequest(unsigned process)> request;
+    std::function<void(unsigned round, const Result<ClaimedSlot>&)> judge;
+  };
 
-// N processes claim one name at the same instant, many rounds: one gets it, and the others are told
-// by whom it is held.
-TEST_P(PeerTableRaceTest, ExactlyOneProcessGetsAName) {
-  constexpr unsigned kProcesses = 4;
-  constexpr unsigned kRounds = 300;
-  Hub hub(kMiB, {.max_peers = 8});
-  SharedCounter arrived;
-  SharedCounter won;
-  SharedCounter judged;
-  std::vector<Child> children;
-  for (unsigned i = 0; i < kProcesses; ++i) {
-    children.push_back(Child::Fork([&, i] {
-      EventfdTransport transport(hub, static_cast<std::uint16_t>(i), {.locks = GetParam()});
-      const PeerTable table(hub.region());
-      for (unsigned round = 0; round < kRounds; ++round) {
-        arrived.Add();
-        arrived.AwaitAtLeast((round + 1) * kProcesses);
-        const Result<ClaimedSlot> claimed = table.Claim(Request("vm1"), transport);
-        if (claimed.ok()) {
-          won.Add();
-        } else {
-          EXPECT_EQ(claimed.status().code(), StatusCode::kAlreadyExists)
-              << claimed.status().ToString();
-          EXPECT_THAT(
-              claimed.status().message(),
-              ::testing::AllOf(::testing::HasSubstr("'vm1' is held by slot"),
-                               ::testing::HasSubstr("pid "), ::testing::HasSubstr("ivposition ")));
+  // The processes claim at the same instant, many rounds, and leave once all have claimed. `winners`
+  // of them get a slot in each round.
+  void Race(unsigned processes, unsigned rounds, unsigned winners, const Claimer& claimer) {
+    SharedCounter arrived;
+    SharedCounter won;
+    SharedCounter judged;
+    std::vector<Child> children;
+    for (unsigned i = 0; i < processes; ++i) {
+      children.push_back(Child::Fork([&, i] {
+        EventfdTransport transport(hub_, static_cast<std::uint16_t>(i), {.locks = GetParam()});
+        const PeerTable table(hub_.region());
+        const ClaimRequest request = claimer.request(i);
+        for (unsigned round = 0; round < rounds; ++round) {
+          arrived.Add();
+          arrived.AwaitAtLeast((round + 1) * processes);
+          const Result<ClaimedSlot> claimed = table.Claim(request, transport);
+          if (claimed.ok()) won.Add();
+          claimer.judge(round, claimed);
+          judged.Add();
+          judged.AwaitAtLeast((round + 1) * processes);
+          EXPECT_EQ(won.value(), (round + 1) * winners) << "winners up to round " << round;
+          if (claimed.ok()) {
+            EXPECT_EQ(table.Find(request.name)->id, claimed->id);
+            table.Leave(*claimed, transport);
+          }
+          if (::testing::Test::HasFailure()) break;
         }
-        judged.Add();
-        judged.AwaitAtLeast((round + 1) * kProcesses);
-        EXPECT_EQ(won.value(), round + 1) << "winners up to round " << round;
-        if (claimed.ok()) table.Leave(*claimed, transport);
-        if (::testing::Test::HasFailure()) break;
-      }
-      // Whoever failed must not hold up the others.
-      arrived.Add(kRounds * kProcesses);
-      judged.Add(kRounds * kProcesses);
-    }));
+        // Whoever failed must not hold up the others.
+        arrived.Add(rounds * processes);
+        judged.Add(rounds * processes);
+      }));
+    }
+    for (Child& child : children) EXPECT_EQ(child.Wait(), 0);
   }
-  for (Child& child : children) EXPECT_EQ(child.Wait(), 0);
-  EXPECT_TRUE(PeerTable(hub.region()).Snapshot().peers.empty());
+
+  Hub hub_{kMiB, {.max_peers = 8}};
+};
+
+// One gets it, and the others are told by whom it is held.
+TEST_P(PeerTableRaceTest, ExactlyOneProcessGetsAName) {
+  Race(4, 300, 1,
+       {.request = [](unsigned) { return Request("vm1"); },
+        .judge =
+            [](unsigned, const Result<ClaimedSlot>& claimed) {
+              if (claimed.ok()) return;
+              EXPECT_EQ(claimed.status().code(), StatusCode::kAlreadyExists)
+                  << claimed.status().ToString();
+              EXPECT_THAT(claimed.status().message(),
+                          ::testing::AllOf(::testing::HasSubstr("'vm1' is held by slot"),
+                                           ::testing::HasSubstr("pid "),
+                                           ::testing::HasSubstr("ivposition ")));
+            }});
+  EXPECT_TRUE(PeerTable(hub_.region()).Snapshot().peers.empty());
 }
 
 TEST_P(PeerTableRaceTest, ProcessesThatClaimDifferentNamesAtOnceAllSucceed) {
-  constexpr unsigned kProcesses = 4;
-  constexpr unsigned kRounds = 300;
-  Hub hub(kMiB, {.max_peers = 8});
-  SharedCounter arrived;
-  SharedCounter done;
-  std::vector<Child> children;
-  for (unsigned i = 0; i < kProcesses; ++i) {
-    children.push_back(Child::Fork([&, i] {
-      EventfdTransport transport(hub, static_cast<std::uint16_t>(i), {.locks = GetParam()});
-      const PeerTable table(hub.region());
-      const std::string name = "vm" + std::to_string(i);
-      for (unsigned round = 0; round < kRounds; ++round) {
-        arrived.Add();
-        arrived.AwaitAtLeast((round + 1) * kProcesses);
-        const Result<ClaimedSlot> claimed = table.Claim(Request(name), transport);
-        EXPECT_TRUE(claimed.ok()) << claimed.status().ToString();
-        done.Add();
-        done.AwaitAtLeast((round + 1) * kProcesses);
-        if (!claimed.ok()) break;
-        EXPECT_EQ(table.Find(name)->id, claimed->id);
-        table.Leave(*claimed, transport);
-      }
-      arrived.Add(kRounds * kProcesses);
-      done.Add(kRounds * kProcesses);
-    }));
-  }
-  for (Child& child : children) EXPECT_EQ(child.Wait(), 0);
+  Race(4, 300, 4,
+       {.request = [](unsigned process) { return Request("vm" + std::to_string(process)); },
+        .judge =
+            [](unsigned, const Result<ClaimedSlot>& claimed) {
+              EXPECT_TRUE(claimed.ok()) << claimed.status().ToString();
+            }});
 }
 
 // A durable name's slot: its successors race for it after a crash.
 TEST_P(PeerTableRaceTest, ExactlyOneSuccessorResumesADurableName) {
-  constexpr unsigned kProcesses = 3;
-  constexpr unsigned kRounds = 200;
-  Hub hub(kMiB, {.max_peers = 8});
-  SharedCounter arrived;
-  SharedCounter won;
-  SharedCounter judged;
-  std::vector<Child> children;
-  for (unsigned i = 0; i < kProcesses; ++i) {
-    children.push_back(Child::Fork([&, i] {
-      EventfdTransport transport(hub, static_cast<std::uint16_t>(i), {.locks = GetParam()});
-      const PeerTable table(hub.region());
-      for (unsigned round = 0; round < kRounds; ++round) {
-        arrived.Add();
-        arrived.AwaitAtLeast((round + 1) * kProcesses);
-        const Result<ClaimedSlot> claimed = table.Claim(Request("db", true), transport);
-        if (claimed.ok()) {
-          won.Add();
-          EXPECT_EQ(claimed->resumed, round != 0);
-        }
-        judged.Add();
-        judged.AwaitAtLeast((round + 1) * kProcesses);
-        EXPECT_EQ(won.value(), round + 1);
-        if (claimed.ok()) table.Leave(*claimed, transport);
-        if (::testing::Test::HasFailure()) break;
-      }
-      arrived.Add(kRounds * kProcesses);
-      judged.Add(kRounds * kProcesses);
-    }));
-  }
-  for (Child& child : children) EXPECT_EQ(child.Wait(), 0);
-  EXPECT_EQ(PeerTable(hub.region()).Snapshot().peers.size(), 1U);
+  Race(3, 200, 1,
+       {.request = [](unsigned) { return Request("db", true); },
+        .judge =
+            [](unsigned round, const Result<ClaimedSlot>& claimed) {
+              if (claimed.ok()) {
+                EXPECT_EQ(claimed->resumed, round != 0);
+              }
+            }});
+  EXPECT_EQ(PeerTable(hub_.region()).Snapshot().peers.size(), 1U);
 }
 
 INSTANTIATE_TEST_SUITE_P(WithAndWithoutLocks, PeerTableRaceTest, ::testing::Bool());

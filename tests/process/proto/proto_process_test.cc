@@ -1,5 +1,4 @@
 // Typed messages between two processes over a file.
-#include <unistd.h>
 
 #include <chrono>
 #include <cstdint>
@@ -15,6 +14,7 @@
 #include "numbered.pb.h"
 #include "support/child.h"
 #include "support/random.h"
+#include "support/temp_folder.h"
 
 namespace ivmq::test {
 namespace {
@@ -37,7 +37,6 @@ class ProtoProcessTest : public ::testing::Test {
     const Status made = CreateRegionFile(address_, 2 << 20, {.format = {.max_peers = 8}});
     EXPECT_TRUE(made.ok()) << made.ToString();
   }
-  ~ProtoProcessTest() override { EXPECT_EQ(unlink(path_.c_str()), 0); }
 
   [[nodiscard]] std::unique_ptr<Node> Open(const std::string& name) const {
     auto node = Node::Open(address_, {.name = name});
@@ -83,9 +82,8 @@ class ProtoProcessTest : public ::testing::Test {
     }
   }
 
-  const std::string path_ =
-      ::testing::TempDir() + "ivmq-proto-process-test-" + std::to_string(getpid());
-  const std::string address_ = "file:" + path_;
+  const testing::TempFolder folder_;
+  const std::string address_ = "file:" + folder_ / "region";
   TypeIds ids_;
   std::uint32_t received_ = 0;
   std::uint32_t wrong_ = 0;

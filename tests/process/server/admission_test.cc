@@ -1,7 +1,6 @@
 // Who is let in: users, the descriptor budget, and a server that has run out of descriptors itself.
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -33,6 +32,16 @@ void LimitDescriptors(rlim_t soft) {
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
   limit.rlim_cur = soft;
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+// A client with that limit is refused, and the log names it.
+void ExpectRefusalOfLimit(ServerProcess& server, rlim_t soft) {
+  EXPECT_EQ(RunInChild([&] {
+              LimitDescriptors(soft);
+              RawClient client(server.socket());
+              client.ExpectRefusal();
+            }),
+            0);
+  EXPECT_THAT(server.AwaitLog("refused"), HasSubstr("may open " + std::to_string(soft)));
 }
 
 // A child process that is told when to go on.
@@ -76,8 +85,7 @@ class AdmissionTest : public ::testing::Test {
   TempFolder folder_;
 };
 
-// ---- Users
-// ----------------------------------------------------------------------------------------
+// ---- Users ----
 
 TEST_F(AdmissionTest, OnlyAllowedUsersRootAndItsOwnMayConnect) {
   ASSERT_EQ(geteuid(), 0U) << "this test acts as several users: run it as root";
@@ -110,34 +118,21 @@ TEST_F(AdmissionTest, AServerWithoutPrivilegesReadsTheLimitsOfOtherUsers) {
     if (setgid(54321) != 0 || setuid(54321) != 0) _exit(126);
   });
   server.AwaitReady();
-  EXPECT_EQ(Child::Fork([&] {
-              LimitDescriptors(192);
-              RawClient client(server.socket());
-              client.ExpectRefusal();
-            }).Wait(),
-            0);
-  EXPECT_THAT(server.AwaitLog("refused"), HasSubstr("may open 192 only"));
+  ExpectRefusalOfLimit(server, 192);
 }
 
-// ---- The descriptor budget
-// ------------------------------------------------------------------------
+// ---- The descriptor budget ----
 
 TEST_F(AdmissionTest, AClientWhoseOwnLimitIsTooLowIsRefused) {
   ServerProcess server(folder_ / "s", {"--size", "1M", "--vectors", "64"});
   server.AwaitReady();
   // One id with 64 vectors and 128 to spare is 192, and must stay below the limit.
-  EXPECT_EQ(Child::Fork([&] {
-              LimitDescriptors(192);
-              RawClient client(server.socket());
-              client.ExpectRefusal();
-            }).Wait(),
-            0);
-  EXPECT_THAT(server.AwaitLog("refused"), HasSubstr("may open 192 only"));
-  EXPECT_EQ(Child::Fork([&] {
+  ExpectRefusalOfLimit(server, 192);
+  EXPECT_EQ(RunInChild([&] {
               LimitDescriptors(193);
               RawClient client(server.socket());
               EXPECT_TRUE(client.Greet(64));
-            }).Wait(),
+            }),
             0);
 }
 
@@ -193,7 +188,7 @@ TEST_F(AdmissionTest, ANewcomerWithoutRoomForAllIsToldOfSomeAfterItsOwnDoorbells
 TEST_F(AdmissionTest, TheDescriptorsOfAllConnectionsOfAProcessCount) {
   ServerProcess server(folder_ / "s", {"--size", "1M", "--vectors", "64"});
   server.AwaitReady();
-  EXPECT_EQ(Child::Fork([&] {
+  EXPECT_EQ(RunInChild([&] {
               // Three ids fit.
               LimitDescriptors(128 + 3 * 64 + 1);
               RawClient first(server.socket());
@@ -203,7 +198,7 @@ TEST_F(AdmissionTest, TheDescriptorsOfAllConnectionsOfAProcessCount) {
               EXPECT_EQ(first.known().size() + second.known().size(), 3U);
               RawClient third(server.socket());
               third.ExpectRefusal();
-            }).Wait(),
+            }),
             0);
   server.AwaitLog("refused");
 }
@@ -214,15 +209,12 @@ TEST_F(AdmissionTest, OfAConnectionWhoseLauncherHasEndedAUsualLimitIsAssumed) {
   server.AwaitReady();
   std::array<int, 2> passed{};
   ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, passed.data()), 0);
-  const pid_t launcher = fork();
-  if (launcher == 0) {
+  Child launcher = Child::Fork([&] {
     const RawClient client(server.socket());
-    _exit(ivshmem::SendMessage(passed[1], 7, client.socket()) == ivshmem::SendResult::kSent ? 0
-                                                                                            : 1);
-  }
-  int status = 0;
-  ASSERT_EQ(waitpid(launcher, &status, 0), launcher);
-  ASSERT_EQ(status, 0);
+    EXPECT_EQ(ivshmem::SendMessage(passed[1], 7, client.socket()), ivshmem::SendResult::kSent);
+  });
+  const pid_t launchers_pid = launcher.pid();
+  ASSERT_EQ(launcher.Wait(), 0);
   ivshmem::MessageReader reader;
   ivshmem::Message message;
   ASSERT_EQ(reader.Read(passed[0], &message), ivshmem::ReadResult::kMessage);
@@ -232,8 +224,9 @@ TEST_F(AdmissionTest, OfAConnectionWhoseLauncherHasEndedAUsualLimitIsAssumed) {
   RawClient client(std::move(message.fd));
   ASSERT_TRUE(client.Greet(64));
   client.ReadUntil([&] { return client.known().size() == 13; });
-  EXPECT_THAT(server.AwaitLog("may open 1024 files, as is assumed"),
-              AllOf(HasSubstr("id 1: pid " + std::to_string(launcher)), HasSubstr("knows 13 ids")));
+  EXPECT_THAT(
+      server.AwaitLog("may open 1024 files, as is assumed"),
+      AllOf(HasSubstr("id 1: pid " + std::to_string(launchers_pid)), HasSubstr("knows 13 ids")));
   for (const int fd : passed) close(fd);
 }
 
@@ -281,11 +274,11 @@ TEST_F(AdmissionTest, AUserAndAProcessHaveSoManyIdsAtMostConnectedOrNot) {
   EXPECT_THAT(server.AwaitLog("refused"),
               AllOf(HasSubstr("all 4 ids"), HasSubstr("1 of them without a connection"),
                     HasSubstr("most of them, 3, has pid " + std::to_string(greedy.child().pid()))));
-  EXPECT_EQ(Child::Fork([&] {
+  EXPECT_EQ(RunInChild([&] {
               ASSERT_EQ(setuid(54321), 0);
               RawClient other(server.socket());
               EXPECT_TRUE(other.Greet(1));
-            }).Wait(),
+            }),
             0);
   greedy.Continue();
   EXPECT_EQ(greedy.child().Wait(), 0);
@@ -360,8 +353,7 @@ TEST_F(AdmissionTest, TheServersOwnLimitIsRaisedAndThenObeyed) {
                     HasSubstr("most of them, 2, has pid " + std::to_string(getpid()))));
 }
 
-// ---- accept() fails
-// -------------------------------------------------------------------------------
+// ---- accept() fails ----
 
 class ExhaustedServerTest : public AdmissionTest {
  protected:

@@ -206,8 +206,7 @@ TEST_F(ClientsTest, AnObserverGetsTheRegionAndTakesNoId) {
   EXPECT_EQ(first.disconnects(), 0U);
 }
 
-// ---- --id-policy lend
-// -----------------------------------------------------------------------------
+// ---- --id-policy lend ----
 
 TEST_F(ClientsTest, AnIdIsLentOnlyWhenNobodyCanWriteTheRegionByItAndNoEndIsEverAnnounced) {
   ServerProcess server(folder_ / "s", {"--size", "1M", "--vectors", "2"});
@@ -286,8 +285,7 @@ TEST_F(ClientsTest, TheFirstIdMayBeZeroAndComesFirstAgain) {
   EXPECT_EQ(first.id(), 0);
 }
 
-// ---- --id-policy unique
-// ---------------------------------------------------------------------------
+// ---- --id-policy unique ----
 
 TEST_F(ClientsTest, AUniqueIdEndsOnceForEverybodyAndNeverComesBack) {
   ServerProcess server(folder_ / "s", {"--size", "1M", "--vectors", "2", "--id-policy", "unique"});

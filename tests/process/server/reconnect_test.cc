@@ -152,6 +152,14 @@ class ReconnectTest : public ::testing::Test {
       usleep(1000);
     }
   }
+  // Newcomers reach it, and its death is seen.
+  void ExpectReachableUntilKilled(Echo& echo, PeerId id) {
+    auto late = OpenNode(socket_, "late");
+    ASSERT_NE(late, nullptr);
+    ExpectEcho(*late, id);
+    echo.child().Kill();
+    server_->AwaitLog("1 peers that had not left are dead");
+  }
 
   TempFolder folder_;
   std::string socket_ = folder_ / "s";
@@ -183,12 +191,7 @@ TEST_F(ReconnectTest, ANodeThatLostADescriptorGoesOnAndComesBackWhenItCan) {
   // The lock of its first connection has gone with the mapping, and hit nobody.
   EXPECT_THAT(server_->AwaitLog("id " + std::to_string(before->ivposition) + " has gone"),
               ::testing::Not(HasSubstr("dead")));
-  // Newcomers reach it.
-  auto late = OpenNode(socket_, "late");
-  ASSERT_NE(late, nullptr);
-  ExpectEcho(*late, before->id);
-  echo.child().Kill();
-  server_->AwaitLog("1 peers that had not left are dead");
+  ExpectReachableUntilKilled(echo, before->id);
 }
 
 TEST_F(ReconnectTest, ANodeOfAFileGoesOverToTheNextServer) {
@@ -207,11 +210,7 @@ TEST_F(ReconnectTest, ANodeOfAFileGoesOverToTheNextServer) {
   ExpectEcho(*node, before->id);
   server_->AwaitLog("id " + std::to_string(before->ivposition) + " of a former server has gone");
   EXPECT_TRUE(node->IsLive(before->id));
-  auto late = OpenNode(socket_, "late");
-  ASSERT_NE(late, nullptr);
-  ExpectEcho(*late, before->id);
-  echo.child().Kill();
-  server_->AwaitLog("1 peers that had not left are dead");
+  ExpectReachableUntilKilled(echo, before->id);
 }
 
 TEST_F(ReconnectTest, AnotherRegionBehindTheSocketIsNotTakenForTheNodes) {
