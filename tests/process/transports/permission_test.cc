@@ -60,9 +60,9 @@ TEST_F(PermissionTest, ClosedFileSaysWhoMayAndWhoTried) {
   ASSERT_TRUE(CreateRegionFile(address_, 1 << 20, kFewPeers).ok());
   ASSERT_EQ(chmod(path_.c_str(), 0), 0);
   EXPECT_EQ(RunWithoutRights([&] {
-              const std::string who = "this process has uid " + std::to_string(geteuid());
+              const std::string who = std::to_string(geteuid());
               ExpectDenied(OpenTransport(address_).status(), who);
-              ExpectDenied(OpenTransport(address_).status(), "with mode 0000");
+              ExpectDenied(OpenTransport(address_).status(), "0000");
               ExpectDenied(OpenRegion(address_).status(), who);
               ExpectDenied(CreateRegionFile(address_, 1 << 20, kFewPeers), who);
             }),
@@ -75,7 +75,7 @@ TEST_F(PermissionTest, ReaderMayLookButNotAttach) {
   EXPECT_EQ(RunWithoutRights([&] {
               const auto region = OpenRegion(address_);
               EXPECT_TRUE(region.ok() && Region::Attach(region->memory).ok());
-              ExpectDenied(OpenTransport(address_).status(), "with mode 0444");
+              ExpectDenied(OpenTransport(address_).status(), "0444");
             }),
             0);
 }
@@ -103,8 +103,9 @@ TEST_F(PermissionTest, ClosedSocketNamesTheServersGroup) {
   ASSERT_EQ(chmod(listener.path().c_str(), 0), 0);
   EXPECT_EQ(RunWithoutRights([&] {
               ExpectDenied(IvshmemClient::Connect(listener.path()).status(), "--group");
-              ExpectDenied(OpenTransport("unix:" + listener.path()).status(), "with mode 0000");
-              ExpectDenied(OpenRegion("unix:" + listener.path()).status(), "this process has uid");
+              ExpectDenied(OpenTransport("unix:" + listener.path()).status(), "0000");
+              ExpectDenied(OpenRegion("unix:" + listener.path()).status(),
+                           std::to_string(geteuid()));
             }),
             0);
 }
@@ -116,15 +117,14 @@ TEST_F(PermissionTest, ClosedResourceOfADeviceSaysWhatToDo) {
   ASSERT_EQ(chmod((folder_ / "resource0").c_str(), 0), 0);
   ASSERT_EQ(chmod((folder_ / "resource2").c_str(), 0666), 0);
   EXPECT_EQ(RunWithoutRights([&] {
-              ExpectDenied(OpenPciTransport(device, "").status(), "resource0 may not be used");
+              ExpectDenied(OpenPciTransport(device, "").status(), "resource0");
               ExpectDenied(OpenPciTransport(device, "").status(), "udev");
             }),
             0);
   ASSERT_EQ(chmod((folder_ / "resource2").c_str(), 0), 0);
-  EXPECT_EQ(RunWithoutRights([&] {
-              ExpectDenied(OpenPciTransport(device, "").status(), "resource2 may not be used");
-            }),
-            0);
+  EXPECT_EQ(
+      RunWithoutRights([&] { ExpectDenied(OpenPciTransport(device, "").status(), "resource2"); }),
+      0);
 }
 
 }  // namespace

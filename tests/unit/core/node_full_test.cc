@@ -149,7 +149,8 @@ TEST(NodeArenaTest, AFullArenaIsNoRoomWithNumbersAndAttachedPairsGoOn) {
       } else {
         refused = true;
         EXPECT_EQ(result, SendResult::kNoRoom);
-        EXPECT_THAT(from->Explain(result, to->id()).message(), HasSubstr("units"));
+        EXPECT_THAT(from->Explain(result, to->id()).message(),
+                    HasSubstr(std::to_string(hub.region().geometry().unit_count)));
         EXPECT_EQ(from->Explain(result, to->id()).code(), StatusCode::kResourceExhausted);
       }
     }

@@ -100,7 +100,7 @@ TEST_F(NodeTest, OpenFailsWhereTheKernelLetsNobodySleep) {
     status = Node::Open(testing::MakeTransport(hub_, 1), {.name = "a"}).status();
   }).join();
   EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
-  EXPECT_THAT(status.message(), HasSubstr("epoll_pwait2: Operation not permitted"));
+  EXPECT_THAT(status.message(), HasSubstr("epoll_pwait2"));
 }
 
 TEST_F(NodeTest, OptionsThatContradictEachOtherAreRefused) {

@@ -102,10 +102,10 @@ struct Refusal {
 
 TEST(PlanGeometryTest, RefusalsNameTheNumbers) {
   const std::vector<Refusal> refusals = {
-      {0, {}, "power of two"},
+      {0, {}, "0 bytes"},
       {64 * kMiB - 1, {}, "67108863"},
-      {96 * kMiB, {}, "power of two"},
-      {(std::uint64_t{1} << 63) + 1, {}, "power of two"},
+      {96 * kMiB, {}, "100663296"},
+      {(std::uint64_t{1} << 63) + 1, {}, "9223372036854775809"},
       {64 * kMiB, {.max_peers = 0}, "max_peers 0"},
       {64 * kMiB, {.max_peers = 1}, "max_peers 1"},
       {64 * kMiB, {.max_peers = 1025}, "1025"},
@@ -113,9 +113,9 @@ TEST(PlanGeometryTest, RefusalsNameTheNumbers) {
       {64 * kMiB, {.ring_capacity = 8 * kKiB}, "8192"},
       {64 * kMiB, {.ring_capacity = 48 * kKiB}, "49152"},
       {64 * kMiB, {.ring_capacity = 512 * kMiB}, "536870912"},
-      {64 * kMiB, {.ring_capacity = 64 * kMiB}, "does not fit"},
-      {1, {}, "too small"},
-      {4096, {}, "too small"},
+      {64 * kMiB, {.ring_capacity = 64 * kMiB}, "67108864"},
+      {1, {}, "1 bytes"},
+      {4096, {}, "4096"},
       {128 * kKiB, {}, "64 peers"},
       {8 * kMiB, {.max_peers = 1024}, "1024 peers"},
   };
@@ -243,7 +243,7 @@ TEST_F(AttachTest, AnotherMajorVersionIsRefusedByItsNumber) {
   for (const std::uint32_t major : {0U, 1U, 3U, 77U}) {
     Put(offsetof(Header, version), major << 16 | 3);
     testing::RepairHeaderCrc(bytes());
-    ExpectRefusal(StatusCode::kFailedPrecondition, "version " + std::to_string(major) + ".3");
+    ExpectRefusal(StatusCode::kFailedPrecondition, std::to_string(major) + ".3");
   }
 }
 
@@ -299,10 +299,10 @@ TEST_F(AttachTest, EveryChangeOfEveryImmutableByteIsRefusedAndExplained) {
       bytes()[at] = good ^ static_cast<std::byte>(flip);
       const Result<Region> region = Region::Attach(bytes());
       ASSERT_FALSE(region.ok()) << "byte " << at << " ^ " << flip;
-      const std::string expected = at < 8                 ? "not an ivmq region"
-                                   : at == 10 || at == 11 ? "version"
-                                                          : "CRC32C";
-      ASSERT_THAT(region.status().message(), HasSubstr(expected)) << "byte " << at << " ^ " << flip;
+      const bool is_another_format = at < 8 || at == 10 || at == 11;
+      ASSERT_EQ(region.status().code(),
+                is_another_format ? StatusCode::kFailedPrecondition : StatusCode::kDataLoss)
+          << "byte " << at << " ^ " << flip;
     }
     bytes()[at] = good;
   }

@@ -120,12 +120,11 @@ TEST(DispatcherTest, ATypeNobodyHandlesIsCountedAndReported) {
   EXPECT_EQ(pair.unparsable(), 0U);
   const std::string from = "from slot " + std::to_string(pair.sender->id().slot) +
                            ", incarnation " + std::to_string(pair.sender->id().incarnation);
-  EXPECT_THAT(pair.reports.Await(4),
-              ElementsAre(AllOf(HasSubstr("UNIMPLEMENTED"),
-                                HasSubstr("type 'ivmq.test.Blob', 10 bytes"), HasSubstr(from)),
-                          HasSubstr("type id 5 (ivmq.test.Sample), 0 bytes"),
-                          HasSubstr("type id 77 (not registered), 0 bytes"),
-                          HasSubstr("no protobuf type, 11 bytes")));
+  EXPECT_THAT(
+      pair.reports.Await(4),
+      ElementsAre(AllOf(HasSubstr("UNIMPLEMENTED"), HasSubstr("'ivmq.test.Blob'"), HasSubstr(from)),
+                  AllOf(HasSubstr("id 5"), HasSubstr("ivmq.test.Sample")), HasSubstr("id 77"),
+                  HasSubstr("11 bytes")));
 }
 
 TEST(DispatcherTest, TheHandlerForTheRestTakesThemInPlaceOfTheReport) {

@@ -88,7 +88,7 @@ TEST(HostileTest, ACutOffMessageIsUnparsableOrAShorterMessage) {
   EXPECT_EQ(victim.handled + victim.pair.unparsable(), whole.size());
   EXPECT_GT(victim.pair.unparsable(), whole.size() / 2);
   EXPECT_THAT(victim.pair.reports.Await(1).front(),
-              AllOf(HasSubstr("DATA_LOSS"), HasSubstr("type id 1 (ivmq.test.Sample), 1 bytes")));
+              AllOf(HasSubstr("DATA_LOSS"), HasSubstr("ivmq.test.Sample")));
 }
 
 TEST(HostileTest, AnotherTypeThanTheIdSaysIsUnparsable) {

@@ -240,7 +240,7 @@ TEST_F(DiscoveryTest, AServerWhoseServicesDoNotFitASlotIsRefused) {
   } many;
   auto built = rpc::ServerBuilder(client_).RegisterService(&many).BuildAndStart();
   EXPECT_EQ(built.status().code(), ivmq::StatusCode::kResourceExhausted);
-  EXPECT_THAT(built.status().message(), HasSubstr("100 services"));
+  EXPECT_THAT(built.status().message(), HasSubstr("100"));
 }
 
 }  // namespace

@@ -15,7 +15,6 @@ namespace ivmq::testing {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 
 // ---- Interceptors ----
 
@@ -171,7 +170,6 @@ TEST(ServerPoolTest, MutualCallsThatUseUpBothPoolsEndWithResourceExhausted) {
   Response response;
   const rpc::Status status = pair.stub->Say(&context, Request(), &response);
   EXPECT_EQ(status.error_code(), StatusCode::RESOURCE_EXHAUSTED);
-  EXPECT_THAT(status.error_message(), HasSubstr("threads"));
   EXPECT_EQ(here.depth + there.depth, 8);
 }
 

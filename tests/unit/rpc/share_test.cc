@@ -14,8 +14,6 @@
 namespace ivmq::testing {
 namespace {
 
-using ::testing::HasSubstr;
-
 // Calls of one client that run at once.
 class Calls {
  public:
@@ -106,7 +104,6 @@ TEST(ShareTest, TheRequestsOfOneClientAreBoundedAndLeaveTheOthersTheirs) {
   for (int i = 0; i < 3; ++i) greedy.Begin(WithData(600 << 10));
   const rpc::Status refused = greedy.Await(2);
   EXPECT_EQ(refused.error_code(), StatusCode::RESOURCE_EXHAUSTED);
-  EXPECT_THAT(refused.error_message(), HasSubstr("bytes"));
   other.Begin(WithData(600 << 10));
   pair.Release();
   EXPECT_TRUE(greedy.Await(0).ok());

@@ -75,7 +75,7 @@ TEST_F(ServerTest, RefusesANumberOfPeersThatIsOutOfRange) {
 
 TEST_F(ServerTest, RefusesARegionOfUnknownKind) {
   options_.region = "disk:/x";
-  ExpectInvalid("memfd, shm:NAME or file:PATH");
+  ExpectInvalid("disk:/x");
   options_.region = "shm:a/b";
   ExpectInvalid("shm:a/b");
   options_.region = "file:";
@@ -84,7 +84,7 @@ TEST_F(ServerTest, RefusesARegionOfUnknownKind) {
 
 TEST_F(ServerTest, RefusesASocketPathThatIsTooLong) {
   options_.socket = folder_ / std::string(108, 'x');
-  ExpectInvalid("the system allows 107");
+  ExpectInvalid("107");
 }
 
 TEST_F(ServerTest, NamesAnUnknownGroup) {
