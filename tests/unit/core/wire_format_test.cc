@@ -265,6 +265,9 @@ TEST(WireFormatTest, TheDocumentNumbersTheCounters) {
       {"kAssembliesLost", Counter::kAssembliesLost},
       {"kUnhandled", Counter::kUnhandled},
       {"kUnparsable", Counter::kUnparsable},
+      {"kKept", Counter::kKept},
+      {"kKeptNow", Counter::kKeptNow},
+      {"kKeepsRefused", Counter::kKeepsRefused},
   };
   const std::vector<Row> rows = TableBehind("### Counters");
   ASSERT_EQ(rows.size(), static_cast<std::size_t>(Counter::kCount));
