@@ -1,4 +1,4 @@
-// Messages: what is sent with their bytes, and what a handler gets.
+// Messages: their types, and what a handler receives.
 #ifndef IVMQ_MESSAGE_H_
 #define IVMQ_MESSAGE_H_
 
@@ -15,7 +15,7 @@ namespace ivmq {
 
 using layout::FrameKind;
 
-// What precedes a message's bytes on the wire; see layout::Frame.
+// The type that is sent before a message's bytes; see layout::Frame.
 struct MessageType {
   FrameKind kind = FrameKind::kBytes;
   std::uint32_t type = 0;
@@ -27,7 +27,7 @@ struct Message;
 
 namespace internal {
 
-// How Message::Keep() does it; the library's own.
+// Implements Message::Keep(). For the library only.
 class Keeper {
  public:
   virtual Message Keep(const Message& message) = 0;
@@ -38,30 +38,33 @@ class Keeper {
 
 }  // namespace internal
 
-// What a handler gets. References live until it returns, unless it is kept.
+// What a handler receives. References are valid until the handler returns, unless it keeps the
+// message.
 struct Message {
   PeerId from;
   FrameKind kind = FrameKind::kBytes;  // any but kFragment
   std::uint32_t type = 0;  // the sender's choice, the registered id of a protobuf type, or a call
   std::string_view type_name;  // kTypedByName only
   std::span<const std::byte> payload;
-  // The message may have been handled before: its consumer died, or its handler threw, after it was
-  // handed out and before the handler returned.
+  // The message may have been handled before: its consumer died, or its handler threw, after the
+  // message was handed out and before the handler returned.
   bool redelivered = false;
 
-  // Within its handler, and on the handler's thread: the same message, which outlives the handler.
-  // Its bytes stay until the last copy of what this returns is gone, on any thread; then its lease
-  // ends. What was copied out of the shared memory goes over into the lease, or is copied once
-  // more if it is small beside its buffer. What is handled in place (NodeOptions::trust_peers)
-  // stays in the ring, whose sender does not get that room back meanwhile; where half of the ring is
-  // kept, it is copied.
+  // Returns the same message with a lease, so that it outlives its handler. Call it inside the
+  // handler, on the handler's thread. The bytes stay until the last copy of the returned message is
+  // destroyed, on any thread; then the lease ends. A message that was copied out of the shared
+  // memory moves into the lease, or is copied again if it is small compared with its buffer. A
+  // message that is handled in place (NodeOptions::trust_peers) stays in the ring, and its sender
+  // does not get that room back until the lease ends; once half of the ring is kept, further
+  // messages are copied.
   //
-  // A record counts as acknowledged when its handler has returned and its lease has ended: a durable
-  // node that ends before gets it again. So it too holds back the room in the ring; an ephemeral one
-  // does so in place only. Leases of what lies in place must end before the node is destroyed.
+  // A record is acknowledged when its handler has returned and its lease has ended: a durable node
+  // that ends before receives it again. So a durable node always holds back the room in the ring,
+  // an ephemeral one only for messages in place. Leases of messages in place must end before the
+  // node is destroyed.
   //
-  // NodeOptions::kept_bytes bounds them: beyond it the message is not kept, is_kept() is false, and
-  // Counter::kKeepsRefused grows.
+  // NodeOptions::kept_bytes limits all leases. Beyond it a message is not kept: is_kept() is false,
+  // and Counter::kKeepsRefused grows.
   [[nodiscard]] Message Keep() const;
   [[nodiscard]] bool is_kept() const noexcept { return lease != nullptr; }
 
@@ -70,7 +73,7 @@ struct Message {
     return {reinterpret_cast<const char*>(payload.data()), payload.size()};
   }
 
-  // The library's own.
+  // For the library only.
   internal::Keeper* keeper = nullptr;
   std::shared_ptr<const void> lease{};
 };

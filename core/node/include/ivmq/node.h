@@ -1,5 +1,5 @@
-// A node: one attached peer. It has a name, knows the others by theirs, sends and receives
-// messages.
+// A node: one attached peer. It has a name, finds other peers by their names, and sends and
+// receives messages.
 //
 //   auto node = ivmq::Node::Open("unix:/run/ivmq/ivmq.sock", {.name = "host"});
 //   auto sender = (*node)->OpenSender("vm1");
@@ -31,66 +31,69 @@
 namespace ivmq {
 
 struct NodeOptions {
-  // 1..63 bytes, unique in the region. Empty: "anonymous-" and a number nobody else has.
+  // 1..63 bytes, unique in the region. Empty: "anonymous-" and a unique number.
   std::string name{};
-  // An ephemeral peer is forgotten when it ends. A durable one keeps its slot, and the messages it
-  // has not acknowledged, until the name returns or `ivmq forget` drops it.
+  // An ephemeral peer is forgotten when it ends. A durable one keeps its slot, and the messages
+  // that it has not acknowledged, until the name returns or `ivmq forget` drops it.
   bool durable = false;
-  // How long Wait() looks at the rings itself before it sleeps, and a sender at a full ring for
-  // room. Adaptive in Wait(): while sleeps turn out longer than this, it spins for a sixteenth
-  // only. 0: sleeps at once. After the first few microseconds, and on a machine with one core, it
-  // yields the core between looks.
+  // How long Wait(), and a sender at a full ring, spin before they sleep. Adaptive in Wait(): as
+  // long as sleeps turn out to be longer than this, it spins only for a sixteenth. 0: sleeps at
+  // once. After the first few microseconds, and on a machine with one core, spinning yields the
+  // core.
   std::chrono::nanoseconds spin_budget = std::chrono::microseconds(50);
-  // The longest sleep between two looks where no doorbell can announce a message: this node has
-  // none, or a live peer of the region cannot ring. Sleeps start at 50 us and double up to this.
+  // The longest sleep between two checks of the rings if no doorbell can announce a message: this
+  // node has none, or a live peer of the region cannot ring. Sleeps start at 50 us and double up to
+  // this.
   std::chrono::nanoseconds max_poll_interval = std::chrono::milliseconds(1);
-  // False: a message is copied out of the shared memory before the handler sees it, so that its
-  // sender cannot change it meanwhile. True: messages that fit a record are handled in place.
+  // False: a message is copied out of the shared memory before the handler sees it, so its sender
+  // cannot change it while it is handled. True: messages that fit a record are handled in place.
   bool trust_peers = false;
   // Larger messages are refused at both ends.
   std::uint64_t max_message_bytes = std::uint64_t{64} << 20;
-  // Memory for putting large messages together, for all senders. A sender whose message does not
-  // fit beside the others waits until one is complete. At least max_message_bytes.
+  // Memory for assembling large messages, for all senders together. A sender whose message does not
+  // fit beside the others waits until one of them is complete. At least max_message_bytes.
   std::uint64_t reassembly_bytes = std::uint64_t{256} << 20;
-  // Memory for messages that are kept beyond their handlers (Message::Keep), with 256 bytes for each
-  // of them. What is kept in the ring itself counts as those 256 bytes only.
+  // Memory for messages that are kept beyond their handlers (Message::Keep). Each counts as its
+  // bytes plus 256; a message that is kept in the ring counts as 256 bytes.
   std::uint64_t kept_bytes = std::uint64_t{64} << 20;
-  // Told about what no call returns: a damaged ring, a large message lost midway, a peer that died.
-  // Called on a thread of the node's own, which the first report starts: one report at a time, in
-  // order. It may block and may call the node as any thread may, but must not destroy it: ~Node()
-  // returns when all has been told. Reports beyond 1024 that wait, and those at which it throws,
-  // are counted, and a report says how many are missing.
+  // Called with errors that no function returns: a damaged ring, a large message lost midway, a
+  // lost connection to the server, the end of this node's life, exceptions of user code in calls.
+  // It runs on a thread of the node, which the first report starts: one report at a time, in order.
+  // It may block, and may call the node like any other thread, but must not destroy it: ~Node()
+  // returns when all reports have been passed on. Reports beyond 1024 that wait, and those at which
+  // it throws, are counted, and a report says how many are missing.
   std::function<void(const Status&)> on_report{};
 };
 
 // Thread-safety: Poll, Look, HasDrained, Wait, Run, Arm and SetPeerWatcher are for one thread at a
 // time (the poller). Everything else may be called from any thread at any time.
 //
-// Code of the user's (message handlers, the peer watcher, on_report, writers of SendInPlace, stop
-// conditions) runs with no lock of the library held, so it may call whatever its thread may call;
-// it must not destroy the node. A handler or watcher that polls or waits gets nothing: 0 and false.
-// One that sends with WhenFull::kWait holds up everything else that this node receives. What a
-// handler, a watcher or a writer throws leaves the call that ran it, and the node goes on.
+// User code (message handlers, the peer watcher, on_report, writers of SendInPlace, stop
+// conditions) runs with no lock of the library held, so it may call whatever its thread may call,
+// but it must not destroy the node. In a handler or watcher, polling returns 0 and waiting returns
+// false. A handler that sends with WhenFull::kWait delays everything else that this node receives.
+// What a handler, a watcher or a writer throws leaves the function that ran it, and the node
+// remains usable. See docs/threading.md.
 //
-// fork(): the node stays the parent's. The child's copy of it does nothing and says so: status()
-// and what returns one give FAILED_PRECONDITION, sends kPeerGone, Poll() 0; Fd() is -1, Wait()
-// passes its time, nothing is reported, and region() is all zero. It may be destroyed or left
-// alone, and it keeps neither the parent's name nor its slot from being given to others when the
-// parent ends. So daemon() comes before Open(). A region over inproc: is lost to the child.
+// fork(): the node belongs to the parent. The child's copy does nothing and says so: status() and
+// functions that return a Status give FAILED_PRECONDITION, sends kPeerGone, Poll() 0; Fd() is -1,
+// Wait() waits until its timeout, nothing is reported, and region() is all zero. The copy may be
+// destroyed or left alone. It keeps neither the parent's name nor its slot from being reused when
+// the parent ends. So call daemon() before Open(). A region over inproc: is lost to the child.
 // Children of vfork(), posix_spawn(), _Fork() or a bare clone() may only exec or exit.
 class Node {
  public:
   // Opens `address` and joins the region. Defined in ivmq::transports, which knows the addresses;
   // see ivmq/address.h. Errors: those of OpenTransport, Region::Attach and PeerTable::Claim.
-  // Joining takes kClaimBound (5 s) at most, whatever stands in the region.
+  // Joining takes kClaimBound (5 s) at most, whatever the region contains.
   static Result<std::unique_ptr<Node>> Open(std::string_view address, NodeOptions options = {});
   // The same over a transport that is open already.
   static Result<std::unique_ptr<Node>> Open(std::unique_ptr<Transport> transport,
                                             NodeOptions options = {});
-  // Leaves the region in order, and closes the transport last. No other call may be running, and
-  // nothing may use region() or transport() any more. on_report may be called until it returns, so
-  // what that uses must outlive the node; a handler, watcher or StopCondition is not called any
-  // more. May run at the end of the program, for a node in static storage.
+  // Leaves the region in order, and closes the transport last. REQUIRES: no other call is running,
+  // and nothing uses region() or transport() any more. on_report may be called until the destructor
+  // returns, so what it uses must outlive the node; handlers, watchers and stop conditions are no
+  // longer called. A node in static storage may be destroyed at the end of the program.
   ~Node();
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
@@ -99,11 +102,11 @@ class Node {
   [[nodiscard]] const std::string& name() const noexcept;
   [[nodiscard]] const Transport& transport() const noexcept;
   [[nodiscard]] const Region& region() const noexcept;
-  // OK while this node's life goes on. FAILED_PRECONDITION, with the reason, once another peer or
-  // the server has declared it over. From then on the node writes nothing to the region: what it
-  // had not published is dropped, Poll() finds nothing, sends give kPeerGone, what returns a Status
-  // gives this one. on_report hears it once, and every wait for room and every Wait() that is under
-  // way ends. Open a new node to go on. Thread-safe.
+  // OK during this node's life. FAILED_PRECONDITION, with the reason, once another peer or the
+  // server has declared the life over. From then on the node writes nothing to the region: what it
+  // had not published is dropped, Poll() finds nothing, sends return kPeerGone, and functions that
+  // return a Status return this one. It is reported to on_report once, and every wait in progress
+  // ends. To go on, open a new node. Thread-safe.
   [[nodiscard]] Status status() const;
   // Whether this is a forked child's copy of its parent's node. One load.
   [[nodiscard]] bool IsForkedCopy() const noexcept;
@@ -111,39 +114,39 @@ class Node {
   // ---- Peers ----
 
   [[nodiscard]] PeerSnapshot Peers() const;
-  // NOT_FOUND if nobody has that name now. A durable peer is found while it is away, too.
+  // NOT_FOUND if no peer has that name now. A durable peer is also found while it is away.
   // FAILED_PRECONDITION: see status().
   Result<PeerInfo> Lookup(std::string_view name) const;
-  // Waits until somebody live has that name: DEADLINE_EXCEEDED after `timeout`, CANCELLED once
-  // `stop` says so. FAILED_PRECONDITION: see status().
+  // Waits until a live peer has that name. DEADLINE_EXCEEDED after `timeout`; CANCELLED once `stop`
+  // says so; FAILED_PRECONDITION: see status().
   Result<PeerInfo> Await(std::string_view name, std::chrono::nanoseconds timeout,
                          const StopCondition* stop = nullptr) const;
-  // Whether that life of the peer goes on, as far as is known. One load; thread-safe.
+  // Whether that life of the peer is live, as far as is known. One load; thread-safe.
   [[nodiscard]] bool IsLive(PeerId peer) const noexcept;
-  // Whether the peer has shown no sign of life for two seconds: it is stopped, or dead and nobody
-  // has confirmed it. One load; thread-safe. A peer watcher hears of changes.
+  // Whether the peer has shown no sign of life for two seconds: it is stopped, or dead without
+  // confirmation. One load; thread-safe. The peer watcher is called when this changes.
   [[nodiscard]] bool IsSuspected(PeerId peer) const noexcept;
-  // Whether nothing waits in the ring from the peer's slot. For the poller.
+  // Whether the ring from the peer's slot is empty. For the poller.
   [[nodiscard]] bool HasDrained(PeerId peer) const noexcept;
-  // Changes whenever the peers, or what they offer, have changed. One load; thread-safe.
+  // Changes whenever the peers or their services have changed. One load; thread-safe.
   [[nodiscard]] std::uint64_t peers_generation() const noexcept;
-  // What this peer offers, by the full names of the services, instead of what it offered before;
-  // the other peers' watchers hear it. INVALID_ARGUMENT, RESOURCE_EXHAUSTED: see CheckServices;
-  // FAILED_PRECONDITION: see status().
+  // Replaces the list of services that this peer offers, by their full names; the watchers of other
+  // peers are called. INVALID_ARGUMENT, RESOURCE_EXHAUSTED: see CheckServices; FAILED_PRECONDITION:
+  // see status().
   Status SetServices(std::vector<std::string> services);
-  // Poll() calls `watcher` when the peers, or what they offer, have changed since its last call;
-  // once at first. One that throws is called again by the next Poll().
+  // Poll() calls `watcher` once, and then whenever the peers or their services have changed since
+  // the last call. If it throws, the next Poll() calls it again.
   void SetPeerWatcher(std::function<void(const PeerSnapshot&)> watcher);
 
   // ---- Sending ----
 
-  // Sends to whoever has that name, through all of its lives. INVALID_ARGUMENT: nobody can have it;
-  // ALREADY_EXISTS: another exclusive sender of this node has that peer; FAILED_PRECONDITION: see
-  // status(). The sender must not outlive the node.
+  // A sender to the peer with that name, through all of its lives. INVALID_ARGUMENT: no peer can
+  // have this name; ALREADY_EXISTS: another exclusive sender of this node owns that pair;
+  // FAILED_PRECONDITION: see status(). The sender must not outlive the node.
   Result<Sender> OpenSender(std::string_view name, const SenderOptions& options = {});
-  // Sends a message of any size up to max_message_bytes: what does not fit one record goes in
-  // fragments, one message at a time to each peer. A large message that was begun is finished or,
-  // at kTimedOut, kStopped and kPeerGone, dropped by the receiver.
+  // Sends a message of any size up to max_message_bytes. A message that does not fit one record is
+  // sent in fragments, one such message at a time to each peer. Once begun, it is completed or,
+  // with kTimedOut, kStopped and kPeerGone, dropped by the receiver.
   SendResult Send(PeerId to, const MessageType& type, std::span<const std::byte> message,
                   const SendOptions& options = {});
   SendResult Send(PeerId to, std::span<const std::byte> message, const SendOptions& options = {}) {
@@ -152,10 +155,10 @@ class Node {
   SendResult Send(PeerId to, std::string_view message, const SendOptions& options = {}) {
     return Send(to, std::as_bytes(std::span(message)), options);
   }
-  // Sends a message of `bytes` bytes that `write(std::span<std::byte>)` writes straight into the
-  // ring: all of it, and soon, since the ring is that thread's meanwhile, as a Batch's. Does not wait for room.
-  // kTooLarge: it does not fit one record. kFull, kPeerGone, kNoRoom: as of TryClaim. Nothing is
-  // sent if `write` throws.
+  // Sends a message of `bytes` bytes that `write(std::span<std::byte>)` writes directly into the
+  // ring: all of them, and quickly, since the thread owns the ring while it writes, as with a
+  // Batch. Does not wait for room. kTooLarge: it does not fit one record. kFull, kPeerGone,
+  // kNoRoom: as for TryClaim. Nothing is sent if `write` throws.
   template <typename Write>
   SendResult SendInPlace(PeerId to, const MessageType& type, std::uint64_t bytes, Write&& write,
                          const SendOptions& options = {}) {
@@ -169,22 +172,23 @@ class Node {
   }
   // Waits, as `options` says, until no other thread has a Batch to that peer.
   [[nodiscard]] Batch StartBatch(PeerId to, const SendOptions& options = {});
-  // Waits, as `options` says, until a message of `bytes` bytes has room that fits one record. kOk
-  // promises nothing to a second sending thread.
+  // Waits, as `options` says, until there is room for a message of `bytes` bytes that fits one
+  // record. kOk promises nothing if another thread sends to the same peer.
   SendResult AwaitRoom(PeerId to, const MessageType& type, std::uint64_t bytes,
                        const SendOptions& options);
-  // The largest message that fits one record to `to`; carves the ring if there is none. 0: cannot
-  // send.
+  // The largest message that fits one record to `to`; carves a ring if there is none. 0: it cannot
+  // send to `to`.
   [[nodiscard]] std::uint64_t MaxRecordMessage(PeerId to, const MessageType& type);
-  // What a result of a send to `to` says, in words; OK for kOk. Of kPeerGone: status() if that is
-  // not OK. Thread-safe; it says nothing of other threads' sends.
+  // Explains a result of a send to `to` as a Status with a message; OK for kOk. For kPeerGone it is
+  // status(), if that is not OK. Thread-safe.
   [[nodiscard]] Status Explain(SendResult result, PeerId to) const;
 
   // ---- Receiving ----
 
-  // Calls handler(const Message&) for up to `limit` waiting messages and returns how many. Never
-  // blocks. A message counts as acknowledged when its handler returns. One at which it throws does
-  // not: the next Poll() hands it out again, with `redelivered` set.
+  // Calls handler(const Message&) for up to `limit` waiting messages and returns their number.
+  // Never blocks. A message is acknowledged when its handler returns, unless it is kept
+  // (Message::Keep). If the handler throws, the next Poll() hands the message out again, with
+  // `redelivered` set.
   template <typename Handler>
   std::size_t Poll(Handler&& handler, std::size_t limit = 64) {
     using Type = std::remove_reference_t<Handler>;
@@ -194,16 +198,17 @@ class Node {
   }
 
   // Whether Poll() may have something to do: a few loads, for a loop that polls without sleeping.
-  // A true may be spurious; behind Arm() it says so, since only Poll() tells senders that nobody
-  // sleeps. Poll all the same now and then: it also tells them about room.
+  // It may be true spuriously; after Arm() it is true, since only Poll() tells senders that this
+  // node is awake. Call Poll() now and then all the same: it also tells senders about room.
   [[nodiscard]] bool Look() noexcept;
 
-  // Spins, then sleeps, until a message waits, the peers have changed (if they are watched), Wake()
-  // was called, or `timeout` has passed. Returns false at the timeout. A true may be spurious.
+  // Spins, then sleeps, until a message waits, the peers have changed (if there is a watcher),
+  // Wake() was called, or `timeout` has passed. Returns false at the timeout; may return true
+  // spuriously.
   bool Wait(std::chrono::nanoseconds timeout);
 
-  // Handles messages and waits for more until `stop` is asked for (OK), or this life is over: see
-  // status(). What the handler throws leaves it. FAILED_PRECONDITION within a handler.
+  // Handles messages and waits for more until a stop is requested (OK) or this life is over (see
+  // status()). What the handler throws leaves Run(). FAILED_PRECONDITION inside a handler.
   template <typename Handler>
   Status Run(std::stop_token stop, Handler&& handler) {
     const std::stop_callback wake(stop, [this] { Wake(); });
@@ -215,14 +220,14 @@ class Node {
     return {};
   }
 
-  // Makes this or the next Wait() return, or Fd() readable and the next Arm() give false, and all
-  // waits of this node ask their StopCondition: whatever the caller has stored before is seen by
-  // the poller before it sleeps again. Poll() leaves it. Thread-safe.
+  // Makes the current or the next Wait() return, or Fd() readable and the next Arm() return false,
+  // and makes all waits of this node check their StopCondition. The poller sees what the caller has
+  // stored before, before it sleeps again. Poll() does not clear it. Thread-safe.
   void Wake() noexcept;
 
-  // For an event loop of your own: Fd() becomes readable when Poll() may have something to do.
-  // Before sleeping on it, call Arm(): false means that something waits already, so Poll() instead
-  // of sleeping. `look_again`: it becomes readable after that time in any case.
+  // For your own event loop: Fd() becomes readable when Poll() may have something to do. Call Arm()
+  // before sleeping on it. If Arm() returns false, something waits already: call Poll() instead of
+  // sleeping. Fd() becomes readable after `look_again` in any case.
   [[nodiscard]] int Fd() const noexcept;
   [[nodiscard]] bool Arm(std::chrono::nanoseconds look_again = std::chrono::hours(1));
 
@@ -249,7 +254,7 @@ class Node {
   SendResult SendInPlaceWith(PeerId to, const MessageType& type, std::uint64_t bytes,
                              WriteFunction write, void* context, const SendOptions& options);
   std::size_t PollWith(HandlerFunction handler, void* context, std::size_t limit);
-  // The same after what is rarely to be done.
+  // The same, after work that is rarely due.
   [[gnu::noinline]] std::size_t AttendAndPoll(HandlerFunction handler, void* context,
                                               std::size_t limit);
   void TellWatcher();

@@ -26,10 +26,10 @@ namespace ivmq {
 
 enum class [[nodiscard]] SendResult : std::uint8_t{
     kOk,
-    kFull,      // WhenFull::kFail: too little space in the ring now
-    kTimedOut,  // not sent until the deadline; the receiver drops what was begun
+    kFull,      // WhenFull::kFail: too little room in the ring now
+    kTimedOut,  // not sent before the deadline; the receiver drops what was begun
     kStopped,   // SendOptions::stop said so; the receiver drops what was begun
-    kDropped,   // WhenFull::kDrop: too little space; counted in Counter::kDropped
+    kDropped,   // WhenFull::kDrop: too little room; counted in Counter::kDropped
     kTooLarge,  // more than max_message_bytes, or a claim larger than a record
     kPeerGone,  // that incarnation has ended, or this node's own life; Explain() says which
     kBusy,      // this thread has a Batch or a Loan to that peer, or an exclusive sender has it
@@ -37,13 +37,13 @@ enum class [[nodiscard]] SendResult : std::uint8_t{
 };
 std::string_view SendResultName(SendResult result);
 
-// What a send does when the ring has too little space. A message larger than a record is refused or
-// dropped before its first fragment only; once begun it waits for space, whatever was chosen.
+// What a send does when the ring has too little room. A message larger than a record is refused or
+// dropped only before its first fragment; once begun, it waits for room, whatever was chosen.
 enum class WhenFull : std::uint8_t { kFail, kWait, kDrop };
 
-// Says that a wait is not wanted any more: a deadline of the caller's, a cancelled call. Asked by
-// the thread that waits, with no lock of the library held: whenever it wakes (Node::Wake() does
-// that), and twenty times a second.
+// Tells a wait that it is no longer wanted: a deadline of the caller has passed, a call was
+// cancelled. Called by the thread that waits, with no lock of the library held: whenever it wakes
+// (Node::Wake() wakes it), and twenty times a second.
 class StopCondition {
  public:
   virtual ~StopCondition() = default;
@@ -53,11 +53,12 @@ class StopCondition {
 
 struct SendOptions {
   WhenFull when_full = WhenFull::kFail;
-  // The longest wait: for room with kWait, for the rest of a message larger than a record, and in
-  // any case until a Batch or a SendInPlace() of another thread to that peer ends.
+  // The longest wait: for room with kWait, for the rest of a message larger than a record, and,
+  // whatever was chosen, until a Batch, a Loan or a SendInPlace() of another thread to that peer
+  // ends.
   std::chrono::nanoseconds timeout = std::chrono::seconds(1);
-  // Ends a wait before that, and a message larger than a record between two fragments. Not asked
-  // while there is nothing to wait for. Must outlive the call.
+  // Ends a wait earlier, and a message larger than a record between two fragments. Not called while
+  // there is nothing to wait for. Must outlive the call.
   const StopCondition* stop = nullptr;
 };
 
@@ -66,25 +67,25 @@ class RingWriter;
 
 // Several messages to one peer, published together: one store, one fence, at most one doorbell.
 //
-// The ring is the batch's until it is destroyed. What else sends to that peer gives kBusy on the
-// thread that started the batch, and waits on others, no longer than its timeout. To other peers,
-// and for everything else, the node goes on; but a damaged or dead ring is not looked after
-// meanwhile, so keep it short. Thread-compatible; must not outlive its node.
+// The batch owns the ring until it is destroyed. Other sends to that peer return kBusy on the
+// thread that started the batch; on other threads they wait, but no longer than their timeout.
+// Sends to other peers are not affected. While the batch lives, damage to the ring is not repaired
+// and its memory not freed, so keep it short. Thread-compatible; must not outlive its node.
 class Batch {
  public:
   ~Batch();
   Batch(Batch&&) noexcept;
   Batch& operator=(Batch&&) = delete;
 
-  // Claims room for a message of `bytes` bytes that fits one record. On kOk write all of
-  // `*payload` before Commit(). kFull, kTooLarge, kPeerGone or kNoRoom leave the messages claimed
-  // before untouched; after kFull commit them and claim again. What StartBatch() could not get, it
-  // says here: kBusy, kTimedOut, kStopped.
+  // Claims room for a message of `bytes` bytes that fits one record. On kOk, write all of
+  // `*payload` before Commit(). kFull, kTooLarge, kPeerGone and kNoRoom leave earlier claims
+  // untouched; after kFull, commit them and claim again. If StartBatch() could not get the ring,
+  // this returns why: kBusy, kTimedOut, kStopped.
   SendResult TryClaim(const MessageType& type, std::uint64_t bytes, std::span<std::byte>* payload);
 
-  // Publishes what was claimed. What is not committed when the batch ends, or an exception ends it,
-  // is dropped. Other results than kOk: nothing was published. kPeerGone: this node's life is over;
-  // kFull: the receiver gave the ring up meanwhile, so claim again.
+  // Publishes what was claimed. Messages that are not committed when the batch ends, or when an
+  // exception ends it, are dropped. If it is not kOk, nothing was published. kPeerGone: this node's
+  // life is over; kFull: the receiver has given the ring up in the meantime, so claim again.
   SendResult Commit();
 
  private:
@@ -101,19 +102,19 @@ class Batch {
 
 // ---- What can be sent ----
 
-// How values of type T become messages: a Sender sends whatever has one. Text, contiguous ranges of
-// trivially copyable values, and trivially copyable values (their bytes, with those that pad a
-// struct) have one; protobuf messages with ivmq/proto.h. Specialize it for a type of your own:
+// How values of type T become messages. A Sender sends every type that has an Encoder: text,
+// contiguous ranges of trivially copyable values, trivially copyable values (their bytes, padding
+// included), and, with ivmq/proto.h, protobuf messages. Specialize it for your own types:
 //
 //   template <>
 //   struct ivmq::Encoder<Reading> {
-//     static MessageType Type(const Reading& reading);    // what stands before the bytes
+//     static MessageType Type(const Reading& reading);    // what is sent before the bytes
 //     static std::uint64_t Size(const Reading& reading);  // of them; asked once, before Write()
 //     static void Write(const Reading& reading, std::span<std::byte> to);  // all of them
 //   };
 //
-// or with `static std::span<const std::byte> Bytes(const T&)` in place of Size() and Write(), where
-// the bytes lie in memory. Write() runs as a writer of SendInPlace() does, and may throw.
+// or, if the bytes are in memory already, with `static std::span<const std::byte> Bytes(const T&)`
+// instead of Size() and Write(). Write() runs like a writer of SendInPlace(), and may throw.
 template <typename T>
 struct Encoder;
 
@@ -149,11 +150,10 @@ requires(!std::convertible_to<const T&, std::string_view> && !std::ranges::range
 // ---- Senders ----
 
 struct SenderOptions {
-  // The pair is this sender's as long as it lives: its sends take no lock, and one thread at a time
-  // may use it. Everything else of this node that sends to that peer gets kBusy, calls of services
-  // included.
+  // The sender owns its pair as long as it exists: its sends take no lock, and one thread at a time
+  // may use it. All other sends of this node to that peer return kBusy, including those of calls.
   bool exclusive = false;
-  // As of SendOptions, for sends that have none of their own.
+  // As in SendOptions, for sends without options of their own.
   WhenFull when_full = WhenFull::kFail;
   std::chrono::nanoseconds timeout = std::chrono::seconds(1);
   const StopCondition* stop = nullptr;
@@ -161,16 +161,16 @@ struct SenderOptions {
 
 class SenderCore;
 
-// A message that is written where it is sent from: straight into the ring where it fits one record,
-// otherwise into a buffer that its sender keeps for the next one. What is not published is not sent.
+// A message that the caller writes in place: directly in the ring if it fits one record, otherwise
+// in a buffer that its sender keeps for the next one. A message that is not published is not sent.
 //
 //   auto loan = sender->Loan(bytes);
 //   if (loan.result() != ivmq::SendResult::kOk) return ...;
 //   Fill(loan->payload());
 //   loan->Publish();
 //
-// While one lives that lies in the ring, the ring is its thread's, as a Batch's is: keep it short.
-// Thread-compatible; must not outlive its sender.
+// A loan in the ring owns the ring for its thread, like a Batch: keep it short. Thread-compatible;
+// must not outlive its sender.
 class Loan {
  public:
   ~Loan();
@@ -178,12 +178,13 @@ class Loan {
   Loan& operator=(Loan&&) = delete;
   Loan* operator->() noexcept { return this; }
 
-  // kOk, or why there is nothing to write to; as of Sender::Send.
+  // kOk, or why there is no payload; as for Sender::Send.
   [[nodiscard]] SendResult result() const noexcept { return result_; }
-  // As many bytes as were asked for. Write all of them.
+  // As many bytes as were requested. Write all of them.
   [[nodiscard]] std::span<std::byte> payload() const noexcept { return payload_; }
-  // Sends the message, once. What does not lie in the ring waits for room, as the sender's options
-  // say. kPeerGone, for what lies there: this node's life is over. Without a payload: result().
+  // Sends the message, once. A message that is not in the ring waits for room, as the sender's
+  // options say. For one in the ring, kPeerGone means that this node's life is over. Without a
+  // payload it returns result().
   SendResult Publish();
 
  private:
@@ -202,11 +203,11 @@ class Loan {
   std::uint64_t buffer_bytes_ = 0;
 };
 
-// Sends to whoever has a name, through all of its lives: when one has ended, the next send looks the
-// name up again. A message goes to one life, once; none is sent again for the next one. Nobody needs
-// to have the name yet.
+// Sends to the peer that has a name, through all of its lives: when a life has ended, the next send
+// looks the name up again. A message goes to one life, once; it is not sent again to the next life.
+// The peer need not exist yet.
 //
-// Thread-safe, unless it is exclusive: then thread-compatible. Must not outlive its node.
+// Thread-safe; an exclusive sender is thread-compatible. Must not outlive its node.
 class Sender {
  public:
   ~Sender();
@@ -214,12 +215,12 @@ class Sender {
   Sender& operator=(Sender&&) noexcept;
 
   [[nodiscard]] const std::string& name() const noexcept;
-  // The life that the last send found; {0, 0} if nobody had the name.
+  // The life that the last send found; {0, 0} if no peer had the name.
   [[nodiscard]] PeerId peer() const noexcept;
 
-  // Sends a value of any size up to max_message_bytes; see Encoder. `options` are for this call, in
-  // place of the sender's. kPeerGone: nobody has the name now, or this node's own life is over;
-  // kBusy: this thread has a Batch or a Loan of that pair, or another exclusive sender has it. The
+  // Sends a value of any size up to max_message_bytes; see Encoder. `options` replace those of the
+  // sender for this call. kPeerGone: no peer has the name now, or this node's own life is over;
+  // kBusy: this thread has a Batch or a Loan of that pair, or another exclusive sender owns it. The
   // other results are those of Node::Send.
   template <typename T = std::span<const std::byte>>
   SendResult Send(const T& value) {
@@ -229,20 +230,20 @@ class Sender {
   SendResult Send(const T& value, const SendOptions& options) {
     return SendValue(value, &options);
   }
-  // Bytes of a type that the caller knows.
+  // Sends bytes with a type that the caller chooses.
   SendResult SendTyped(const MessageType& type, std::span<const std::byte> bytes);
   SendResult SendTyped(const MessageType& type, std::span<const std::byte> bytes,
                        const SendOptions& options);
 
-  // Room for a message of `bytes` bytes, which the caller writes. `type.name` must live until it is
-  // published.
+  // Returns room for a message of `bytes` bytes, which the caller writes. `type.name` must live
+  // until the message is published.
   [[nodiscard]] ::ivmq::Loan Loan(std::uint64_t bytes, const MessageType& type = {});
   [[nodiscard]] ::ivmq::Loan Loan(std::uint64_t bytes, const MessageType& type,
                                   const SendOptions& options);
 
-  // Waits until somebody live has the name. As Node::Await.
+  // Waits until a live peer has the name. Results: those of Node::Await.
   Status AwaitPeer(std::chrono::nanoseconds timeout, const StopCondition* stop = nullptr) const;
-  // What a result of this sender says, in words; OK for kOk.
+  // Explains a result of this sender as a Status with a message; OK for kOk.
   [[nodiscard]] Status Explain(SendResult result) const;
 
  private:
