@@ -1,7 +1,8 @@
-// Status and Result<T>: how set-up calls report errors, and how calls of services end. OK costs no
-// allocation.
+// Status and Result<T>: the errors of set-up functions, and the ends of calls of services. OK costs
+// no allocation.
 //
-// Hot-path calls of a node do not use these; they return a [[nodiscard]] enum class of their own.
+// Hot-path functions of a node do not use these; they return a [[nodiscard]] enum class of their
+// own.
 #ifndef IVMQ_STATUS_H_
 #define IVMQ_STATUS_H_
 
@@ -16,8 +17,8 @@ namespace ivmq {
 // Keeps the enumerators out of ivmq: they are StatusCode's.
 namespace status_codes {
 
-// The values are those of google.rpc.Code (google/rpc/code.proto). Each has two names: this
-// project's, and gRPC's. Any other value can be held; it reaches the other side of a call as
+// The values are those of google.rpc.Code (google/rpc/code.proto). Each has two names: the
+// project's and gRPC's. A status can hold any other value; it reaches the other side of a call as
 // UNKNOWN, with its message and details.
 // NOLINTBEGIN(readability-identifier-naming): gRPC's names
 enum StatusCode : int {
@@ -64,7 +65,7 @@ enum StatusCode : int {
 
 using StatusCode = status_codes::StatusCode;
 
-// The name as google.rpc spells it, e.g. "NOT_FOUND"; of codes that nobody has named "CODE_42".
+// The name as google.rpc spells it, e.g. "NOT_FOUND"; for a code without a name, "CODE_42".
 std::string StatusCodeName(StatusCode code);
 
 // Thread-compatible value type; copies share their text.

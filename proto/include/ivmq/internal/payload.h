@@ -1,6 +1,5 @@
-// What is sent and received, whatever it is made of: protobuf messages, and bytes in a std::string.
-// Both classes refer to an object that belongs to somebody else, and cost two words and an indirect
-// call.
+// What is sent and received, of either kind: a protobuf message, or bytes in a std::string. Both
+// classes refer to an object that they do not own, and cost two words and an indirect call.
 #ifndef IVMQ_INTERNAL_PAYLOAD_H_
 #define IVMQ_INTERNAL_PAYLOAD_H_
 
@@ -24,8 +23,8 @@ concept ProtobufMessage = std::derived_from<T, google::protobuf::Message>;
 class Outgoing {
  public:
   Outgoing() noexcept = default;  // nothing
-  // What is referred to must live, and not change, from Measure() on until it is sent.
-  // NOLINTBEGIN(google-explicit-constructor): it stands for what it refers to
+  // The object must live, and must not change, from Measure() until it has been sent.
+  // NOLINTBEGIN(google-explicit-constructor): it stands for the object
   template <ProtobufMessage T>
   Outgoing(const T& message) noexcept : object_(&message), kind_(&kProtobuf<T>) {}
   Outgoing(const std::string& bytes) noexcept : object_(&bytes), kind_(&kBytes) {}
@@ -33,22 +32,22 @@ class Outgoing {
 
   [[nodiscard]] bool has_value() const noexcept { return kind_ != nullptr; }
 
-  // False: it lacks what no receiver would do without, see Missing(). Such a thing is not sent.
+  // False: required fields are missing, see Missing(). Then it must not be sent.
   [[nodiscard]] bool IsWhole() const { return kind_ == nullptr || kind_->is_whole(object_); }
   // REQUIRES: has_value()
   [[nodiscard]] std::string Missing() const { return kind_->missing(object_); }
-  // Finds its size.
+  // Determines its size.
   void Measure() {
     if (kind_ != nullptr) size_ = kind_->measure(object_);
   }
-  // In bytes, when it was measured; 0 for nothing.
+  // In bytes, once it was measured; 0 if there is no value.
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
   // REQUIRES: it was measured, and `out` has size() bytes.
   void Write(std::byte* out) const {
     if (kind_ != nullptr) kind_->write(object_, out, size_);
   }
 
-  // The message; nullptr for bytes, which bytes() gives. REQUIRES: has_value()
+  // The message; nullptr for bytes, which bytes() returns. REQUIRES: has_value()
   [[nodiscard]] const google::protobuf::Message* protobuf() const noexcept {
     return kind_->protobuf(object_);
   }

@@ -1,4 +1,4 @@
-// Writing a payload straight into a ring, behind bytes that say what it is.
+// Writing a payload directly into a ring, after bytes that describe it.
 #ifndef IVMQ_INTERNAL_SERIALIZE_H_
 #define IVMQ_INTERNAL_SERIALIZE_H_
 
@@ -12,16 +12,16 @@
 
 namespace ivmq {
 
-// All of these: `payload` is behind `head`, if there is one. REQUIRES: it was measured.
+// In all of these functions `payload`, if there is one, follows `head`. REQUIRES: it was measured.
 
-// Sends both. What does not fit one record is put into a buffer that the calling thread keeps for
-// the next time. Thread-safe. The results are those of ivmq::Send.
+// Sends both. If they do not fit one record, they are written to a buffer that the calling thread
+// keeps for the next time. Thread-safe. The results are those of ivmq::Send.
 SendResult SendWithHead(Node& node, PeerId to, const MessageType& type,
                         std::span<const std::byte> head, const Outgoing& payload,
                         SendOptions options);
 
-// The same for what fits one record, without waiting. kTooLarge: it does not. kBusy: the ring is
-// somebody's right now, of this thread or another, who has a Batch or writes a message.
+// The same without waiting, if both fit one record. kTooLarge: they do not. kBusy: the ring has an
+// owner now, a Batch or a writer of this thread or another one.
 SendResult TrySendWithHead(Node& node, PeerId to, const MessageType& type,
                            std::span<const std::byte> head, const Outgoing& payload);
 

@@ -1,9 +1,8 @@
 // The ring: a single-producer single-consumer queue of variable-size records in shared memory.
 //
-// The commit word stands in the record itself, so a small message moves in one or two cache lines
-// and nobody polls an index. Each side keeps its position in private memory; every word that the
-// other side could have written is checked. No call here allocates, locks, enters the kernel or
-// throws.
+// The commit word is in the record itself, so a small message moves in one or two cache lines, and
+// no index is polled. Each side keeps its position in private memory and checks every word that the
+// other side could have written. No function here allocates, locks, enters the kernel or throws.
 //
 // A Producer and a Consumer are each thread-compatible: one thread at a time. The two may run
 // anywhere.
@@ -21,14 +20,14 @@
 
 namespace ivmq {
 
-// Where a ring lies. The capacity is known privately: it is never read from the region again.
+// Where a ring is. The capacity is kept privately: it is never read from the region again.
 struct RingView {
   layout::RingHeader* header = nullptr;
   std::byte* data = nullptr;
   std::uint64_t capacity = 0;  // a power of two, kMinRingCapacity..kMaxRingCapacity
   std::uint64_t mask = 0;      // capacity - 1
 
-  // Bytes that a ring of `capacity` takes in the region.
+  // The number of bytes that a ring of `capacity` takes in the region.
   static constexpr std::uint64_t Footprint(std::uint64_t capacity) noexcept {
     return sizeof(layout::RingHeader) + capacity;
   }
@@ -37,20 +36,20 @@ struct RingView {
     return {reinterpret_cast<layout::RingHeader*>(memory), memory + sizeof(layout::RingHeader),
             capacity, capacity - 1};
   }
-  // Makes it an empty ring at position 0, of that incarnation's records. Nobody else may use it
-  // yet.
+  // Makes it an empty ring at position 0, for records of that incarnation. REQUIRES: nothing else
+  // uses it yet.
   void Initialize(std::uint32_t sender) const noexcept;
 
-  // Stores the words that say whose ring it is, where they do not say so already.
+  // Stores the words that say whose ring it is, if they differ.
   void Describe(std::uint32_t cell_index, const layout::Cell& cell) const noexcept;
-  // Whether they say that it is the ring of that cell.
+  // Whether these words say that it is the ring of that cell.
   [[nodiscard]] bool IsDescribed(std::uint32_t cell_index, const layout::Cell& cell) const noexcept;
 
-  // Where a position lies.
+  // The address of a position.
   [[nodiscard]] std::byte* DataAt(std::uint64_t position) const noexcept {
     return data + (position & mask);
   }
-  // Bytes from it to the ring's end.
+  // The number of bytes from a position to the end of the ring.
   [[nodiscard]] std::uint64_t RoomAt(std::uint64_t position) const noexcept {
     return capacity - (position & mask);
   }
@@ -70,15 +69,16 @@ class Producer {
   Producer() = default;
   // A producer for a ring that was just initialized.
   explicit Producer(RingView ring) noexcept;
-  // A producer that goes on where a dead one stopped: walks the committed records from `released`.
-  // DATA_LOSS if the walk meets a word that no correct producer leaves, or ends before `committed`.
+  // A producer that continues where a dead one stopped: walks the committed records from
+  // `released`. DATA_LOSS if the walk finds a word that no correct producer leaves, or ends before
+  // `committed`.
   static Result<Producer> Recover(RingView ring);
 
   [[nodiscard]] std::uint64_t max_payload() const noexcept { return max_payload_; }
 
-  // Claims a record of `size` bytes (0..max_payload) behind those of the open batch. On kOk the
-  // caller writes it through `*payload` (8-byte aligned); it is visible after Commit(). Everything
-  // else leaves the open batch as it was.
+  // Claims a record of `size` bytes (0..max_payload) after those of the open batch. On kOk the
+  // caller writes it through `*payload` (8-byte aligned); it is visible after Commit(). All other
+  // results leave the open batch as it was.
   [[gnu::always_inline]] ClaimResult TryClaim(std::uint64_t size,
                                               std::span<std::byte>* payload) noexcept {
     if (size > max_payload_) return ClaimResult::kTooLarge;
@@ -104,7 +104,7 @@ class Producer {
     return ClaimResult::kOk;
   }
 
-  // Publishes all claimed records with one store. Nothing claimed: does nothing.
+  // Publishes all claimed records with one store. Does nothing if nothing is claimed.
   void Commit() noexcept {
     const std::uint64_t first = first_;
     const std::uint64_t tail = tail_;
@@ -133,7 +133,7 @@ class Producer {
   // Whether Commit() has something to publish.
   [[nodiscard]] bool has_claims() const noexcept { return tail_ != first_; }
 
-  // The number of the large message that the consumer said last that it dropped.
+  // The number of the large message that the consumer dropped last.
   [[nodiscard]] std::uint64_t dropped_large() const noexcept {
     return ring_.header->dropped.load(std::memory_order_relaxed);
   }
@@ -141,12 +141,11 @@ class Producer {
   // Bytes committed since the ring was carved, pads and headers included.
   [[nodiscard]] std::uint64_t position() const noexcept { return first_; }
 
-  // Stores position() as `committed`, by which a commit word that is damaged later shows: now and
-  // then, and when the producer leaves.
+  // Stores position() as `committed`, which reveals commit words that are damaged later. Call it
+  // now and then, and when the producer leaves.
   void PublishCommitted() const noexcept;
 
-  // For a producer that waits for space: make the word odd, fence, try once more, sleep. See
-  // wake.h.
+  // For a producer that waits for room: make the word odd, fence, try once more, sleep. See wake.h.
   [[nodiscard]] layout::Word& space_armed() const noexcept { return ring_.header->space_armed; }
 
  private:
