@@ -141,10 +141,10 @@ enum class Counter : std::uint8_t {
   kFragmentsReceived,
   kAssembliesLost,  // large messages whose sender vanished midway or broke the rules
   kUnhandled,       // messages without a handler for their type
-  kUnparsable,      // messages whose bytes do not parse, frames of calls for a former life
-  kKept,            // messages kept beyond their handlers
-  kKeptNow,         // of those, that are kept now
-  kKeepsRefused,    // messages not kept, since too many are
+  kUnparsable,      // messages that do not parse; frames that are malformed or for another life
+  kKept,            // messages that were kept beyond their handlers
+  kKeptNow,         // messages that are kept now
+  kKeepsRefused,    // messages that were not kept, since the limit was reached
   kCount,
 };
 inline constexpr std::size_t kCounterWords = 32;
