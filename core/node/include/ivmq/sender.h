@@ -1,4 +1,4 @@
-// Sending: to whoever has a name, how a send waits, what comes of it, several messages at once.
+// Sending: senders, the results and the waits of sends, several messages at once.
 //
 //   auto sender = node->OpenSender("vm1");
 //   sender->Send(bytes);                        // text, a trivially copyable struct, and with

@@ -1,4 +1,4 @@
-// Looking again and again for a while, before it is worth sleeping.
+// Spinning for a while before sleeping is worth it.
 #ifndef IVMQ_INTERNAL_SPIN_H_
 #define IVMQ_INTERNAL_SPIN_H_
 
@@ -16,7 +16,7 @@ class Spin {
 
   explicit Spin(Clock::time_point until) noexcept : until_(until) {}
 
-  // What to do between two looks. False: the time is over.
+  // Call it between two checks. False: the time is over.
   [[nodiscard]] bool Pause() noexcept {
     static const bool one_core = std::thread::hardware_concurrency() <= 1;
     if (++looks_ % kLooksPerClock == 0 && Clock::now() >= until_) return false;
@@ -29,10 +29,10 @@ class Spin {
   }
 
  private:
-  // The clock costs as much as several looks.
+  // Reading the clock costs as much as several checks.
   static constexpr int kLooksPerClock = 16;
-  // After so many looks (a few microseconds) nobody seems to be at work on an answer on another
-  // core, so give this one away between looks.
+  // After this many checks (a few microseconds) no other core seems to be working on an answer, so
+  // yield this one between checks.
   static constexpr int kTightLooks = 128;
 
   Clock::time_point until_;

@@ -156,8 +156,8 @@ struct PeerSlot {
   Word life;                    // 0
   std::array<Word, 2> boot_id;  // 8   /proc/sys/kernel/random/boot_id of the owner's kernel
   Word lock_domain;  // 24  0, or: byte <slot> of the region file is locked while the owner lives;
-                     //     a hash of boot id, device and inode, so only those compare who see the
-                     //     lock
+                     //     a hash of boot id, device and inode, equal only for processes that see
+                     //     the same lock
   Word32 pid;        // 32  in the owner's own pid namespace; informational
   Word32 vector;     // 36  doorbell vector of the owner
   Word claimed_at;   // 40  ns since the Unix epoch by the owner's clock; informational
@@ -165,7 +165,7 @@ struct PeerSlot {
       name_incarnation;  // 48  the name below belongs to this incarnation; stored after it, release
   Word32 reserved0;      // 52
   Word disconnected;     // 56 server: the life word whose connection ended, while the region could
-                         //     still be written through it; of another life word: nothing
+                         //     still be written through it; void if `life` is another word
   std::array<Word, kNameBytes / 8> name;  // 64  UTF-8, padded with NUL
 
   Word heartbeat;  // 128 owner: grows four times a second
@@ -173,13 +173,14 @@ struct PeerSlot {
   Word armed;  // 256 owner: odd = about to sleep or asleep, even = awake
   std::array<std::uint8_t, 120> pad1;
   Word inbound_changes;  // 384 producers add one after storing a cell of this slot's directory row,
-                         //     and whoever marks a peer dead that has a ring to or from this one
+                         //     and so does a process that marks a peer dead which has a ring to
+                         //     or from this one
   std::array<std::uint8_t, 120> pad2;
   std::array<Word, kCounterWords> counters;  // 512 owner: indexed by Counter
 
   // Services offered: a seqlock over NUL-terminated full service names.
   Word services_sequence;  // 768 owner: incarnation << 32 | changes, odd while the text changes;
-                           //     of another incarnation: this one offers none
+                           //     if of another incarnation, the peer offers no services
   Word32 services_bytes;   // 776 owner
   Word32 services_count;   // 780 owner
   std::array<Word, kServiceTextBytes / 8> services_text;  // 784 owner
@@ -196,17 +197,17 @@ static_assert(offsetof(PeerSlot, services_text) == 784);
 
 enum class CellState : std::uint8_t {
   kEmpty = 0,    // no ring; the generation is that of the last one
-  kCarving = 1,  // the producer is taking the units; nobody reads the ring
+  kCarving = 1,  // the producer is taking the units; the ring is not read
   kLive = 2,
   kWithdrawn = 3,  // the producer asks its consumer to let go of whatever it reads for this pair
-  kClosed = 4,     // the consumer's answer: it has let go, so the units may be another's
+  kClosed = 4,     // the consumer's answer: it has let go, so the units may be reused
 };
 
 // A directory cell: generation << 32 | first unit << 8 | log2(capacity) << 3 | state.
-// Written by the column's producer. Others change it by compare-and-swap: the consumer answers
-// kClosed, and puts right what somebody else wrote; whoever frees a ring, since an end of it is
-// gone for good, makes it kEmpty. A cell belongs to its pair for ever, so that no answer reaches
-// anybody else, however late it comes.
+// Written by the column's producer. Other processes change it by compare-and-swap: the consumer
+// answers kClosed, and repairs damage; a process that frees a ring, since an end of it is gone for
+// good, makes it kEmpty. A cell belongs to its pair for ever, so an answer reaches no other pair,
+// however late it comes.
 struct Cell {
   std::uint32_t generation = 0;    // grows at each carving for this pair
   std::uint32_t first_unit = 0;    // 24 bits
@@ -251,14 +252,14 @@ inline constexpr std::uint32_t kRingMagic = 0x474e4952;        // the bytes "RIN
 
 // The descriptor at the head of a ring; the data follows it.
 struct RingHeader {
-  // Whose ring it is. Written by the producer before its directory cell becomes live, and anew
+  // Whose ring it is. Written by the producer before its directory cell becomes live, and again
   // while it lives.
   Word32 magic;          // 0   kRingMagic
   Word32 capacity_log2;  // 4   data bytes
   Word32 cell;           // 8   index of its directory cell
   Word32 generation;     // 12  of that cell
   std::array<std::uint8_t, 112> pad0;
-  // Consumer's progress, for its successor and for tools: nobody polls this line.
+  // Consumer's progress, for its successor and for tools: this line is not polled.
   Word delivered;  // 128 consumer: end of the last record given to a handler
   Word acked;      // 136 consumer: end of the last record whose handler returned, no further than
                    //     the first one that is kept beyond that
@@ -266,7 +267,7 @@ struct RingHeader {
                    //     at first the carver's
   std::array<std::uint8_t, 104> pad1;
   Word released;  // 256 consumer: bytes before this position may be overwritten
-  Word dropped;   // 264 consumer: number of the large message that its sender must begin anew
+  Word dropped;   // 264 consumer: number of the large message that must be sent from the start
   std::array<std::uint8_t, 112> pad2;
   Word space_armed;  // 384 producer: odd = waits for space, as PeerSlot::armed
   std::array<std::uint8_t, 120> pad3;
@@ -333,7 +334,7 @@ enum class FrameKind : std::uint8_t {
   kTypedById = 2,    // a protobuf message; `type` is its registered id
   kTypedByName = 3,  // a protobuf message; its full type name stands before it
   kFragment = 4,     // `type` numbers the large messages of this sender, from 1; `name_bytes` says
-                     // how many numbers before it were the same message, begun anew
+                     // how many numbers before it were the same message, sent again
   kSuccessor = 5,    // a durable producer came back: what follows is of incarnation `type`
   kFirstRpc = 16,    // 16..31 are the RPC layer's: docs/rpc-format.md
   kLastRpc = 31,

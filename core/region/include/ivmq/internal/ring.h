@@ -213,20 +213,21 @@ class Consumer {
       PublishStep();
   }
 
-  // Instead of Release(): goes on behind the record, and acknowledges nothing from its start on
-  // until Acknowledge() says so. While that lasts, every record is passed. REQUIRES: as of Release.
+  // Instead of Release(): moves past the record, and acknowledges nothing from its start on until
+  // Acknowledge(). Until then, every record must be passed. REQUIRES: as for Release.
   void Pass() noexcept {
     held_from_ = std::min(held_from_, position_);
     position_ += size_;
   }
-  // The records before `position` are done with: position() as it was before one of the Pass()es,
-  // or as it is now, and then all are.
+  // Acknowledges the records before `position`: position() before one of the calls of Pass(), or
+  // the current one, which acknowledges all.
   void Acknowledge(std::uint64_t position) noexcept;
 
   // True if the record that Peek() returned had been given to a handler before: before a restart,
   // or before Redeliver().
   [[nodiscard]] bool redelivered() const noexcept { return position_ < redelivered_below_; }
-  // Instead of Release(): the next Peek() returns the same record, marked. REQUIRES: as of Release.
+  // Instead of Release(): the next Peek() returns the same record, marked. REQUIRES: as for
+  // Release.
   void Redeliver() noexcept {
     if (!redelivered()) redelivered_below_ = position_ + size_;
   }
@@ -253,44 +254,44 @@ class Consumer {
     return ring_.CommitWordAt(position_).load(std::memory_order_acquire) != 0;
   }
 
-  // Tells the producer about all released space now, and looks whether it sleeps for want of it.
-  // Release() publishes each eighth of the ring, but looks for a sleeper at each half only: a
+  // Publishes all released room now, and checks whether the producer sleeps until there is room.
+  // Release() publishes each eighth of the ring, but checks for a sleeper only at each half: a
   // doorbell is worth some room. So call this before sleeping, and when the ring has run empty.
   void PublishReleased() noexcept;
-  // Whether PublishReleased() has something to tell.
+  // Whether PublishReleased() has something to publish.
   [[nodiscard]] bool has_unpublished() const noexcept { return acknowledged() != told_; }
 
-  // Whether TakeWakeRequest() would say yes.
+  // Whether TakeWakeRequest() would return true.
   [[nodiscard]] bool has_wake_request() const noexcept { return wake_request_; }
-  // True once after a publication that a producer asleep for space must hear of: ring its doorbell.
+  // True once after room was published for which the producer sleeps: ring its doorbell.
   [[nodiscard]] bool TakeWakeRequest() noexcept {
     const bool request = wake_request_;
     wake_request_ = false;
     return request;
   }
 
-  // Stores the consumer's words anew, so that damage to them does not last. REQUIRES: no record is
+  // Stores the consumer's words again, so damage to them does not last. REQUIRES: no record is
   // being handled.
   void Restore() noexcept;
 
-  // True if the ring is empty though its producer has said that it committed more: a commit word
-  // was overwritten, or `committed` was, which a living producer puts right.
+  // True if the ring is empty although its producer has committed more: a commit word was
+  // overwritten, or `committed` was, which a live producer repairs.
   [[nodiscard]] bool LacksRecords() const noexcept {
     // What `committed` covers is visible once it is; so it is read first.
     return ring_.header->committed.load(std::memory_order_acquire) > position_ && !HasRecord();
   }
 
-  // Bytes that the record takes that Peek() returned.
+  // The bytes that the record returned by Peek() takes.
   [[nodiscard]] std::uint64_t record_size() const noexcept { return size_; }
   // Bytes consumed since the ring was carved.
   [[nodiscard]] std::uint64_t position() const noexcept { return position_; }
 
  private:
-  // Up to where the records are done with.
+  // The position up to which records are acknowledged.
   [[nodiscard]] std::uint64_t acknowledged() const noexcept {
     return std::min(position_, held_from_);
   }
-  // A commit word that is no record's. kEmpty: it was a pad, and the position is behind it.
+  // Handles a word that is not the commit word of a record. kEmpty: it was a pad, now passed.
   [[gnu::cold]] PeekResult PassPad(std::uint64_t word) noexcept;
   void PublishStep() noexcept;
 

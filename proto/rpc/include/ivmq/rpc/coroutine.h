@@ -19,7 +19,8 @@
 //     co_return Status::OK;
 //   }
 //
-// What awaited something here goes on on the thread that polls, so it must not block there.
+// A coroutine that has awaited something here continues on the thread that polls, and must not
+// block.
 #ifndef IVMQ_RPC_COROUTINE_H_
 #define IVMQ_RPC_COROUTINE_H_
 
@@ -38,8 +39,8 @@ namespace ivmq::rpc {
 
 // ---- Clients ----
 
-// A coroutine that begins at once and that nobody waits for. What it refers to must live until its
-// end. An exception that leaves it ends the program.
+// A coroutine that starts at once and is not awaited. What it refers to must live until its end. An
+// exception that leaves it ends the program.
 struct Task {
   // The names are those of the language.
   struct promise_type {  // NOLINT(readability-identifier-naming)
