@@ -57,6 +57,20 @@ sleeper-one-epoll|sleeper|$wake|EVENT_LOOP ONE_EPOLL|with one epoll set for Fd()
 sleeper-ticket|sleeper|$wake|LATE_TICKET|with the ticket taken after the look
 sleeper-notify|sleeper|$wake|NO_NOTIFY|without a word to the other threads
 sleeper-disarm|sleeper|$wake|SENDERS=2 MESSAGES=0 FIRST_DISARMS|with a sender that disarms for all
+leader|leader|holds||
+leader-deadline|leader|holds|IMPATIENT CALLERS=3|
+leader-loop|leader|holds|LOOP|
+leader-request|leader|holds|LOOP REQUEST|
+leader-loop-comes|leader|holds|LOOP COMES|
+leader-look|leader|$wake|LISTED_ONLY|with a follower that looks for no leader
+leader-looks-first|leader|$wake|LOOKS_FIRST|with a follower that looks for a leader before it is listed
+leader-promotion|leader|$wake|NO_PROMOTION|with a lead that is given back to nobody
+leader-late|leader|$wake|IMPATIENT CALLERS=3 KEEPS_PROMOTION|with a thread that is promoted at its deadline and goes
+leader-arm|leader|$wake|LOOP UNARMED|without arming for the loop
+leader-note|leader|$wake|LOOP FORGETS_LOOP|with a leader that does not look for the loop's note
+leader-note-late|leader|$wake|LOOP PASSES_LATE|with a loop that leaves its note behind its look
+leader-note-taken|leader|$wake|LOOP TAKES_NOTE|with the note taken by a thread that leads no more
+leader-tasks|leader|$wake|LOOP TASKS_UNSEEN|with a thread that arms in spite of tasks
 carve|carve|holds|ONE_DIES|
 carve-unchecked|carve|$twice|ONE_DIES OWNER_UNCHECKED|with owner words stored unchecked
 carve-owners-first|carve|$twice|ONE_DIES OWNERS_FIRST|with the units claimed before the cell names them

@@ -150,18 +150,21 @@ std::chrono::nanoseconds Polling::MostSleep() const {
 bool Polling::Await(Waiter& waiter, Clock::time_point deadline) {
   std::optional<Pool::Wait> wait;
   if (!waiter.done()) wait.emplace();
-  while (!waiter.done()) {
+  bool promoted = false;  // and has not led since
+  bool late = false;
+  while (!waiter.done() && !late) {
     if (TryLead()) {
+      promoted = false;
       Lead(waiter, deadline);
       EndLead();
     } else {
-      Follow(waiter, deadline);
+      promoted = Follow(waiter, deadline);
     }
-    if (!waiter.done() && deadline != Clock::time_point::max() && Clock::now() >= deadline) {
-      return false;
-    }
+    late = deadline != Clock::time_point::max() && Clock::now() >= deadline;
   }
-  return true;
+  // Nobody else may be left who polls for the others.
+  if (promoted && TryLead()) EndLead();
+  return waiter.done();
 }
 
 void Polling::Complete(Waiter& waiter) {
@@ -202,15 +205,21 @@ void Polling::EndLead() {
   for (;;) {
     const bool has_loop = has_loop_.load(std::memory_order_seq_cst);
     if (has_loop) {
-      while (!node_.Arm(MostSleep())) Poll();
+      while (!ArmNode()) Poll();
     }
     EndLeadUnarmed();
-    // A loop that came or looked meanwhile and found us leading sleeps and counts on us.
-    const bool again = has_loop ? loop_passed_.load(std::memory_order_seq_cst) &&
-                                      loop_passed_.exchange(false, std::memory_order_seq_cst)
+    // A loop that came or looked meanwhile and found us leading sleeps and counts on us; or on
+    // whoever leads now, who will find the note.
+    const bool again = has_loop ? loop_passed_.load(std::memory_order_seq_cst)
                                 : has_loop_.load(std::memory_order_seq_cst);
     if (!again || !TryLead()) return;
+    loop_passed_.store(false, std::memory_order_relaxed);
   }
+}
+
+bool Polling::ArmNode() {
+  // The wake-up of a task may have gone to a thread that leads no more.
+  return !has_tasks() && node_.Arm(MostSleep());
 }
 
 void Polling::EndLeadUnarmed() {
@@ -230,7 +239,7 @@ void Polling::Promote() {
   next.Set(Waiter::kPromoted);
 }
 
-void Polling::Follow(Waiter& waiter, Clock::time_point deadline) {
+bool Polling::Follow(Waiter& waiter, Clock::time_point deadline) {
   {
     const std::lock_guard lock(mutex_);
     waiter.state_.fetch_and(~Waiter::kPromoted, std::memory_order_relaxed);
@@ -250,19 +259,12 @@ void Polling::Follow(Waiter& waiter, Clock::time_point deadline) {
     }
   }
   if (!waiter.may_go_on()) waiter.Sleep(deadline);
-  bool promoted = false;
-  {
-    const std::lock_guard lock(mutex_);
-    if (waiter.listed_) {
-      waiting_.remove(&waiter);
-      waiter.listed_ = false;
-      followers_.fetch_sub(1);
-    } else {
-      promoted = true;
-    }
-  }
-  // Nobody may be left who polls for the others.
-  if (promoted && waiter.done() && TryLead()) EndLead();
+  const std::lock_guard lock(mutex_);
+  if (!waiter.listed_) return true;
+  waiting_.remove(&waiter);
+  waiter.listed_ = false;
+  followers_.fetch_sub(1);
+  return false;
 }
 
 std::size_t Polling::PollOnce() {
@@ -328,7 +330,7 @@ bool Polling::Arm() {
     return leading_.load(std::memory_order_seq_cst);
   }
   loop_passed_.store(false, std::memory_order_relaxed);
-  const bool armed = node_.Arm(MostSleep());
+  const bool armed = ArmNode();
   EndLeadUnarmed();
   return armed;
 }

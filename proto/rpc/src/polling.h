@@ -134,8 +134,11 @@ class Polling {
   // Gives the lead back, and to the next waiter if there is one.
   void EndLead();
   void EndLeadUnarmed();
-  // Until the waiter's end, its promotion, or the deadline.
-  void Follow(Waiter& waiter, Clock::time_point deadline);
+  // As leader: true if whoever sleeps on Node::Fd() is woken for whatever comes. False: something is
+  // to be done now.
+  [[nodiscard]] bool ArmNode();
+  // Until the waiter's end, its promotion, or the deadline. True: it was promoted.
+  bool Follow(Waiter& waiter, Clock::time_point deadline);
   void Promote();
 
   static constexpr Clock::rep kNever = Clock::time_point::max().time_since_epoch().count();
