@@ -21,11 +21,11 @@ enum class Stream : std::size_t { kOutput, kErrors };
 
 struct ProgramOptions {
   // Variables of its environment; one without a value is unset.
-  std::vector<std::pair<std::string, std::string>> environment;
+  std::vector<std::pair<std::string, std::string>> environment{};
   // Its errors do not go to its output.
   bool errors_apart = false;
   // Runs in the process before the program does. Not for scripts.
-  std::function<void()> before;
+  std::function<void()> before{};
 };
 
 // A running program with pipes to its input and from its output. Thread-compatible; killed at the

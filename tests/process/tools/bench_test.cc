@@ -4,7 +4,7 @@
 
 #include <gmock/gmock.h>
 
-#include "scratch.h"
+#include "fixture.h"
 #include "tool_process.h"
 
 namespace ivmq::testing {

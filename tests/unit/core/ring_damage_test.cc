@@ -335,12 +335,12 @@ std::vector<Damage> DamageToCell() {
 // Who is not there when the damage is done.
 enum class Away : std::uint8_t { kNobody, kProducer, kConsumer };
 // Whether it comes back before anybody has looked, or when all that was sent is accounted for.
-enum class Returns : std::uint8_t { kFirst, kLast };
+enum class Returns : std::uint8_t { kFirst, kAfterwards };
 
 struct Course {
   const char* name;
   Away away = Away::kNobody;
-  Returns returns = Returns::kLast;
+  Returns returns = Returns::kAfterwards;
   bool durable_producer = false;
   bool second_ring = false;  // one that the consumer has not seen yet
 };
@@ -348,9 +348,9 @@ struct Course {
 constexpr Course kCourses[] = {
     {"WhileBothLive"},
     {"OfADeadProducer", Away::kProducer},
-    {"ToASecondRing", Away::kNobody, Returns::kLast, false, true},
-    {"ToASecondRingOfADeadProducer", Away::kProducer, Returns::kLast, false, true},
-    {"OfAProducerThatIsAway", Away::kProducer, Returns::kLast, true},
+    {"ToASecondRing", Away::kNobody, Returns::kAfterwards, false, true},
+    {"ToASecondRingOfADeadProducer", Away::kProducer, Returns::kAfterwards, false, true},
+    {"OfAProducerThatIsAway", Away::kProducer, Returns::kAfterwards, true},
     {"FoundByAProducerThatReturns", Away::kProducer, Returns::kFirst, true},
     {"FoundByAConsumerThatReturns", Away::kConsumer, Returns::kFirst},
 };
@@ -371,7 +371,7 @@ void DoDamage(const Course& course, const Damage& damage, Waiting waiting) {
   }
   pair.Resume();
   const auto is_accounted_for = [&] { return pair.IsAccountedFor(); };
-  if (course.away == Away::kProducer && course.returns == Returns::kLast) {
+  if (course.away == Away::kProducer && course.returns == Returns::kAfterwards) {
     // A cell that the consumer has never seen naming the ring tells nobody anything.
     if (!course.second_ring || !damage.takes_ring_away) {
       EXPECT_TRUE(Pair::Await(is_accounted_for));
