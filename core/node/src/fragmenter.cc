@@ -62,6 +62,14 @@ void WriteFragmentHead(std::span<std::byte> record, std::uint32_t number,
   std::memcpy(record.data() + sizeof(frame), &fragment, sizeof(fragment));
 }
 
+// What a message of `total` bytes takes in a ring at most, in records of `most` bytes, with the pad
+// that may stand between two of them.
+std::uint64_t BytesInRing(std::uint64_t total, std::uint64_t most) noexcept {
+  const std::uint64_t piece = most - layout::kRecordHeader - kFragmentOverhead;
+  const std::uint64_t fragments = (total + piece - 1) / piece;
+  return total + fragments * layout::RecordSize(kFragmentOverhead + layout::kRecordAlign) + most;
+}
+
 }  // namespace
 
 // How far a message is.
@@ -155,15 +163,19 @@ SendResult Fragmenter::SendNext(SendCall& call, Progress& progress) {
   result = writer_.EnsureOpen(call.to());
   if (result != SendResult::kOk) return result;
   const Producer& producer = writer_.producer();
+  // Records of an eighth of the ring: the consumer takes one out while the next is written.
+  const std::uint64_t eighth = (producer.max_payload() + layout::kRecordHeader) / 4;
+  const std::uint64_t most = std::min(eighth, kMostFragment);
+  if (progress.begun == 0 && call.never_waits() &&
+      !writer_.HasRoomFor(BytesInRing(progress.total, most))) {
+    return SendResult::kFull;
+  }
   // At first, when the ring was given up midway, and when its receiver dropped what it had.
   if (progress.number == 0 || progress.cell_word != writer_.cell_word() ||
       producer.dropped_large() == progress.number) {
     if (progress.begun != 0 && call.limits().IsOver()) return SendResult::kTimedOut;
     Begin(progress);
   }
-  // Records of an eighth of the ring: the consumer takes one out while the next is written.
-  const std::uint64_t eighth = (producer.max_payload() + layout::kRecordHeader) / 4;
-  const std::uint64_t most = std::min(eighth, kMostFragment);
   const std::uint64_t piece =
       std::min(progress.total - progress.offset, most - layout::kRecordHeader - kFragmentOverhead);
   progress.record_bytes = kFragmentOverhead + piece;

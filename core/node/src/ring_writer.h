@@ -121,6 +121,10 @@ class alignas(2 * layout::kCacheLine) RingWriter {
   [[nodiscard]] bool TryClaimHere(std::uint64_t bytes, std::span<std::byte>* record) noexcept {
     return producer_.TryClaim(bytes, record) == ClaimResult::kOk;
   }
+  // Whether records of so many bytes in all have room in it.
+  [[nodiscard]] bool HasRoomFor(std::uint64_t bytes) noexcept {
+    return producer_.HasRoomFor(bytes);
+  }
   [[nodiscard]] WriterState state() const noexcept { return state_; }
   [[nodiscard]] const Producer& producer() const noexcept { return producer_; }
   // Tells apart the rings that it has had.

@@ -21,12 +21,16 @@ class SendCall {
       : writer_(writer),
         to_(to),
         when_full_(options.when_full),
+        never_waits_(options.when_full != WhenFull::kWait &&
+                     options.timeout <= std::chrono::nanoseconds(0)),
         limits_(WaitLimits::Of(options)),
         me_(me) {}
 
   [[nodiscard]] PeerId to() const noexcept { return to_; }
   [[nodiscard]] Owner me() const noexcept { return me_; }
   [[nodiscard]] const WaitLimits& limits() const noexcept { return limits_; }
+  // Not even for the rest of a large message.
+  [[nodiscard]] bool never_waits() const noexcept { return never_waits_; }
   [[nodiscard]] bool waits() const noexcept { return when_full_ == WhenFull::kWait; }
 
   // Sends a message of any size; `first` is what came of the first attempt, for a record.
@@ -64,6 +68,7 @@ class SendCall {
   RingWriter& writer_;
   PeerId to_;
   WhenFull when_full_;
+  bool never_waits_;
   WaitLimits limits_;
   Owner me_;
   bool has_waited_ = false;  // others may have taken the room that came

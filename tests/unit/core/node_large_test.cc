@@ -131,6 +131,26 @@ TEST_F(NodeLargeTest, ALargeMessageDoesNotStartInAFullRing) {
 }
 
 // Its receiver does not poll, so the sender gives up midway. Nobody else must wait for the rest.
+TEST_F(NodeLargeTest, WithoutATimeoutALargeMessageIsSentAtOnceOrNotAtAll) {
+  auto a = Open("a");
+  auto b = Open("b");
+  const std::uint64_t record = a->MaxRecordMessage(b->id(), {});
+  const SendOptions at_once{.timeout = std::chrono::nanoseconds(0)};
+  EXPECT_EQ(a->Send(b->id(), testing::Pattern(record * 5 / 2, 1), at_once), SendResult::kFull);
+  EXPECT_EQ(a->Send(b->id(), testing::Pattern(record * 3 / 2, 2), at_once), SendResult::kOk);
+  EXPECT_EQ(a->Send(b->id(), testing::Pattern(record * 3 / 2, 3), at_once), SendResult::kFull);
+  EXPECT_EQ(a->Send(b->id(), testing::Pattern(record * 3 / 2, 3),
+                    {.when_full = WhenFull::kDrop, .timeout = std::chrono::nanoseconds(0)}),
+            SendResult::kDropped);
+  std::size_t got = 0;
+  EXPECT_TRUE(PollUntil(
+      *b, [&](const Message& message) { got = message.payload.size(); }, [&] { return got != 0; }));
+  EXPECT_EQ(got, record * 3 / 2);
+  EXPECT_EQ(a->Send(b->id(), testing::Pattern(record * 3 / 2, 4), at_once), SendResult::kOk);
+  EXPECT_EQ(b->Poll(kIgnore), 1U);
+  EXPECT_EQ(b->counter(Counter::kAssembliesLost), 0U);
+}
+
 TEST_F(NodeLargeTest, AMessageGivenUpMidwayDoesNotBlockOtherSenders) {
   auto a = Open("a");
   auto c = Open("c");

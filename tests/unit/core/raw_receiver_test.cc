@@ -121,12 +121,12 @@ TEST_F(RawReceiverTest, ASenderBeginsAnewWhatItsReceiverDropped) {
 }
 
 TEST_F(RawReceiverTest, ASendEndsAtItsTimeoutThoughItsReceiverDropsItAgainAndAgain) {
+  // The message is larger than the ring, so that none of it goes to its end unseen.
   std::atomic<bool> ended{false};
   std::thread sender([&] {
     const SendOptions patient{.when_full = WhenFull::kWait,
                               .timeout = std::chrono::milliseconds(200)};
-    EXPECT_EQ(node_->Send(raw_.id(), testing::Pattern(kMiB / 4, 5), patient),
-              SendResult::kTimedOut);
+    EXPECT_EQ(node_->Send(raw_.id(), testing::Pattern(kMiB, 5), patient), SendResult::kTimedOut);
     ended = true;
   });
   const RingView ring = AwaitRing(region(), cell());

@@ -38,7 +38,9 @@ enum class [[nodiscard]] SendResult : std::uint8_t{
 std::string_view SendResultName(SendResult result);
 
 // What a send does when the ring has too little room. A message larger than a record is refused or
-// dropped only before its first fragment; once begun, it waits for room, whatever was chosen.
+// dropped only before its first fragment; once begun, it waits for room, whatever was chosen, for
+// SendOptions::timeout at most. With a timeout of 0, kFail and kDrop never wait: such a message is
+// sent only if the ring has room for all of it.
 enum class WhenFull : std::uint8_t { kFail, kWait, kDrop };
 
 // Tells a wait that it is no longer wanted: a deadline of the caller has passed, a call was

@@ -104,6 +104,12 @@ class Producer {
     return ClaimResult::kOk;
   }
 
+  // Whether records that take `bytes` bytes in all have room now, with the pad between them.
+  [[nodiscard]] bool HasRoomFor(std::uint64_t bytes) noexcept {
+    const std::uint64_t end = tail_ + bytes + layout::kRecordHeader;
+    return end <= limit_ || ReadReleased(end) == ClaimResult::kOk;
+  }
+
   // Publishes all claimed records with one store. Does nothing if nothing is claimed.
   void Commit() noexcept {
     const std::uint64_t first = first_;
