@@ -30,11 +30,10 @@ std::string_view StateText(const PeerInfo& peer) {
 
 std::string_view CounterName(Counter counter) {
   constexpr std::array<std::string_view, static_cast<std::size_t>(Counter::kCount)> kNames = {
-      "messages_sent",      "bytes_sent",      "messages_received", "bytes_received",
-      "doorbells_rung",     "sleeps",          "wakeups",           "net_finds",
-      "rings_full",         "dropped",         "redelivered",       "rings_poisoned",
-      "fragments_received", "assemblies_lost", "unhandled",         "unparsable",
-      "kept",               "kept_now",        "keeps_refused"};
+      "messages_sent", "bytes_sent",     "messages_received",  "bytes_received",  "doorbells_rung",
+      "sleeps",        "wakeups",        "net_finds",          "rings_full",      "dropped",
+      "redelivered",   "rings_poisoned", "fragments_received", "assemblies_lost", "unhandled",
+      "unparsable",    "kept",           "kept_now",           "keeps_refused"};
   static_assert(!kNames.back().empty(), "a counter has no name");
   return kNames[static_cast<std::size_t>(counter)];
 }
@@ -127,7 +126,8 @@ Status SendFailure(const Node& node, const PeerInfo& peer, SendResult result) {
     case SendResult::kPeerGone:
       return {StatusCode::kUnavailable, where + "it has left the region"};
     case SendResult::kNoRoom:
-      return {StatusCode::kResourceExhausted, where + node.Explain(SendResult::kNoRoom, peer.id).message()};
+      return {StatusCode::kResourceExhausted,
+              where + node.Explain(SendResult::kNoRoom, peer.id).message()};
     case SendResult::kBusy:
       break;  // this thread batches nothing
   }
