@@ -41,7 +41,7 @@ void ExpectRefusalOfLimit(ServerProcess& server, rlim_t soft) {
               client.ExpectRefusal();
             }),
             0);
-  EXPECT_THAT(server.AwaitLog("refused"), HasSubstr("may open " + std::to_string(soft)));
+  EXPECT_THAT(server.AwaitLog("refused"), HasSubstr("may open only " + std::to_string(soft)));
 }
 
 // A child process that is told when to go on.
@@ -225,8 +225,8 @@ TEST_F(AdmissionTest, OfAConnectionWhoseLauncherHasEndedAUsualLimitIsAssumed) {
   ASSERT_TRUE(client.Greet(64));
   client.ReadUntil([&] { return client.known().size() == 13; });
   EXPECT_THAT(
-      server.AwaitLog("may open 1024 files, as is assumed"),
-      AllOf(HasSubstr("id 1: pid " + std::to_string(launchers_pid)), HasSubstr("knows 13 ids")));
+      server.AwaitLog("may open 1024 files (assumed"),
+      AllOf(HasSubstr("id 1: pid " + std::to_string(launchers_pid)), HasSubstr("told 13 ids")));
   for (const int fd : passed) close(fd);
 }
 
@@ -349,7 +349,7 @@ TEST_F(AdmissionTest, TheServersOwnLimitIsRaisedAndThenObeyed) {
   ASSERT_TRUE(second.Greet(64));
   third.ExpectRefusal();
   EXPECT_THAT(server.AwaitLog("refused"),
-              AllOf(HasSubstr("this server may open 300 only"),
+              AllOf(HasSubstr("this server may open only 300"),
                     HasSubstr("most of them, 2, has pid " + std::to_string(getpid()))));
 }
 

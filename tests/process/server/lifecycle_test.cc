@@ -318,7 +318,7 @@ TEST_F(LifecycleTest, AClientOfAnotherPidNamespaceIsServedWithAUsualLimit) {
                 inner.AwaitReady();
                 EXPECT_EQ(write(ready[1], "x", 1), 1);
                 inner.AwaitLog("id 1 to a process of another pid namespace");
-                inner.AwaitLog("may open 1024 files, as is assumed");
+                inner.AwaitLog("may open 1024 files (assumed");
                 inner.AwaitLog("id 1 has gone");
                 char byte = 0;
                 EXPECT_EQ(read(done[0], &byte, 1), 1);

@@ -58,7 +58,7 @@ TEST_F(ServerQemuTest, ARefusedQemuEndsWithACleanError) {
   });
   EXPECT_EQ(qemu.Wait(), 1);
   EXPECT_THAT(qemu.Errors(), HasSubstr("server sent version 1, expecting 0"));
-  EXPECT_THAT(server.AwaitLog("refused"), HasSubstr("may open 150 only"));
+  EXPECT_THAT(server.AwaitLog("refused"), HasSubstr("may open only 150"));
 }
 
 // QEMU migrates a device with master=on only, and lets that have id 0 only.
