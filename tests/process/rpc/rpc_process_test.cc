@@ -375,18 +375,21 @@ TEST_F(RpcProcessTest, AClientThatStandsStillLosesItsCalls) {
   for (rpc::Service* const service :
        {static_cast<rpc::Service*>(&waiting), static_cast<rpc::Service*>(&reacting)}) {
     Child& client = clients[begun / 2];
-    auto endpoint = rpc::Endpoint::Open(address_, {.node = {.name = "server"}});
-    ASSERT_TRUE(endpoint.ok()) << endpoint.status().ToString();
-    rpc::ServerBuilder builder(*endpoint);
-    const auto server = builder.RegisterService(service).BuildAndStart();
-    ASSERT_TRUE(server.ok()) << server.status().ToString();
-    begun += 2;
-    begun_.AwaitAtLeast(begun);
-    client.Stop();
-    // Their handlers end when they are cancelled.
-    (*server)->Shutdown();
-    client.Continue();
-    EXPECT_EQ(client.Wait(), 0);
+    {
+      auto endpoint = rpc::Endpoint::Open(address_, {.node = {.name = "server"}});
+      ASSERT_TRUE(endpoint.ok()) << endpoint.status().ToString();
+      rpc::ServerBuilder builder(*endpoint);
+      const auto server = builder.RegisterService(service).BuildAndStart();
+      ASSERT_TRUE(server.ok()) << server.status().ToString();
+      begun += 2;
+      begun_.AwaitAtLeast(begun);
+      client.Stop();
+      // Their handlers end when they are cancelled.
+      (*server)->Shutdown();
+      client.Continue();
+      EXPECT_EQ(client.Wait(), 0);
+    }
+    // Only now: the next client must not meet a server that has shut down.
     gone.Add();
   }
 }

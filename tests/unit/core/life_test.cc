@@ -4,9 +4,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -294,13 +298,29 @@ TEST_F(OwnLifeTest, DamageToItsLifeWordIsPutRightAtOnce) {
   EXPECT_EQ(ReceiveTexts(*peer, 4).size(), 4U);
 }
 
+// Changes the header's immutable bytes under a node that reads them: word by word.
+void ChangeHeader(std::span<std::byte> region,
+                  const std::function<void(std::span<std::byte>)>& change) {
+  constexpr std::size_t kBytes = layout::kHeaderImmutableBytes;
+  std::array<std::byte, kBytes> header;
+  std::memcpy(header.data(), region.data(), kBytes);
+  change(header);
+  for (std::size_t i = 0; i < kBytes; i += sizeof(std::uint64_t)) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, header.data() + i, sizeof(word));
+    reinterpret_cast<layout::Word*>(region.data() + i)->store(word);
+  }
+}
+
 // What a guest finds that was restored beside another region: slots and rings are strangers'.
 TEST_F(OwnLifeTest, ANodeInAnotherRegionWritesNothingAndSaysWhy) {
   auto node = Open("node");
   const PeerId id = node->id();
   const std::uint64_t life = LifeOf(id);
-  hub_.region().header().region_id[3] ^= 1;
-  testing::RepairHeaderCrc(hub_.memory());
+  ChangeHeader(hub_.memory(), [](std::span<std::byte> header) {
+    header[offsetof(layout::Header, region_id)] ^= std::byte{1};
+    testing::RepairHeaderCrc(header);
+  });
   EXPECT_THAT(reports_.Await(1), ElementsAre(StartsWith("FAILED_PRECONDITION")));
   EXPECT_EQ(node->status().code(), StatusCode::kFailedPrecondition);
   EXPECT_EQ(node->Send(id, "x"), SendResult::kPeerGone);
@@ -314,9 +334,9 @@ TEST_F(OwnLifeTest, ANodeInAnotherRegionWritesNothingAndSaysWhy) {
 
 TEST_F(OwnLifeTest, ADamagedHeaderEndsNoLife) {
   auto node = Open("node");
-  for (std::size_t i = 0; i < layout::kHeaderImmutableBytes; i += 8) {
-    hub_.memory()[i] ^= std::byte{0x10};
-  }
+  ChangeHeader(hub_.memory(), [](std::span<std::byte> header) {
+    for (std::size_t i = 0; i < header.size(); i += 8) header[i] ^= std::byte{0x10};
+  });
   AwaitBeats();
   EXPECT_TRUE(node->status().ok()) << node->status().ToString();
   EXPECT_TRUE(reports_.All().empty());

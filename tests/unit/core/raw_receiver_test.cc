@@ -13,6 +13,7 @@
 #include "ivmq/internal/arena.h"
 #include "ivmq/internal/ring.h"
 #include "ivmq/node.h"
+#include "ivmq/transport.h"
 
 #include "support/arena_check.h"
 #include "support/node_pair.h"
@@ -39,10 +40,11 @@ RingView AwaitRing(const Region& region, const layout::Word& cell) {
   }
 }
 
-// Takes fragments out of a ring.
+// Takes fragments out of a ring, and rings `doorbell` for a producer that waits for room.
 class FragmentReader {
  public:
-  explicit FragmentReader(const RingView& ring) : ring_(ring), consumer_(*Consumer::Open(ring)) {}
+  FragmentReader(const RingView& ring, Doorbell& doorbell)
+      : ring_(ring), doorbell_(doorbell), consumer_(*Consumer::Open(ring)) {}
 
   // False: none waits.
   bool TakeOne() {
@@ -63,6 +65,7 @@ class FragmentReader {
     got_.insert(got_.end(), piece.begin(), piece.end());
     consumer_.Release();
     consumer_.PublishReleased();
+    if (consumer_.TakeWakeRequest()) doorbell_.Ring(1, 0);
     return true;
   }
   // Takes all of one message.
@@ -83,6 +86,7 @@ class FragmentReader {
 
  private:
   RingView ring_;
+  Doorbell& doorbell_;
   Consumer consumer_;
   std::uint32_t first_ = 0;
   std::uint32_t last_ = 0;
@@ -109,7 +113,7 @@ TEST_F(RawReceiverTest, ASenderBeginsAnewWhatItsReceiverDropped) {
       [&] { EXPECT_EQ(node_->Send(raw_.id(), {.type = 5}, message, kWait), SendResult::kOk); });
   const RingView ring = AwaitRing(region(), cell());
   ASSERT_LT(ring.capacity, message.size()) << "all of it might be in the ring at once";
-  FragmentReader reader(ring);
+  FragmentReader reader(ring, raw_.transport());
   while (!reader.TakeOne()) std::this_thread::yield();
   reader.Drop(reader.first());
   while (reader.last() == reader.first()) (void)reader.TakeOne();
@@ -144,6 +148,7 @@ TEST_F(RawReceiverTest, ASendEndsAtItsTimeoutThoughItsReceiverDropsItAgainAndAga
     ring.header->dropped.store(frame.type);
     consumer.Release();
     consumer.PublishReleased();
+    if (consumer.TakeWakeRequest()) raw_.transport().Ring(1, 0);
   }
   sender.join();
 }
@@ -177,7 +182,7 @@ TEST_F(SmallerRingTest, ALargeMessageGoesInSmallerPieces) {
   });
   (void)AwaitRing(region(), cell());
   while (node_->counter(Counter::kRingsFull) == 0) std::this_thread::yield();
-  FragmentReader reader(ReplaceRing());
+  FragmentReader reader(ReplaceRing(), raw_.transport());
   reader.TakeMessage();
   sender.join();
   EXPECT_TRUE(testing::HasPattern(reader.message(), 5));
@@ -190,7 +195,7 @@ TEST_F(SmallerRingTest, AMessageThatWasOneRecordGoesInPieces) {
   const std::uint64_t full = node_->counter(Counter::kRingsFull);
   std::thread sender([&] { EXPECT_EQ(node_->Send(raw_.id(), message, kWait), SendResult::kOk); });
   while (node_->counter(Counter::kRingsFull) == full) std::this_thread::yield();
-  FragmentReader reader(ReplaceRing());
+  FragmentReader reader(ReplaceRing(), raw_.transport());
   reader.TakeMessage();
   sender.join();
   EXPECT_TRUE(testing::HasPattern(reader.message(), 5));
