@@ -121,7 +121,7 @@ inline Poll()
     assert(!polling);
     polling = true;
     if
-    :: armed -> armed = false; loop = false /* Node::Impl::EndArmed */
+    :: armed -> armed = false; loop = false /* Poller::Attend */
     :: else
     fi
   }

@@ -1,4 +1,4 @@
-/* Several threads of a node share its doorbell (core/node/src/sleeper.cc, node.cc, send_call.cc).
+/* Several threads of a node share its doorbell (core/node/src/sleeper.cc, poller.cc, send_call.cc).
  *
  * The poller sleeps for messages, in Node::Wait or, with EVENT_LOOP, in an event loop of the
  * user's on Node::Fd(). SENDERS threads sleep in SendCall::WaitForRoom for room in one ring. One
@@ -107,7 +107,7 @@ active proctype Poller()
      :: messages > 0
      :: messages == 0 -> loop /* the user's poll() of Fd() takes nothing */
      fi;
-     armed++; /* Node::Impl::EndArmed: Armed::Disarm */
+     armed++; /* Poller::Attend: Armed::Disarm */
      /* Sleeper::Drain */
      if
      :: atomic { loop -> loop = false }
@@ -118,7 +118,7 @@ active proctype Poller()
      :: !loop
      fi
 #else
-     /* Node::Impl::SleepUntil */
+     /* Poller::Sleep */
      do
      ::
 #ifndef LATE_TICKET

@@ -300,7 +300,7 @@ poll: /* Node::PollWith, Readers::Poll, Readers::Drain */
   :: atomic { p == PRODUCERS -> p = 0; break }
   od;
 
-  /* Node::Impl::SleepUntil */
+  /* Poller::Sleep */
 #if ROOM > 0 && !defined(LAZY)
   do
   :: p < PRODUCERS && handled[p] != told[p] -> PublishReleased(p); WakeProducer(p); p++

@@ -4,12 +4,11 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cstdio>
 #include <mutex>
+#include <optional>
 #include <random>
 #include <system_error>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -20,6 +19,7 @@
 #include "src/explain.h"
 #include "src/heartbeat.h"
 #include "src/node_context.h"
+#include "src/poller.h"
 #include "src/readers.h"
 #include "src/send_call.h"
 #include "src/sender_core.h"
@@ -31,10 +31,6 @@ namespace {
 
 using layout::Counter;
 using std::chrono::nanoseconds;
-using Clock = std::chrono::steady_clock;
-
-// From a message to its doorbell, at most, if it was not forgotten.
-constexpr nanoseconds kRingGrace = std::chrono::milliseconds(10);
 
 std::string AnonymousName() {
   std::random_device random;
@@ -50,58 +46,15 @@ struct Node::Impl {
   Impl(std::unique_ptr<Transport> transport, const Region& region, NodeOptions options_in)
       : context(std::move(transport), region, std::move(options_in)) {}
 
-  [[nodiscard]] bool PeersChanged() const noexcept {
-    return watcher && context.table.generation() != generation_seen && !context.is_forked_copy();
-  }
-  [[nodiscard]] bool TakeWakeRequest() noexcept {
-    return wake_requested.load(std::memory_order_relaxed) &&
-           wake_requested.exchange(false, std::memory_order_acquire);
-  }
-  // Whether Poll() has something to do; looks at everything.
-  [[nodiscard]] bool HasWork() noexcept {
-    return (readers->LookAll() && context.IsMyLife()) || PeersChanged();
-  }
-  // Of the slot's word; once the slot is somebody else's, of one that nobody looks at.
-  [[nodiscard]] Armed& OwnArmed() noexcept;
-  void EndArmed();
-  [[nodiscard]] bool Look() noexcept {
-    return (readers->LookSome() && context.IsMyLife()) || PeersChanged() ||
-           wake_requested.load(std::memory_order_relaxed);
-  }
-  [[nodiscard]] bool Sleep(WaitStrategy& wait, const WaitLimits& limits);
-  // Whether the doorbell of what the net found comes after all: it had been published just then.
-  [[nodiscard]] bool IsRung() {
-    return context.sleeper->Sleep(kRingGrace, context.sleeper->Ticket());
-  }
-  // Whether a doorbell announces every message, so that this node may sleep until it is rung. A
-  // peer that cannot ring counts from when it has joined, since its first message comes as silently
-  // as the others. The poller's.
-  [[nodiscard]] bool HasDoorbell() noexcept {
-    if (!context.transport->info().wakeable) return false;
-    if (const std::uint64_t generation = context.table.generation();
-        generation != generation_rung) {
-      generation_rung = generation;
-      all_can_ring = context.table.AllCanRing(context.self.id.slot);
-    }
-    return all_can_ring;
-  }
+  // A poll after work that is rarely due.
+  [[gnu::noinline]] std::size_t AttendAndPoll(const Node& node, const Handler& handler,
+                                              std::size_t limit);
 
   NodeContext context;
   std::unique_ptr<Writers> writers;
   std::unique_ptr<Readers> readers;
+  std::optional<Poller> poller;  // in here: each poll looks at it
   std::unique_ptr<Heartbeat> heartbeat;
-
-  // The poller's.
-  Armed armed;  // see OwnArmed()
-  layout::Word armed_for_nobody{0};
-  std::shared_ptr<const std::function<void(const PeerSnapshot&)>> watcher;
-  std::uint64_t generation_seen = 0;  // of the peer table, by the watcher
-  std::uint64_t generation_rung = 0;  // when `all_can_ring` was looked at
-  bool all_can_ring = false;
-  bool slept_long = false;
-  Backoff arm_backoff{context.options.max_poll_interval};  // of looks without a doorbell
-
-  std::atomic<bool> wake_requested{false};
 
   // Last, so that no child sees what is half destroyed.
   AtFork at_fork{[this] {
@@ -163,9 +116,9 @@ Result<std::unique_ptr<Node>> Node::Open(std::unique_ptr<Transport> transport,
     context.Report(at_address(complaint));
   }
 
-  impl->armed = Armed(context.slot().armed);
   impl->writers = std::make_unique<Writers>(context);
   impl->readers = std::make_unique<Readers>(context, *impl->writers);
+  impl->poller.emplace(context, *impl->readers);
   try {
     impl->heartbeat = std::make_unique<Heartbeat>(context, *impl->writers, *impl->readers);
   } catch (const std::system_error& error) {
@@ -285,10 +238,7 @@ Status Node::SetServices(std::vector<std::string> services) {
 }
 
 void Node::SetPeerWatcher(std::function<void(const PeerSnapshot&)> watcher) {
-  impl_->watcher =
-      watcher ? std::make_shared<const std::function<void(const PeerSnapshot&)>>(std::move(watcher))
-              : nullptr;
-  impl_->generation_seen = impl_->context.table.generation() - 1;
+  impl_->poller->SetPeerWatcher(std::move(watcher));
 }
 
 // ---- Sending ----
@@ -374,104 +324,22 @@ std::uint64_t Node::max_message_bytes() const noexcept {
 
 std::size_t Node::PollWith(HandlerFunction handler, void* context, std::size_t limit) {
   Impl& impl = *impl_;
-  if (impl.armed.armed() || impl.PeersChanged()) [[unlikely]] {
-    return AttendAndPoll(handler, context, limit);
-  }
+  if (impl.poller->HasToAttend()) [[unlikely]]
+    return impl.AttendAndPoll(*this, {handler, context}, limit);
   return impl.readers->Poll({handler, context}, limit);
 }
 
-std::size_t Node::AttendAndPoll(HandlerFunction handler, void* context, std::size_t limit) {
-  Impl& impl = *impl_;
-  if (impl.readers->is_polling()) return 0;
-  if (impl.armed.armed()) impl.EndArmed();
-  if (impl.PeersChanged()) TellWatcher();
-  return impl.readers->Poll({handler, context}, limit);
+std::size_t Node::Impl::AttendAndPoll(const Node& node, const Handler& handler, std::size_t limit) {
+  if (readers->is_polling()) return 0;
+  poller->Attend([&node] { return node.Peers(); });
+  return readers->Poll(handler, limit);
 }
 
-Armed& Node::Impl::OwnArmed() noexcept {
-  if (!context.IsMyLife() && armed_for_nobody.load(std::memory_order_relaxed) == 0) {
-    const bool was_armed = armed.armed();
-    armed = Armed(armed_for_nobody);
-    if (was_armed) armed.Arm();
-  }
-  return armed;
-}
-
-// Arm() was called, and what ended the sleep on Fd() must be taken. A request to wake up stays:
-// what it was for may be looked at only before the next sleep.
-void Node::Impl::EndArmed() {
-  OwnArmed().Disarm();
-  context.sleeper->Drain();
-}
-
-void Node::TellWatcher() {
-  Impl& impl = *impl_;
-  const PeerSnapshot snapshot = Peers();
-  const std::uint64_t seen = std::exchange(impl.generation_seen, snapshot.generation);
-  const Readers::Polling polling(*impl.readers);
-  const auto watcher = impl.watcher;  // it may set another
-  try {
-    (*watcher)(snapshot);
-  } catch (...) {
-    impl.generation_seen = seen;
-    throw;
-  }
-}
-
-// Ends with true if Poll() may have something to do.
-bool Node::Impl::Sleep(WaitStrategy& wait, const WaitLimits& limits) {
-  readers->PublishReleased();
-  const bool lived = context.IsMyLife();
-  for (;;) {
-    readers->Attend();
-    wait.BeginLook();
-    OwnArmed().Arm();
-    if (HasWork() || TakeWakeRequest()) {
-      OwnArmed().Disarm();
-      return true;
-    }
-    const bool doorbell = HasDoorbell();
-    const nanoseconds left = limits.deadline - Clock::now();
-    if (left > nanoseconds(0)) context.CountAlone(Counter::kSleeps);
-    const Waited waited = wait.Pause(doorbell ? readers->net() : wait.Growing());
-    OwnArmed().Disarm();
-    if (waited == Waited::kTimedOut) return false;
-    const bool event = waited == Waited::kForEvent;
-    if (event) context.CountAlone(Counter::kWakeups);
-    if (HasWork()) {
-      if (!event && doorbell && left > kNet && !IsRung()) context.CountAlone(Counter::kNetFinds);
-      return true;
-    }
-    if (TakeWakeRequest() || (lived && !context.IsMyLife())) return true;
-  }
-}
-
-bool Node::Look() noexcept { return impl_->armed.armed() || impl_->Look(); }
-
-bool Node::Wait(nanoseconds timeout) {
-  Impl& impl = *impl_;
-  if (impl.readers->is_polling()) return false;
-  const Clock::time_point start = Clock::now();
-  const Clock::time_point deadline = DeadlineAfter(timeout);
-  if (impl.context.is_forked_copy()) {
-    std::this_thread::sleep_until(deadline);
-    return false;
-  }
-  const nanoseconds budget = impl.context.options.spin_budget;
-  const WaitLimits limits{.deadline = deadline};
-  WaitStrategy wait(*impl.context.sleeper, limits, impl.slept_long ? budget / 16 : budget,
-                    impl.context.options.max_poll_interval);
-  while (wait.is_spinning()) {
-    if (impl.Look()) {
-      (void)impl.TakeWakeRequest();
-      return true;
-    }
-    (void)wait.Pause({});
-  }
-  const bool result = impl.Sleep(wait, limits);
-  if (budget > nanoseconds(0)) impl.slept_long = Clock::now() - start > budget;
-  return result;
-}
+bool Node::Look() noexcept { return impl_->poller->Look(); }
+bool Node::Wait(nanoseconds timeout) { return impl_->poller->Wait(timeout); }
+void Node::Wake() noexcept { impl_->poller->Wake(); }
+int Node::Fd() const noexcept { return impl_->context.sleeper->fd(); }
+bool Node::Arm(nanoseconds look_again) { return impl_->poller->Arm(look_again); }
 
 Status Node::CheckRun() const {
   if (impl_->readers->is_polling()) {
@@ -479,30 +347,6 @@ Status Node::CheckRun() const {
             "Run() was called within a handler, which holds up the poller"};
   }
   return status();
-}
-
-void Node::Wake() noexcept {
-  impl_->wake_requested.store(true, std::memory_order_release);
-  impl_->context.sleeper->Notify();
-}
-
-int Node::Fd() const noexcept { return impl_->context.sleeper->fd(); }
-
-bool Node::Arm(nanoseconds look_again) {
-  Impl& impl = *impl_;
-  if (impl.readers->is_polling()) return false;
-  if (impl.context.is_forked_copy()) return true;
-  impl.readers->PublishReleased();
-  impl.OwnArmed().Arm();
-  if (impl.HasWork() || impl.TakeWakeRequest()) {
-    impl.OwnArmed().Disarm();
-    impl.arm_backoff.Reset();
-    return false;
-  }
-  const nanoseconds own_look = impl.arm_backoff.Next();
-  impl.context.sleeper->SetTimer(
-      std::min(look_again, impl.HasDoorbell() ? impl.readers->net() : own_look));
-  return true;
 }
 
 // ---- Figures ----

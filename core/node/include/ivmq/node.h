@@ -254,10 +254,6 @@ class Node {
   SendResult SendInPlaceWith(PeerId to, const MessageType& type, std::uint64_t bytes,
                              WriteFunction write, void* context, const SendOptions& options);
   std::size_t PollWith(HandlerFunction handler, void* context, std::size_t limit);
-  // The same, after work that is rarely due.
-  [[gnu::noinline]] std::size_t AttendAndPoll(HandlerFunction handler, void* context,
-                                              std::size_t limit);
-  void TellWatcher();
   [[nodiscard]] Status CheckRun() const;
 
   std::unique_ptr<Impl> impl_;

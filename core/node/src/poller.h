@@ -1,0 +1,88 @@
+// The poller's waits: how it finds out that there is something to do, and sleeps until then.
+#ifndef IVMQ_POLLER_H_
+#define IVMQ_POLLER_H_
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "ivmq/internal/wake.h"
+#include "ivmq/peer.h"
+
+#include "src/node_context.h"
+#include "src/readers.h"
+#include "src/wait_strategy.h"
+
+namespace ivmq {
+
+// For one thread at a time, the node's poller; except Wake().
+class Poller {
+ public:
+  using Watcher = std::function<void(const PeerSnapshot&)>;
+
+  Poller(NodeContext& context, Readers& readers)
+      : context_(context),
+        readers_(readers),
+        armed_(context.slot().armed),
+        arm_backoff_(context.options.max_poll_interval) {}
+
+  // As the members of Node.
+  void SetPeerWatcher(Watcher watcher);
+  [[nodiscard]] bool Look() noexcept { return armed_.armed() || LookSome(); }
+  bool Wait(std::chrono::nanoseconds timeout);
+  [[nodiscard]] bool Arm(std::chrono::nanoseconds look_again);
+  void Wake() noexcept;
+
+  // Whether a poll begins with Attend(): it ends what Arm() began, and tells the watcher, whom
+  // `peers` says what it is told. Not within a handler.
+  [[nodiscard]] bool HasToAttend() const noexcept { return armed_.armed() || PeersChanged(); }
+  [[gnu::noinline]] void Attend(const std::function<PeerSnapshot()>& peers);
+
+ private:
+  [[nodiscard]] bool PeersChanged() const noexcept {
+    return watcher_ && context_.table.generation() != generation_seen_ &&
+           !context_.is_forked_copy();
+  }
+  [[nodiscard]] bool TakeWakeRequest() noexcept {
+    return wake_requested_.load(std::memory_order_relaxed) &&
+           wake_requested_.exchange(false, std::memory_order_acquire);
+  }
+  // Whether Poll() has something to do; looks at some, or at everything.
+  [[nodiscard]] bool LookSome() noexcept {
+    return (readers_.LookSome() && context_.IsMyLife()) || PeersChanged() ||
+           wake_requested_.load(std::memory_order_relaxed);
+  }
+  [[nodiscard]] bool HasWork() noexcept {
+    return (readers_.LookAll() && context_.IsMyLife()) || PeersChanged();
+  }
+  // Of the slot's word; once the slot is somebody else's, of one that nobody looks at.
+  [[nodiscard]] Armed& OwnArmed() noexcept;
+  // Ends with true if Poll() may have something to do.
+  [[nodiscard]] bool Sleep(WaitStrategy& wait, const WaitLimits& limits);
+  // Whether the doorbell of what the periodic check found comes after all: it had been published
+  // just then.
+  [[nodiscard]] bool IsRung();
+  // Whether a doorbell announces every message, so that this node may sleep until it is rung. A
+  // peer that cannot ring counts from when it has joined, since its first message comes as silently
+  // as the others.
+  [[nodiscard]] bool HasDoorbell() noexcept;
+  void TellWatcher(const PeerSnapshot& snapshot);
+
+  NodeContext& context_;
+  Readers& readers_;
+  Armed armed_;  // see OwnArmed()
+  layout::Word armed_for_nobody_{0};
+  std::shared_ptr<const Watcher> watcher_;
+  std::uint64_t generation_seen_ = 0;  // of the peer table, by the watcher
+  std::uint64_t generation_rung_ = 0;  // when `all_can_ring_` was looked at
+  bool all_can_ring_ = false;
+  bool slept_long_ = false;
+  Backoff arm_backoff_;  // of looks without a doorbell
+  std::atomic<bool> wake_requested_{false};
+};
+
+}  // namespace ivmq
+
+#endif  // IVMQ_POLLER_H_
