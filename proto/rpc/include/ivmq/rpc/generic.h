@@ -161,7 +161,7 @@ class GenericService final : public Service {
 
  private:
   template <MethodType kType, typename... Parameters, typename Handler>
-  void Add(std::string path, Handler handler) {
+  void Add(std::string&& path, Handler handler) {
     using Given = std::invoke_result_t<Handler&, ServerContext*, Parameters...>;
     // A handler may give Status::OK itself.
     using Result = std::conditional_t<std::is_pointer_v<Given>, Given, Status>;
