@@ -4,10 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <chrono>
-#include <cstdlib>
-#include <cstring>
 #include <thread>
 
 #include "ivmq/address.h"
@@ -15,10 +12,6 @@
 namespace ivmq::bench {
 
 Ivmqd::Ivmqd(const std::string& program) {
-  std::string folder = "/tmp/ivmq_bench-XXXXXX";
-  if (mkdtemp(folder.data()) == nullptr) Fail(folder + ": " + std::strerror(errno));
-  folder_ = folder;
-  socket_ = folder + "/ivmq.sock";
   child_ = std::make_unique<Child>(-1, [&] {
     const int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
     dup2(null, STDOUT_FILENO);
@@ -37,8 +30,6 @@ Ivmqd::Ivmqd(const std::string& program) {
 Ivmqd::~Ivmqd() {
   child_->Terminate();
   child_.reset();
-  unlink(socket_.c_str());
-  rmdir(folder_.c_str());
 }
 
 }  // namespace ivmq::bench

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "candidates/scratch_folder.h"
 #include "process_pair.h"
 
 namespace ivmq::bench {
@@ -21,8 +22,8 @@ class Ivmqd {
   [[nodiscard]] std::string address() const { return "unix:" + socket_; }
 
  private:
-  std::string folder_;
-  std::string socket_;
+  ScratchFolder folder_;
+  std::string socket_{folder_.path() + "/ivmq.sock"};
   std::unique_ptr<Child> child_;
 };
 

@@ -1,4 +1,4 @@
-// A folder for the sockets of a rival.
+// A folder for the sockets of a rival or a server.
 #ifndef IVMQ_BENCH_CANDIDATES_SCRATCH_FOLDER_H_
 #define IVMQ_BENCH_CANDIDATES_SCRATCH_FOLDER_H_
 

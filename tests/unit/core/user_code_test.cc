@@ -1,4 +1,4 @@
-// Code of the user's that a node calls: handlers, watchers and writers may throw, call the node
+// User code that a node calls: handlers, watchers and writers may throw, call the node
 // again, and take their time.
 #include <atomic>
 #include <chrono>
