@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "ivmq/internal/keep_forever.h"
 #include "ivmq/internal/peer_slot.h"
 #include "ivmq/internal/str_cat.h"
 
@@ -62,20 +63,6 @@ struct Node::Impl {
     if (writers) writers->UnlockInChild();
   }};
 };
-
-namespace {
-
-// What a forked child has of its parent's nodes: threads that it does not have may hold their
-// locks and sleep on their conditions, so that nothing of them can be destroyed. Kept reachable,
-// since they are no leaks.
-void KeepForever(std::shared_ptr<void> copy) {
-  static std::mutex mutex;
-  static auto& kept = *new std::vector<std::shared_ptr<void>>;
-  const std::lock_guard lock(mutex);
-  kept.push_back(std::move(copy));
-}
-
-}  // namespace
 
 Node::Node(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "ivmq/internal/keep_forever.h"
 #include "ivmq/internal/peer_table.h"
 #include "ivmq/rpc/channel.h"
 #include "ivmq/rpc/server.h"
@@ -29,18 +30,6 @@
 #include "src/user_code.h"
 
 namespace ivmq::rpc {
-namespace {
-
-// What a forked child has of an endpoint: locks and threads of it cannot be trusted, so that it can
-// not be destroyed. Kept reachable, since it is no leak.
-void KeepForever(std::shared_ptr<void> copy) {
-  static std::mutex mutex;
-  static auto& kept = *new std::vector<std::shared_ptr<void>>;
-  const std::lock_guard lock(mutex);
-  kept.push_back(std::move(copy));
-}
-
-}  // namespace
 
 struct Endpoint::Impl {
   Impl(std::unique_ptr<Node> node_in, EndpointOptions options_in)
