@@ -37,10 +37,10 @@ class ClientCall {
   // Ends the call; `end` is the server's frame, nullptr if there is none. On any thread, also while
   // another one begins the call. The call may be gone afterwards.
   virtual void End(Status status, const Parsed* end) = 0;
-  // Whoever begins it waits to send its request. Who cuts it meanwhile does not tell the server: if
-  // the request goes all the same, the beginner does. He clears this before he looks at the life,
-  // the other one looks at this behind the end.
-  std::atomic<bool> request_waits{false};
+  // Its request found no room yet. Who cuts it does not tell the server: if the request goes all
+  // the same, its beginner does. He clears this, once it has gone, before he looks at the life; the
+  // other one looks at this behind the end.
+  std::atomic<bool> is_unsent{false};
   // Its request is on its way as a LargeFrame: nothing may be sent behind it yet. For the thread
   // that polls.
   bool awaits_request = false;

@@ -289,13 +289,14 @@ Status Client::TryBegin(ClientCall& call, Channel& channel, const MethodName& me
   measured.Measure();
   SendResult result = TrySendWithHead(node_, to, type, head, measured);
   if (MayGoLater(result)) [[unlikely]] {
+    call.is_unsent.store(true, std::memory_order_relaxed);
     if (!polling_.InPoll()) {
-      call.request_waits.store(true, std::memory_order_relaxed);
       result = SendWithPatience(node_, to, type, head, measured, call.life);
-      call.request_waits.store(false, std::memory_order_seq_cst);
     } else if (result != SendResult::kFull) {
       result = SendLater(call, type, head, measured);
     }
+    // Where it never went it stays: a cancel may still be on its way to Cut().
+    if (result == SendResult::kOk) call.is_unsent.store(false, std::memory_order_seq_cst);
   }
   if (result != SendResult::kOk) [[unlikely]] {
     const Verdict verdict = call.life.Look();
@@ -408,9 +409,9 @@ void Client::Cancel(std::uint64_t id, Status why) {
 void Client::Cut(ClientCall& call, Status why) {
   const PeerId to = call.life.peer();
   const std::uint64_t id = call.id;
-  const bool request_waits = call.request_waits.load(std::memory_order_seq_cst);
+  const bool is_unsent = call.is_unsent.load(std::memory_order_seq_cst);
   call.End(std::move(why), nullptr);
-  if (!request_waits) SendCancel(to, id);
+  if (!is_unsent) SendCancel(to, id);
 }
 
 void Client::EndIfUnwanted(const ClientCall& call) {
