@@ -67,15 +67,20 @@ TEST(AlarmTest, OneThatIsCancelledDestroyedOrSetAnewCallsWithFalse) {
 }
 
 TEST(AlarmTest, TheEarlierOneComesFirst) {
+  rpc::Alarm setter;
   rpc::Alarm late;
   rpc::Alarm early;
   std::vector<int> order;  // the alarms' thread's
   std::promise<void> both;
-  late.Set(steady_clock::now() + milliseconds(60), [&](bool) {
-    order.push_back(2);
-    both.set_value();
+  // On the alarms' thread, which serves neither until both are set.
+  setter.Set(steady_clock::now(), [&](bool) {
+    const auto now = steady_clock::now();
+    late.Set(now + milliseconds(2), [&](bool) {
+      order.push_back(2);
+      both.set_value();
+    });
+    early.Set(now + milliseconds(1), [&](bool) { order.push_back(1); });
   });
-  early.Set(steady_clock::now() + milliseconds(20), [&](bool) { order.push_back(1); });
   both.get_future().get();
   EXPECT_EQ(order, (std::vector{1, 2}));
 }

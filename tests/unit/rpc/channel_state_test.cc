@@ -73,16 +73,16 @@ TEST_F(ChannelStateTest, StatusesThatNeitherSideGaveHaveTheWordsOfGrpc) {
     EXPECT_EQ(status.error_code(), StatusCode::UNIMPLEMENTED);
     EXPECT_EQ(status.error_message(), "");
   }
-  request.set_wait_cancel(true);
   {
+    const auto silent = pair_.Open("silent");
+    const auto stub = Echo::NewStub(pair_.client_endpoint->CreateChannel("silent"));
     ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(20));
-    const rpc::Status status = pair_.stub->Say(&context, request, &response);
+    const rpc::Status status = stub->Say(&context, request, &response);
     EXPECT_EQ(status.error_code(), StatusCode::DEADLINE_EXCEEDED);
     EXPECT_EQ(status.error_message(), "Deadline Exceeded");
   }
-  pair_.service.cancelled.get_future().get();
-  pair_.service.cancelled = {};
+  request.set_wait_cancel(true);
   {
     ClientContext context;
     auto call = pair_.stub->async()->Say(&context, &request, &response);
