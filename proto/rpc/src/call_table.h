@@ -41,7 +41,7 @@ class ClientCall {
   // the same, its beginner does. He clears this, once it has gone, before he looks at the life; the
   // other one looks at this behind the end.
   std::atomic<bool> is_unsent{false};
-  // Its request is on its way as a LargeFrame: nothing may be sent behind it yet. For the thread
+  // Its request is on its way as a QueuedFrame: nothing may be sent behind it yet. For the thread
   // that polls.
   bool awaits_request = false;
   // It has been sent. By the thread that polls.

@@ -11,7 +11,6 @@
 #include "ivmq/internal/serialize.h"
 
 #include "src/call_access.h"
-#include "src/patient_send.h"
 #include "src/pool.h"
 #include "src/status_text.h"
 #include "src/unsent.h"
@@ -172,10 +171,10 @@ class AsyncCall final : public ClientCall, private Task {
 }  // namespace
 
 // A request that is sent on another thread.
-class Client::LargeRequest final : public LargeFrame {
+class Client::QueuedRequest final : public QueuedFrame {
  public:
-  LargeRequest(Client& client, const ClientCall& call, const MessageType& type, std::string bytes)
-      : LargeFrame(call.life.peer(), type, std::move(bytes)), id_(call.id), client_(client) {}
+  QueuedRequest(Client& client, const ClientCall& call, const MessageType& type, std::string bytes)
+      : QueuedFrame(call.life.peer(), type, std::move(bytes)), id_(call.id), client_(client) {}
 
   [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
 
@@ -291,7 +290,7 @@ Status Client::TryBegin(ClientCall& call, Channel& channel, const MethodName& me
   if (MayGoLater(result)) [[unlikely]] {
     call.is_unsent.store(true, std::memory_order_relaxed);
     if (!polling_.InPoll()) {
-      result = SendWithPatience(node_, to, type, head, measured, call.life);
+      result = outbox_.SendWithPatience(to, type, head, measured, call.life);
     } else if (result != SendResult::kFull) {
       result = SendLater(call, type, head, measured);
     }
@@ -316,23 +315,23 @@ Status Client::SendFailure(const ClientCall& call, SendResult result) const {
 
 SendResult Client::SendLater(ClientCall& call, const MessageType& type,
                              std::span<const std::byte> head, const Outgoing& request) {
-  if (!large_.HasRoom(call.life.peer())) return SendResult::kFull;
+  if (!outbox_.HasRoom(call.life.peer())) return SendResult::kFull;
   std::optional<std::string> bytes = SerializeWithHead(node_, head, request);
   if (!bytes.has_value()) return SendResult::kTooLarge;
-  auto* const frame = new LargeRequest(*this, call, type, *std::move(bytes));
+  auto* const frame = new QueuedRequest(*this, call, type, *std::move(bytes));
   {
-    const std::lock_guard lock(cancels_mutex_);
-    large_requests_.emplace(call.id, frame);
+    const std::lock_guard lock(requests_mutex_);
+    queued_requests_.emplace(call.id, frame);
   }
   call.awaits_request = true;
-  large_.Send(*frame);
+  outbox_.Queue(*frame);
   return SendResult::kOk;
 }
 
-void Client::OnSent(const LargeRequest& request, SendResult result) {
+void Client::OnSent(const QueuedRequest& request, SendResult result) {
   {
-    const std::lock_guard lock(cancels_mutex_);
-    large_requests_.erase(request.id());
+    const std::lock_guard lock(requests_mutex_);
+    queued_requests_.erase(request.id());
   }
   if (result != SendResult::kOk) {
     // nullptr: it has ended.
@@ -461,42 +460,16 @@ void Client::EndUnwanted() {
 }
 
 bool Client::GiveUpRequest(std::uint64_t id) {
-  const std::lock_guard lock(cancels_mutex_);
-  const auto request = large_requests_.find(id);
-  if (request == large_requests_.end()) return false;
+  const std::lock_guard lock(requests_mutex_);
+  const auto request = queued_requests_.find(id);
+  if (request == queued_requests_.end()) return false;
   request->second->GiveUp();
   return true;
 }
 
 void Client::SendCancel(PeerId to, std::uint64_t id) {
   // The server hears of it behind the request, if at all.
-  if (GiveUpRequest(id) || TrySendCancel(to, id)) return;
-  {
-    const std::lock_guard lock(cancels_mutex_);
-    cancels_.emplace_back(to, id);
-  }
-  polling_.Post(sender_, /*later=*/true);
-}
-
-bool Client::TrySendCancel(PeerId to, std::uint64_t id) {
-  const Header header{.sender = node_.id().incarnation,
-                      .receiver = to.incarnation,
-                      .call_high = static_cast<std::uint32_t>(id >> 32)};
-  // Another thread's message is over in a moment, and perhaps nobody polls to send this later.
-  const nanoseconds for_others = polling_.InPoll() ? nanoseconds(0) : SendOptions().timeout;
-  const SendResult result = node_.Send(
-      to, {.kind = ToFrameKind(Kind::kCancel), .type = static_cast<std::uint32_t>(id)},
-      std::as_bytes(std::span(&header, 1)), {.when_full = WhenFull::kFail, .timeout = for_others});
-  return result == SendResult::kOk || result == SendResult::kPeerGone;
-}
-
-void Client::SendCancels() {
-  const std::lock_guard lock(cancels_mutex_);
-  // A durable peer's ring takes messages after its death; but these are for that life.
-  std::erase_if(cancels_, [&](const auto& cancel) {
-    return !node_.IsLive(cancel.first) || TrySendCancel(cancel.first, cancel.second);
-  });
-  if (!cancels_.empty()) polling_.Post(sender_, /*later=*/true);
+  if (!GiveUpRequest(id)) outbox_.SendNote(to, {.kind = Kind::kCancel, .call = id});
 }
 
 void Client::OnFrame(const Message& message, Kind kind, const Parsed& frame) {

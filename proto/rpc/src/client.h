@@ -21,7 +21,7 @@
 #include "src/call_table.h"
 #include "src/discovery.h"
 #include "src/frame.h"
-#include "src/large_send.h"
+#include "src/outbox.h"
 #include "src/polling.h"
 
 namespace ivmq::rpc::internal {
@@ -32,8 +32,8 @@ Status ReadEnd(const Parsed& end, ClientContext& context);
 // Thread-safe, except that members that say so are for the thread that polls.
 class Client {
  public:
-  Client(Node& node, Polling& polling, LargeSender& large)
-      : node_(node), polling_(polling), large_(large) {}
+  Client(Node& node, Polling& polling, Outbox& outbox)
+      : node_(node), polling_(polling), outbox_(outbox) {}
   // Ends all calls with CANCELLED.
   void EndAll();
 
@@ -70,7 +70,7 @@ class Client {
 
   [[nodiscard]] Node& node() const noexcept { return node_; }
   [[nodiscard]] Polling& polling() const noexcept { return polling_; }
-  [[nodiscard]] LargeSender& large() const noexcept { return large_; }
+  [[nodiscard]] Outbox& outbox() const noexcept { return outbox_; }
 
   // ---- For the thread that polls ----
 
@@ -94,41 +94,27 @@ class Client {
   [[nodiscard]] bool AwaitPeer(const ClientCall& call, LookForPeer look) const;
   // How a send went, in words for the caller of a call.
   [[nodiscard]] Status SendFailure(const ClientCall& call, SendResult result) const;
-  class LargeRequest;
+  class QueuedRequest;
   // Has a request sent on another thread: one that is larger than a record, or whose ring is
   // somebody's right now. Not kOk: it will not be. Within a poll.
   SendResult SendLater(ClientCall& call, const MessageType& type, std::span<const std::byte> head,
                        const Outgoing& request);
-  void OnSent(const LargeRequest& request, SendResult result);
-  // Does not send the call's large request, if that waits. False: it does not.
+  void OnSent(const QueuedRequest& request, SendResult result);
+  // Does not send the call's request, if that is queued. False: it is not.
   bool GiveUpRequest(std::uint64_t id);
   // Ends a call that was taken out of the table, and tells the server: one that only stands still
   // may go on one day.
   void Cut(ClientCall& call, Status why);
-  // Tells the server now, or later if its ring is full.
+  // Tells the server now, or when there is room.
   void SendCancel(PeerId to, std::uint64_t id);
-  [[nodiscard]] bool TrySendCancel(PeerId to, std::uint64_t id);
-  // Cancels that found no room in their ring: sends those that do now.
-  void SendCancels();
-
-  class CancelSender final : public Task {
-   public:
-    explicit CancelSender(Client& client) : client_(client) {}
-    void Run() override { client_.SendCancels(); }
-
-   private:
-    Client& client_;
-  };
 
   Node& node_;
   Polling& polling_;
-  LargeSender& large_;
+  Outbox& outbox_;
   CallTable calls_;
   std::atomic<int> cancellers_{0};
-  std::mutex cancels_mutex_;
-  std::vector<std::pair<PeerId, std::uint64_t>> cancels_;  // guarded by cancels_mutex_
-  std::map<std::uint64_t, LargeRequest*> large_requests_;  // guarded by cancels_mutex_; by call
-  CancelSender sender_{*this};
+  std::mutex requests_mutex_;
+  std::map<std::uint64_t, QueuedRequest*> queued_requests_;  // guarded by requests_mutex_; by call
   std::vector<PeerId> dead_;  // the poller's: whose calls end when their last messages were read
 };
 

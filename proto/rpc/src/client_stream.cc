@@ -27,11 +27,11 @@ class ClientStream final : public ClientCall, public Steps {
       : ClientCall(channel.ClientForStream(false).node(), context_in, /*has_streams_in=*/true,
                    /*waits_in=*/false),
         Steps(channel.ClientForStream(reactor != nullptr).polling(),
-              channel.ClientForStream(false).large(), stream_, /*open=*/false),
+              channel.ClientForStream(false).outbox(), stream_, /*open=*/false),
         channel_(channel.shared_from_this()),
         client_(channel.ClientForStream(false)),
         response_(response),
-        stream_(client_.node(), client_.polling(), kClientKinds, life.peer(), id),
+        stream_(client_.node(), client_.polling(), client_.outbox(), kClientKinds, life.peer(), id),
         reactor_(reactor),
         is_intercepted_(!channel.interceptors_.empty()) {}
 
@@ -132,7 +132,7 @@ class ClientStream final : public ClientCall, public Steps {
       if (!PassWritesDone()) return false;
       if (answers()) return true;
     }
-    const SendResult result = stream_.SendFrame(Kind::kHalfClose, {}, 0, life);
+    const SendResult result = stream_.SendFrame(Kind::kHalfClose, {}, life);
     if (result == SendResult::kOk) [[likely]]
       return true;
     client_.EndUnsent(*this, result);
@@ -148,7 +148,7 @@ class ClientStream final : public ClientCall, public Steps {
     if (answers()) [[unlikely]] {
       EndAnswered();
     } else {
-      stream_.Discard(life);
+      stream_.Discard();
       Await([] { return false; });
     }
     TellInterceptors();

@@ -23,7 +23,7 @@
 #include "src/frame.h"
 #include "src/health.h"
 #include "src/interception.h"
-#include "src/large_send.h"
+#include "src/outbox.h"
 #include "src/polling.h"
 #include "src/reflection.h"
 #include "src/server.h"
@@ -36,9 +36,9 @@ struct Endpoint::Impl {
       : node(std::move(node_in)),
         options(std::move(options_in)),
         polling(*node, [this] { return Poll(); }),
-        large(*node, polling),
-        ends(*node, polling, large),
-        client(*node, polling, large),
+        outbox(*node, polling),
+        ends(*node, outbox),
+        client(*node, polling, outbox),
         watches(*node) {
     node->SetPeerWatcher([this](const PeerSnapshot& snapshot) {
       client.EndUnwanted();
@@ -53,7 +53,7 @@ struct Endpoint::Impl {
     if (server_owner != nullptr) server_owner->Shutdown(internal::Clock::time_point::min());
     client.EndAll();
     client.AwaitCancellers();
-    large.Stop();
+    outbox.Stop();
     // Their callbacks; there is no channel any more to begin another call with.
     while (polling.has_tasks()) polling.PollOnce();
   }
@@ -66,7 +66,7 @@ struct Endpoint::Impl {
   const std::unique_ptr<Node> node;
   const EndpointOptions options;
   internal::Polling polling;
-  internal::LargeSender large;
+  internal::Outbox outbox;
   internal::EndSender ends;
   internal::Client client;
   internal::Watches watches;
@@ -330,7 +330,7 @@ Result<std::unique_ptr<Server>> ServerBuilder::BuildAndStart() {
   Endpoint::Impl& impl = *endpoint_->impl_;
   const std::size_t cores = std::max(2U, std::thread::hardware_concurrency());
   auto server = std::make_unique<internal::Server>(
-      *impl.node, impl.polling, impl.large, impl.ends,
+      *impl.node, impl.polling, impl.outbox, impl.ends,
       internal::ServerOptions{.executor = executor_,
                               .threads = threads_ != 0 ? threads_ : cores,
                               .max_threads = max_threads_,

@@ -11,7 +11,6 @@
 
 #include "src/call_access.h"
 #include "src/call_life.h"
-#include "src/patient_send.h"
 #include "src/seen.h"
 #include "src/server_reactor.h"
 #include "src/server_stream.h"
@@ -45,11 +44,10 @@ PeerId SenderOf(const Message& message, const Parsed& frame) {
 
 }  // namespace
 
-Server::Server(Node& node, Polling& polling, LargeSender& large, EndSender& ends,
-               ServerOptions options)
+Server::Server(Node& node, Polling& polling, Outbox& outbox, EndSender& ends, ServerOptions options)
     : node_(node),
       polling_(polling),
-      large_(large),
+      outbox_(outbox),
       ends_(ends),
       options_(std::move(options)),
       call_buckets_(std::bit_ceil(std::clamp<std::size_t>(options_.max_calls, 16, 1U << 16))),
@@ -162,9 +160,9 @@ void Server::OnRequest(const Message& message, const Parsed& frame) {
     return Recycle(*call.release());  // nobody else knows it
   }
   if (has_reactor) {
-    call->callback = std::make_unique<CallbackCall>(node_, polling_, large_, *call);
+    call->callback = std::make_unique<CallbackCall>(node_, polling_, outbox_, *call);
   } else if (type != MethodType::kUnary) {
-    call->stream = std::make_unique<ServerStream>(node_, polling_, *call);
+    call->stream = std::make_unique<ServerStream>(node_, polling_, outbox_, *call);
   }
   if (const Status status = Register(*call); !status.ok()) {
     ends_.Refuse(from, id, status);
@@ -458,7 +456,7 @@ bool Server::TryReply(ServerCall& call, const Status& status) {
 void Server::SendPatientlyOrKeep(const ServerCall& call, const EndFrame& end,
                                  const Outgoing& response) {
   const CallLife life = CallAccess::life(call.context);
-  const SendResult result = SendPatiently(node_, end.to(), end.type(), end.head(), response, life);
+  const SendResult result = outbox_.SendPatiently(end.to(), end.type(), end.head(), response, life);
   if (result == SendResult::kOk) [[likely]]
     return;
   if (result == SendResult::kTooLarge) {

@@ -24,7 +24,7 @@
 #include "src/end_frame.h"
 #include "src/end_sender.h"
 #include "src/frame.h"
-#include "src/large_send.h"
+#include "src/outbox.h"
 #include "src/polling.h"
 #include "src/pool.h"
 #include "src/server_call.h"
@@ -43,7 +43,7 @@ struct ServerOptions {
 // Members are for the thread that polls, unless they say otherwise.
 class Server {
  public:
-  Server(Node& node, Polling& polling, LargeSender& large, EndSender& ends, ServerOptions options);
+  Server(Node& node, Polling& polling, Outbox& outbox, EndSender& ends, ServerOptions options);
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
@@ -187,7 +187,7 @@ class Server {
 
   Node& node_;
   Polling& polling_;
-  LargeSender& large_;
+  Outbox& outbox_;
   EndSender& ends_;
   const ServerOptions options_;
   std::vector<std::unique_ptr<MethodEntry>> methods_;

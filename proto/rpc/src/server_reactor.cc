@@ -8,10 +8,10 @@
 
 namespace ivmq::rpc::internal {
 
-CallbackCall::CallbackCall(Node& node, Polling& polling, LargeSender& large, ServerCall& call)
-    : Steps(polling, large, stream_, /*open=*/true),
+CallbackCall::CallbackCall(Node& node, Polling& polling, Outbox& outbox, ServerCall& call)
+    : Steps(polling, outbox, stream_, /*open=*/true),
       call_(call),
-      stream_(node, polling, kServerKinds, call.from, call.id) {}
+      stream_(node, polling, outbox, kServerKinds, call.from, call.id) {}
 
 void CallbackCall::Begin() {
   const Reference reference(*this);

@@ -20,7 +20,7 @@ namespace ivmq::rpc::internal {
 // Members are for the thread that polls, unless they say otherwise.
 class CallbackCall final : public Steps {
  public:
-  CallbackCall(Node& node, Polling& polling, LargeSender& large, ServerCall& call);
+  CallbackCall(Node& node, Polling& polling, Outbox& outbox, ServerCall& call);
 
   // Runs the handler.
   void Begin();

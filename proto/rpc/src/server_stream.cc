@@ -29,7 +29,7 @@ bool ServerStream::Write(const Outgoing& message) {
 
 void ServerStream::SendInitialMetadata() {
   if (initial_sent_ || stream_.IsInPoll()) return;
-  (void)stream_.SendFrame(Kind::kServerInitial, TakeInitial(), 0, life_);
+  (void)stream_.SendFrame(Kind::kServerInitial, TakeInitial(), life_);
 }
 
 const std::string& ServerStream::TakeInitial() {

@@ -19,9 +19,9 @@ namespace ivmq::rpc::internal {
 class ServerStream {
  public:
   // References must live as long as it does.
-  ServerStream(Node& node, Polling& polling, ServerCall& call)
+  ServerStream(Node& node, Polling& polling, Outbox& outbox, ServerCall& call)
       : life_(CallAccess::life(call.context)),
-        stream_(node, polling, kServerKinds, call.from, call.id),
+        stream_(node, polling, outbox, kServerKinds, call.from, call.id),
         call_(call) {}
 
   bool Read(const Incoming& message);

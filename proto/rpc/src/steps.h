@@ -12,7 +12,7 @@
 
 #include "ivmq/internal/payload.h"
 
-#include "src/large_send.h"
+#include "src/outbox.h"
 #include "src/polling.h"
 #include "src/stream.h"
 
@@ -23,8 +23,8 @@ namespace ivmq::rpc::internal {
 class Steps : private Task {
  public:
   // `open`: whether the call has begun.
-  Steps(Polling& polling, LargeSender& large, Stream& stream, bool open)
-      : polling_(polling), large_sender_(large), stream_(stream), open_(open) {}
+  Steps(Polling& polling, Outbox& outbox, Stream& stream, bool open)
+      : polling_(polling), outbox_(outbox), stream_(stream), open_(open) {}
 
   void StartRead(const Incoming& message) {
     const Reference reference(*this);
@@ -90,7 +90,7 @@ class Steps : private Task {
 
   // Sends a frame without a message, in front of all that follows. kDone or kFull. For OnIdle().
   Stream::Attempt TrySendFrame(Kind kind, std::string_view metadata) {
-    const Stream::Attempt attempt = stream_.TrySendFrame(kind, metadata, 0);
+    const Stream::Attempt attempt = stream_.TrySendFrame(kind, metadata);
     if (attempt != Stream::Attempt::kLarge) [[likely]]
       return attempt;
     return SendLarge(kind, {}, metadata) == Stream::Attempt::kFull ? Stream::Attempt::kFull
@@ -99,10 +99,10 @@ class Steps : private Task {
 
  private:
   // The large frame that is under way, which nothing of this call overtakes.
-  class Large final : public LargeFrame {
+  class Large final : public QueuedFrame {
    public:
     Large(Steps& steps, Kind kind, bool is_message, std::string bytes)
-        : LargeFrame(steps.stream_.to(), steps.stream_.TypeOf(kind), std::move(bytes)),
+        : QueuedFrame(steps.stream_.to(), steps.stream_.TypeOf(kind), std::move(bytes)),
           steps_(&steps),
           is_message_(is_message) {}
     // The call goes on without it.
@@ -123,12 +123,12 @@ class Steps : private Task {
 
   // kNotYet, kFull, or kEnd if it is larger than the node sends.
   Stream::Attempt SendLarge(Kind kind, const Outgoing& message, std::string_view metadata) {
-    if (!large_sender_.HasRoom(stream_.to())) return Stream::Attempt::kFull;
+    if (!outbox_.HasRoom(stream_.to())) return Stream::Attempt::kFull;
     std::optional<std::string> bytes = stream_.LargeFrameOf(message, metadata);
     if (!bytes.has_value()) return Stream::Attempt::kEnd;
     large_ = new Large(*this, kind, message.has_value(), *std::move(bytes));
     large_state_ = LargeState::kUnderWay;
-    large_sender_.Send(*large_);
+    outbox_.Queue(*large_);
     return Stream::Attempt::kNotYet;
   }
   void OnLargeSent(bool is_message, SendResult result) {
@@ -164,8 +164,7 @@ class Steps : private Task {
     Stream::Attempt last = Stream::Attempt::kDone;
     while (last == Stream::Attempt::kDone) last = RunOne();
     running_ = false;
-    if (last == Stream::Attempt::kEnd) return;
-    if (!stream_.PayCredit() || last == Stream::Attempt::kFull) Post(/*later=*/true);
+    if (last == Stream::Attempt::kFull) Post(/*later=*/true);
   }
 
   Stream::Attempt RunOne() {
@@ -213,7 +212,7 @@ class Steps : private Task {
   }
 
   Polling& polling_;
-  LargeSender& large_sender_;
+  Outbox& outbox_;
   Stream& stream_;
   std::atomic<bool> open_;
   bool running_ = false;                        // the poller's

@@ -1,24 +1,15 @@
 #include "src/stream.h"
 
 #include <algorithm>
-#include <chrono>
 #include <optional>
 #include <string>
 #include <utility>
 
 #include "ivmq/internal/serialize.h"
 
-#include "src/patient_send.h"
-
 namespace ivmq::rpc::internal {
-namespace {
 
-// Between two attempts of a reader that waits to send the credit that it owes.
-constexpr std::chrono::milliseconds kCreditPause{1};
-
-}  // namespace
-
-Stream::Attempt Stream::Take(const Incoming& message, Waiter* waiter, bool* grant) {
+Stream::Attempt Stream::Take(const Incoming& message, Waiter* waiter) {
   if (reading_.empty()) {
     const std::lock_guard lock(lock_);
     if (received_.empty()) {
@@ -33,39 +24,27 @@ Stream::Attempt Stream::Take(const Incoming& message, Waiter* waiter, bool* gran
   consumed_ += bytes.size() + kMessageCost;
   reading_.Pop();
   if (consumed_ + kWindow - granted_ >= kWindow / 2) [[unlikely]] {
-    const std::lock_guard lock(lock_);
-    *grant = !last_ && !ended_.load(std::memory_order_relaxed);
     granted_ = consumed_ + kWindow;
+    std::unique_lock lock(lock_);
+    const bool wants_more = !last_ && !ended_.load(std::memory_order_relaxed);
+    lock.unlock();
+    if (wants_more) outbox_.SendNote(to_, {kinds_.credit, id_, granted_});
   }
   return parsed ? Attempt::kDone : Attempt::kNotParsed;
 }
 
 Stream::Outcome Stream::Read(const Incoming& message, const CallLife& life) {
-  bool grant = false;
-  Attempt attempt = Take(message, nullptr, &grant);
+  Attempt attempt = Take(message, nullptr);
   while (attempt == Attempt::kNotYet) {
     Waiter waiter;
-    attempt = Take(message, &waiter, &grant);
-    if (attempt != Attempt::kNotYet) break;
-    // The other side may wait for it.
-    Clock::time_point until = life.deadline();
-    if (!PayCredit()) [[unlikely]]
-      until = std::min(until, Clock::now() + kCreditPause);
-    if (polling_.Await(waiter, until)) continue;
+    attempt = Take(message, &waiter);
+    if (attempt != Attempt::kNotYet || polling_.Await(waiter, life.deadline())) continue;
     std::unique_lock lock(lock_);
-    const bool is_first = std::exchange(reader_, nullptr) == &waiter;
+    if (std::exchange(reader_, nullptr) == &waiter) return Outcome::kUnwanted;
     lock.unlock();
-    if (!is_first) {
-      // Somebody is about to complete it.
-      (void)polling_.Await(waiter, Clock::time_point::max());
-    } else if (until == life.deadline()) {
-      return Outcome::kUnwanted;
-    }
+    // Somebody is about to complete it.
+    (void)polling_.Await(waiter, Clock::time_point::max());
   }
-  if (grant) [[unlikely]]
-    owes_credit_ = true;
-  if (owes_credit_) [[unlikely]]
-    owes_credit_ = SendFrame(kinds_.credit, {}, granted_, life) != SendResult::kOk;
   switch (attempt) {
     case Attempt::kDone:
       return Outcome::kMessage;
@@ -76,25 +55,11 @@ Stream::Outcome Stream::Read(const Incoming& message, const CallLife& life) {
   }
 }
 
-Stream::Attempt Stream::TryRead(const Incoming& message) {
-  bool grant = false;
-  const Attempt attempt = Take(message, nullptr, &grant);
-  if (grant) owes_credit_ = true;
-  return attempt;
-}
-
-bool Stream::PayCredit() {
-  if (!owes_credit_) return true;
-  owes_credit_ = !HasEnded() && TrySendFrame(kinds_.credit, {}, granted_) == Attempt::kFull;
-  return !owes_credit_;
-}
-
-Header Stream::HeaderOf(std::string_view metadata, std::uint64_t argument) const {
+Header Stream::HeaderOf(std::string_view metadata) const {
   return {.sender = node_.id().incarnation,
           .receiver = to_.incarnation,
           .call_high = static_cast<std::uint32_t>(id_ >> 32),
-          .metadata_bytes = static_cast<std::uint32_t>(metadata.size()),
-          .argument = argument};
+          .metadata_bytes = static_cast<std::uint32_t>(metadata.size())};
 }
 
 std::span<const std::byte> Stream::Head(const Header& header, std::string_view metadata,
@@ -106,7 +71,7 @@ std::span<const std::byte> Stream::Head(const Header& header, std::string_view m
   return std::as_bytes(std::span(*longer));
 }
 
-void Stream::Discard(const CallLife& life) {
+void Stream::Discard() {
   reading_.Clear();
   {
     const std::lock_guard lock(lock_);
@@ -115,7 +80,7 @@ void Stream::Discard(const CallLife& life) {
     if (last_ || ended_.load(std::memory_order_relaxed)) return;
   }
   constexpr std::uint64_t kEverything = ~std::uint64_t{0} / 2;
-  (void)SendFrame(kinds_.credit, {}, kEverything, life);
+  outbox_.SendNote(to_, {kinds_.credit, id_, kEverything});
 }
 
 SendResult Stream::Write(Outgoing message, std::string_view metadata, const CallLife& life) {
@@ -136,10 +101,10 @@ SendResult Stream::Write(Outgoing message, std::string_view metadata, const Call
   }
   if (HasEnded()) return SendResult::kStopped;
   message.Measure();
-  const Header header = HeaderOf(metadata, 0);
+  const Header header = HeaderOf(metadata);
   std::string longer;
-  const SendResult result = SendPatiently(node_, to_, TypeOf(kinds_.message),
-                                          Head(header, metadata, &longer), message, life);
+  const SendResult result = outbox_.SendPatiently(to_, TypeOf(kinds_.message),
+                                                  Head(header, metadata, &longer), message, life);
   sent_ += message.size() + kMessageCost;
   return result;
 }
@@ -148,7 +113,7 @@ Stream::Attempt Stream::TryWrite(Outgoing& message, std::string_view metadata, S
   *result = SendResult::kStopped;
   if (HasEnded()) return Attempt::kEnd;
   if (!MayWrite()) return Attempt::kNotYet;
-  const Header header = HeaderOf(metadata, 0);
+  const Header header = HeaderOf(metadata);
   std::string longer;
   message.Measure();
   *result =
@@ -162,7 +127,7 @@ Stream::Attempt Stream::TryWrite(Outgoing& message, std::string_view metadata, S
 
 std::optional<std::string> Stream::LargeFrameOf(const Outgoing& message,
                                                 std::string_view metadata) {
-  const Header header = HeaderOf(metadata, 0);
+  const Header header = HeaderOf(metadata);
   std::string longer;
   std::optional<std::string> bytes =
       SerializeWithHead(node_, Head(header, metadata, &longer), message);
@@ -170,15 +135,14 @@ std::optional<std::string> Stream::LargeFrameOf(const Outgoing& message,
   return bytes;
 }
 
-SendResult Stream::SendFrame(Kind kind, std::string_view metadata, std::uint64_t argument,
-                             const CallLife& life) {
-  const Header header = HeaderOf(metadata, argument);
+SendResult Stream::SendFrame(Kind kind, std::string_view metadata, const CallLife& life) {
+  const Header header = HeaderOf(metadata);
   std::string longer;
-  return SendPatiently(node_, to_, TypeOf(kind), Head(header, metadata, &longer), {}, life);
+  return outbox_.SendPatiently(to_, TypeOf(kind), Head(header, metadata, &longer), {}, life);
 }
 
-Stream::Attempt Stream::TrySendFrame(Kind kind, std::string_view metadata, std::uint64_t argument) {
-  const Header header = HeaderOf(metadata, argument);
+Stream::Attempt Stream::TrySendFrame(Kind kind, std::string_view metadata) {
+  const Header header = HeaderOf(metadata);
   std::string longer;
   const SendResult result =
       TrySendWithHead(node_, to_, TypeOf(kind), Head(header, metadata, &longer), {});

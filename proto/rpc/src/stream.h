@@ -19,6 +19,7 @@
 #include "src/byte_queue.h"
 #include "src/call_life.h"
 #include "src/frame.h"
+#include "src/outbox.h"
 #include "src/polling.h"
 
 namespace ivmq::rpc::internal {
@@ -40,9 +41,9 @@ inline constexpr StreamKinds kServerKinds{Kind::kServerMessage, Kind::kServerCre
 class Stream {
  public:
   // Of the call that `to` and `id` say once it has begun.
-  Stream(Node& node, Polling& polling, const StreamKinds& kinds, const PeerId& to,
+  Stream(Node& node, Polling& polling, Outbox& outbox, const StreamKinds& kinds, const PeerId& to,
          const std::uint64_t& id)
-      : node_(node), polling_(polling), kinds_(kinds), to_(to), id_(id) {}
+      : node_(node), polling_(polling), outbox_(outbox), kinds_(kinds), to_(to), id_(id) {}
 
   // ---- For the application's threads ----
 
@@ -55,10 +56,9 @@ class Stream {
   // not wanted.
   SendResult Write(Outgoing message, std::string_view metadata, const CallLife& life);
   // Nobody reads any more: what comes is dropped.
-  void Discard(const CallLife& life);
+  void Discard();
   // Sends a frame without a message, behind those sent.
-  SendResult SendFrame(Kind kind, std::string_view metadata, std::uint64_t argument,
-                       const CallLife& life);
+  SendResult SendFrame(Kind kind, std::string_view metadata, const CallLife& life);
 
   // ---- The same without waiting ----
 
@@ -70,14 +70,11 @@ class Stream {
       kFull,       // the ring is, or somebody has it: try again later
       kLarge,      // it does not fit one record; nothing was sent
   };
-  // Call PayCredit() afterwards.
-  Attempt TryRead(const Incoming& message);
-  // Says how far the other side may send, if it must hear. False: the ring is full, try later.
-  [[nodiscard]] bool PayCredit();
+  Attempt TryRead(const Incoming& message) { return Take(message, nullptr); }
   // Measures the message. kEnd: `*result` says why.
   Attempt TryWrite(Outgoing& message, std::string_view metadata, SendResult* result);
   // kDone, kFull, or kLarge if there is metadata.
-  Attempt TrySendFrame(Kind kind, std::string_view metadata, std::uint64_t argument);
+  Attempt TrySendFrame(Kind kind, std::string_view metadata);
 
   // What was kLarge, as the bytes of one frame of TypeOf(): nothing if the node does not send that
   // much. A message, which was measured, counts as written.
@@ -108,9 +105,10 @@ class Stream {
   [[nodiscard]] bool MayWrite() const noexcept {
     return sent_ < may_send_.load(std::memory_order_relaxed);
   }
-  // Takes a message if there is one. `*grant`: the other side should hear how far it may send.
-  Attempt Take(const Incoming& message, Waiter* waiter, bool* grant);
-  [[nodiscard]] Header HeaderOf(std::string_view metadata, std::uint64_t argument) const;
+  // Takes a message if there is one, and lets the other side send more when it must hear of it.
+  // `waiter`: who waits for the next one, if there is none.
+  Attempt Take(const Incoming& message, Waiter* waiter);
+  [[nodiscard]] Header HeaderOf(std::string_view metadata) const;
   // The header's bytes, or those of `*longer`, where the metadata stands behind them.
   [[nodiscard]] static std::span<const std::byte> Head(const Header& header,
                                                        std::string_view metadata,
@@ -118,6 +116,7 @@ class Stream {
 
   Node& node_;
   Polling& polling_;
+  Outbox& outbox_;
   const StreamKinds& kinds_;
   const PeerId& to_;
   const std::uint64_t& id_;
@@ -134,7 +133,6 @@ class Stream {
   std::uint64_t sent_ = 0;                        // the writer's
   std::uint64_t consumed_ = 0;                    // the reader's
   std::uint64_t granted_ = kWindow;               // the reader's
-  bool owes_credit_ = false;                      // the reader's; granted_ was not said yet
 };
 
 }  // namespace ivmq::rpc::internal
