@@ -8,7 +8,7 @@
 
 /* Header */
 #define IVMQ_REGION_MAGIC		0x4d48532d514d5649ULL
-#define IVMQ_REGION_VERSION_MAJOR	2
+#define IVMQ_REGION_VERSION_MAJOR	3
 #define IVMQ_HEADER_BYTES		4096
 #define IVMQ_HEADER_MAGIC		0
 #define IVMQ_HEADER_VERSION		8
@@ -21,7 +21,7 @@
 #define IVMQ_MAX_PEERS			1024
 
 /* A slot of the peer table */
-#define IVMQ_SLOT_BYTES			2048
+#define IVMQ_SLOT_BYTES			4096
 #define IVMQ_SLOT_LIFE			0
 #define IVMQ_SLOT_BOOT_ID		8
 #define IVMQ_SLOT_VECTOR		36

@@ -31,11 +31,12 @@ inline layout::Cell CellOf(const Region& region, std::uint32_t consumer, std::ui
   return layout::Cell::FromWord(region.cell(region.CellIndex(consumer, producer)).load());
 }
 
-// Every live ring lies in the arena, its units bear its cell's name, and no two rings share a unit.
+// Every live ring and extent lies in the arena, its units bear its cell's name, and no two share a
+// unit.
 inline void ExpectRunsDisjoint(const Region& region) {
   const Geometry& g = region.geometry();
   std::vector<std::uint32_t> used_by(g.unit_count, 0);
-  for (std::uint32_t index = 0; index < g.max_peers * g.max_peers; ++index) {
+  for (std::uint32_t index = 0; index < g.cells(); ++index) {
     const auto cell = layout::Cell::FromWord(region.cell(index).load());
     if (cell.state != layout::CellState::kLive) continue;
     const std::uint32_t end = cell.first_unit + g.UnitsFor(std::uint64_t{1} << cell.capacity_log2);

@@ -102,7 +102,8 @@ Json SlotJson(const Region& region, std::uint32_t index, const std::optional<Pee
   json["heartbeat"] = Load(slot.heartbeat);
   json["armed"] = Load(slot.armed);
   json["inbound_changes"] = Load(slot.inbound_changes);
-  json["services_sequence"] = Load(slot.services_sequence);
+  json["services_sequence"] = Load(slot.services.sequence);
+  json["topics_sequence"] = Load(slot.topics.sequence);
   return json;
 }
 
@@ -146,6 +147,10 @@ std::string FrameKindText(layout::FrameKind kind) {
       return "fragment";
     case layout::FrameKind::kSuccessor:
       return "successor";
+    case layout::FrameKind::kBlock:
+      return "in the heap";
+    case layout::FrameKind::kTopic:
+      return "topic";
     case layout::FrameKind::kFirstRpc:
     case layout::FrameKind::kLastRpc:
       break;

@@ -90,8 +90,7 @@ std::optional<Run> ChooseRun(const Geometry& g, const UnitMap& map) {
 
 bool Arena::IsTaken(std::uint32_t unit, std::uint64_t owner_word) const noexcept {
   const Owner owner = Owner::FromWord(owner_word);
-  const std::uint64_t cells = std::uint64_t{region_.max_peers()} * region_.max_peers();
-  if (owner.cell_plus_one == 0 || owner.cell_plus_one > cells) return false;
+  if (owner.cell_plus_one == 0 || owner.cell_plus_one > region_.geometry().cells()) return false;
   const Cell cell =
       Cell::FromWord(region_.cell(owner.cell_plus_one - 1).load(std::memory_order_acquire));
   return cell.generation == owner.generation && region_.RingOf(cell).has_value() &&
@@ -209,7 +208,7 @@ ArenaStats Arena::Stats() const {
     ++stats.units_free;
     if (unit >= g.small_unit_first) ++stats.units_free_small;
   }
-  for (std::uint32_t index = 0; index < g.max_peers * g.max_peers; ++index) {
+  for (std::uint32_t index = 0; index < g.pair_cells(); ++index) {
     const Cell cell = Cell::FromWord(region_.cell(index).load(std::memory_order_acquire));
     if (cell.state != CellState::kLive || !region_.RingOf(cell)) continue;
     const std::uint64_t capacity = std::uint64_t{1} << cell.capacity_log2;

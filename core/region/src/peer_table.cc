@@ -13,7 +13,7 @@
 #include "ivmq/internal/peer_slot.h"
 #include "ivmq/internal/str_cat.h"
 
-#include "src/services.h"
+#include "src/slot_text.h"
 
 namespace ivmq {
 namespace {
@@ -94,12 +94,27 @@ void PeerTable::WriteIdentity(PeerId self, const ClaimRequest& request,
   slot.name_incarnation.store(self.incarnation, std::memory_order_release);
 }
 
-bool PeerTable::WriteServices(PeerId self, const std::vector<std::string>& services) const {
-  PeerSlot& slot = region_.slot(self.slot);
-  if (HasServices(slot, self.incarnation, services)) return false;
-  StoreServices(slot, self.incarnation, services);
+bool PeerTable::Write(layout::SlotText& head, std::span<layout::Word> text,
+                      std::uint32_t incarnation, const std::vector<std::string>& strings) const {
+  if (HasText(head, text, incarnation, strings)) return false;
+  StoreText(head, text, incarnation, strings);
   region_.header().peers_generation.fetch_add(1, std::memory_order_release);
   return true;
+}
+
+bool PeerTable::WriteServices(PeerId self, const std::vector<std::string>& services) const {
+  PeerSlot& slot = region_.slot(self.slot);
+  return Write(slot.services, slot.services_text, self.incarnation, services);
+}
+
+bool PeerTable::WriteTopics(PeerId self, const std::vector<std::string>& topics) const {
+  PeerSlot& slot = region_.slot(self.slot);
+  return Write(slot.topics, slot.topics_text, self.incarnation, topics);
+}
+
+std::vector<std::string> PeerTable::ReadTopics(PeerId peer) const {
+  const PeerSlot& slot = region_.slot(peer.slot);
+  return LoadText(slot.topics, slot.topics_text, peer.incarnation);
 }
 
 void PeerTable::EndClaim(std::uint32_t slot, const layout::Life& life) const {
@@ -285,7 +300,10 @@ std::optional<PeerInfo> PeerTable::Read(std::uint32_t s) const {
     for (std::size_t i = 0; i < info.counters.size(); ++i) {
       info.counters[i] = slot.counters[i].load(std::memory_order_relaxed);
     }
-    if (life.state == PeerState::kLive) info.services = LoadServices(slot, life.incarnation);
+    if (life.state == PeerState::kLive) {
+      info.services = LoadText(slot.services, slot.services_text, life.incarnation);
+      std::erase_if(info.services, [](const std::string& name) { return !IsServiceName(name); });
+    }
     std::atomic_signal_fence(std::memory_order_acquire);
     if (LoadLife(slot) == life) return info;
   }

@@ -92,10 +92,9 @@ std::string FindFault(const Geometry& g) {
   if (!std::has_single_bit(g.unit_size) || g.unit_size < layout::kPage) {
     return StrCat("unit_size ", g.unit_size, " is not a power of two of at least ", layout::kPage);
   }
-  const std::uint64_t cells = std::uint64_t{g.max_peers} * g.max_peers;
   const std::array<std::pair<const char*, std::pair<std::uint64_t, std::uint64_t>>, 4> parts = {{
       {"peer table", {g.peer_table_offset, g.max_peers * sizeof(layout::PeerSlot)}},
-      {"directory", {g.directory_offset, cells * sizeof(std::uint64_t)}},
+      {"directory", {g.directory_offset, g.cells() * sizeof(std::uint64_t)}},
       {"unit owners", {g.owners_offset, g.unit_count * sizeof(std::uint64_t)}},
       {"arena", {g.arena_offset, std::uint64_t{g.unit_count} * g.unit_size}},
   }};
@@ -177,8 +176,7 @@ Result<Geometry> PlanGeometry(std::uint64_t region_size, const FormatOptions& op
   g.peer_table_offset = sizeof(Header);
   g.directory_offset = g.peer_table_offset + g.max_peers * sizeof(layout::PeerSlot);
   g.owners_offset =
-      RoundUp(g.directory_offset + std::uint64_t{g.max_peers} * g.max_peers * sizeof(std::uint64_t),
-              layout::kCacheLine);
+      RoundUp(g.directory_offset + g.cells() * sizeof(std::uint64_t), layout::kCacheLine);
   g.unit_size =
       static_cast<std::uint32_t>(std::max<std::uint64_t>(layout::kPage, region_size / kMostUnits));
   const std::uint64_t most_units = region_size / g.unit_size;

@@ -256,7 +256,7 @@ TEST_F(PeerDeathTest, NonsenseInThePeerTableHurtsNobody) {
     slot.armed.store(~std::uint64_t{0});
     slot.name_incarnation.store(s);
   }
-  for (std::uint32_t c = 0; c < mapped.region().max_peers() * mapped.region().max_peers(); ++c) {
+  for (std::uint32_t c = 0; c < mapped.region().geometry().cells(); ++c) {
     mapped.region().cell(c).store(0x9e3779b97f4a7c15U * c);
   }
   for (int i = 0; i < 4; ++i) {

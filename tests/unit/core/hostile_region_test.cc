@@ -96,7 +96,8 @@ TEST_F(HostileBytesTest, OfThePeerTable) {
   for (const std::uint32_t slot : {a_->id().slot, b_->id().slot, 3U}) {
     const std::size_t begin = g.peer_table_offset + slot * sizeof(layout::PeerSlot);
     Overwrite(begin, begin + 400);
-    Overwrite(begin + offsetof(layout::PeerSlot, services_sequence), begin + 800);
+    Overwrite(begin + offsetof(layout::PeerSlot, services), begin + 800);
+    Overwrite(begin + offsetof(layout::PeerSlot, topics), begin + 2080);
   }
   ExpectNewPairTalks();
 }

@@ -190,7 +190,7 @@ TEST_F(NodeTest, DamageToServicesDoesNotLast) {
   a->SetPeerWatcher([&](const PeerSnapshot&) { services = a->Lookup("b")->services; });
   layout::PeerSlot& slot = hub_.region().slot(b->id().slot);
   slot.services_text[0].store(0);
-  slot.services_sequence.fetch_add(1);
+  slot.services.sequence.fetch_add(1);
   EXPECT_TRUE(
       PollUntil(*a, kIgnore, [&] { return services == std::vector<std::string>{"pkg.Echo"}; }));
 }

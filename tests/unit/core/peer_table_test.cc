@@ -621,8 +621,26 @@ TEST_F(PeerTableTest, ServicesWhoseOwnerDiedWhileItChangedThemAreNone) {
   const Result<ClaimedSlot> claimed = table_.Claim(Request("vm1"), transport_);
   ASSERT_TRUE(claimed.ok());
   (void)table_.WriteServices(claimed->id, {"pkg.Echo"});
-  hub_.region().slot(claimed->id.slot).services_sequence.fetch_add(1);
+  hub_.region().slot(claimed->id.slot).services.sequence.fetch_add(1);
   EXPECT_THAT(table_.Find("vm1")->services, IsEmpty());
+}
+
+// ---- Topics ----
+
+TEST_F(PeerTableTest, WhatAPeerSaysOfItsTopicsStandsBesideItsServices) {
+  const Result<ClaimedSlot> claimed = table_.Claim(Request("vm1"), transport_);
+  ASSERT_TRUE(claimed.ok());
+  EXPECT_THAT(table_.ReadTopics(claimed->id), IsEmpty());
+  const std::vector<std::string> longest{std::string(layout::kTopicTextBytes - 3, 't'), "u"};
+  (void)table_.WriteServices(claimed->id, {"pkg.Echo"});
+  const std::uint64_t before = table_.generation();
+  EXPECT_TRUE(table_.WriteTopics(claimed->id, longest));
+  EXPECT_NE(table_.generation(), before);
+  EXPECT_EQ(table_.ReadTopics(claimed->id), longest);
+  EXPECT_FALSE(table_.WriteTopics(claimed->id, longest));
+  EXPECT_THAT(table_.Find("vm1")->services, ElementsAre("pkg.Echo"));
+  EXPECT_THAT(table_.ReadTopics({claimed->id.slot, claimed->id.incarnation + 1}), IsEmpty())
+      << "another life says nothing";
 }
 
 // ---- Hostile bytes ----
@@ -639,9 +657,10 @@ TEST_F(PeerTableTest, ASlotFullOfAnythingIsReadWithoutHarm) {
         life.state = static_cast<PeerState>(testing::Below(random, 5));
         hub_.region().slot(s).life.store(life.ToWord());
         hub_.region().slot(s).name_incarnation.store(life.incarnation);
-        hub_.region().slot(s).services_sequence.store(std::uint64_t{life.incarnation} << 32 |
+        hub_.region().slot(s).services.sequence.store(std::uint64_t{life.incarnation} << 32 |
                                                       testing::Below(random, 2));
         hub_.region().slot(s).services_text[0].store(0x0041'00'42'2e41ULL);  // "A.B", "A"
+        hub_.region().slot(s).topics.sequence.store(std::uint64_t{life.incarnation} << 32);
       }
     }
     for (const PeerInfo& peer : table_.Snapshot().peers) {
@@ -649,6 +668,9 @@ TEST_F(PeerTableTest, ASlotFullOfAnythingIsReadWithoutHarm) {
       for (const char c : peer.name) EXPECT_GE(static_cast<unsigned char>(c), 0x20U);
       for (const std::string& service : peer.services) {
         EXPECT_TRUE(CheckServices({service}).ok()) << service;
+      }
+      for (const std::string& topic : table_.ReadTopics(peer.id)) {
+        EXPECT_LT(topic.size(), layout::kTopicTextBytes);
       }
     }
     (void)table_.Find("vm1");

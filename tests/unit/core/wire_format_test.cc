@@ -27,11 +27,14 @@
 namespace ivmq {
 namespace {
 
+using layout::BlockDescriptor;
+using layout::ExtentHeader;
 using layout::FragmentHeader;
 using layout::Frame;
 using layout::Header;
 using layout::PeerSlot;
 using layout::RingHeader;
+using layout::SlotText;
 
 std::string ReadText(const std::string& path) {
   std::ifstream file(IVMQ_SOURCE_DIR "/" + path);
@@ -148,10 +151,12 @@ TEST(WireFormatTest, TheDocumentDescribesThePeerSlot) {
                FIELD(PeerSlot, inbound_changes),
                FIELD(PeerSlot, pad2),
                FIELD(PeerSlot, counters),
-               FIELD(PeerSlot, services_sequence),
-               FIELD(PeerSlot, services_bytes),
-               FIELD(PeerSlot, services_count),
-               FIELD(PeerSlot, services_text)});
+               FIELD(PeerSlot, services),
+               FIELD(PeerSlot, services_text),
+               FIELD(PeerSlot, topics),
+               FIELD(PeerSlot, topics_text)});
+  ExpectTable("SlotText", sizeof(SlotText),
+              {FIELD(SlotText, sequence), FIELD(SlotText, bytes), FIELD(SlotText, count)});
 }
 
 TEST(WireFormatTest, TheDocumentDescribesTheRingHeader) {
@@ -164,12 +169,22 @@ TEST(WireFormatTest, TheDocumentDescribesTheRingHeader) {
                FIELD(RingHeader, committed), FIELD(RingHeader, pad4)});
 }
 
+TEST(WireFormatTest, TheDocumentDescribesTheExtentHeader) {
+  ExpectTable(
+      "ExtentHeader", sizeof(ExtentHeader),
+      {FIELD(ExtentHeader, magic), FIELD(ExtentHeader, capacity_log2), FIELD(ExtentHeader, cell),
+       FIELD(ExtentHeader, generation), FIELD(ExtentHeader, pad0)});
+}
+
 TEST(WireFormatTest, TheDocumentDescribesFrames) {
   ExpectTable(
       "Frame", sizeof(Frame),
       {FIELD(Frame, kind), FIELD(Frame, flags), FIELD(Frame, name_bytes), FIELD(Frame, type)});
   ExpectTable("FragmentHeader", sizeof(FragmentHeader),
               {FIELD(FragmentHeader, total), FIELD(FragmentHeader, offset)});
+  ExpectTable("BlockDescriptor", sizeof(BlockDescriptor),
+              {FIELD(BlockDescriptor, extent), FIELD(BlockDescriptor, generation),
+               FIELD(BlockDescriptor, offset), FIELD(BlockDescriptor, bytes)});
 }
 
 // A word of all fields, each found by setting all its bits alone.
@@ -230,10 +245,14 @@ TEST(WireFormatTest, TheDocumentHasTheConstants) {
       {"kNoIvposition", layout::kNoIvposition},
       {"kNameBytes", layout::kNameBytes},
       {"kServiceTextBytes", layout::kServiceTextBytes},
+      {"kTopicTextBytes", layout::kTopicTextBytes},
       {"kCounterWords", layout::kCounterWords},
+      {"kHeapExtents", layout::kHeapExtents},
       {"kMinRingCapacity", layout::kMinRingCapacity},
       {"kMaxRingCapacity", layout::kMaxRingCapacity},
       {"kRingMagic", layout::kRingMagic},
+      {"kHeapMagic", layout::kHeapMagic},
+      {"kBlockAlign", layout::kBlockAlign},
       {"kRecordHeader", layout::kRecordHeader},
       {"kRecordAlign", layout::kRecordAlign},
   };

@@ -94,7 +94,7 @@ void CheckRegistration(const char* device, const ivmq_info& info) {
   header->version = version;
   for (const std::uint64_t offset :
        {std::uint64_t{0}, std::uint64_t{4095}, std::uint64_t{4097}, std::uint64_t{info.region_size},
-        std::uint64_t{info.region_size - 2048}, ~std::uint64_t{0} - 2047, ~std::uint64_t{7},
+        std::uint64_t{info.region_size - 4096}, ~std::uint64_t{0} - 4095, ~std::uint64_t{7},
         std::uint64_t{1} << 63}) {
     with(header->peer_table_offset, offset, ENODATA);
   }
@@ -102,7 +102,7 @@ void CheckRegistration(const char* device, const ivmq_info& info) {
     // 1024 slots do not fit into the region of the test.
     with(header->max_peers, peers, ENODATA);
   }
-  with(header->peer_stride, 4096U, ENODATA);
+  with(header->peer_stride, 2048U, ENODATA);
   // Good again.
   CHECK(refused(args) == 0 && refused(args) == 0);
   const int other = Open(device);

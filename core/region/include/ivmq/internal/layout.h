@@ -2,10 +2,11 @@
 // the two with each other and with a golden dump (tests/unit/core/wire_format_test.cc).
 //
 //   0        Header          one page; immutable fields first, under a CRC32C
-//   4096     PeerSlot[]      max_peers slots of 2 KiB
-//            directory       max_peers x max_peers 8-byte cells; row = consumer, column = producer
+//   4096     PeerSlot[]      max_peers slots of 4 KiB
+//            directory       max_peers x max_peers 8-byte cells; row = consumer, column = producer;
+//                            then kHeapExtents cells for each slot
 //            unit owners     one 8-byte word for each unit of the arena
-//            arena           units of unit_size bytes; a ring is a run of units
+//            arena           units of unit_size bytes; a ring or an extent is a run of units
 //
 // All numbers are little-endian, and everything is addressed by its offset from the region's start.
 // A process that maps the region can write all of it, so a reader loads a word once, checks it, and
@@ -37,7 +38,7 @@ static_assert(Word32::is_always_lock_free && sizeof(Word32) == 4);
 
 inline constexpr std::uint64_t kMagic = 0x4d48532d514d5649;  // the bytes "IVMQ-SHM"
 // A reader refuses another major version. A minor version adds only what older code may ignore.
-inline constexpr std::uint16_t kVersionMajor = 2;
+inline constexpr std::uint16_t kVersionMajor = 3;
 inline constexpr std::uint16_t kVersionMinor = 0;
 // A reader refuses a region that requires a feature it does not know; it ignores optional ones.
 inline constexpr std::uint32_t kKnownRequiredFeatures = 0;
@@ -74,7 +75,8 @@ struct Header {
   Word32 server_pid;      // 136 server: 0 after it has shut down in order
   Word32 server_vectors;  // 140 server: doorbell vectors of a client
   std::array<std::uint8_t, 112> pad0;  // 144
-  Word peers_generation;               // 256 grows by one after each change of a life word
+  Word peers_generation;               // 256 grows by one after each change of a life word, or of
+                                       // a slot's services or topics
   std::array<std::uint8_t, kPage - 264> pad1;
 };
 static_assert(sizeof(Header) == kPage);
@@ -124,6 +126,7 @@ struct Life {
 
 inline constexpr std::size_t kNameBytes = 64;  // with at least one NUL at the end
 inline constexpr std::size_t kServiceTextBytes = 1264;
+inline constexpr std::size_t kTopicTextBytes = 2032;
 
 enum class Counter : std::uint8_t {
   kMessagesSent,
@@ -149,6 +152,17 @@ enum class Counter : std::uint8_t {
 };
 inline constexpr std::size_t kCounterWords = 32;
 static_assert(static_cast<std::size_t>(Counter::kCount) <= kCounterWords);
+
+// The head of a list of strings in a slot, each with a NUL behind it: a seqlock, written by the
+// slot's owner.
+struct SlotText {
+  Word
+      sequence;  // 0  incarnation << 32 | changes, odd while the text changes; the list is empty if
+                 //    it is of another incarnation
+  Word32 bytes;  // 8  of the text, with the NULs
+  Word32 count;  // 12 of the strings
+};
+static_assert(sizeof(SlotText) == 16);
 
 struct PeerSlot {
   // Identity. The life word is changed by any process that claims or frees the slot or marks it
@@ -178,22 +192,23 @@ struct PeerSlot {
   std::array<std::uint8_t, 120> pad2;
   std::array<Word, kCounterWords> counters;  // 512 owner: indexed by Counter
 
-  // Services offered: a seqlock over NUL-terminated full service names.
-  Word services_sequence;  // 768 owner: incarnation << 32 | changes, odd while the text changes;
-                           //     if of another incarnation, the peer offers no services
-  Word32 services_bytes;   // 776 owner
-  Word32 services_count;   // 780 owner
-  std::array<Word, kServiceTextBytes / 8> services_text;  // 784 owner
+  SlotText services;                                      // 768 full names of the services offered
+  std::array<Word, kServiceTextBytes / 8> services_text;  // 784
+  SlotText topics;                                        // 2048 topics published and subscribed to
+  std::array<Word, kTopicTextBytes / 8> topics_text;      // 2064
 };
-static_assert(sizeof(PeerSlot) == 2048);
+static_assert(sizeof(PeerSlot) == 4096);
 static_assert(offsetof(PeerSlot, lock_domain) == 24 && offsetof(PeerSlot, pid) == 32);
 static_assert(offsetof(PeerSlot, name_incarnation) == 48 && offsetof(PeerSlot, name) == 64);
 static_assert(offsetof(PeerSlot, heartbeat) == 128 && offsetof(PeerSlot, armed) == 256);
 static_assert(offsetof(PeerSlot, inbound_changes) == 384 && offsetof(PeerSlot, counters) == 512);
-static_assert(offsetof(PeerSlot, services_sequence) == 768);
-static_assert(offsetof(PeerSlot, services_text) == 784);
+static_assert(offsetof(PeerSlot, services) == 768 && offsetof(PeerSlot, services_text) == 784);
+static_assert(offsetof(PeerSlot, topics) == 2048 && offsetof(PeerSlot, topics_text) == 2064);
 
-// ---- Ring directory and arena ----
+// ---- Directory and arena ----
+
+// The most extents of a slot's heap; each has a cell of the directory.
+inline constexpr std::uint32_t kHeapExtents = 8;
 
 enum class CellState : std::uint8_t {
   kEmpty = 0,    // no ring; the generation is that of the last one
@@ -228,6 +243,10 @@ struct Cell {
   }
   friend bool operator==(const Cell&, const Cell&) = default;
 };
+
+// The cells behind those of the pairs name the extents of heaps: a producer's memory for large
+// messages, which its rings refer to. An extent's cell is empty, carving or live. It is written by
+// its slot's owner, and emptied by whoever frees the slot.
 
 // A unit's owner word: generation << 32 | (cell index + 1); 0 = never used. The unit is taken only
 // while that cell has that generation, is not empty, and its run covers the unit. Anything else may
@@ -277,6 +296,22 @@ struct RingHeader {
 static_assert(sizeof(RingHeader) == kPage);
 static_assert(offsetof(RingHeader, delivered) == 128 && offsetof(RingHeader, released) == 256);
 static_assert(offsetof(RingHeader, space_armed) == 384 && offsetof(RingHeader, committed) == 512);
+
+// ---- Heap ----
+
+inline constexpr std::uint32_t kHeapMagic = 0x50414548;  // the bytes "HEAP"
+inline constexpr std::size_t kBlockAlign = 64;
+
+// The head of an extent, written by its owner before the cell becomes live. The blocks follow it;
+// which of them are in use only the owner knows, in private memory.
+struct ExtentHeader {
+  Word32 magic;          // 0   kHeapMagic
+  Word32 capacity_log2;  // 4   bytes behind the header
+  Word32 cell;           // 8   index of its directory cell
+  Word32 generation;     // 12  of that cell
+  std::array<std::uint8_t, kPage - 16> pad0;
+};
+static_assert(sizeof(ExtentHeader) == kPage);
 
 // ---- Record ----
 //
@@ -328,6 +363,8 @@ inline constexpr std::size_t kRecordAlign = 8;
 //   kTypedByName         type name (name_bytes), message
 //   kFragment            FragmentHeader, a piece of a frame (its own Frame, name and message)
 //   kSuccessor           nothing
+//   kBlock               BlockDescriptor: the frame is in the heap of the ring's producer
+//   kTopic               what topics put there
 
 enum class FrameKind : std::uint8_t {
   kBytes = 1,        // application bytes; `type` is the application's
@@ -336,6 +373,8 @@ enum class FrameKind : std::uint8_t {
   kFragment = 4,     // `type` numbers the large messages of this sender, from 1; `name_bytes` says
                      // how many numbers before it were the same message, sent again
   kSuccessor = 5,    // a durable producer came back: what follows is of incarnation `type`
+  kBlock = 6,        // a whole inner frame (its own Frame, name and message) lies in a heap
+  kTopic = 7,        // a message of a topic
   kFirstRpc = 16,    // 16..31 are the RPC layer's: docs/rpc-format.md
   kLastRpc = 31,
 };
@@ -354,6 +393,17 @@ struct FragmentHeader {
   std::uint64_t offset = 0;  // 8  of this piece in it
 };
 static_assert(sizeof(FragmentHeader) == 16);
+
+// Where a frame lies: in an extent of the heap of the ring's producer. It stays there until the
+// ring's `released` has passed the record.
+struct BlockDescriptor {
+  std::uint32_t extent = 0;      // 0  below kHeapExtents
+  std::uint32_t generation = 0;  // 4  of the extent's cell
+  std::uint64_t offset = 0;      // 8  of the frame behind the extent's header; a multiple of
+                                 //    kBlockAlign
+  std::uint64_t bytes = 0;       // 16 of the whole inner frame
+};
+static_assert(sizeof(BlockDescriptor) == 24);
 
 }  // namespace ivmq::layout
 

@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,6 +44,7 @@ Status CheckName(std::string_view name);
 // INVALID_ARGUMENT unless these are full names of services, each once. RESOURCE_EXHAUSTED if they
 // do not fit into a slot.
 Status CheckServices(const std::vector<std::string>& services);
+bool IsServiceName(std::string_view name);
 
 // The longest time that a claim takes.
 inline constexpr std::chrono::seconds kClaimBound{5};
@@ -71,6 +73,12 @@ class PeerTable {
   // it, one thread at a time. False: they were there already. REQUIRES:
   // CheckServices(services).ok()
   bool WriteServices(PeerId self, const std::vector<std::string>& services) const;
+
+  // The same for the topics' text: strings without NUL, with one after each, of at most
+  // kTopicTextBytes.
+  bool WriteTopics(PeerId self, const std::vector<std::string>& topics) const;
+  // What that life says; none while it changes it. Any peer may have written them.
+  [[nodiscard]] std::vector<std::string> ReadTopics(PeerId peer) const;
 
   // Ends the claim `life`, which makes no progress. Its owner is dead, or loses only the claim.
   void EndClaim(std::uint32_t slot, const layout::Life& life) const;
@@ -121,6 +129,9 @@ class PeerTable {
  private:
   class Claimer;
 
+  [[nodiscard]] bool Write(layout::SlotText& head, std::span<layout::Word> text,
+                           std::uint32_t incarnation,
+                           const std::vector<std::string>& strings) const;
   // Notifies the peers that have a ring to or from the slot, whose owner has just died.
   void TellPartners(std::uint32_t dead) const;
   [[nodiscard]] bool Transition(std::uint32_t slot, std::uint64_t from,

@@ -42,9 +42,14 @@ struct Geometry {
   std::uint16_t version_minor = 0;
   std::uint32_t features_optional = 0;
 
-  // The number of units that a ring of `capacity` needs.
+  // The number of units that a ring or an extent of `capacity` needs: both have a page before it.
   [[nodiscard]] std::uint32_t UnitsFor(std::uint64_t capacity) const noexcept {
     return static_cast<std::uint32_t>((RingView::Footprint(capacity) + unit_size - 1) / unit_size);
+  }
+  // The cells of the pairs come first.
+  [[nodiscard]] std::uint32_t pair_cells() const noexcept { return max_peers * max_peers; }
+  [[nodiscard]] std::uint32_t cells() const noexcept {
+    return pair_cells() + max_peers * layout::kHeapExtents;
   }
 };
 
@@ -86,7 +91,12 @@ class Region {
                                         std::uint32_t producer) const noexcept {
     return consumer * geometry_.max_peers + producer;
   }
-  // REQUIRES: index < max_peers()^2
+  // REQUIRES: slot < max_peers(), extent < kHeapExtents
+  [[nodiscard]] std::uint32_t HeapCellIndex(std::uint32_t slot,
+                                            std::uint32_t extent) const noexcept {
+    return geometry_.pair_cells() + slot * layout::kHeapExtents + extent;
+  }
+  // REQUIRES: index < geometry().cells()
   [[nodiscard]] layout::Word& cell(std::uint32_t index) const noexcept {
     return reinterpret_cast<layout::Word*>(base_ + geometry_.directory_offset)[index];
   }
