@@ -14,6 +14,7 @@
 
 #include <fmt/format.h>
 
+#include "ivmq/internal/extent.h"
 #include "ivmq/internal/peer_table.h"
 #include "ivmq/internal/region.h"
 
@@ -35,8 +36,8 @@ using layout::Life;
 constexpr std::size_t kRecordsShown = 64;
 
 constexpr const char* kDumpFooter =
-    R"(Shows the header, each slot that was ever used, and each ring with its positions
-and the number of unread messages; with --ring, one ring and its first 64 unread
+    R"(Shows the header, each slot that was ever used, each ring with its positions and
+the number of unread messages, and the extents of the heaps; with --ring, one ring and its first 64 unread
 records. FROM (the sender) and TO (the receiver) are slots or names. Only reads:
 takes no id and no slot. Of a region that is damaged it shows the header.
 
@@ -217,6 +218,29 @@ Json RingJson(const Region& region, const Names& names, std::uint32_t consumer,
   return json;
 }
 
+Json ExtentJson(const Region& region, const Names& names, std::uint32_t slot,
+                std::uint32_t extent) {
+  const std::uint32_t index = region.HeapCellIndex(slot, extent);
+  const Cell cell = Cell::FromWord(region.cell(index).load(std::memory_order_acquire));
+  Json json;
+  json["of"] = NameAt(names, slot);
+  json["slot"] = slot;
+  json["extent"] = extent;
+  json["cell"] = index;
+  json["state"] = CellStateText(cell.state);
+  json["generation"] = cell.generation;
+  if (cell.state == layout::CellState::kEmpty) return json;
+  json["first_unit"] = cell.first_unit;
+  json["capacity"] = std::uint64_t{1} << cell.capacity_log2;
+  const auto view = ExtentOf(region, cell);
+  if (!view) {
+    json["problem"] = "the cell points outside the arena";
+  } else if (cell.state == layout::CellState::kLive && !view->IsDescribed(index, cell)) {
+    json["problem"] = "the cell does not lead to an extent of this heap";
+  }
+  return json;
+}
+
 // The slot that a number or a name stands for.
 std::optional<std::uint32_t> SlotOf(const Region& region, const std::string& word) {
   if (const auto slot = ParseNumber(word, region.max_peers() - 1)) {
@@ -263,6 +287,13 @@ Json RegionJson(const Region& region, const Names& names) {
     for (std::uint32_t producer = 0; producer < region.max_peers(); ++producer) {
       if (Load(region.cell(region.CellIndex(consumer, producer))) == 0) continue;
       document["rings"].push_back(RingJson(region, names, consumer, producer, 0));
+    }
+  }
+  document["heaps"] = Json::array();
+  for (std::uint32_t slot = 0; slot < region.max_peers(); ++slot) {
+    for (std::uint32_t extent = 0; extent < layout::kHeapExtents; ++extent) {
+      if (Load(region.cell(region.HeapCellIndex(slot, extent))) == 0) continue;
+      document["heaps"].push_back(ExtentJson(region, names, slot, extent));
     }
   }
   return document;

@@ -95,7 +95,9 @@ int RunInfo(const std::string& address, bool json) {
                          {"units_free", arena.units_free},
                          {"units_free_small", arena.units_free_small},
                          {"rings", arena.rings},
-                         {"smallest_capacity", arena.smallest_capacity}};
+                         {"smallest_capacity", arena.smallest_capacity},
+                         {"extents", arena.extents},
+                         {"extent_bytes", arena.extent_bytes}};
     Print(JsonText(document));
     return kExitOk;
   }
@@ -123,6 +125,10 @@ int RunInfo(const std::string& address, bool json) {
           ? fmt::format("none yet; the first get {}", SizeText(geometry.ring_capacity))
           : fmt::format("{}, the smallest of {}; the first got {}", arena.rings,
                         SizeText(arena.smallest_capacity), SizeText(geometry.ring_capacity)));
+  if (arena.extents != 0) {
+    add("heaps", fmt::format("{} extent{}, {}", arena.extents, arena.extents == 1 ? "" : "s",
+                             SizeText(arena.extent_bytes)));
+  }
   Print(table.Render());
   return kExitOk;
 }

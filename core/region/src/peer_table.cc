@@ -248,6 +248,14 @@ void PeerTable::Reclaim() const {
       }
     }
     if (in_use) continue;
+    // What it sent has been read, so nobody follows a descriptor to its heap any more.
+    for (std::uint32_t extent = 0; extent < layout::kHeapExtents; ++extent) {
+      const std::uint32_t index = region_.HeapCellIndex(dead, extent);
+      const std::uint64_t word = region_.cell(index).load(std::memory_order_acquire);
+      // In this order, as above.
+      if (!(LoadLife(dead_slot) == life)) break;
+      if (Cell::FromWord(word).state != CellState::kEmpty) arena.Free(index, word);
+    }
     (void)Transition(dead, life.ToWord(),
                      Life{life.incarnation, layout::kNoIvposition, 0, PeerState::kFree});
   }

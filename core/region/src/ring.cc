@@ -4,19 +4,11 @@
 
 #include "ivmq/internal/str_cat.h"
 
+#include "src/run_header.h"
+
 namespace ivmq {
 
 using layout::RecordKind;
-
-namespace {
-
-// Leaves a line that others read as it is, if it is right.
-template <typename T>
-void StoreIfOther(std::atomic<T>& word, T value) noexcept {
-  if (word.load(std::memory_order_relaxed) != value) word.store(value, std::memory_order_relaxed);
-}
-
-}  // namespace
 
 void RingView::Initialize(std::uint32_t sender) const noexcept {
   header->delivered.store(0, std::memory_order_relaxed);
@@ -30,17 +22,11 @@ void RingView::Initialize(std::uint32_t sender) const noexcept {
 }
 
 void RingView::Describe(std::uint32_t cell_index, const layout::Cell& cell) const noexcept {
-  StoreIfOther(header->magic, layout::kRingMagic);
-  StoreIfOther(header->capacity_log2, std::uint32_t{cell.capacity_log2});
-  StoreIfOther(header->cell, cell_index);
-  StoreIfOther(header->generation, cell.generation);
+  DescribeRun(*header, layout::kRingMagic, cell_index, cell);
 }
 
 bool RingView::IsDescribed(std::uint32_t cell_index, const layout::Cell& cell) const noexcept {
-  return header->magic.load(std::memory_order_relaxed) == layout::kRingMagic &&
-         header->capacity_log2.load(std::memory_order_relaxed) == cell.capacity_log2 &&
-         header->cell.load(std::memory_order_relaxed) == cell_index &&
-         header->generation.load(std::memory_order_relaxed) == cell.generation;
+  return IsRunDescribed(*header, layout::kRingMagic, cell_index, cell);
 }
 
 Producer::Producer(RingView ring) noexcept

@@ -18,26 +18,33 @@ namespace {
 
 using layout::PeerState;
 using testing::Child;
+using testing::kKiB;
 using testing::kMiB;
 using testing::Random;
 using testing::SharedCounter;
 using testing::TestRegion;
 
-// Slot `producer` carves to every other slot and frees again, at random, `steps` times or for ever.
+// Slot `producer` carves to every other slot and for its heap, and frees again, at random, `steps`
+// times or for ever.
 void CarveAndFree(const Region& region, std::uint32_t producer, std::uint64_t seed, int steps,
                   SharedCounter& progress) {
   Random random(seed);
   const Arena arena(region);
   for (int step = 0; steps == 0 || step < steps; ++step) {
-    const auto consumer = static_cast<std::uint32_t>(testing::Below(random, region.max_peers()));
-    const std::uint32_t index = region.CellIndex(consumer, producer);
+    const bool is_ring = testing::Below(random, 4) != 0;
+    const auto number = static_cast<std::uint32_t>(
+        testing::Below(random, is_ring ? region.max_peers() : layout::kHeapExtents));
+    const std::uint32_t index =
+        is_ring ? region.CellIndex(number, producer) : region.HeapCellIndex(producer, number);
     if (testing::Below(random, 2) == 0) {
       arena.Free(index, region.cell(index).load());
     } else {
-      const Result<CarvedRing> ring = arena.Carve(consumer, producer, 1, 1);
-      EXPECT_TRUE(ring.ok() || ring.status().code() == StatusCode::kResourceExhausted ||
-                  ring.status().code() == StatusCode::kAborted)
-          << ring.status().ToString();
+      const Status carved =
+          is_ring ? arena.Carve(number, producer, 1, 1).status()
+                  : arena.CarveExtent(producer, number, 16 * kKiB, 64 * kKiB).status();
+      EXPECT_TRUE(carved.ok() || carved.code() == StatusCode::kResourceExhausted ||
+                  carved.code() == StatusCode::kAborted)
+          << carved.ToString();
     }
     progress.Add();
   }
@@ -82,6 +89,7 @@ TEST(ArenaProcessTest, CarversKilledAtAnyInstantLeakNothing) {
     table.Reclaim();
     ASSERT_EQ(arena.Stats().units_free, all) << "round " << round;
     ASSERT_EQ(arena.Stats().rings, 0U);
+    ASSERT_EQ(arena.Stats().extents, 0U);
     for (std::uint32_t s = 0; s < 8; ++s) {
       ASSERT_EQ(layout::Life::FromWord(sut.region.slot(s).life.load()).state, PeerState::kFree);
     }

@@ -60,7 +60,7 @@ TEST_F(DoctorTest, AGoodRegionIsUsable) {
   const Outcome found = RunTool({"doctor", address_});
   ExpectUsable(found);
   EXPECT_THAT(found.out,
-              AllOf(HasSubstr("a region of 1 MiB, format 2."),
+              AllOf(HasSubstr("a region of 1 MiB, format 3."),
                     HasSubstr("1 peer live: bob; room for 8"), HasSubstr("times as long")));
 }
 

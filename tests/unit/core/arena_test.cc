@@ -242,6 +242,113 @@ TEST(ArenaTest, NoRingIsCarvedToAPeerThatIsGone) {
   }
 }
 
+// ---- Extents of heaps ----
+
+TEST(ExtentTest, ACarvedExtentIsDescribedByItsCellAndItsHeader) {
+  TestRegion sut(8 * kMiB, {.max_peers = 4});
+  MakeLive(sut.region, 4);
+  const Arena arena(sut.region);
+  const std::uint32_t all = arena.Stats().units_free;
+  for (std::uint32_t round = 1; round < 4; ++round) {
+    const Result<CarvedExtent> carved = arena.CarveExtent(2, 5, kMiB, kMiB);
+    ASSERT_TRUE(carved.ok()) << carved.status().ToString();
+    const std::uint32_t index = 4 * 4 + 2 * layout::kHeapExtents + 5;
+    EXPECT_EQ(sut.region.cell(index).load(), carved->cell.ToWord());
+    EXPECT_EQ(carved->cell.state, CellState::kLive);
+    EXPECT_EQ(carved->cell.generation, round);
+    EXPECT_EQ(carved->extent.memory.size(), kMiB);
+    EXPECT_EQ(carved->extent.header->magic.load(), layout::kHeapMagic);
+    EXPECT_EQ(carved->extent.header->capacity_log2.load(), 20U);
+    EXPECT_EQ(carved->extent.header->cell.load(), index);
+    EXPECT_EQ(carved->extent.header->generation.load(), round);
+    EXPECT_EQ(arena.Stats().extents, 1U);
+    EXPECT_EQ(arena.Stats().extent_bytes, kMiB);
+    EXPECT_EQ(arena.Stats().units_free, all - sut.region.geometry().UnitsFor(kMiB));
+    ExpectRunsDisjoint(sut.region);
+    arena.Free(index, carved->cell.ToWord());
+    EXPECT_EQ(arena.Stats().units_free, all);
+  }
+}
+
+TEST(ExtentTest, HeapsLeaveFirstRingsTheirSize) {
+  for (const std::uint64_t size : {4 * kMiB, 16 * kMiB, 64 * kMiB}) {
+    SCOPED_TRACE(size);
+    TestRegion sut(size, {.max_peers = 16});
+    MakeLive(sut.region, 16);
+    const Arena arena(sut.region);
+    Status refusal;
+    for (std::uint32_t i = 0; i < 16 * layout::kHeapExtents && refusal.ok(); ++i) {
+      refusal = arena
+                    .CarveExtent(i / layout::kHeapExtents, i % layout::kHeapExtents, 16 * kKiB,
+                                 256 * kMiB)
+                    .status();
+    }
+    EXPECT_EQ(refusal.code(), StatusCode::kResourceExhausted);
+    const Result<CarvedRing> ring = arena.Carve(0, 1, 1, 1);
+    ASSERT_TRUE(ring.ok()) << ring.status().ToString();
+    EXPECT_EQ(ring->ring.capacity, sut.region.geometry().ring_capacity);
+    ExpectRunsDisjoint(sut.region);
+  }
+}
+
+TEST(ExtentTest, OneHeapLeavesRoomForAnother) {
+  TestRegion sut(64 * kMiB, {.max_peers = 4});
+  MakeLive(sut.region, 4);
+  const Arena arena(sut.region);
+  for (std::uint32_t slot = 0; slot < 4; ++slot) {
+    const Result<CarvedExtent> carved = arena.CarveExtent(slot, 0, kMiB, 256 * kMiB);
+    ASSERT_TRUE(carved.ok()) << "slot " << slot << ": " << carved.status().ToString();
+    EXPECT_GE(carved->extent.memory.size(), 2 * kMiB);
+  }
+}
+
+TEST(ExtentTest, ADescriptorIsFollowedOnlyToABlockOfThatHeap) {
+  TestRegion sut(8 * kMiB, {.max_peers = 4});
+  MakeLive(sut.region, 4);
+  const Result<CarvedExtent> carved = Arena(sut.region).CarveExtent(2, 5, kMiB, kMiB);
+  ASSERT_TRUE(carved.ok());
+  const layout::BlockDescriptor good{.extent = 5, .generation = 1, .offset = 64, .bytes = 1000};
+  const auto block = BlockOf(sut.region, 2, good);
+  ASSERT_TRUE(block);
+  EXPECT_EQ(block->data(), carved->extent.memory.data() + 64);
+  EXPECT_EQ(block->size(), 1000U);
+  EXPECT_TRUE(BlockOf(sut.region, 2, {5, 1, 0, kMiB}));
+  EXPECT_TRUE(BlockOf(sut.region, 2, {5, 1, kMiB, 0}));
+
+  EXPECT_FALSE(BlockOf(sut.region, 1, good)) << "another peer's heap";
+  for (const layout::BlockDescriptor bad : std::vector<layout::BlockDescriptor>{
+           {4, 1, 64, 1000},
+           {8, 1, 64, 1000},
+           {~0U, 1, 64, 1000},
+           {5, 0, 64, 1000},
+           {5, 2, 64, 1000},
+           {5, 1, 65, 1000},
+           {5, 1, 8, 1000},
+           {5, 1, 64, kMiB},
+           {5, 1, 0, kMiB + 1},
+           {5, 1, kMiB, 1},
+           {5, 1, kMiB + 64, 0},
+           {5, 1, 64, ~std::uint64_t{0} - 63},
+           {5, 1, ~std::uint64_t{0} - 63, 64},
+       }) {
+    EXPECT_FALSE(BlockOf(sut.region, 2, bad))
+        << bad.extent << ' ' << bad.generation << ' ' << bad.offset << ' ' << bad.bytes;
+  }
+  layout::Word& cell = sut.region.cell(sut.region.HeapCellIndex(2, 5));
+  for (const CellState state :
+       {CellState::kEmpty, CellState::kCarving, CellState::kWithdrawn, CellState::kClosed}) {
+    cell.store(carved->cell.With(state).ToWord());
+    EXPECT_FALSE(BlockOf(sut.region, 2, good));
+  }
+  Cell elsewhere = carved->cell;
+  --elsewhere.first_unit;
+  cell.store(elsewhere.ToWord());
+  EXPECT_FALSE(BlockOf(sut.region, 2, good)) << "its header does not name it";
+  elsewhere.first_unit = sut.region.geometry().unit_count - 1;
+  cell.store(elsewhere.ToWord());
+  EXPECT_FALSE(BlockOf(sut.region, 2, good)) << "it leaves the arena";
+}
+
 // ---- Reclaiming ----
 
 class ReclaimTest : public ::testing::Test {
@@ -302,6 +409,28 @@ TEST_F(ReclaimTest, ADeadDurablePeerKeepsWhatItHasNotRead) {
   EXPECT_EQ(arena_.Stats().rings, 1U);
 }
 
+TEST_F(ReclaimTest, AHeapStaysUntilWhatItsPeerSentIsRead) {
+  const Result<CarvedRing> ring = arena_.Carve(1, 0, 1, 1);
+  ASSERT_TRUE(ring.ok());
+  ASSERT_TRUE(arena_.CarveExtent(0, 3, 16 * kKiB, 16 * kKiB).ok());
+  SetState(sut_.region, 0, PeerState::kDead);
+  table_.Reclaim();
+  EXPECT_EQ(arena_.Stats().extents, 1U);
+  arena_.Free(sut_.region.CellIndex(1, 0), ring->cell.ToWord());
+  table_.Reclaim();
+  EXPECT_EQ(arena_.Stats().extents, 0U);
+  EXPECT_EQ(arena_.Stats().units_free, free_units_);
+  EXPECT_EQ(StateOf(0), PeerState::kFree);
+}
+
+TEST_F(ReclaimTest, ADeadDurablePeerKeepsItsHeap) {
+  MakeLive(sut_.region, 1, 1, layout::kPeerDurable);
+  ASSERT_TRUE(arena_.CarveExtent(0, 3, 16 * kKiB, 16 * kKiB).ok());
+  SetState(sut_.region, 0, PeerState::kDead);
+  table_.Reclaim();
+  EXPECT_EQ(arena_.Stats().extents, 1U);
+}
+
 // Killed with its cell in kCarving and any number of units taken: no consumer ever saw that ring.
 TEST_F(ReclaimTest, ADeadCarversUnitsAreFree) {
   for (const bool consumer_lives : {false, true}) {
@@ -312,6 +441,11 @@ TEST_F(ReclaimTest, ADeadCarversUnitsAreFree) {
       sut_.region.cell(index).store(Cell{generation, 10, 14, CellState::kCarving}.ToWord());
       for (std::uint32_t i = 0; i < taken; ++i) {
         sut_.region.owner(10 + i).store(Owner{generation, index + 1}.ToWord());
+      }
+      const std::uint32_t heap = sut_.region.HeapCellIndex(0, 2);
+      sut_.region.cell(heap).store(Cell{generation, 20, 14, CellState::kCarving}.ToWord());
+      for (std::uint32_t i = 0; i < taken; ++i) {
+        sut_.region.owner(20 + i).store(Owner{generation, heap + 1}.ToWord());
       }
       SetState(sut_.region, 0, PeerState::kDead);
       if (!consumer_lives) SetState(sut_.region, 1, PeerState::kDead);
@@ -326,7 +460,9 @@ TEST_F(ReclaimTest, ACellThatWasDamagedDoesNotKeepASlot) {
   testing::Random random(testing::TestSeed());
   for (int round = 0; round < 1000; ++round) {
     MakeLive(sut_.region, 4);
-    for (std::uint32_t index = 0; index < 16; ++index) sut_.region.cell(index).store(random());
+    for (std::uint32_t index = 0; index < sut_.region.geometry().cells(); ++index) {
+      sut_.region.cell(index).store(random());
+    }
     for (std::uint32_t unit = 0; unit < 20; ++unit) {
       sut_.region.owner(unit).store(random() & 0x0000000f0000001f);
     }

@@ -363,7 +363,8 @@ inline constexpr std::size_t kRecordAlign = 8;
 //   kTypedByName         type name (name_bytes), message
 //   kFragment            FragmentHeader, a piece of a frame (its own Frame, name and message)
 //   kSuccessor           nothing
-//   kBlock               BlockDescriptor: the frame is in the heap of the ring's producer
+//   kBlock               BlockDescriptor, inner Frame, its type name: the message itself lies in a
+//                        block of the heap of the ring's producer
 //   kTopic               what topics put there
 
 enum class FrameKind : std::uint8_t {
@@ -373,7 +374,7 @@ enum class FrameKind : std::uint8_t {
   kFragment = 4,     // `type` numbers the large messages of this sender, from 1; `name_bytes` says
                      // how many numbers before it were the same message, sent again
   kSuccessor = 5,    // a durable producer came back: what follows is of incarnation `type`
-  kBlock = 6,        // a whole inner frame (its own Frame, name and message) lies in a heap
+  kBlock = 6,        // a message that lies in a heap
   kTopic = 7,        // a message of a topic
   kFirstRpc = 16,    // 16..31 are the RPC layer's: docs/rpc-format.md
   kLastRpc = 31,
@@ -394,14 +395,13 @@ struct FragmentHeader {
 };
 static_assert(sizeof(FragmentHeader) == 16);
 
-// Where a frame lies: in an extent of the heap of the ring's producer. It stays there until the
+// Where a message lies: in an extent of the heap of the ring's producer. It stays there until the
 // ring's `released` has passed the record.
 struct BlockDescriptor {
   std::uint32_t extent = 0;      // 0  below kHeapExtents
   std::uint32_t generation = 0;  // 4  of the extent's cell
-  std::uint64_t offset = 0;      // 8  of the frame behind the extent's header; a multiple of
-                                 //    kBlockAlign
-  std::uint64_t bytes = 0;       // 16 of the whole inner frame
+  std::uint64_t offset = 0;      // 8  behind the extent's header; a multiple of kBlockAlign
+  std::uint64_t bytes = 0;       // 16
 };
 static_assert(sizeof(BlockDescriptor) == 24);
 

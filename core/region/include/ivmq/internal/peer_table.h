@@ -101,7 +101,8 @@ class PeerTable {
   std::uint32_t MarkUnlockedDead(const ProofOfLife& proof,
                                  std::optional<std::uint32_t> own_slot) const;
 
-  // Frees rings whose two ends are dead, and slots whose rings are all gone. Any peer may call it.
+  // Frees rings whose two ends are dead, and slots whose rings are all gone, with their heaps. Any
+  // peer may call it.
   void Reclaim() const;
 
   // Forgets a dead durable peer: its slot and rings are reclaimed. NOT_FOUND: no peer has the name;
