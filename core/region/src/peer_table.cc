@@ -4,16 +4,15 @@
 #include <cstdio>
 #include <cstring>
 #include <fstream>
-#include <stdexcept>
 #include <utility>
-
-#include <boost/regex/pending/unicode_iterator.hpp>
 
 #include "ivmq/internal/arena.h"
 #include "ivmq/internal/peer_slot.h"
 #include "ivmq/internal/str_cat.h"
+#include "ivmq/internal/topic_name.h"
 
 #include "src/slot_text.h"
+#include "src/utf8.h"
 
 namespace ivmq {
 namespace {
@@ -66,14 +65,7 @@ Status CheckName(std::string_view name) {
                                                    static_cast<int>(byte))};
     }
   }
-  try {
-    using Decoder = boost::u8_to_u32_iterator<std::string_view::const_iterator>;
-    for (Decoder at(name.begin(), name.begin(), name.end()),
-         end(name.end(), name.begin(), name.end());
-         at != end; ++at) {
-      (void)*at;
-    }
-  } catch (const std::out_of_range&) {
+  if (!IsUtf8(name)) {
     return {StatusCode::kInvalidArgument, "a peer's name must be UTF-8; this one is not"};
   }
   return {};
@@ -311,6 +303,9 @@ std::optional<PeerInfo> PeerTable::Read(std::uint32_t s) const {
     if (life.state == PeerState::kLive) {
       info.services = LoadText(slot.services, slot.services_text, life.incarnation);
       std::erase_if(info.services, [](const std::string& name) { return !IsServiceName(name); });
+      for (const std::string& text : ReadTopics(info.id)) {
+        if (auto topic = ParseTopicText(text)) info.topics.push_back(*std::move(topic));
+      }
     }
     std::atomic_signal_fence(std::memory_order_acquire);
     if (LoadLife(slot) == life) return info;
