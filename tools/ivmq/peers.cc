@@ -33,7 +33,8 @@ std::string_view CounterName(Counter counter) {
       "messages_sent", "bytes_sent",     "messages_received",  "bytes_received",  "doorbells_rung",
       "sleeps",        "wakeups",        "net_finds",          "rings_full",      "dropped",
       "redelivered",   "rings_poisoned", "fragments_received", "assemblies_lost", "unhandled",
-      "unparsable",    "kept",           "kept_now",           "keeps_refused"};
+      "unparsable",    "kept",           "kept_now",           "keeps_refused",   "topics_dropped",
+      "topics_missed"};
   static_assert(!kNames.back().empty(), "a counter has no name");
   return kNames[static_cast<std::size_t>(counter)];
 }

@@ -3,6 +3,7 @@
 #include <new>
 
 #include "ivmq/internal/str_cat.h"
+#include "ivmq/internal/topic_name.h"
 
 namespace ivmq {
 
@@ -103,12 +104,76 @@ void Delivery::ForgetLease(RingReader& reader) {
   CopyBlock(assembly.bytes.get(), lease->memory.get(), assembly.total);
 }
 
+Outcome Delivery::DeliverAny(RingReader& reader, const Frame& frame,
+                             std::span<const std::byte> rest, bool is_private,
+                             const Handler& handler) {
+  return frame.kind == FrameKind::kTopic ? DeliverTopic(reader, frame, rest, is_private)
+                                         : Deliver(reader, frame, rest, is_private, handler);
+}
+
+Outcome Delivery::DeliverTopic(RingReader& reader, const Frame& frame,
+                               std::span<const std::byte> rest, bool is_private) {
+  layout::TopicHeader header;
+  if (frame.name_bytes < sizeof(header) || frame.name_bytes > rest.size()) {
+    return Outcome::kMalformed;
+  }
+  std::memcpy(&header, rest.data(), sizeof(header));
+  const std::size_t head = sizeof(header) + PaddedTopicName(header.topic_bytes);
+  const bool is_message = header.kind == FrameKind::kBytes ||
+                          header.kind == FrameKind::kTypedById ||
+                          header.kind == FrameKind::kTypedByName;
+  if (!is_message || header.topic_bytes > kMaxTopicName || head > frame.name_bytes) {
+    return Outcome::kMalformed;
+  }
+  std::array<char, kMaxTopicName> name;
+  std::memcpy(name.data(), rest.data() + sizeof(header), header.topic_bytes);
+  // What was sent to a former life, or to a subscription that has ended, is nobody's.
+  const Subscriptions::Running running(subscriptions_, header.subscription);
+  if (header.incarnation != context_.self.id.incarnation || running.get() == nullptr) {
+    context_.Count(layout::Counter::kUnhandled);
+    return Outcome::kConsumed;
+  }
+  TopicSource* const source =
+      running.get()->Find(reader.from(), frame.type, {name.data(), header.topic_bytes});
+  if (source == nullptr) return Outcome::kMalformed;
+
+  // Calls the subscription's handler for a message.
+  struct Call {
+    SubscriptionCore& subscription;
+    TopicSource& source;
+    const layout::TopicHeader& header;
+    NodeContext& context;
+  } call{*running.get(), *source, header, context_};
+  const Handler handler{
+      [](void* context, const Message& message) {
+        const Call& to = *static_cast<Call*>(context);
+        const std::uint64_t next = to.source.last + 1;
+        const std::uint64_t sequence = to.header.sequence;
+        const std::uint64_t missed = next != 1 && sequence > next ? sequence - next : 0;
+        to.subscription.handler()({.topic = to.source.name,
+                                   .publisher = message.from,
+                                   .sequence = sequence,
+                                   .missed = missed,
+                                   .is_history = (to.header.flags & layout::kTopicHistory) != 0,
+                                   .message = message});
+        to.source.last = sequence;
+        to.subscription.Count(missed);
+        if (missed != 0) to.context.CountAlone(layout::Counter::kTopicsMissed, missed);
+      },
+      &call};
+  const Frame inner{.kind = header.kind,
+                    .name_bytes = static_cast<std::uint16_t>(frame.name_bytes - head),
+                    .type = header.type};
+  return Deliver(reader, inner, rest.subspan(head), is_private, handler);
+}
+
 Outcome Delivery::TakeOther(RingReader& reader, const Frame& frame, std::span<const std::byte> rest,
                             const Handler& handler) {
   if (frame.kind == FrameKind::kSuccessor && rest.empty()) {
     reader.PassSuccessor(frame.type);
     return Outcome::kConsumed;
   }
+  if (frame.kind == FrameKind::kTopic) return DeliverTopic(reader, frame, rest, false);
   if (frame.kind != FrameKind::kFragment) return Outcome::kMalformed;
   Assembly& assembly = reader.assembly();
   if (const Outcome outcome = reassembler_.Take(reader.slot(), assembly, frame, rest);
@@ -117,8 +182,8 @@ Outcome Delivery::TakeOther(RingReader& reader, const Frame& frame, std::span<co
   }
   Outcome delivered = Outcome::kMalformed;
   try {
-    delivered = Deliver(reader, Reassembler::FrameOf(assembly), Reassembler::RestOf(assembly), true,
-                        handler);
+    delivered = DeliverAny(reader, Reassembler::FrameOf(assembly), Reassembler::RestOf(assembly),
+                           true, handler);
   } catch (...) {
     Reassembler::TakeBack(assembly);
     throw;

@@ -16,6 +16,7 @@
 #include "src/node_context.h"
 #include "src/reassembler.h"
 #include "src/ring_reader.h"
+#include "src/subscriptions.h"
 
 namespace ivmq {
 
@@ -30,8 +31,12 @@ struct Handler {
 // For one thread at a time: the node's poller.
 class Delivery final : private internal::Keeper {
  public:
-  Delivery(NodeContext& context, Reassembler& reassembler, std::shared_ptr<LeaseBook> leases)
-      : context_(context), reassembler_(reassembler), leases_(std::move(leases)) {}
+  Delivery(NodeContext& context, Reassembler& reassembler, std::shared_ptr<LeaseBook> leases,
+           Subscriptions& subscriptions)
+      : context_(context),
+        reassembler_(reassembler),
+        leases_(std::move(leases)),
+        subscriptions_(subscriptions) {}
 
   // Does with a record of the reader's what is to be done: a message goes to the handler. What that
   // throws leaves the message where it is.
@@ -55,7 +60,12 @@ class Delivery final : private internal::Keeper {
   [[gnu::always_inline]] inline Outcome Deliver(RingReader& reader, const layout::Frame& frame,
                                                 std::span<const std::byte> rest, bool is_private,
                                                 const Handler& handler);
-  // A piece of a large message, or the mark of a producer that came back.
+  // The same for a message of a topic, which goes to the handler of its subscription, and for any.
+  Outcome DeliverTopic(RingReader& reader, const layout::Frame& frame,
+                       std::span<const std::byte> rest, bool is_private);
+  Outcome DeliverAny(RingReader& reader, const layout::Frame& frame,
+                     std::span<const std::byte> rest, bool is_private, const Handler& handler);
+  // A message of a topic, a piece of a large message, or the mark of a producer that came back.
   [[gnu::noinline]] Outcome TakeOther(RingReader& reader, const layout::Frame& frame,
                                       std::span<const std::byte> rest, const Handler& handler);
   [[gnu::cold]] void ReportTooLarge(const RingReader& reader, std::uint64_t bytes);
@@ -84,6 +94,7 @@ class Delivery final : private internal::Keeper {
   NodeContext& context_;
   Reassembler& reassembler_;
   std::shared_ptr<LeaseBook> leases_;
+  Subscriptions& subscriptions_;
   RingReader* handling_ = nullptr;  // whose message the handler has now
   std::shared_ptr<Lease> lease_;    // of that
   bool is_of_record_ = false;       // the lease: not of a large message

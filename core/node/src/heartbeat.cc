@@ -14,10 +14,13 @@ constexpr std::chrono::milliseconds kPeriod{250};
 
 }  // namespace
 
-Heartbeat::Heartbeat(NodeContext& context, Writers& writers, Readers& readers)
+Heartbeat::Heartbeat(NodeContext& context, Writers& writers, Readers& readers, TopicBoard& board,
+                     Publications& publications)
     : context_(context),
       writers_(writers),
       readers_(readers),
+      board_(board),
+      publications_(publications),
       life_(context.region.max_peers()),
       heartbeat_(context.region.max_peers()),
       still_(std::make_unique<std::atomic<std::uint32_t>[]>(context.region.max_peers())) {
@@ -51,6 +54,7 @@ void Heartbeat::Tick() {
   if (context_.IsMyLife()) WatchOthers();
   writers_.Housekeep();
   readers_.RequestHousekeeping();
+  publications_.Attend(/*sleeps=*/true);
   AttendTransport();
 
   // A sleeper may have to tell its watcher, or to sleep shorter. Who changed the table rings for
@@ -97,6 +101,7 @@ void Heartbeat::ShowLife() {
     if (!context_.IsMyLife()) return;
     (void)context_.table.WriteServices(self.id, context_.services);
   }
+  board_.Restore();
   slot.heartbeat.store(++beats_, std::memory_order_relaxed);
   for (std::size_t i = 0; i < layout::kCounterWords; ++i) {
     const auto counter = static_cast<layout::Counter>(i);

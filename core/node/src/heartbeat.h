@@ -10,7 +10,9 @@
 #include <vector>
 
 #include "src/node_context.h"
+#include "src/publications.h"
 #include "src/readers.h"
+#include "src/topic_board.h"
 #include "src/writers.h"
 
 namespace ivmq {
@@ -18,7 +20,8 @@ namespace ivmq {
 // Thread-safe, except Stop().
 class Heartbeat {
  public:
-  Heartbeat(NodeContext& context, Writers& writers, Readers& readers);
+  Heartbeat(NodeContext& context, Writers& writers, Readers& readers, TopicBoard& board,
+            Publications& publications);
   ~Heartbeat();
 
   // Ends the thread. What it found last can be asked for afterwards, too.
@@ -45,6 +48,8 @@ class Heartbeat {
   NodeContext& context_;
   Writers& writers_;
   Readers& readers_;
+  TopicBoard& board_;
+  Publications& publications_;
 
   // Of the thread alone, except `still_`, which others read.
   std::uint64_t beats_ = 0;

@@ -21,9 +21,12 @@
 #include "src/heartbeat.h"
 #include "src/node_context.h"
 #include "src/poller.h"
+#include "src/publications.h"
 #include "src/readers.h"
 #include "src/send_call.h"
 #include "src/sender_core.h"
+#include "src/subscriptions.h"
+#include "src/topic_board.h"
 #include "src/wait_strategy.h"
 #include "src/writers.h"
 
@@ -53,6 +56,9 @@ struct Node::Impl {
 
   NodeContext context;
   std::unique_ptr<Writers> writers;
+  std::unique_ptr<TopicBoard> board;
+  std::unique_ptr<Publications> publications;
+  std::unique_ptr<Subscriptions> subscriptions;
   std::unique_ptr<Readers> readers;
   std::optional<Poller> poller;  // in here: each poll looks at it
   std::unique_ptr<Heartbeat> heartbeat;
@@ -104,10 +110,14 @@ Result<std::unique_ptr<Node>> Node::Open(std::unique_ptr<Transport> transport,
   }
 
   impl->writers = std::make_unique<Writers>(context);
-  impl->readers = std::make_unique<Readers>(context, *impl->writers);
-  impl->poller.emplace(context, *impl->readers);
+  impl->board = std::make_unique<TopicBoard>(context);
+  impl->publications = std::make_unique<Publications>(context, *impl->writers, *impl->board);
+  impl->subscriptions = std::make_unique<Subscriptions>(context, *impl->board);
+  impl->readers = std::make_unique<Readers>(context, *impl->writers, *impl->subscriptions);
+  impl->poller.emplace(context, *impl->readers, *impl->publications);
   try {
-    impl->heartbeat = std::make_unique<Heartbeat>(context, *impl->writers, *impl->readers);
+    impl->heartbeat = std::make_unique<Heartbeat>(context, *impl->writers, *impl->readers,
+                                                  *impl->board, *impl->publications);
   } catch (const std::system_error& error) {
     context.table.Leave(context.self, *context.transport);
     return at_address(Status(StatusCode::kResourceExhausted,
@@ -299,6 +309,22 @@ Result<Sender> Node::OpenSender(std::string_view name, const SenderOptions& opti
                          name, "'; share one sender, or end the other"));
   }
   return Sender(std::move(core));
+}
+
+// ---- Topics ----
+
+Result<Topic> Node::Advertise(std::string_view name, const TopicOptions& options) {
+  Result<std::shared_ptr<TopicCore>> core = impl_->publications->Open(name, options);
+  if (!core.ok()) return core.status();
+  return Topic(*std::move(core));
+}
+
+Result<Subscription> Node::Subscribe(std::string_view pattern, TopicHandler handler,
+                                     const SubscribeOptions& options) {
+  const Result<SubscriptionCore*> core =
+      impl_->subscriptions->Open(pattern, std::move(handler), options);
+  if (!core.ok()) return core.status();
+  return Subscription(*impl_->subscriptions, **core);
 }
 
 nanoseconds Node::spin_budget() const noexcept { return impl_->context.options.spin_budget; }

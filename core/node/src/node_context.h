@@ -44,6 +44,8 @@ struct NodeContext {
   std::mutex services_mutex;
   std::vector<std::string> services;  // guarded by services_mutex; what this peer offers
   std::array<std::atomic<std::uint64_t>, layout::kCounterWords> counters{};
+  // Subscriptions of this node's topics for which messages wait to be sent.
+  std::atomic<std::uint32_t> lagging{0};
 
   [[nodiscard]] layout::PeerSlot& slot() const noexcept { return region.slot(self.id.slot); }
 

@@ -42,6 +42,7 @@ void Poller::Attend(const std::function<PeerSnapshot()>& peers) {
     OwnArmed().Disarm();
     context_.sleeper->Drain();
   }
+  if (context_.lagging.load(std::memory_order_relaxed) != 0) publications_.Attend(false);
   if (PeersChanged()) TellWatcher(peers());
 }
 
@@ -74,6 +75,7 @@ bool Poller::Sleep(WaitStrategy& wait, const WaitLimits& limits) {
   for (;;) {
     readers_.Attend();
     wait.BeginLook();
+    publications_.Attend(/*sleeps=*/true);
     OwnArmed().Arm();
     if (HasWork() || TakeWakeRequest()) {
       OwnArmed().Disarm();
@@ -127,6 +129,7 @@ bool Poller::Arm(nanoseconds look_again) {
   if (readers_.is_polling()) return false;
   if (context_.is_forked_copy()) return true;
   readers_.PublishReleased();
+  publications_.Attend(/*sleeps=*/true);
   OwnArmed().Arm();
   if (HasWork() || TakeWakeRequest()) {
     OwnArmed().Disarm();

@@ -12,6 +12,7 @@
 #include "ivmq/peer.h"
 
 #include "src/node_context.h"
+#include "src/publications.h"
 #include "src/readers.h"
 #include "src/wait_strategy.h"
 
@@ -22,9 +23,10 @@ class Poller {
  public:
   using Watcher = std::function<void(const PeerSnapshot&)>;
 
-  Poller(NodeContext& context, Readers& readers)
+  Poller(NodeContext& context, Readers& readers, Publications& publications)
       : context_(context),
         readers_(readers),
+        publications_(publications),
         armed_(context.slot().armed),
         arm_backoff_(context.options.max_poll_interval) {}
 
@@ -35,9 +37,12 @@ class Poller {
   [[nodiscard]] bool Arm(std::chrono::nanoseconds look_again);
   void Wake() noexcept;
 
-  // Whether a poll begins with Attend(): it ends what Arm() began, and tells the watcher, whom
-  // `peers` says what it is told. Not within a handler.
-  [[nodiscard]] bool HasToAttend() const noexcept { return armed_.armed() || PeersChanged(); }
+  // Whether a poll begins with Attend(): it ends what Arm() began, sends what waits for subscribers
+  // that lag, and tells the watcher, whom `peers` says what it is told. Not within a handler.
+  [[nodiscard]] bool HasToAttend() const noexcept {
+    return armed_.armed() || PeersChanged() ||
+           context_.lagging.load(std::memory_order_relaxed) != 0;
+  }
   [[gnu::noinline]] void Attend(const std::function<PeerSnapshot()>& peers);
 
  private:
@@ -72,6 +77,7 @@ class Poller {
 
   NodeContext& context_;
   Readers& readers_;
+  Publications& publications_;
   Armed armed_;  // see OwnArmed()
   layout::Word armed_for_nobody_{0};
   std::shared_ptr<const Watcher> watcher_;

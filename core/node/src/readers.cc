@@ -18,12 +18,12 @@ constexpr std::uint32_t kLooksOfStall = 8;
 
 }  // namespace
 
-Readers::Readers(NodeContext& context, Writers& writers)
+Readers::Readers(NodeContext& context, Writers& writers, Subscriptions& subscriptions)
     : context_(context),
       writers_(writers),
       reassembler_(context),
       leases_(std::make_shared<LeaseBook>(context, *this)),
-      delivery_(context, reassembler_, leases_),
+      delivery_(context, reassembler_, leases_, subscriptions),
       row_changes_(context.slot().inbound_changes) {
   const std::uint32_t slots = context.region.max_peers();
   entries_.reserve(slots);

@@ -19,7 +19,7 @@ namespace ivmq {
 // For one thread at a time: the node's poller.
 class Readers {
  public:
-  Readers(NodeContext& context, Writers& writers);
+  Readers(NodeContext& context, Writers& writers, Subscriptions& subscriptions);
   ~Readers();
   Readers(const Readers&) = delete;
   Readers& operator=(const Readers&) = delete;

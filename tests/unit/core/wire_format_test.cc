@@ -35,6 +35,7 @@ using layout::Header;
 using layout::PeerSlot;
 using layout::RingHeader;
 using layout::SlotText;
+using layout::TopicHeader;
 
 std::string ReadText(const std::string& path) {
   std::ifstream file(IVMQ_SOURCE_DIR "/" + path);
@@ -185,6 +186,11 @@ TEST(WireFormatTest, TheDocumentDescribesFrames) {
   ExpectTable("BlockDescriptor", sizeof(BlockDescriptor),
               {FIELD(BlockDescriptor, extent), FIELD(BlockDescriptor, generation),
                FIELD(BlockDescriptor, offset), FIELD(BlockDescriptor, bytes)});
+  ExpectTable(
+      "TopicHeader", sizeof(TopicHeader),
+      {FIELD(TopicHeader, sequence), FIELD(TopicHeader, subscription),
+       FIELD(TopicHeader, incarnation), FIELD(TopicHeader, type), FIELD(TopicHeader, kind),
+       FIELD(TopicHeader, flags), FIELD(TopicHeader, topic_bytes), FIELD(TopicHeader, reserved)});
 }
 
 // A word of all fields, each found by setting all its bits alone.
@@ -287,6 +293,8 @@ TEST(WireFormatTest, TheDocumentNumbersTheCounters) {
       {"kKept", Counter::kKept},
       {"kKeptNow", Counter::kKeptNow},
       {"kKeepsRefused", Counter::kKeepsRefused},
+      {"kTopicsDropped", Counter::kTopicsDropped},
+      {"kTopicsMissed", Counter::kTopicsMissed},
   };
   const std::vector<Row> rows = TableBehind("### Counters");
   ASSERT_EQ(rows.size(), static_cast<std::size_t>(Counter::kCount));

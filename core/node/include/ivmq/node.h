@@ -26,6 +26,7 @@
 #include "ivmq/peer.h"
 #include "ivmq/sender.h"
 #include "ivmq/status.h"
+#include "ivmq/topic.h"
 #include "ivmq/transport.h"
 
 namespace ivmq {
@@ -182,6 +183,18 @@ class Node {
   // Explains a result of a send to `to` as a Status with a message; OK for kOk. For kPeerGone it is
   // status(), if that is not OK. Thread-safe.
   [[nodiscard]] Status Explain(SendResult result, PeerId to) const;
+
+  // ---- Topics: see ivmq/topic.h ----
+
+  // Begins to publish a topic. INVALID_ARGUMENT: not a topic's name, or too much history;
+  // ALREADY_EXISTS: this node publishes it; RESOURCE_EXHAUSTED: the node's slot has no room for
+  // more topics and subscriptions, see docs/topics.md; FAILED_PRECONDITION: see status().
+  Result<Topic> Advertise(std::string_view name, const TopicOptions& options = {});
+  // Has Poll() call `handler` for the messages of all topics of that pattern. It is user code like
+  // any other handler, and counts in Poll()'s limit and result. INVALID_ARGUMENT: not a pattern, no
+  // handler, or options outside their bounds; RESOURCE_EXHAUSTED, FAILED_PRECONDITION: as above.
+  Result<Subscription> Subscribe(std::string_view pattern, TopicHandler handler,
+                                 const SubscribeOptions& options = {});
 
   // ---- Receiving ----
 

@@ -148,6 +148,8 @@ enum class Counter : std::uint8_t {
   kKept,            // messages that were kept beyond their handlers
   kKeptNow,         // messages that are kept now
   kKeepsRefused,    // messages that were not kept, since the limit was reached
+  kTopicsDropped,   // messages of this peer's topics, for each subscription that was too slow
+  kTopicsMissed,    // messages of topics that this peer's subscriptions did not get
   kCount,
 };
 inline constexpr std::size_t kCounterWords = 32;
@@ -365,7 +367,8 @@ inline constexpr std::size_t kRecordAlign = 8;
 //   kSuccessor           nothing
 //   kBlock               BlockDescriptor, inner Frame, its type name: the message itself lies in a
 //                        block of the heap of the ring's producer
-//   kTopic               what topics put there
+//   kTopic               TopicHeader, topic's name and NULs up to a multiple of 8, type name (all
+//                        of these are name_bytes), message
 
 enum class FrameKind : std::uint8_t {
   kBytes = 1,        // application bytes; `type` is the application's
@@ -375,7 +378,7 @@ enum class FrameKind : std::uint8_t {
                      // how many numbers before it were the same message, sent again
   kSuccessor = 5,    // a durable producer came back: what follows is of incarnation `type`
   kBlock = 6,        // a message that lies in a heap
-  kTopic = 7,        // a message of a topic
+  kTopic = 7,        // a message of a topic; `type` is its publisher's id of the topic
   kFirstRpc = 16,    // 16..31 are the RPC layer's: docs/rpc-format.md
   kLastRpc = 31,
 };
@@ -404,6 +407,21 @@ struct BlockDescriptor {
   std::uint64_t bytes = 0;       // 16
 };
 static_assert(sizeof(BlockDescriptor) == 24);
+
+// What stands before the names and the message of a topic.
+struct TopicHeader {
+  std::uint64_t sequence = 0;          // 0  of the topic of this publisher's life, from 1
+  std::uint32_t subscription = 0;      // 8  the id that its subscriber's slot says
+  std::uint32_t incarnation = 0;       // 12 of the subscriber's life
+  std::uint32_t type = 0;              // 16 of the message, as in a Frame
+  FrameKind kind = FrameKind::kBytes;  // 20 of the message: kBytes, kTypedById or kTypedByName
+  std::uint8_t flags = 0;              // 21 kTopicHistory or 0
+  std::uint8_t topic_bytes = 0;        // 22 of the topic's name
+  std::uint8_t reserved = 0;           // 23
+};
+static_assert(sizeof(TopicHeader) == 24);
+// The message was published before its publisher knew of the subscription.
+inline constexpr std::uint8_t kTopicHistory = 1;
 
 }  // namespace ivmq::layout
 

@@ -146,6 +146,10 @@ class Producer {
 
   // Bytes committed since the ring was carved, pads and headers included.
   [[nodiscard]] std::uint64_t position() const noexcept { return first_; }
+  // Up to where the consumer says that it has handled everything. It may say anything.
+  [[nodiscard]] std::uint64_t acknowledged() const noexcept {
+    return ring_.header->acked.load(std::memory_order_acquire);
+  }
 
   // Stores position() as `committed`, which reveals commit words that are damaged later. Call it
   // now and then, and when the producer leaves.

@@ -1,0 +1,344 @@
+#include "src/topic_core.h"
+
+#include <algorithm>
+#include <array>
+#include <new>
+#include <optional>
+#include <utility>
+
+#include "ivmq/internal/copy.h"
+#include "ivmq/internal/str_cat.h"
+#include "ivmq/internal/topic_name.h"
+
+#include "src/publications.h"
+#include "src/wait_strategy.h"
+
+namespace ivmq {
+namespace {
+
+using layout::Counter;
+
+std::shared_ptr<const StoredMessage> Copy(const Outgoing& message) {
+  try {
+    auto copy = std::make_shared<StoredMessage>();
+    copy->kind = message.type.kind;
+    copy->type = message.type.type;
+    copy->type_name = message.type.name;
+    copy->size = message.bytes.size();
+    copy->memory.reset(new std::byte[copy->size]);
+    CopyBlock(copy->memory.get(), message.bytes.data(), copy->size);
+    return copy;
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
+
+}  // namespace
+
+TopicCore::TopicCore(NodeContext& context, Publications& publications, PeerTopic topic,
+                     const TopicOptions& options)
+    : context_(context),
+      publications_(publications),
+      topic_(std::move(topic)),
+      options_(options),
+      generation_seen_(context.table.generation() - 1) {}
+
+// ---- Subscribers ----
+
+void TopicCore::FindSubscribers() {
+  if (context_.table.generation() == generation_seen_ || is_closed_) [[likely]]
+    return;
+  const Publications::Subscribers subscribers = publications_.FindSubscribers();
+  generation_seen_ = subscribers->generation;
+  std::vector<std::unique_ptr<TopicFlow>> flows;
+  const std::uint64_t end = sequence_ + 1;
+  const std::uint64_t kept = log_.empty() ? 0 : end - log_.first();
+  for (const Subscriber& subscriber : subscribers->list) {
+    if (!TopicMatches(subscriber.topic.name, topic_.name)) continue;
+    const auto known = std::find_if(flows_.begin(), flows_.end(), [&](const auto& flow) {
+      return flow != nullptr && flow->IsOf(subscriber);
+    });
+    if (known != flows_.end()) {
+      flows.push_back(std::move(*known));
+      continue;
+    }
+    RingWriter* const writer = publications_.writers().Find(subscriber.peer.slot);
+    if (writer == nullptr) continue;
+    const std::uint64_t history =
+        std::min({std::uint64_t{options_.history}, kept, std::uint64_t{subscriber.topic.history},
+                  std::uint64_t{subscriber.topic.depth}});
+    flows.push_back(
+        std::make_unique<TopicFlow>(context_, *writer, subscriber, topic_, end - history, end));
+    if (history != 0) (void)Follow(*flows.back());
+  }
+  flows_ = std::move(flows);
+}
+
+// ---- Publishing ----
+
+TopicCore::Progress TopicCore::Advance(TopicFlow& flow) {
+  while (flow.next() <= sequence_) {
+    SendResult result = SendResult::kOk;
+    if (flow.next() == sequence_ && current_ != nullptr) {
+      result = flow.TrySend(*current_);
+    } else if (log_.Has(flow.next())) {
+      const StoredMessage& message = *log_.At(flow.next());
+      result = flow.TrySend({.type = message.Type(), .bytes = message.bytes()});
+    } else {
+      // There was too little memory for it.
+      CountDropped(
+          flow.SkipTo(log_.empty() || flow.next() >= log_.end() ? sequence_ + 1 : log_.first()));
+    }
+    switch (result) {
+      case SendResult::kOk:
+        break;
+      case SendResult::kPeerGone:
+        (void)flow.SkipTo(sequence_ + 1);
+        break;
+      case SendResult::kTooLarge:
+        return Progress::kLarge;
+      default:
+        return Progress::kLags;
+    }
+  }
+  return Progress::kDone;
+}
+
+TopicCore::Progress TopicCore::Follow(TopicFlow& flow) {
+  Progress progress = Advance(flow);
+  if (progress == Progress::kLags && !flow.is_lagging()) {
+    CountDropped(flow.Settle(sequence_ + 1));
+    if (flow.next() > sequence_) return Progress::kDone;
+    flow.BeginLag();
+    progress = Advance(flow);  // what was handled before that rings nobody
+  }
+  if (progress == Progress::kLags) CountDropped(flow.Settle(sequence_ + 1));
+  if (flow.next() > sequence_) progress = Progress::kDone;
+  if (progress == Progress::kDone) flow.EndLag();
+  return progress;
+}
+
+SendResult TopicCore::Publish(const MessageType& type, std::span<const std::byte> bytes) {
+  if (bytes.size() > context_.options.max_message_bytes || type.name.size() > kMaxTopicTypeName)
+      [[unlikely]] {
+    return SendResult::kTooLarge;
+  }
+  // Before the lock too: a forked child might never get it.
+  if (!context_.IsMyLife()) [[unlikely]]
+    return SendResult::kPeerGone;
+  const Outgoing message{.type = type, .bytes = bytes};
+  Lock lock(mutex_);
+  FindSubscribers();
+  ++sequence_;
+  current_ = &message;
+  bool is_done = options_.history == 0;
+  for (const auto& flow : flows_) {
+    is_done &= Advance(*flow) == Progress::kDone && !flow->is_lagging();
+  }
+  if (!is_done) [[unlikely]]
+    return KeepAndFollow(lock);
+  current_ = nullptr;
+  return SendResult::kOk;
+}
+
+SendResult TopicCore::KeepAndFollow(Lock& lock) {
+  const std::uint64_t sequence = sequence_;
+  Store();
+  const Look look = LookAtFlows(sequence, /*sleeps=*/false);
+  Trim();
+  if (look.large == nullptr && !look.has_to_wait) return SendResult::kOk;
+  const SendResult result = SendSlowly(lock, sequence);
+  Trim();
+  return result;
+}
+
+TopicCore::Look TopicCore::LookAtFlows(std::uint64_t sequence, bool sleeps) {
+  Look look;
+  for (const auto& flow : flows_) {
+    if (sleeps && flow->is_lagging()) look.is_rung &= flow->Rearm();
+    const Progress progress = Follow(*flow);
+    if (progress == Progress::kLarge) look.large = flow.get();
+    look.has_to_wait |= IsAwaited(*flow, sequence);
+  }
+  return look;
+}
+
+SendResult TopicCore::SendSlowly(Lock& lock, std::uint64_t sequence) {
+  WaitStrategy wait(*context_.sleeper, {.deadline = DeadlineAfter(options_.timeout)},
+                    context_.options.spin_budget, context_.options.max_poll_interval);
+  SendResult outcome = SendResult::kOk;
+  for (bool is_over = false;;) {
+    if (!context_.IsMyLife()) return SendResult::kPeerGone;
+    wait.BeginLook();
+    const Look look = LookAtFlows(sequence, !wait.is_spinning());
+    if (look.large != nullptr) {
+      if (!SendFragments(lock, *look.large)) outcome = SendResult::kTimedOut;
+      continue;
+    }
+    if (!look.has_to_wait) return outcome;
+    if (is_over) break;
+    lock.unlock();
+    is_over = wait.Pause(look.is_rung ? kNet : wait.Growing()) == Waited::kTimedOut;
+    lock.lock();
+  }
+  for (const auto& flow : flows_) {
+    if (!IsAwaited(*flow, sequence)) continue;
+    CountDropped(flow->SkipTo(sequence + 1));
+    (void)Follow(*flow);
+  }
+  return SendResult::kTimedOut;
+}
+
+bool TopicCore::SendFragments(Lock& lock, TopicFlow& flow) {
+  const Subscriber key{.peer = flow.to(), .topic = {.id = flow.subscription(), .name = {}}};
+  const std::uint64_t sequence = flow.next();
+  const std::shared_ptr<const StoredMessage> message = log_.At(sequence);
+  std::array<char, TopicFlow::kMostHead> head;
+  const MessageType type = flow.BeginFragments(message->Type(), head.data());
+  RingWriter& writer = flow.writer();
+  lock.unlock();
+  const SendResult result =
+      TopicFlow::SendFragments(writer, key.peer, type, message->bytes(), options_.timeout);
+  lock.lock();
+  // Another thread may have ended the flow.
+  const auto same = std::find_if(flows_.begin(), flows_.end(),
+                                 [&](const auto& other) { return other->IsOf(key); });
+  if (same == flows_.end()) return true;
+  (*same)->EndFragments(sequence, result);
+  if (result == SendResult::kOk || result == SendResult::kPeerGone) return true;
+  CountDropped(1);
+  return (*same)->when_slow() != WhenSlow::kWait;
+}
+
+void TopicCore::Store() {
+  std::shared_ptr<const StoredMessage> copy = Copy(*current_);
+  current_ = nullptr;
+  if (copy == nullptr) return log_.Trim(sequence_);  // which has no gap
+  log_.Append(sequence_, std::move(copy));
+}
+
+void TopicCore::Trim() noexcept {
+  const std::uint64_t end = sequence_ + 1;
+  std::uint64_t first = end - std::min<std::uint64_t>(options_.history, sequence_);
+  std::uint64_t first_awaited = end;
+  for (const auto& flow : flows_) {
+    first = std::min(first, flow->next());
+    if (flow->when_slow() == WhenSlow::kWait) first_awaited = std::min(first_awaited, flow->next());
+  }
+  log_.Trim(first);
+  // A thread waits for what is awaited, and ends that itself.
+  while (log_.bytes() > options_.kept_bytes && log_.first() < std::min(sequence_, first_awaited)) {
+    log_.Trim(log_.first() + 1);
+  }
+  for (const auto& flow : flows_) {
+    if (!log_.empty()) CountDropped(flow->SkipTo(std::min(log_.first(), end)));
+  }
+}
+
+void TopicCore::CountDropped(std::uint64_t messages) noexcept {
+  if (messages == 0) [[likely]]
+    return;
+  dropped_ += messages;
+  context_.Count(Counter::kTopicsDropped, messages);
+}
+
+// ---- Loans ----
+
+TopicLoan TopicCore::Lend(const MessageType& type, std::uint64_t bytes) {
+  TopicLoan loan(*this, type);
+  if (bytes > context_.options.max_message_bytes || type.name.size() > kMaxTopicTypeName) {
+    return loan;
+  }
+  if (!context_.is_forked_copy()) {
+    const std::lock_guard lock(mutex_);
+    if (buffer_bytes_ >= bytes) {
+      loan.buffer_bytes_ = std::exchange(buffer_bytes_, 0);
+      loan.buffer_ = std::move(buffer_);
+    }
+  }
+  if (!loan.buffer_) {
+    loan.buffer_.reset(new (std::nothrow) std::byte[bytes]);
+    loan.buffer_bytes_ = bytes;
+    if (!loan.buffer_) return loan;
+  }
+  loan.result_ = SendResult::kOk;
+  loan.payload_ = {loan.buffer_.get(), bytes};
+  return loan;
+}
+
+void TopicCore::Return(std::unique_ptr<std::byte[]> buffer, std::uint64_t bytes) noexcept {
+  if (context_.is_forked_copy()) return;
+  const std::lock_guard lock(mutex_);
+  if (bytes <= buffer_bytes_) return;
+  buffer_ = std::move(buffer);
+  buffer_bytes_ = bytes;
+}
+
+// ---- The rest ----
+
+void TopicCore::Attend(bool sleeps) {
+  const std::lock_guard lock(mutex_);
+  if (!context_.IsMyLife()) return;
+  FindSubscribers();
+  bool was_lagging = false;
+  for (const auto& flow : flows_) {
+    if (!flow->is_lagging()) continue;
+    was_lagging = true;
+    if (sleeps) (void)flow->Rearm();
+    (void)Follow(*flow);
+  }
+  if (was_lagging) Trim();
+}
+
+void TopicCore::Close() noexcept {
+  const std::lock_guard lock(mutex_);
+  is_closed_ = true;
+  flows_.clear();
+  log_.Trim(sequence_ + 1);
+}
+
+std::size_t TopicCore::subscribers() {
+  if (context_.is_forked_copy()) return 0;
+  const std::lock_guard lock(mutex_);
+  if (context_.IsMyLife()) FindSubscribers();
+  return flows_.size();
+}
+
+std::uint64_t TopicCore::published() {
+  if (context_.is_forked_copy()) return 0;
+  const std::lock_guard lock(mutex_);
+  return sequence_;
+}
+
+std::uint64_t TopicCore::dropped() {
+  if (context_.is_forked_copy()) return 0;
+  const std::lock_guard lock(mutex_);
+  return dropped_;
+}
+
+Status TopicCore::Explain(SendResult result) const {
+  const auto status = [&](StatusCode code, std::string_view what) {
+    return Status(code, StrCat(context_.transport->info().address, ": a message of the topic '",
+                               topic_.name, "' ", what));
+  };
+  switch (result) {
+    case SendResult::kOk:
+      return {};
+    case SendResult::kTimedOut:
+      return status(StatusCode::kDeadlineExceeded,
+                    "was not taken within the timeout by a subscriber that is to be waited for");
+    case SendResult::kTooLarge:
+      return status(StatusCode::kResourceExhausted,
+                    StrCat("is larger than max_message_bytes, ", context_.options.max_message_bytes,
+                           ", has a type name of more than ", kMaxTopicTypeName,
+                           " bytes, or finds no memory"));
+    case SendResult::kPeerGone:
+      if (Status over = context_.LifeStatus(); !over.ok()) return over;
+      break;
+    default:
+      break;
+  }
+  return status(StatusCode::kInternal, SendResultName(result));
+}
+
+}  // namespace ivmq

@@ -1,0 +1,122 @@
+// The way of a topic's messages to one subscription: up to where they were sent, and how many are
+// on their way.
+#ifndef IVMQ_TOPIC_FLOW_H_
+#define IVMQ_TOPIC_FLOW_H_
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "ivmq/internal/topic_name.h"
+#include "ivmq/message.h"
+#include "ivmq/peer.h"
+#include "ivmq/sender.h"
+#include "ivmq/topic.h"
+
+#include "src/node_context.h"
+#include "src/ring_writer.h"
+#include "src/topic_window.h"
+#include "src/wait_strategy.h"
+
+namespace ivmq {
+
+// A subscription of some peer's.
+struct Subscriber {
+  PeerId peer;
+  PeerTopic topic;  // what the peer's slot says
+};
+
+// A message that is to be sent.
+struct Outgoing {
+  MessageType type;
+  std::span<const std::byte> bytes;
+};
+
+// Thread-compatible: guarded by its topic's mutex.
+class TopicFlow {
+ public:
+  // The bytes of a frame's names: see layout::TopicHeader.
+  static constexpr std::size_t kMostHead =
+      sizeof(layout::TopicHeader) + PaddedTopicName(kMaxTopicName) + kMaxTopicTypeName;
+  static_assert(kMostHead <= kMaxTypeName);
+
+  // `next`: the first message to send; those before `live_from` are history.
+  TopicFlow(NodeContext& context, RingWriter& writer, const Subscriber& subscriber,
+            const PeerTopic& topic, std::uint64_t next, std::uint64_t live_from);
+  ~TopicFlow() { EndLag(); }
+  TopicFlow(const TopicFlow&) = delete;
+  TopicFlow& operator=(const TopicFlow&) = delete;
+
+  [[nodiscard]] bool IsOf(const Subscriber& subscriber) const noexcept {
+    return to_ == subscriber.peer && subscription_ == subscriber.topic.id;
+  }
+  [[nodiscard]] PeerId to() const noexcept { return to_; }
+  [[nodiscard]] std::uint32_t subscription() const noexcept { return subscription_; }
+  [[nodiscard]] WhenSlow when_slow() const noexcept { return when_slow_; }
+  [[nodiscard]] RingWriter& writer() const noexcept { return writer_; }
+  // The sequence number of the message to send next.
+  [[nodiscard]] std::uint64_t next() const noexcept { return next_; }
+
+  // Sends the message number next(), if there is room for it in the window and in the ring now.
+  // kFull: there is none; kTooLarge: it has to go in fragments, which may wait; kPeerGone: that
+  // life of the peer has ended.
+  SendResult TrySend(const Outgoing& message);
+  // The same in fragments, which wait for room up to `timeout`, in three steps: between the first
+  // and the last one the mutex is not held, and nothing else is sent. BeginFragments() returns the
+  // type for SendFragments(), with its head in `to`, of kMostHead bytes.
+  [[nodiscard]] MessageType BeginFragments(const MessageType& type, char* to) noexcept {
+    in_fragments_ = true;
+    return WriteTopicHead(type, to);
+  }
+  static SendResult SendFragments(RingWriter& writer, PeerId to, const MessageType& type,
+                                  std::span<const std::byte> bytes,
+                                  std::chrono::nanoseconds timeout);
+  void EndFragments(std::uint64_t sequence, SendResult result) noexcept;
+
+  // Leaves out all before `sequence`. Returns how many these are.
+  std::uint64_t SkipTo(std::uint64_t sequence) noexcept;
+  // Leaves out what the subscriber does not want, since it lags and `end` - 1 is the newest
+  // message. Returns how many these are.
+  std::uint64_t Settle(std::uint64_t end) noexcept;
+
+  // While messages wait to be sent. BeginLag() asks the consumer to ring when it has handled some;
+  // so does Rearm(), again, before a look that precedes a sleep. It returns whether the consumer
+  // will ring.
+  [[nodiscard]] bool is_lagging() const noexcept { return is_lagging_; }
+  void BeginLag();
+  bool Rearm();
+  void EndLag() noexcept;
+
+ private:
+  // The type of the frame that carries the next message, with its head in `to`.
+  [[nodiscard]] MessageType WriteTopicHead(const MessageType& type, char* to) const noexcept;
+  // Sends what does not fit a record without waiting, if there is room for all of it.
+  SendResult TrySendLarge(const MessageType& type, std::span<const std::byte> bytes);
+  // kOk: one more may be sent. REQUIRES: the ring's lock is held, and the ring is nobody's.
+  SendResult LookAtWindow();
+  // The message was sent: it ends with the ring's last record, or before it.
+  void NoteSent(std::uint64_t sequence) noexcept;
+  // Follows the writer to another ring.
+  void FollowRing() noexcept;
+
+  NodeContext& context_;
+  RingWriter& writer_;
+  const PeerId to_;
+  const std::uint32_t subscription_;
+  const WhenSlow when_slow_;
+  const std::uint32_t depth_;
+  const std::uint32_t topic_id_;
+  const std::string& topic_name_;
+  const std::uint64_t live_from_;
+  std::uint64_t next_;
+  TopicWindow window_;
+  std::uint64_t cell_word_ = 0;  // of the ring that the window is of
+  bool in_fragments_ = false;
+  bool is_lagging_ = false;
+};
+
+}  // namespace ivmq
+
+#endif  // IVMQ_TOPIC_FLOW_H_

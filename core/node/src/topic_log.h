@@ -1,0 +1,73 @@
+// The messages of a topic that a publisher still needs: its history, and those that some subscriber
+// has yet to get.
+#ifndef IVMQ_TOPIC_LOG_H_
+#define IVMQ_TOPIC_LOG_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "ivmq/message.h"
+
+namespace ivmq {
+
+// A message outside of any ring. Constant once it is made.
+struct StoredMessage {
+  layout::FrameKind kind = layout::FrameKind::kBytes;
+  std::uint32_t type = 0;
+  std::string type_name;
+  std::unique_ptr<std::byte[]> memory;
+  std::uint64_t size = 0;
+
+  [[nodiscard]] MessageType Type() const noexcept {
+    return {.kind = kind, .type = type, .name = type_name};
+  }
+  [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {memory.get(), size}; }
+};
+
+// A run of messages by their sequence numbers, without gaps. Thread-compatible.
+class TopicLog {
+ public:
+  using Stored = std::shared_ptr<const StoredMessage>;
+
+  [[nodiscard]] bool empty() const noexcept { return messages_.empty(); }
+  // The first one, and the one after the last. REQUIRES: !empty()
+  [[nodiscard]] std::uint64_t first() const noexcept { return first_; }
+  [[nodiscard]] std::uint64_t end() const noexcept { return first_ + messages_.size(); }
+  [[nodiscard]] bool Has(std::uint64_t sequence) const noexcept {
+    return sequence >= first_ && sequence - first_ < messages_.size();
+  }
+  // REQUIRES: Has(sequence)
+  [[nodiscard]] const Stored& At(std::uint64_t sequence) const noexcept {
+    return messages_[sequence - first_];
+  }
+  // Of all messages.
+  [[nodiscard]] std::uint64_t bytes() const noexcept { return bytes_; }
+
+  // REQUIRES: empty(), or sequence == end()
+  void Append(std::uint64_t sequence, Stored message) {
+    if (messages_.empty()) first_ = sequence;
+    bytes_ += message->size;
+    messages_.push_back(std::move(message));
+  }
+  // Forgets those before `sequence`.
+  void Trim(std::uint64_t sequence) noexcept {
+    while (!messages_.empty() && first_ < sequence) {
+      bytes_ -= messages_.front()->size;
+      messages_.pop_front();
+      ++first_;
+    }
+  }
+
+ private:
+  std::deque<Stored> messages_;
+  std::uint64_t first_ = 0;
+  std::uint64_t bytes_ = 0;
+};
+
+}  // namespace ivmq
+
+#endif  // IVMQ_TOPIC_LOG_H_

@@ -1,0 +1,49 @@
+// How many messages of a topic are on their way to one subscriber: sent, and not handled.
+#ifndef IVMQ_TOPIC_WINDOW_H_
+#define IVMQ_TOPIC_WINDOW_H_
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace ivmq {
+
+// Counts by the ends of the messages in the ring, whose consumer says up to where it has handled
+// everything. Thread-compatible. Does not allocate once it is made.
+class TopicWindow {
+ public:
+  // `depth`: how many may be on their way, at least 1.
+  explicit TopicWindow(std::uint32_t depth) : ends_(depth) {}
+
+  [[nodiscard]] bool is_full() const noexcept { return count_ == ends_.size() || block_ != 0; }
+  [[nodiscard]] std::size_t count() const noexcept { return count_; }
+
+  // A message was sent that ends at `position` of the ring. REQUIRES: !is_full(); positions grow
+  void Sent(std::uint64_t position) noexcept {
+    ends_[(first_ + count_) % ends_.size()] = position;
+    ++count_;
+  }
+  // Nothing more is to be sent until all before `position` is handled.
+  void Block(std::uint64_t position) noexcept { block_ = std::max(block_, position); }
+  // All before `position` is handled.
+  void Handled(std::uint64_t position) noexcept {
+    while (count_ != 0 && ends_[first_] <= position) {
+      first_ = (first_ + 1) % ends_.size();
+      --count_;
+    }
+    if (block_ <= position) block_ = 0;
+  }
+  // There is another ring.
+  void Clear() noexcept { first_ = count_ = block_ = 0; }
+
+ private:
+  std::vector<std::uint64_t> ends_;  // those from first_ on, round
+  std::size_t first_ = 0;
+  std::size_t count_ = 0;
+  std::uint64_t block_ = 0;  // 0: none
+};
+
+}  // namespace ivmq
+
+#endif  // IVMQ_TOPIC_WINDOW_H_
