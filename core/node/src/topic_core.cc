@@ -281,13 +281,17 @@ void TopicCore::Attend(bool sleeps) {
   if (!context_.IsMyLife()) return;
   FindSubscribers();
   bool was_lagging = false;
+  bool awaited_moved = false;
   for (const auto& flow : flows_) {
     if (!flow->is_lagging()) continue;
     was_lagging = true;
     if (sleeps) (void)flow->Rearm();
+    const std::uint64_t next = flow->next();
     (void)Follow(*flow);
+    awaited_moved |= flow->when_slow() == WhenSlow::kWait && flow->next() != next;
   }
   if (was_lagging) Trim();
+  if (awaited_moved) context_.sleeper->Notify();  // whoever waits for it
 }
 
 void TopicCore::Close() noexcept {

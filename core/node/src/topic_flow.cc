@@ -63,7 +63,7 @@ void TopicFlow::FollowRing() noexcept {
   cell_word_ = writer_.cell_word();
 }
 
-void TopicFlow::NoteSent(std::uint64_t sequence) noexcept {
+void TopicFlow::NoteSent(std::uint64_t sequence) {
   FollowRing();
   window_.Sent(writer_.producer().position());
   next_ = std::max(next_, sequence + 1);
@@ -138,7 +138,7 @@ SendResult TopicFlow::SendFragments(RingWriter& writer, PeerId to, const Message
   return SendCall(writer, to, options, nullptr).Send(type, bytes, SendResult::kTooLarge);
 }
 
-void TopicFlow::EndFragments(std::uint64_t sequence, SendResult result) noexcept {
+void TopicFlow::EndFragments(std::uint64_t sequence, SendResult result) {
   in_fragments_ = false;
   const std::lock_guard lock(writer_.ring_lock());
   if (result == SendResult::kOk) return NoteSent(sequence);

@@ -73,7 +73,7 @@ class TopicFlow {
   static SendResult SendFragments(RingWriter& writer, PeerId to, const MessageType& type,
                                   std::span<const std::byte> bytes,
                                   std::chrono::nanoseconds timeout);
-  void EndFragments(std::uint64_t sequence, SendResult result) noexcept;
+  void EndFragments(std::uint64_t sequence, SendResult result);
 
   // Leaves out all before `sequence`. Returns how many these are.
   std::uint64_t SkipTo(std::uint64_t sequence) noexcept;
@@ -97,7 +97,7 @@ class TopicFlow {
   // kOk: one more may be sent. REQUIRES: the ring's lock is held, and the ring is nobody's.
   SendResult LookAtWindow();
   // The message was sent: it ends with the ring's last record, or before it.
-  void NoteSent(std::uint64_t sequence) noexcept;
+  void NoteSent(std::uint64_t sequence);
   // Follows the writer to another ring.
   void FollowRing() noexcept;
 

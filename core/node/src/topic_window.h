@@ -10,17 +10,19 @@
 namespace ivmq {
 
 // Counts by the ends of the messages in the ring, whose consumer says up to where it has handled
-// everything. Thread-compatible. Does not allocate once it is made.
+// everything. Its memory grows to what was on its way at once, and no further. Thread-compatible.
 class TopicWindow {
  public:
   // `depth`: how many may be on their way, at least 1.
-  explicit TopicWindow(std::uint32_t depth) : ends_(depth) {}
+  explicit TopicWindow(std::uint32_t depth) noexcept : depth_(depth) {}
 
-  [[nodiscard]] bool is_full() const noexcept { return count_ == ends_.size() || block_ != 0; }
+  [[nodiscard]] bool is_full() const noexcept { return count_ == depth_ || block_ != 0; }
   [[nodiscard]] std::size_t count() const noexcept { return count_; }
 
   // A message was sent that ends at `position` of the ring. REQUIRES: !is_full(); positions grow
-  void Sent(std::uint64_t position) noexcept {
+  void Sent(std::uint64_t position) {
+    if (count_ == ends_.size()) [[unlikely]]
+      Grow();
     ends_[(first_ + count_) % ends_.size()] = position;
     ++count_;
   }
@@ -38,6 +40,13 @@ class TopicWindow {
   void Clear() noexcept { first_ = count_ = block_ = 0; }
 
  private:
+  void Grow() {
+    std::rotate(ends_.begin(), ends_.begin() + static_cast<std::ptrdiff_t>(first_), ends_.end());
+    first_ = 0;
+    ends_.resize(std::min<std::size_t>(depth_, std::max<std::size_t>(8, 2 * count_)));
+  }
+
+  std::uint32_t depth_;
   std::vector<std::uint64_t> ends_;  // those from first_ on, round
   std::size_t first_ = 0;
   std::size_t count_ = 0;
