@@ -50,7 +50,11 @@ class RingEnd {
     CopyMessage(payload.data(), message.data(), message.size());
     claimed_bytes_ += message.size();
     if constexpr (kUse == RingUse::kBatches) {
-      if (++claimed_ == kBatch || claimed_bytes_ >= capacity_ / 8) Flush();
+      if (++claimed_ == kBatch || claimed_bytes_ >= capacity_ / 8) {
+        Flush();
+      } else {
+        out_.PrefetchAhead(message.size());
+      }
     } else {
       Flush();
     }
@@ -64,7 +68,7 @@ class RingEnd {
       FullFence();
       if (wake_check_.MustRing(*armed_)) Fail("a receiver that never sleeps wants to be woken");
     }
-    out_.PrefetchNext(bytes);
+    out_.PrefetchAhead(bytes);
   }
   template <typename Use>
   std::size_t Receive(Use&& use) {

@@ -90,7 +90,7 @@ class alignas(2 * layout::kCacheLine) RingWriter {
       if (wake_check_.MustRing(slot_->armed)) [[unlikely]]
         RingDoorbell();
     }
-    producer_.PrefetchNext(bytes);
+    producer_.PrefetchAhead(bytes);
   }
   // The same some time after the claim, since users' code wrote the messages. kPeerGone: this
   // node's life is over, kFull: the ring was given up; nothing was published.
@@ -102,6 +102,8 @@ class alignas(2 * layout::kCacheLine) RingWriter {
     Publish(messages, bytes);
     return SendResult::kOk;
   }
+  // After a claim that another one of its batch may follow.
+  void PrefetchAhead(std::uint64_t bytes) const noexcept { producer_.PrefetchAhead(bytes); }
   void Abort() noexcept { producer_.Abort(); }
   void CountSent(std::uint64_t messages, std::uint64_t bytes) noexcept {
     Add(messages_, messages);

@@ -129,6 +129,7 @@ SendResult Batch::TryClaim(const MessageType& type, std::uint64_t bytes,
       writer_->Claim(to_, type, bytes, payload, Hold::kOwned, /*behind=*/messages_ != 0);
   if (result == SendResult::kOk) {
     WriteHead(type, payload->data() - HeadBytes(type));
+    writer_->PrefetchAhead(bytes);
     ++messages_;
     bytes_ += bytes;
   }

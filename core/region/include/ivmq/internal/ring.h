@@ -123,14 +123,17 @@ class Producer {
     published.store(first_word_, std::memory_order_release);
   }
 
-  // Fetches the lines that a record of `bytes` takes next behind its commit word, whose line the
-  // consumer polls: so its write does not wait for them. Behind Commit() and what is urgent.
-  void PrefetchNext(std::uint64_t bytes) const noexcept {
-    // A core waits for about so many lines at a time.
-    constexpr std::uint64_t kMost = 16 * layout::kCacheLine;
-    const std::uint64_t last = std::min(bytes, kMost) + layout::kCacheLine;
-    for (std::uint64_t at = layout::kCacheLine; at <= last; at += layout::kCacheLine) {
-      PrefetchForWrite(ring_.DataAt(first_ + at));
+  // Fetches lines for those that a record of `bytes` bytes took, as far ahead as it takes them to
+  // come while small records are sent as fast as it goes: so writing there will not wait. Call it
+  // after Commit() and what is urgent, or within a batch after each claim.
+  void PrefetchAhead(std::uint64_t bytes) const noexcept {
+    constexpr std::uint64_t kAhead = 8 * layout::kCacheLine;
+    constexpr std::uint64_t kMost = 16 * layout::kCacheLine;  // a core waits for about so many
+    const std::uint64_t begin = tail_ + kAhead;
+    // What lies beyond the limit, the consumer may not have read.
+    const std::uint64_t end = std::min(begin + std::min(bytes, kMost) + layout::kCacheLine, limit_);
+    for (std::uint64_t at = begin; at < end; at += layout::kCacheLine) {
+      PrefetchForWrite(ring_.DataAt(at));
     }
   }
 
