@@ -43,7 +43,7 @@ struct Slot {
 
 // All queues of a row hold the same number of bytes.
 [[nodiscard]] constexpr std::size_t QueueBytes(std::size_t message) noexcept {
-  return std::max<std::size_t>(256U << 10, 4 * message);
+  return std::max<std::size_t>(512U << 10, 4 * message);
 }
 
 struct Latency {

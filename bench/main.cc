@@ -48,12 +48,16 @@ int main(int argc, char** argv) {
   app.add_option("--sizes", plan.sizes, "bytes of a message, for `roundtrip` and `rate`")
       ->delimiter(',')
       ->check(CLI::IsMember(sizes));
-  app.add_option("--match", plan.match, "candidates only whose name holds this, where it applies");
+  app.add_option("--match", plan.match,
+                 "candidates only whose name holds one of these, where it applies")
+      ->delimiter(',');
   app.add_option("--json", json, "a file for all figures");
   app.add_option("--hdr", plan.folder,
                  "a folder for the histograms of `load`, HdrHistogram's format")
       ->check(CLI::ExistingDirectory);
-  app.add_option("--only", only, "these tables only")->check(CLI::IsMember(names));
+  app.add_option("--only", only, "these tables only")
+      ->delimiter(',')
+      ->check(CLI::IsMember(names));
   app.add_option("--rounds", rounds, "how often the candidates take turns")
       ->check(CLI::Range(1, 1000));
   CLI11_PARSE(app, argc, argv);
@@ -76,10 +80,14 @@ int main(int argc, char** argv) {
       suite.run(plan, outcome);
     }
   }
-  PrintSection("Promises",
-               "What the project promises of these figures. A busy machine, or one whose two cores "
-               "share little, misses some.");
-  outcome.promises.Print();
-  if (!json.empty()) outcome.results.Write(json, argc, argv, outcome.promises);
+  if (only.empty()) {
+    outcome.aims.Elsewhere("unary calls, handled inline and in the pool", "", "./dev bench rpc");
+    outcome.aims.Elsewhere("guest to guest, polling, 64 B, node / bare ring", "at most 1.5",
+                           "./dev bench guests");
+    outcome.aims.Elsewhere("guest to guest, sleeping, 16 KiB, node / bare doorbell", "at most 1.5",
+                           "./dev bench guests");
+  }
+  outcome.aims.Print();
+  if (!json.empty()) outcome.results.Write(json, argc, argv, outcome.aims);
   return 0;
 }

@@ -105,24 +105,34 @@ void Table::Print() const {
   std::fflush(stdout);
 }
 
-void Promises::AtMost(std::string what, double figure, double limit) {
-  Add(std::move(what), figure, "at most", limit, figure <= limit);
+void Aims::AtMost(std::string work, double figure, double limit) {
+  Add(std::move(work), figure, "at most", limit, figure <= limit);
 }
 
-void Promises::AtLeast(std::string what, double figure, double limit) {
-  Add(std::move(what), figure, "at least", limit, figure >= limit);
+void Aims::AtLeast(std::string work, double figure, double limit) {
+  Add(std::move(work), figure, "at least", limit, figure >= limit);
 }
 
-void Promises::Add(std::string what, double figure, std::string_view relation, double limit,
-                   bool holds) {
-  if (figure == 0) return;  // not measured
-  rows_.push_back({std::move(what), fmt::format("{} {:.4g}", relation, limit),
-                   fmt::format("{:.3g}", figure), holds ? "yes" : "**no**"});
+void Aims::Elsewhere(std::string work, std::string aim, std::string_view command) {
+  elsewhere_.push_back({std::move(work), fmt::format("by `{}`", command), std::move(aim), false});
 }
 
-void Promises::Print() const {
-  Table table({"promise", "limit", "measured", "holds"});
-  for (const auto& row : rows_) table.Row(row);
+void Aims::Add(std::string work, double figure, std::string_view relation, double limit,
+               bool is_met) {
+  if (figure == 0) return;
+  rows_.push_back({std::move(work), fmt::format("{:.3g}", figure),
+                   fmt::format("{} {:.4g}", relation, limit), is_met});
+}
+
+void Aims::Print() const {
+  PrintSection("Aims",
+               "What the project aims at. Ratios, round by round, of p50 or of rates, unless there "
+               "is a unit. A busy machine, or one whose two cores share little, misses some.");
+  Table table({"work", "measured", "aim", "met"});
+  for (const Row& row : rows_) {
+    table.Row({row.work, row.measured, row.aim, row.is_met ? "met" : "**not met**"});
+  }
+  for (const Row& row : elsewhere_) table.Row({row.work, row.measured, row.aim, ""});
   table.Print();
 }
 
@@ -136,8 +146,7 @@ void Results::Add(std::string_view suite, std::string_view candidate,
   figures_.push_back(std::move(entry));
 }
 
-void Results::Write(const std::string& path, int argc, char** argv,
-                    const Promises& promises) const {
+void Results::Write(const std::string& path, int argc, char** argv, const Aims& aims) const {
   utsname system{};
   uname(&system);
   nlohmann::ordered_json all{
@@ -149,10 +158,10 @@ void Results::Write(const std::string& path, int argc, char** argv,
       {"date", fmt::format("{:%Y-%m-%dT%H:%MZ}", fmt::gmtime(std::time(nullptr)))},
       {"command", Command(argc, argv)},
       {"figures", figures_},
-      {"promises", nlohmann::ordered_json::array()}};
-  for (const auto& row : promises.rows()) {
-    all["promises"].push_back(
-        {{"promise", row[0]}, {"limit", row[1]}, {"measured", row[2]}, {"holds", row[3] == "yes"}});
+      {"aims", nlohmann::ordered_json::array()}};
+  for (const Aims::Row& row : aims.rows()) {
+    all["aims"].push_back(
+        {{"work", row.work}, {"measured", row.measured}, {"aim", row.aim}, {"met", row.is_met}});
   }
   std::ofstream file(path);
   file << all.dump(1) << std::endl;

@@ -34,19 +34,29 @@ class Table {
   std::vector<std::vector<std::string>> rows_;
 };
 
-// The figures that the project promises, beside what was measured. Nothing fails because of them.
-class Promises {
+// The figures that the project aims at, beside what was measured. Nothing fails because of them.
+class Aims {
  public:
-  void AtMost(std::string what, double figure, double limit);
-  void AtLeast(std::string what, double figure, double limit);
+  // `figure`: a ratio, or in the unit that `work` names; 0: it was not measured, and is left out.
+  void AtMost(std::string work, double figure, double limit);
+  void AtLeast(std::string work, double figure, double limit);
+  // One that another command measures.
+  void Elsewhere(std::string work, std::string aim, std::string_view command);
+  // Work, what was measured, aim, whether it is met.
   void Print() const;
-  // Promise, limit, figure, whether it holds.
-  [[nodiscard]] const std::vector<std::vector<std::string>>& rows() const noexcept { return rows_; }
+
+  struct Row {
+    std::string work, measured, aim;
+    bool is_met = false;
+  };
+  // Without those that are measured elsewhere.
+  [[nodiscard]] const std::vector<Row>& rows() const noexcept { return rows_; }
 
  private:
-  void Add(std::string what, double figure, std::string_view relation, double limit, bool holds);
+  void Add(std::string work, double figure, std::string_view relation, double limit, bool is_met);
 
-  std::vector<std::vector<std::string>> rows_;
+  std::vector<Row> rows_;
+  std::vector<Row> elsewhere_;  // `measured`: by what
 };
 
 // Every figure, for programs.
@@ -55,7 +65,7 @@ class Results {
   // `candidate` as in the tables, `figures` e.g. {"bytes", 64}, {"p50_us", 0.3}.
   void Add(std::string_view suite, std::string_view candidate,
            const std::vector<std::pair<std::string, double>>& figures);
-  void Write(const std::string& path, int argc, char** argv, const Promises& promises) const;
+  void Write(const std::string& path, int argc, char** argv, const Aims& aims) const;
 
  private:
   nlohmann::ordered_json figures_ = nlohmann::ordered_json::array();
@@ -63,7 +73,7 @@ class Results {
 
 // What a run found.
 struct Outcome {
-  Promises promises;
+  Aims aims;
   Results results;
 };
 

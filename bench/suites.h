@@ -2,6 +2,7 @@
 #ifndef IVMQ_BENCH_SUITES_H_
 #define IVMQ_BENCH_SUITES_H_
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <string>
@@ -20,11 +21,13 @@ struct Plan {
   int idle_messages = 50;
   // Of messages: what is not among them is left out of the tables by size.
   std::vector<std::size_t> sizes{8, 64, 1U << 10, 16U << 10, 128U << 10, 1U << 20, 16U << 20};
-  std::string match = "";   // candidates whose name holds it; empty: all
-  std::string folder = "";  // for histograms; empty: none
+  std::vector<std::string> match{};  // candidates whose name holds one of them; none: all
+  std::string folder = "";           // for histograms; empty: none
 
   [[nodiscard]] bool Takes(std::string_view name) const {
-    return name.find(match) != std::string_view::npos;
+    return match.empty() || std::any_of(match.begin(), match.end(), [&](const std::string& part) {
+             return name.find(part) != std::string_view::npos;
+           });
   }
 };
 

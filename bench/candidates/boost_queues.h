@@ -15,13 +15,16 @@
 #include <boost/interprocess/ipc/message_queue.hpp>
 #include <boost/lockfree/spsc_queue.hpp>
 
+#include "ivmq/internal/fence.h"
+
 #include "drive.h"
 
 namespace ivmq::bench {
 
 // boost::lockfree::spsc_queue in shared memory. Its elements have one size, known when it is
-// compiled.
-template <std::size_t kBytes>
+// compiled. `kFences`: with what a receiver that may sleep needs after each message, as
+// RingUse::kFences.
+template <std::size_t kBytes, bool kFences = false>
 class BoostSpsc {
  public:
   static constexpr bool kBare = false;
@@ -36,7 +39,9 @@ class BoostSpsc {
     in_ = At(static_cast<std::size_t>(Other(side)));
   }
   bool TrySend(Message message) {
-    return out_->push(*reinterpret_cast<const Element*>(message.data()));
+    const bool sent = out_->push(*reinterpret_cast<const Element*>(message.data()));
+    if constexpr (kFences) FullFence();
+    return sent;
   }
   void Flush() {}
   template <typename Use>
@@ -64,24 +69,24 @@ class BoostSpsc {
   Queue* in_ = nullptr;
 };
 
-// Calls measure.template operator()<BoostSpsc<bytes>>().
-template <typename Measure>
+// Calls measure.template operator()<BoostSpsc<bytes, kFences>>().
+template <bool kFences = false, typename Measure>
 auto WithBoostSpsc(std::size_t bytes, Measure&& measure) {
   switch (bytes) {
     case 8:
-      return measure.template operator()<BoostSpsc<8>>();
+      return measure.template operator()<BoostSpsc<8, kFences>>();
     case 64:
-      return measure.template operator()<BoostSpsc<64>>();
+      return measure.template operator()<BoostSpsc<64, kFences>>();
     case 1U << 10:
-      return measure.template operator()<BoostSpsc<1U << 10>>();
+      return measure.template operator()<BoostSpsc<1U << 10, kFences>>();
     case 16U << 10:
-      return measure.template operator()<BoostSpsc<16U << 10>>();
+      return measure.template operator()<BoostSpsc<16U << 10, kFences>>();
     case 128U << 10:
-      return measure.template operator()<BoostSpsc<128U << 10>>();
+      return measure.template operator()<BoostSpsc<128U << 10, kFences>>();
     case 1U << 20:
-      return measure.template operator()<BoostSpsc<1U << 20>>();
+      return measure.template operator()<BoostSpsc<1U << 20, kFences>>();
     case 16U << 20:
-      return measure.template operator()<BoostSpsc<16U << 20>>();
+      return measure.template operator()<BoostSpsc<16U << 20, kFences>>();
     default:
       Fail("boost::lockfree::spsc_queue: no such size was compiled");
   }

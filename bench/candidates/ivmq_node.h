@@ -94,10 +94,11 @@ inline PeerId AwaitPeer(const Node& node, const std::string& name) {
 }
 
 enum class NodeUse : std::uint8_t {
-  kCopies,   // as it comes: a message is copied out before its handler sees it
-  kInPlace,  // NodeOptions::trust_peers
-  kBatches,  // in place, and a Batch for sixteen messages or 32 KiB
-  kSleeps,   // in place, with a spin budget of 0
+  kCopies,     // as it comes: a message is copied out before its handler sees it
+  kExclusive,  // the same, sent by an exclusive Sender
+  kInPlace,    // NodeOptions::trust_peers
+  kBatches,    // in place, and a Batch for sixteen messages or 32 KiB
+  kSleeps,     // in place, with a spin budget of 0
 };
 
 // A node of one side, and what a candidate does with it.
@@ -107,13 +108,18 @@ class NodeEnd {
   static NodeOptions Options(Side side) {
     NodeOptions options;
     options.name = Name(side);
-    options.trust_peers = kUse != NodeUse::kCopies;
+    options.trust_peers = kUse != NodeUse::kCopies && kUse != NodeUse::kExclusive;
     options.spin_budget = std::chrono::nanoseconds(0);
     return options;
   }
   void Open(Side side, std::unique_ptr<Node> node) {
     node_ = std::move(node);
     peer_ = AwaitPeer(*node_, Name(Other(side)));
+    if constexpr (kUse == NodeUse::kExclusive) {
+      Result<Sender> sender = node_->OpenSender(Name(Other(side)), {.exclusive = true});
+      if (!sender.ok()) Fail("sender: " + sender.status().ToString());
+      sender_.emplace(*std::move(sender));
+    }
   }
   bool TrySend(Message message) {
     if constexpr (kUse == NodeUse::kBatches) {
@@ -127,6 +133,8 @@ class NodeEnd {
       claimed_bytes_ += message.size();
       if (++claimed_ == kBatch || claimed_bytes_ >= kBatchBytes) Flush();
       return true;
+    } else if constexpr (kUse == NodeUse::kExclusive) {
+      return Sent(sender_->Send(message));
     } else {
       return Sent(node_->Send(peer_, message));
     }
@@ -164,6 +172,7 @@ class NodeEnd {
 
   std::unique_ptr<Node> node_;
   PeerId peer_;
+  std::optional<Sender> sender_;
   std::optional<Batch> batch_;
   std::size_t claimed_ = 0;
   std::size_t claimed_bytes_ = 0;

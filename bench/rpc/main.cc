@@ -69,6 +69,7 @@ void Run(int rounds, nanoseconds slot) {
        sleeping_floor});
 #endif
   const std::size_t inline_row = 1;
+  const std::size_t pool_row = 2;
   std::vector<RateRow> rates{
       {"**ivmq**, unary, 64 under way",
        [](nanoseconds time) { return IvmqRate(Many::kUnary, time); }},
@@ -129,21 +130,28 @@ void Run(int rounds, nanoseconds slot) {
   }
   table.Print();
 
-  Promises promises;
-  promises.AtMost("unary call, handler inline / bare cache line",
-                  MedianRatio(latencies[inline_row].p50, latencies[0].p50), 5);
+  Aims aims;
+  // A call's own work does not get shorter where the line is quick.
+  constexpr double kQuickLine = 0.2;
+  if (Median(latencies[0].p50) <= kQuickLine) {
+    aims.AtMost("unary call, handler inline, us", Median(latencies[inline_row].p50), 0.75);
+  } else {
+    aims.AtMost("unary call, handler inline / bare cache line",
+                MedianRatio(latencies[inline_row].p50, latencies[0].p50), 3);
+  }
+  aims.AtMost("unary call, handler in the pool, both polling, us", Median(latencies[pool_row].p50),
+              5);
 #ifdef IVMQ_BENCH_GRPC
-  promises.AtLeast("gRPC over a unix socket / unary call, handler inline",
-                   MedianRatio(latencies[grpc].p50, latencies[inline_row].p50), 60);
+  aims.AtLeast("gRPC over a unix socket / unary call, handler inline",
+               MedianRatio(latencies[grpc].p50, latencies[inline_row].p50), 60);
 #endif
 #ifdef IVMQ_BENCH_IVMQD
-  promises.AtMost("unary call, both sleeping / eventfd",
-                  MedianRatio(latencies[sleeping].p50, latencies[sleeping_floor].p50), 1.2);
+  aims.AtMost("unary call, both sleeping / eventfd",
+              MedianRatio(latencies[sleeping].p50, latencies[sleeping_floor].p50), 1.2);
 #endif
-  promises.AtLeast("unary calls of one client, M/s", Median(rates[0].rate) / 1e6, 1);
-  promises.AtLeast("messages of a server stream, M/s", Median(rates[1].rate) / 1e6, 5);
-  PrintSection("Promises", "What the project promises of these figures.");
-  promises.Print();
+  aims.AtLeast("unary calls of one client, M/s", Median(rates[0].rate) / 1e6, 1);
+  aims.AtLeast("messages of a server stream, M/s", Median(rates[1].rate) / 1e6, 5);
+  aims.Print();
 }
 
 }  // namespace
