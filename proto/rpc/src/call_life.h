@@ -10,6 +10,7 @@
 
 #include "ivmq/node.h"
 
+#include "src/call_state.h"
 #include "src/polling.h"
 
 namespace ivmq::rpc::internal {
@@ -57,24 +58,13 @@ class CallLife final : public StopCondition {
   [[nodiscard]] Clock::time_point deadline() const noexcept { return deadline_; }
   [[nodiscard]] bool has_deadline() const noexcept { return deadline_ != Clock::time_point::max(); }
 
-  // `answered`: by the peer itself, which has not to be told.
-  void SetEnded(bool answered) noexcept {
-    if (answered) [[likely]] {
-      end_.store(End::kAnswered, std::memory_order_release);
-    } else {
-      end_.store(End::kCut, std::memory_order_seq_cst);
-    }
-  }
-  [[nodiscard]] bool has_ended() const noexcept {
-    return end_.load(std::memory_order_acquire) != End::kNone;
-  }
-  [[nodiscard]] bool is_cut() const noexcept {
-    return end_.load(std::memory_order_seq_cst) == End::kCut;
-  }
+  // Of a client's call; a server's stays kNew.
+  [[nodiscard]] CallState<ClientCallState>& state() noexcept { return state_; }
+  [[nodiscard]] const CallState<ClientCallState>& state() const noexcept { return state_; }
 
   [[nodiscard]] Verdict Look(Clock::time_point now) const noexcept {
     // The context may be gone with the call.
-    if (has_ended()) return Verdict::kEnded;
+    if (HasEnded(state_.Get())) return Verdict::kEnded;
     if (cancelled_.load(std::memory_order_relaxed)) return Verdict::kCancelled;
     if (now >= deadline_) return Verdict::kLate;
     if (IsOver(node_)) [[unlikely]]
@@ -91,14 +81,12 @@ class CallLife final : public StopCondition {
   [[nodiscard]] bool IsStopped() const noexcept override { return Look() != Verdict::kWanted; }
 
  private:
-  enum class End : std::uint8_t { kNone, kAnswered, kCut };
-
   const Node& node_;
   const Clock::time_point deadline_;
   const std::atomic<bool>& cancelled_;
   PeerId peer_;
   bool has_peer_ = false;
-  std::atomic<End> end_{End::kNone};
+  CallState<ClientCallState> state_{ClientCallState::kNew};
 };
 
 }  // namespace ivmq::rpc::internal

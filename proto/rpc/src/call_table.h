@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -14,6 +15,7 @@
 
 #include "src/call_access.h"
 #include "src/call_life.h"
+#include "src/call_state.h"
 #include "src/frame.h"
 
 namespace ivmq::rpc::internal {
@@ -37,14 +39,12 @@ class ClientCall {
   // Ends the call; `end` is the server's frame, nullptr if there is none. On any thread, also while
   // another one begins the call. The call may be gone afterwards.
   virtual void End(Status status, const Parsed* end) = 0;
-  // Its request found no room yet. Who cuts it does not tell the server: if the request goes all
-  // the same, its beginner does. He clears this, once it has gone, before he looks at the life; the
-  // other one looks at this behind the end.
-  std::atomic<bool> is_unsent{false};
-  // Its request is on its way as a QueuedFrame: nothing may be sent behind it yet. For the thread
-  // that polls.
-  bool awaits_request = false;
-  // It has been sent. By the thread that polls.
+  // Whether whoever calls this ends the call, which is in no table.
+  [[nodiscard]] bool TakeEnd() noexcept {
+    return life.state().On(ClientCallEvent::kCut).has_value();
+  }
+  // Its request was sent by another thread than its beginner's, and the call is wanted. By the
+  // thread that polls.
   virtual void OnRequestSent() {}
   // A frame before the end. False: no correct server sends it.
   [[nodiscard]] virtual bool OnFrame(Kind /*kind*/, const Parsed& /*frame*/) { return false; }
@@ -52,7 +52,11 @@ class ClientCall {
   // Of those that have streams.
   void Ref() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
   void Unref() noexcept {
-    if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+    // Whoever has the only one gives it to nobody meanwhile.
+    if (references_.load(std::memory_order_acquire) == 1 ||
+        references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+      delete this;
+    }
   }
 
  protected:
@@ -65,6 +69,21 @@ class ClientCall {
 
  private:
   std::atomic<int> references_{1};
+};
+
+// A call that was taken out of the table, to be ended by whoever has done so; or none.
+struct TakenCall {
+  ClientCall* call = nullptr;
+  ClientCallState before = ClientCallState::kNew;
+
+  // Whether the server is to be told that the call is cut.
+  [[nodiscard]] bool was_sent() const noexcept { return before == ClientCallState::kSent; }
+};
+
+// A queued request that has gone, or never will.
+struct FinishedRequest {
+  ClientCall* call = nullptr;  // with a reference, if it has streams and did not end meanwhile
+  bool is_cut = false;         // it was cut meanwhile: if the request has gone the server is told
 };
 
 // Thread-safe. Ids are never used twice, so that a late answer meets no other call.
@@ -82,35 +101,67 @@ class CallTable {
     }
     Entry& entry = entries_[free_];
     call.id = ++entry.uses << kIndexBits | free_;
+    call.life.state().Set(ClientCallEvent::kList);
     entry.call = &call;
     free_ = entry.next_free;
     return true;
   }
 
-  // Takes the call out, to be ended; nullptr if it has ended already.
-  ClientCall* Remove(std::uint64_t id) noexcept {
+  // Takes the call out, to be cut; none if it has ended already.
+  TakenCall Remove(std::uint64_t id) noexcept {
     const std::lock_guard lock(lock_);
     Entry* const entry = Find(id);
-    return entry == nullptr ? nullptr : Take(*entry, /*answered=*/false);
+    return entry == nullptr ? TakenCall() : Cut(*entry);
   }
-  // The same if it goes to that peer, which has ended it.
+  // Takes it out if it goes to that peer, which has ended it; nullptr otherwise.
   ClientCall* RemoveAnswered(std::uint64_t id, PeerId to) noexcept {
     const std::lock_guard lock(lock_);
     Entry* const entry = Find(id);
     if (entry == nullptr || !(entry->call->life.peer() == to)) return nullptr;
-    return Take(*entry, /*answered=*/true);
+    entry->call->life.state().Set(ClientCallEvent::kAnswer);
+    return Take(*entry, Request::kAnswered);
   }
-  // Takes out all that `condition(const ClientCall&)` holds for.
+  // Takes out all that `condition(const ClientCall&)` holds for, to be cut.
   template <typename Condition>
-  std::vector<ClientCall*> RemoveAll(Condition condition) {
-    std::vector<ClientCall*> removed;
+  std::vector<TakenCall> RemoveAll(Condition condition) {
+    std::vector<TakenCall> removed;
     const std::lock_guard lock(lock_);
     for (Entry& entry : entries_) {
       if (entry.call == nullptr || !condition(*entry.call)) continue;
-      removed.push_back(Take(entry, /*answered=*/false));
+      removed.push_back(Cut(entry));
     }
     return removed;
   }
+
+  // ---- A request that another thread sends ----
+
+  // The call's is queued from here on until FinishRequest(). False: the call has ended.
+  [[nodiscard]] bool SetQueued(std::uint64_t id) noexcept {
+    const std::lock_guard lock(lock_);
+    Entry* const entry = Find(id);
+    if (entry != nullptr) entry->request = Request::kQueued;
+    return entry != nullptr;
+  }
+  [[nodiscard]] bool WantsRequest(std::uint64_t id) noexcept {
+    const std::lock_guard lock(lock_);
+    return Find(id) != nullptr;
+  }
+  // REQUIRES: it is queued.
+  FinishedRequest FinishRequest(std::uint64_t id, bool sent) noexcept {
+    const std::lock_guard lock(lock_);
+    Entry& entry = entries_[id & (kMostCalls - 1)];
+    const Request request = std::exchange(entry.request, Request::kNotQueued);
+    if (entry.call == nullptr) {
+      Free(entry);
+      return {nullptr, request == Request::kCut};
+    }
+    if (sent) (void)entry.call->life.state().On(ClientCallEvent::kSend);
+    if (!entry.call->has_streams) return {};
+    entry.call->Ref();
+    return {entry.call, false};
+  }
+
+  // ----
 
   // The call with streams, with a reference for the caller; nullptr if there is none.
   ClientCall* FindStreams(std::uint64_t id, PeerId to) noexcept {
@@ -126,9 +177,16 @@ class CallTable {
  private:
   static constexpr int kIndexBits = 20;
   static constexpr std::uint32_t kNone = ~0U;
+  enum class Request : std::uint8_t {
+    kNotQueued,
+    kQueued,    // the entry is used again only when it is not any more
+    kCut,       // the same, and the call was cut
+    kAnswered,  // the same, and the server has ended it
+  };
   struct Entry {
     ClientCall* call = nullptr;
     std::uint32_t next_free = kNone;
+    Request request = Request::kNotQueued;
     std::uint64_t uses = 0;
   };
 
@@ -138,12 +196,23 @@ class CallTable {
     Entry& entry = entries_[index];
     return entry.call != nullptr && entry.uses == id >> kIndexBits ? &entry : nullptr;
   }
-  ClientCall* Take(Entry& entry, bool answered) noexcept {
-    ClientCall* const call = std::exchange(entry.call, nullptr);
-    call->life.SetEnded(answered);
+  TakenCall Cut(Entry& entry) noexcept {
+    const std::optional<ClientCallState> before =
+        entry.call->life.state().On(ClientCallEvent::kCut);
+    return {Take(entry, Request::kCut), *before};
+  }
+  // `how`: what becomes of the entry if its request is queued.
+  ClientCall* Take(Entry& entry, Request how) noexcept {
+    if (entry.request == Request::kQueued) [[unlikely]] {
+      entry.request = how;
+    } else {
+      Free(entry);
+    }
+    return std::exchange(entry.call, nullptr);
+  }
+  void Free(Entry& entry) noexcept {
     entry.next_free = free_;
     free_ = static_cast<std::uint32_t>(&entry - entries_.data());
-    return call;
   }
 
   SpinLock lock_;

@@ -135,7 +135,7 @@ class AsyncCall final : public ClientCall, private Task {
 
   void End(Status status, const Parsed* end) override {
     status_ = EndUnary(std::move(status), end, context, response_);
-    if (!IsSecond()) return;
+    if (state_.On(CallbackEvent::kEnd) != CallbackState::kBegun) return;
     if (polling_.InPoll()) {
       Run();
     } else {
@@ -144,7 +144,7 @@ class AsyncCall final : public ClientCall, private Task {
   }
   // Client::Begin() has returned. Never calls back here: whoever begins a call may hold a lock.
   void OnBegun() {
-    if (IsSecond()) polling_.Post(*this);
+    if (state_.On(CallbackEvent::kBegin) == CallbackState::kEnded) polling_.Post(*this);
   }
   // The call is not made.
   void Fail(Status status) {
@@ -153,8 +153,6 @@ class AsyncCall final : public ClientCall, private Task {
   }
 
  private:
-  // Whether the other one of End() and OnBegun() came before.
-  bool IsSecond() noexcept { return one_came_.exchange(true, std::memory_order_acq_rel); }
   void Run() override {
     const std::unique_ptr<AsyncCall> self(this);
     (void)RunUserCode(node_, "the callback of a call", [&] { done_(std::move(status_)); });
@@ -165,7 +163,7 @@ class AsyncCall final : public ClientCall, private Task {
   const Incoming response_;
   std::function<void(Status)> done_;
   Status status_;
-  std::atomic<bool> one_came_{false};
+  CallState<CallbackState> state_{CallbackState::kBeginning};
 };
 
 }  // namespace
@@ -174,21 +172,19 @@ class AsyncCall final : public ClientCall, private Task {
 class Client::QueuedRequest final : public QueuedFrame {
  public:
   QueuedRequest(Client& client, const ClientCall& call, const MessageType& type, std::string bytes)
-      : QueuedFrame(call.life.peer(), type, std::move(bytes)), id_(call.id), client_(client) {}
-
-  [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
+      : QueuedFrame(call.life.peer(), type, std::move(bytes)), client_(client), id_(call.id) {}
 
  private:
-  void OnSent(SendResult result) override { client_.OnSent(*this, result); }
+  [[nodiscard]] bool IsWanted() const noexcept override { return client_.calls_.WantsRequest(id_); }
+  void OnSent(SendResult result) override { client_.OnQueuedSent(to(), id_, result); }
 
-  const std::uint64_t id_;
   Client& client_;
+  const std::uint64_t id_;
 };
 
 void Client::EndAll() {
-  for (ClientCall* const call : calls_.RemoveAll([](const ClientCall&) { return true; })) {
-    (void)GiveUpRequest(call->id);
-    call->End({StatusCode::CANCELLED, "the endpoint was closed"}, nullptr);
+  for (const TakenCall& taken : calls_.RemoveAll([](const ClientCall&) { return true; })) {
+    taken.call->End({StatusCode::CANCELLED, "the endpoint was closed"}, nullptr);
   }
 }
 
@@ -226,7 +222,9 @@ void Client::Begin(ClientCall& call, Channel& channel, const MethodName& method,
   if (failure.ok()) [[likely]]
     return;
   // Whoever has ended it meanwhile has said why.
-  if (call.id == 0 || calls_.Remove(call.id) != nullptr) call.End(std::move(failure), nullptr);
+  if (call.id == 0 ? call.TakeEnd() : calls_.Remove(call.id).call != nullptr) {
+    call.End(std::move(failure), nullptr);
+  }
 }
 
 Status Client::TryBegin(ClientCall& call, Channel& channel, const MethodName& method,
@@ -288,22 +286,20 @@ Status Client::TryBegin(ClientCall& call, Channel& channel, const MethodName& me
   measured.Measure();
   SendResult result = TrySendWithHead(node_, to, type, head, measured);
   if (MayGoLater(result)) [[unlikely]] {
-    call.is_unsent.store(true, std::memory_order_relaxed);
     if (!polling_.InPoll()) {
       result = outbox_.SendWithPatience(to, type, head, measured, call.life);
     } else if (result != SendResult::kFull) {
-      result = SendLater(call, type, head, measured);
+      result = QueueRequest(call, type, head, measured);
+      if (result == SendResult::kOk) return {};
     }
-    // Where it never went it stays: a cancel may still be on its way to Cut().
-    if (result == SendResult::kOk) call.is_unsent.store(false, std::memory_order_seq_cst);
   }
   if (result != SendResult::kOk) [[unlikely]] {
     const Verdict verdict = call.life.Look();
     if (verdict == Verdict::kWanted) return SendFailure(call, result);
     return StatusOf(verdict, call, "no room in the ring to peer '" + context.peer() + "'");
   }
-  // The first cancel may have overtaken the request.
-  if (call.life.is_cut()) [[unlikely]]
+  // Whoever has cut it before the request went leaves it to us.
+  if (call.life.state().On(ClientCallEvent::kSend) == ClientCallState::kCutUnsent) [[unlikely]]
     SendCancel(to, id);
   return {};
 }
@@ -313,38 +309,30 @@ Status Client::SendFailure(const ClientCall& call, SendResult result) const {
                       "peer '" + call.context.peer() + "'");
 }
 
-SendResult Client::SendLater(ClientCall& call, const MessageType& type,
-                             std::span<const std::byte> head, const Outgoing& request) {
+SendResult Client::QueueRequest(ClientCall& call, const MessageType& type,
+                                std::span<const std::byte> head, const Outgoing& request) {
   if (!outbox_.HasRoom(call.life.peer())) return SendResult::kFull;
   std::optional<std::string> bytes = SerializeWithHead(node_, head, request);
   if (!bytes.has_value()) return SendResult::kTooLarge;
-  auto* const frame = new QueuedRequest(*this, call, type, *std::move(bytes));
-  {
-    const std::lock_guard lock(requests_mutex_);
-    queued_requests_.emplace(call.id, frame);
-  }
-  call.awaits_request = true;
-  outbox_.Queue(*frame);
+  if (!calls_.SetQueued(call.id)) return SendResult::kStopped;
+  outbox_.Queue(*new QueuedRequest(*this, call, type, *std::move(bytes)));
   return SendResult::kOk;
 }
 
-void Client::OnSent(const QueuedRequest& request, SendResult result) {
-  {
-    const std::lock_guard lock(requests_mutex_);
-    queued_requests_.erase(request.id());
-  }
-  if (result != SendResult::kOk) {
+void Client::OnQueuedSent(PeerId to, std::uint64_t id, SendResult result) {
+  const bool sent = result == SendResult::kOk;
+  const FinishedRequest request = calls_.FinishRequest(id, sent);
+  if (!sent) {
     // nullptr: it has ended.
-    if (ClientCall* const call = calls_.Remove(request.id()); call != nullptr) {
+    if (ClientCall* const call = calls_.Remove(id).call; call != nullptr) {
       call->End(SendFailure(*call, result), nullptr);
     }
-    return;
+  } else if (request.is_cut) {
+    SendCancel(to, id);
+  } else if (request.call != nullptr) {
+    request.call->OnRequestSent();
   }
-  if (request.is_unwanted()) return SendCancel(request.to(), request.id());
-  ClientCall* const call = calls_.FindStreams(request.id(), request.to());
-  if (call == nullptr) return;
-  call->OnRequestSent();
-  call->Unref();
+  if (request.call != nullptr) request.call->Unref();
 }
 
 bool Client::IsReachable(const Channel& channel) const {
@@ -401,16 +389,18 @@ Status Client::FindPeer(Channel& channel, ClientCall& call, PeerId* to) {
                                      : StatusOf(verdict, call, missing);
 }
 
-void Client::Cancel(std::uint64_t id, Status why) {
-  if (ClientCall* const call = calls_.Remove(id); call != nullptr) Cut(*call, std::move(why));
+void Client::Cancel(std::uint64_t id, Status why) { Cut(calls_.Remove(id), std::move(why)); }
+
+void Client::Cut(const TakenCall& taken, Status why) {
+  if (taken.call == nullptr) return;
+  const PeerId to = taken.call->life.peer();
+  const std::uint64_t id = taken.call->id;
+  taken.call->End(std::move(why), nullptr);
+  if (taken.was_sent()) SendCancel(to, id);
 }
 
-void Client::Cut(ClientCall& call, Status why) {
-  const PeerId to = call.life.peer();
-  const std::uint64_t id = call.id;
-  const bool is_unsent = call.is_unsent.load(std::memory_order_seq_cst);
-  call.End(std::move(why), nullptr);
-  if (!is_unsent) SendCancel(to, id);
+void Client::SendCancel(PeerId to, std::uint64_t id) {
+  outbox_.SendNote(to, {.kind = Kind::kCancel, .call = id});
 }
 
 void Client::EndIfUnwanted(const ClientCall& call) {
@@ -427,20 +417,20 @@ void Client::EndUnsent(const ClientCall& call, SendResult why) {
 }
 
 void Client::CancelAndLeave(std::uint64_t id) {
-  ClientCall* const call = calls_.Remove(id);
-  const bool has_streams = call != nullptr && call->has_streams;
-  if (has_streams) call->Ref();
-  if (call != nullptr) Cut(*call, {StatusCode::CANCELLED, kCancelledText});
+  const TakenCall taken = calls_.Remove(id);
+  const bool has_streams = taken.call != nullptr && taken.call->has_streams;
+  if (has_streams) taken.call->Ref();
+  Cut(taken, {StatusCode::CANCELLED, kCancelledText});
   cancellers_.fetch_sub(1, std::memory_order_release);
   // Perhaps the last reference, which keeps the channel, and so this client.
-  if (has_streams) call->Unref();
+  if (has_streams) taken.call->Unref();
 }
 
 void Client::EndUnwanted() {
   const Clock::time_point now = Clock::now();
   Clock::time_point next = Clock::time_point::max();
   std::vector<Verdict> verdicts;
-  const std::vector<ClientCall*> unwanted = calls_.RemoveAll([&](const ClientCall& call) {
+  const std::vector<TakenCall> unwanted = calls_.RemoveAll([&](const ClientCall& call) {
     const Verdict verdict = call.life.Look(now);
     if (verdict == Verdict::kWanted || verdict == Verdict::kPeerGone) {
       if (!call.waits) next = std::min(next, call.life.deadline());
@@ -455,21 +445,8 @@ void Client::EndUnwanted() {
   });
   if (next != Clock::time_point::max()) polling_.WakeAt(std::max(next, now + kTimeGrain));
   for (std::size_t i = 0; i < unwanted.size(); ++i) {
-    Cut(*unwanted[i], StatusOf(verdicts[i], *unwanted[i]));
+    Cut(unwanted[i], StatusOf(verdicts[i], *unwanted[i].call));
   }
-}
-
-bool Client::GiveUpRequest(std::uint64_t id) {
-  const std::lock_guard lock(requests_mutex_);
-  const auto request = queued_requests_.find(id);
-  if (request == queued_requests_.end()) return false;
-  request->second->GiveUp();
-  return true;
-}
-
-void Client::SendCancel(PeerId to, std::uint64_t id) {
-  // The server hears of it behind the request, if at all.
-  if (!GiveUpRequest(id)) outbox_.SendNote(to, {.kind = Kind::kCancel, .call = id});
 }
 
 void Client::OnFrame(const Message& message, Kind kind, const Parsed& frame) {
@@ -493,9 +470,9 @@ void Client::OnFrame(const Message& message, Kind kind, const Parsed& frame) {
 void Client::EndCallsOfTheDead() {
   std::erase_if(dead_, [&](PeerId peer) {
     if (!node_.HasDrained(peer)) return false;
-    for (ClientCall* const call :
+    for (const TakenCall& taken :
          calls_.RemoveAll([&](const ClientCall& each) { return each.life.peer() == peer; })) {
-      call->End(StatusOf(Verdict::kPeerGone, *call), nullptr);
+      taken.call->End(StatusOf(Verdict::kPeerGone, *taken.call), nullptr);
     }
     return true;
   });

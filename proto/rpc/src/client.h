@@ -4,8 +4,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <map>
-#include <mutex>
 #include <span>
 #include <string>
 #include <thread>
@@ -97,14 +95,12 @@ class Client {
   class QueuedRequest;
   // Has a request sent on another thread: one that is larger than a record, or whose ring is
   // somebody's right now. Not kOk: it will not be. Within a poll.
-  SendResult SendLater(ClientCall& call, const MessageType& type, std::span<const std::byte> head,
-                       const Outgoing& request);
-  void OnSent(const QueuedRequest& request, SendResult result);
-  // Does not send the call's request, if that is queued. False: it is not.
-  bool GiveUpRequest(std::uint64_t id);
-  // Ends a call that was taken out of the table, and tells the server: one that only stands still
-  // may go on one day.
-  void Cut(ClientCall& call, Status why);
+  SendResult QueueRequest(ClientCall& call, const MessageType& type,
+                          std::span<const std::byte> head, const Outgoing& request);
+  // How that went.
+  void OnQueuedSent(PeerId to, std::uint64_t id, SendResult result);
+  // Ends a call, and tells the server: one that only stands still may go on one day.
+  void Cut(const TakenCall& taken, Status why);
   // Tells the server now, or when there is room.
   void SendCancel(PeerId to, std::uint64_t id);
 
@@ -113,8 +109,6 @@ class Client {
   Outbox& outbox_;
   CallTable calls_;
   std::atomic<int> cancellers_{0};
-  std::mutex requests_mutex_;
-  std::map<std::uint64_t, QueuedRequest*> queued_requests_;  // guarded by requests_mutex_; by call
   std::vector<PeerId> dead_;  // the poller's: whose calls end when their last messages were read
 };
 

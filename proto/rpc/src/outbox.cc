@@ -104,6 +104,7 @@ class Outbox::QueuedEnd final : public QueuedFrame {
       : QueuedFrame(to, type, std::move(bytes)), box_(box), call_(call) {}
 
  private:
+  [[nodiscard]] bool IsWanted() const noexcept override { return true; }
   void OnSent(SendResult result) override {
     if (result == SendResult::kNoRoom) box_.Keep(to(), type(), call_, TakeBytes());
   }
@@ -359,7 +360,7 @@ bool Outbox::HasRoom(PeerId to) { return BoxOf(to).HasRoom(); }
 void Outbox::Queue(QueuedFrame& frame) { BoxOf(frame.to()).Queue(frame); }
 
 bool Outbox::IsGivenUp(const QueuedFrame& frame) const noexcept {
-  return frame.is_unwanted() || !node_.IsLive(frame.to_) ||
+  return !frame.IsWanted() || !node_.IsLive(frame.to_) ||
          (stopped_.load(std::memory_order_acquire) && Clock::now() >= last_moment_);
 }
 

@@ -48,15 +48,12 @@ class QueuedFrame : public boost::intrusive::slist_base_hook<>, private Task {
       : to_(to), type_(type), bytes_(std::move(bytes)) {}
   ~QueuedFrame() override = default;
 
-  // Nobody wants it any more: it may have been sent all the same. Thread-safe.
-  void GiveUp() noexcept { unwanted_.store(true, std::memory_order_relaxed); }
-  [[nodiscard]] bool is_unwanted() const noexcept {
-    return unwanted_.load(std::memory_order_relaxed);
-  }
   [[nodiscard]] PeerId to() const noexcept { return to_; }
   [[nodiscard]] const MessageType& type() const noexcept { return type_; }
 
  protected:
+  // Whether somebody wants it still: if not it is not sent, or not to its end. On any thread.
+  [[nodiscard]] virtual bool IsWanted() const noexcept = 0;
   // How it went, by the thread that polls. kStopped: it was given up.
   virtual void OnSent(SendResult result) = 0;
   // For OnSent(): to be sent another time.
@@ -72,7 +69,6 @@ class QueuedFrame : public boost::intrusive::slist_base_hook<>, private Task {
   const PeerId to_;
   const MessageType type_;
   std::string bytes_;
-  std::atomic<bool> unwanted_{false};
   SendResult result_ = SendResult::kStopped;
 };
 

@@ -200,11 +200,10 @@ Status Server::Register(ServerCall& call) {
                 std::to_string(options_.max_calls)};
   }
   if (Status status = CheckBytes(share); !status.ok()) return status;
-  call.is_known = true;
   if (!calls_.insert(call).second) {
-    call.is_known = false;
     return {StatusCode::INTERNAL, "a call of this id is under way"};
   }
+  call.state.Set(ServerCallEvent::kList);
   CallAccess::set_call(call.context, call);
   call.taken_bytes = call.request_bytes + call.metadata_bytes;
   call.taker = share.holders;
@@ -233,8 +232,8 @@ void Server::EndCall(ServerCall& call) {
     --load.calls;
     load.bytes -= call.taken_bytes;
     // A thread may be about to leave its reactor's Start...() or Finish().
-    call.lingers = call.references.load(std::memory_order_acquire) != 1;
-    if (call.lingers) {
+    if (call.references.load(std::memory_order_acquire) != 1) {
+      (void)call.state.On(ServerCallEvent::kLinger);
       ++lingering_;
     } else {
       TellIfQuiet();
@@ -264,7 +263,7 @@ std::unique_ptr<ServerCall> Server::NewCall(MethodEntry& method) {
 
 void Server::Recycle(ServerCall& ended) {
   std::unique_ptr<ServerCall> call(&ended);
-  const bool lingered = call->lingers;
+  const bool lingered = call->state.Get() == ServerCallState::kLingers;
   Keep(std::move(call));
   if (!lingered) [[likely]]
     return;
@@ -277,11 +276,9 @@ void Server::Recycle(ServerCall& ended) {
 void Server::Keep(std::unique_ptr<ServerCall> call) {
   call->references.store(1, std::memory_order_relaxed);
   CallAccess::EndChildren(call->context);
-  if (call->is_known) {
-    call->is_known = false;
-    call->lingers = false;
+  if (call->state.Get() != ServerCallState::kUnlisted) {
+    call->state.Set(ServerCallEvent::kReuse);
     call->stream_bytes = 0;
-    call->end.store(ServerCall::EndState::kOpen, std::memory_order_relaxed);
     call->cut = Status();
   }
   if (call->stream != nullptr) call->stream.reset();
@@ -317,7 +314,7 @@ void Server::OnPeers() {
 
 Status Server::Before(ServerCall& call) {
   // It may have waited, or be the last words of a client that is gone.
-  if (call.is_known && call.context.IsCancelled()) {
+  if (call.state.Get() != ServerCallState::kUnlisted && call.context.IsCancelled()) {
     return {StatusCode::DEADLINE_EXCEEDED, kLateText};
   }
   if (!call.parsed) {
@@ -479,9 +476,8 @@ void Server::Cut(ServerCall& call, Status status) {
     const Verdict verdict = CallAccess::life(call.context).Look();
     const bool is_wanted = verdict == Verdict::kWanted || verdict == Verdict::kPeerStill;
     call.cut = std::move(status);
-    const auto before = call.end.exchange(ServerCall::EndState::kCut, std::memory_order_acq_rel);
     // Who has taken the end tells the client, if it does not get through.
-    if (is_wanted && before == ServerCall::EndState::kOpen) {
+    if (call.state.On(ServerCallEvent::kCut) == ServerCallState::kOpen && is_wanted) {
       ends_.Refuse(call.from, call.id, call.cut);
     }
   }

@@ -19,6 +19,7 @@
 #include "ivmq/rpc/service.h"
 #include "ivmq/rpc/status.h"
 
+#include "src/call_state.h"
 #include "src/frame.h"
 #include "src/polling.h"
 #include "src/pool.h"
@@ -66,13 +67,10 @@ struct ServerCall final : Pool::Job, boost::intrusive::unordered_set_base_hook<>
   void Cancel();
   // Whether the handler is the one who ends the call for its client.
   [[nodiscard]] bool TakeEnd() noexcept {
-    if (!is_known) return true;
-    auto open = EndState::kOpen;
-    return end.compare_exchange_strong(open, EndState::kTaken, std::memory_order_acq_rel);
+    if (state.Get() == ServerCallState::kUnlisted) return true;
+    return state.On(ServerCallEvent::kTake).has_value();
   }
-  [[nodiscard]] bool WasCut() const noexcept {
-    return end.load(std::memory_order_acquire) == EndState::kCut;
-  }
+  [[nodiscard]] bool WasCut() const noexcept { return state.Get() == ServerCallState::kCut; }
   // Passes a message of a stream to the interceptors.
   void AfterRead(const Incoming& message) {
     if (!interceptors.empty()) [[unlikely]]
@@ -97,12 +95,8 @@ struct ServerCall final : Pool::Job, boost::intrusive::unordered_set_base_hook<>
   std::size_t taken_bytes = 0;     // of its client's share; guarded by mutex_ of the server
   std::uint64_t taker = 0;         // whose share it is, see Server::Share
   std::size_t stream_bytes = 0;    // the poller's; the largest message of the client's stream
-  bool parsed = false;
-  bool is_known = false;  // others than its handler can reach it
-  bool lingers = false;   // guarded by mutex_ of the server
-  // Who ends the call for its client: its handler, or what cuts it.
-  enum class EndState : std::uint8_t { kOpen, kTaken, kCut };
-  std::atomic<EndState> end{EndState::kOpen};
+  bool parsed = false;             // the request is such a message
+  CallState<ServerCallState> state{ServerCallState::kUnlisted};
   Status cut;  // the end, if it was cut
   // At most one of the two: of methods with streams whose handlers wait, and of those with
   // reactors.

@@ -48,6 +48,7 @@ void CallbackCall::Begin() {
     thrown = std::move(reactor->thrown_);
   }
   reactor_ = reactor;
+  state_.Set(ServerReactorEvent::kRun);
   if (initial) StartInitialMetadata();
   if (write.has_value()) StartReactorWrite(write, std::move(last));
   if (read.has_value()) StartRead(read);
@@ -56,14 +57,14 @@ void CallbackCall::Begin() {
 }
 
 void CallbackCall::OnCancelled() {
-  cancelled_ = true;
+  state_.Set(ServerReactorEvent::kCancel);
   stream_.OnEnd();
   if (reactor_ != nullptr) Advance();
 }
 
 bool CallbackCall::initial_sent() {
   const std::lock_guard lock(mutex_);
-  return initial_sent_;
+  return initial_ != Initial::kHeld;
 }
 
 void CallbackCall::StartReactorWrite(const Outgoing& message, std::optional<Status> last) {
@@ -72,7 +73,10 @@ void CallbackCall::StartReactorWrite(const Outgoing& message, std::optional<Stat
   {
     const std::lock_guard lock(mutex_);
     last_ = std::move(last);
-    if (!std::exchange(initial_sent_, true)) metadata = CallAccess::initial(call_.context);
+    if (initial_ == Initial::kHeld || initial_ == Initial::kStarted) {
+      metadata = CallAccess::initial(call_.context);
+      initial_ = initial_ == Initial::kHeld ? Initial::kGone : Initial::kCarried;
+    }
   }
   StartWrite(message, std::move(metadata));
 }
@@ -81,7 +85,7 @@ void CallbackCall::StartInitialMetadata() {
   const Reference reference(*this);
   {
     const std::lock_guard lock(mutex_);
-    send_initial_ = !std::exchange(initial_sent_, true);
+    if (initial_ == Initial::kHeld) initial_ = Initial::kStarted;
   }
   Advance();
 }
@@ -131,40 +135,51 @@ void CallbackCall::OnWritten(SendResult result) {
   Tell([&] { reactor_->OnWriteDone(result == SendResult::kOk); });
 }
 
+Stream::Attempt CallbackCall::SendInitial(std::unique_lock<std::mutex>& lock, bool writes) {
+  using Attempt = Stream::Attempt;
+  if (initial_ != Initial::kStarted && (initial_ != Initial::kCarried || writes)) {
+    return Attempt::kNotYet;
+  }
+  const bool is_wanted = state_.Get() == ServerReactorState::kRuns;
+  if (initial_ == Initial::kStarted && is_wanted &&
+      TrySendFrame(Kind::kServerInitial, CallAccess::initial(call_.context)) == Attempt::kFull) {
+    return Attempt::kFull;
+  }
+  initial_ = Initial::kGone;
+  lock.unlock();
+  Tell([&] { reactor_->OnSendInitialMetadataDone(is_wanted); });
+  return Attempt::kDone;
+}
+
 Stream::Attempt CallbackCall::OnIdle(bool reads, bool writes) {
   using Attempt = Stream::Attempt;
   // Whoever started the last step posts this once more behind its end.
   if (reactor_ == nullptr) return Attempt::kEnd;
-  if (cancelled_ && !std::exchange(cancel_told_, true)) {
+  if (state_.Get() == ServerReactorState::kCancelling) {
+    state_.Set(ServerReactorEvent::kTell);
     Tell([&] { reactor_->OnCancel(); });
     return Attempt::kDone;
   }
   std::unique_lock lock(mutex_);
-  if (send_initial_) {
-    if (!cancelled_ &&
-        TrySendFrame(Kind::kServerInitial, CallAccess::initial(call_.context)) == Attempt::kFull) {
-      return Attempt::kFull;
-    }
-    send_initial_ = false;
-    lock.unlock();
-    Tell([&] { reactor_->OnSendInitialMetadataDone(!cancelled_); });
-    return Attempt::kDone;
+  if (const Attempt initial = SendInitial(lock, writes); initial != Attempt::kNotYet) {
+    return initial;
   }
   if (!finish_.has_value() || writes) return Attempt::kNotYet;
-  if (!ended_) {
+  if (state_.Get() != ServerReactorState::kEnded) {
     const Status finish = *finish_;
     lock.unlock();
     if (!result_.has_value()) {
       result_ = finish.ok() ? call_.server.StreamStatus(call_, unparsable_, unsent_) : finish;
       call_.server.After(call_, *result_);
     }
-    if (!cancelled_ && !call_.server.TryReply(call_, *result_)) return Attempt::kFull;
-    ended_ = true;
+    if (!IsCancelled() && !call_.server.TryReply(call_, *result_)) return Attempt::kFull;
+    state_.Set(ServerReactorEvent::kEnd);
     stream_.OnEnd();
     return Attempt::kDone;
   }
   if (reads) return Attempt::kNotYet;
   lock.unlock();
+  state_.Set(ServerReactorEvent::kFinish);
   ServerReactor* const reactor = std::exchange(reactor_, nullptr);
   Tell([&] { reactor->OnDone(); });
   call_.server.EndCall(call_);

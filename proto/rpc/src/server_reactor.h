@@ -2,6 +2,7 @@
 #ifndef IVMQ_RPC_SERVER_REACTOR_H_
 #define IVMQ_RPC_SERVER_REACTOR_H_
 
+#include <cstdint>
 #include <exception>
 #include <mutex>
 #include <optional>
@@ -10,6 +11,7 @@
 #include "ivmq/rpc/server_callback.h"
 #include "ivmq/rpc/status.h"
 
+#include "src/call_state.h"
 #include "src/polling.h"
 #include "src/server_call.h"
 #include "src/steps.h"
@@ -40,6 +42,14 @@ class CallbackCall final : public Steps {
   void FinishThrown(const std::exception_ptr& thrown);
 
  private:
+  // How the initial metadata goes.
+  enum class Initial : std::uint8_t {
+    kHeld,     // with the first message, or with the end
+    kStarted,  // by itself, before anything else
+    kCarried,  // started, but with a message: it came first
+    kGone,
+  };
+
   void AddReference() override { call_.Ref(); }
   void DropReference() override { call_.Unref(); }
   void OnRead(Stream::Attempt how, const Incoming& message) override;
@@ -50,22 +60,26 @@ class CallbackCall final : public Steps {
   void Tell(Call call);
   // The first one ends the call.
   void SetFinish(Status status);
+  [[nodiscard]] bool IsCancelled() const noexcept {
+    return state_.Get() == ServerReactorState::kCancelling ||
+           state_.Get() == ServerReactorState::kCancelled;
+  }
+  // A step of OnIdle(): kNotYet if the metadata is not to be sent, or not yet. REQUIRES: `lock` holds
+  // mutex_.
+  Stream::Attempt SendInitial(std::unique_lock<std::mutex>& lock, bool writes);
 
   ServerCall& call_;
   Stream stream_;
-  ServerReactor* reactor_ = nullptr;
-  bool cancelled_ = false;
-  bool cancel_told_ = false;
-  bool unparsable_ = false;
+  CallState<ServerReactorState> state_{ServerReactorState::kNone};
+  ServerReactor* reactor_ = nullptr;     // from kRuns to kEnded
+  bool unparsable_ = false;              // a message that came was no such message
   SendResult unsent_ = SendResult::kOk;  // how a write went that was in vain
-  std::optional<Status> result_;
-  bool ended_ = false;  // the end was sent, or is not wanted
+  std::optional<Status> result_;         // of the handler, once it has finished
 
   std::mutex mutex_;
-  bool initial_sent_ = false;     // guarded by mutex_
-  bool send_initial_ = false;     // guarded by mutex_
-  std::optional<Status> last_;    // guarded by mutex_; ends the call after the write
-  std::optional<Status> finish_;  // guarded by mutex_
+  Initial initial_ = Initial::kHeld;  // guarded by mutex_
+  std::optional<Status> last_;        // guarded by mutex_; ends the call after the write
+  std::optional<Status> finish_;      // guarded by mutex_
 };
 
 }  // namespace ivmq::rpc::internal

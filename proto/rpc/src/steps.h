@@ -23,8 +23,11 @@ namespace ivmq::rpc::internal {
 class Steps : private Task {
  public:
   // `open`: whether the call has begun.
-  Steps(Polling& polling, Outbox& outbox, Stream& stream, bool open)
-      : polling_(polling), outbox_(outbox), stream_(stream), open_(open) {}
+  Steps(Polling& polling, Outbox& outbox, Stream& messages, bool open)
+      : polling_(polling),
+        outbox_(outbox),
+        messages_(messages),
+        progress_(open ? Progress::kIdle : Progress::kClosed) {}
 
   void StartRead(const Incoming& message) {
     const Reference reference(*this);
@@ -47,15 +50,17 @@ class Steps : private Task {
 
   // The call has begun: what was started goes on.
   void Open() {
-    open_.store(true, std::memory_order_release);
+    Progress closed = Progress::kClosed;
+    (void)progress_.compare_exchange_strong(closed, Progress::kIdle, std::memory_order_acq_rel);
     Advance();
   }
   // Lets the steps that can go on do so: here, or by whoever polls.
   void Advance() {
-    if (!open_.load(std::memory_order_acquire)) return;
+    const Progress progress = progress_.load(std::memory_order_acquire);
+    if (progress == Progress::kClosed) return;
     if (!polling_.InPoll()) {
       Post(/*later=*/false);
-    } else if (!running_) {
+    } else if (progress == Progress::kIdle) {
       const Reference reference(*this);
       RunAll();
     }
@@ -90,7 +95,7 @@ class Steps : private Task {
 
   // Sends a frame without a message, in front of all that follows. kDone or kFull. For OnIdle().
   Stream::Attempt TrySendFrame(Kind kind, std::string_view metadata) {
-    const Stream::Attempt attempt = stream_.TrySendFrame(kind, metadata);
+    const Stream::Attempt attempt = messages_.TrySendFrame(kind, metadata);
     if (attempt != Stream::Attempt::kLarge) [[likely]]
       return attempt;
     return SendLarge(kind, {}, metadata) == Stream::Attempt::kFull ? Stream::Attempt::kFull
@@ -98,33 +103,44 @@ class Steps : private Task {
   }
 
  private:
+  // Only the poller changes it once it is kIdle.
+  enum class Progress : std::uint8_t {
+    kClosed,   // the call has not begun: what is started waits
+    kIdle,     // nothing runs
+    kRunning,  // a callback runs, or is about to
+  };
+
   // The large frame that is under way, which nothing of this call overtakes.
   class Large final : public QueuedFrame {
    public:
     Large(Steps& steps, Kind kind, bool is_message, std::string bytes)
-        : QueuedFrame(steps.stream_.to(), steps.stream_.TypeOf(kind), std::move(bytes)),
+        : QueuedFrame(steps.messages_.to(), steps.messages_.TypeOf(kind), std::move(bytes)),
           steps_(&steps),
           is_message_(is_message) {}
     // The call goes on without it.
     void Leave() noexcept {
       steps_ = nullptr;
-      GiveUp();
+      is_wanted_.store(false, std::memory_order_relaxed);
     }
 
    private:
+    [[nodiscard]] bool IsWanted() const noexcept override {
+      return is_wanted_.load(std::memory_order_relaxed);
+    }
     void OnSent(SendResult result) override {
       if (steps_ != nullptr) steps_->OnLargeSent(is_message_, result);
     }
 
     Steps* steps_;  // the poller's; it lives while a step is under way
+    std::atomic<bool> is_wanted_{true};
     const bool is_message_;
   };
   enum class LargeState : std::uint8_t { kNone, kUnderWay, kMessageSent };
 
   // kNotYet, kFull, or kEnd if it is larger than the node sends.
   Stream::Attempt SendLarge(Kind kind, const Outgoing& message, std::string_view metadata) {
-    if (!outbox_.HasRoom(stream_.to())) return Stream::Attempt::kFull;
-    std::optional<std::string> bytes = stream_.LargeFrameOf(message, metadata);
+    if (!outbox_.HasRoom(messages_.to())) return Stream::Attempt::kFull;
+    std::optional<std::string> bytes = messages_.LargeFrameOf(message, metadata);
     if (!bytes.has_value()) return Stream::Attempt::kEnd;
     large_ = new Large(*this, kind, message.has_value(), *std::move(bytes));
     large_state_ = LargeState::kUnderWay;
@@ -145,7 +161,7 @@ class Steps : private Task {
       *result = large_result_;
       return large_result_ == SendResult::kOk ? Attempt::kDone : Attempt::kEnd;
     }
-    if (!stream_.HasEnded()) return Attempt::kNotYet;
+    if (!messages_.HasEnded()) return Attempt::kNotYet;
     large_state_ = LargeState::kNone;
     std::exchange(large_, nullptr)->Leave();
     *result = SendResult::kStopped;
@@ -156,14 +172,14 @@ class Steps : private Task {
     if (!polling_.Post(*this, later)) DropReference();
   }
   void Run() override {
-    if (!running_) RunAll();
+    if (progress_.load(std::memory_order_relaxed) == Progress::kIdle) RunAll();
     DropReference();
   }
   void RunAll() {
-    running_ = true;
+    progress_.store(Progress::kRunning, std::memory_order_relaxed);
     Stream::Attempt last = Stream::Attempt::kDone;
     while (last == Stream::Attempt::kDone) last = RunOne();
-    running_ = false;
+    progress_.store(Progress::kIdle, std::memory_order_relaxed);
     if (last == Stream::Attempt::kFull) Post(/*later=*/true);
   }
 
@@ -177,7 +193,7 @@ class Steps : private Task {
       write = write_;
     }
     if (read.has_value()) {
-      const Attempt attempt = stream_.TryRead(read);
+      const Attempt attempt = messages_.TryRead(read);
       if (attempt != Attempt::kNotYet) {
         {
           const std::lock_guard lock(steps_mutex_);
@@ -193,9 +209,9 @@ class Steps : private Task {
       attempt = AttemptLarge(&result);
       if (attempt == Attempt::kNotYet) return attempt;
     } else if (write.has_value()) {
-      attempt = stream_.TryWrite(write, write_metadata_, &result);
+      attempt = messages_.TryWrite(write, write_metadata_, &result);
       if (attempt == Attempt::kLarge) [[unlikely]]
-        attempt = SendLarge(stream_.kinds().message, write, write_metadata_);
+        attempt = SendLarge(messages_.kinds().message, write, write_metadata_);
     }
     if (write.has_value()) {
       if (attempt == Attempt::kFull) return attempt;
@@ -213,9 +229,8 @@ class Steps : private Task {
 
   Polling& polling_;
   Outbox& outbox_;
-  Stream& stream_;
-  std::atomic<bool> open_;
-  bool running_ = false;                        // the poller's
+  Stream& messages_;
+  std::atomic<Progress> progress_;
   LargeState large_state_ = LargeState::kNone;  // the poller's
   Large* large_ = nullptr;                      // the poller's; while kUnderWay
   SendResult large_result_ = SendResult::kOk;   // the poller's; of kMessageSent

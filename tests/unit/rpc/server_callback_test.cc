@@ -123,14 +123,24 @@ class Counting final : public rpc::ServerWriteReactor<Response::Part> {
 
 class Chatting final : public rpc::ServerBidiReactor<Request, Response> {
  public:
-  explicit Chatting(Reactors& reactors) : reactors_(reactors) { StartRead(&request_); }
+  Chatting(Reactors& reactors, rpc::CallbackServerContext* context)
+      : reactors_(reactors), context_(context) {
+    StartRead(&request_);
+  }
   void OnReadDone(bool ok) override {
     if (!ok) return Finish(rpc::Status::OK);
+    if (request_.fail()) {
+      context_->AddInitialMetadata("begins", "late");
+      StartSendInitialMetadata();
+    }
     response_.set_text(request_.text() + "!");
     StartWrite(&response_);
   }
   void OnWriteDone(bool ok) override {
     if (ok) StartRead(&request_);
+  }
+  void OnSendInitialMetadataDone(bool ok) override {
+    if (ok) reactors_.begun.release();
   }
   void OnCancel() override { Finish({StatusCode::CANCELLED, ""}); }
   void OnDone() override {
@@ -141,6 +151,7 @@ class Chatting final : public rpc::ServerBidiReactor<Request, Response> {
 
  private:
   Reactors& reactors_;
+  rpc::CallbackServerContext* const context_;
   Request request_;
   Response response_;
 };
@@ -160,9 +171,8 @@ class ReactingService final : public Echo::CallbackService {
                                                  const Request* request) override {
     return new Counting(reactors_, context, request);
   }
-  rpc::ServerBidiReactor<Request, Response>* Chat(
-      rpc::CallbackServerContext* /*context*/) override {
-    return new Chatting(reactors_);
+  rpc::ServerBidiReactor<Request, Response>* Chat(rpc::CallbackServerContext* context) override {
+    return new Chatting(reactors_, context);
   }
 
  private:
@@ -282,6 +292,18 @@ TEST_F(ServerCallbackTest, BothSidesTalkToAReactor) {
   }
   EXPECT_TRUE(stream->WritesDone());
   EXPECT_FALSE(stream->Read(&response_));
+  EXPECT_TRUE(stream->Finish().ok());
+  reactors_.done.acquire();
+}
+
+TEST_F(ServerCallbackTest, NoMessageOvertakesInitialMetadataThatWasStartedBefore) {
+  auto stream = pair_.stub->Chat(&context_);
+  request_.set_fail(true);
+  ASSERT_TRUE(stream->Write(request_));
+  ASSERT_TRUE(stream->Read(&response_));
+  EXPECT_THAT(context_.GetServerInitialMetadata(), ElementsAre(Pair("begins", "late")));
+  reactors_.begun.acquire();
+  EXPECT_TRUE(stream->WritesDone());
   EXPECT_TRUE(stream->Finish().ok());
   reactors_.done.acquire();
 }

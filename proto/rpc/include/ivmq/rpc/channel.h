@@ -23,7 +23,7 @@
 namespace ivmq::rpc {
 
 namespace internal {
-class ClientStream;
+class ClientStreamCall;
 class Providers;
 }  // namespace internal
 
@@ -90,7 +90,7 @@ class Channel : public std::enable_shared_from_this<Channel> {
 
  private:
   friend class internal::Client;
-  friend class internal::ClientStream;
+  friend class internal::ClientStreamCall;
 
   bool AwaitState(const std::function<bool(grpc_connectivity_state)>& is_wanted,
                   std::chrono::steady_clock::time_point deadline) const;

@@ -21,7 +21,7 @@ namespace ivmq::rpc {
 
 namespace internal {
 
-class ClientStream;
+class ClientReactorStream;
 
 class ClientReactor {
  public:
@@ -51,7 +51,7 @@ class ClientReactor {
             const Outgoing& request, const Incoming& response);
 
  protected:
-  friend class ClientStream;
+  friend class ClientReactorStream;
   virtual void OnReadDone(bool /*ok*/) {}
   virtual void OnWriteDone(bool /*ok*/) {}
   virtual void OnWritesDoneDone(bool /*ok*/) {}
@@ -63,7 +63,7 @@ class ClientReactor {
   void StartHalfClose();
 
  private:
-  ClientStream* stream_ = nullptr;
+  ClientReactorStream* stream_ = nullptr;
   // Drops a call that was bound and never begun.
   void Unbind();
 

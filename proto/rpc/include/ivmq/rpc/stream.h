@@ -18,7 +18,7 @@ namespace ivmq::rpc {
 
 namespace internal {
 
-class ClientStream;
+class ClientWaitingStream;
 class ServerStream;
 
 // Thread-safe as the classes below need it.
@@ -38,7 +38,7 @@ class ClientStreamHandle {
   Status Finish();
 
  private:
-  ClientStream* const stream_;
+  ClientWaitingStream* const stream_;
 };
 
 class ServerStreamHandle {
