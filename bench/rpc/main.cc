@@ -1,4 +1,5 @@
 // ivmq_rpc_bench: calls over ivmq beside their floor and gRPC, in Markdown. See ../README.md.
+#include <algorithm>
 #include <chrono>
 #include <functional>
 #include <optional>
@@ -42,13 +43,8 @@ Latency Floor(nanoseconds duration) {
   return RoundTrip<C>({.bytes = kBytes, .duration = duration, .what = "floor"});
 }
 
-double MedianRatio(const std::vector<double>& of, const std::vector<double>& to) {
-  std::vector<double> ratios;
-  for (std::size_t i = 0; i < of.size(); ++i) ratios.push_back(of[i] / to[i]);
-  return Median(ratios);
-}
-
-void Run(int rounds, nanoseconds slot) {
+// `match`: rows only whose name holds one of these; none: all.
+void Run(int rounds, nanoseconds slot, const std::vector<std::string>& match) {
   std::string address;
   std::vector<LatencyRow> latencies{
       {"floor: a bare cache line", Floor<Flag<false>>, 0},
@@ -90,8 +86,14 @@ void Run(int rounds, nanoseconds slot) {
                    [](nanoseconds time) { return GrpcRate(Many::kClientStream, time); }});
 #endif
 
+  const auto takes = [&](const std::string& name) {
+    return match.empty() || std::any_of(match.begin(), match.end(), [&](const std::string& part) {
+             return name.find(part) != std::string::npos;
+           });
+  };
   for (int round = 0; round < rounds; ++round) {
     for (LatencyRow& row : latencies) {
+      if (!takes(row.name)) continue;
       Progress(fmt::format("{}/{} {}", round + 1, rounds, row.name));
       const Latency latency = row.run(slot);
       row.p50.push_back(latency.p50);
@@ -99,6 +101,7 @@ void Run(int rounds, nanoseconds slot) {
       row.max.push_back(latency.max);
     }
     for (RateRow& row : rates) {
+      if (!takes(row.name)) continue;
       Progress(fmt::format("{}/{} {}", round + 1, rounds, row.name));
       row.rate.push_back(row.run(slot));
     }
@@ -114,6 +117,7 @@ void Run(int rounds, nanoseconds slot) {
                   kBytes, rounds));
   Table table({"64 B", "p50", "p99", "max", "/ floor", "a second", "gRPC"});
   for (const LatencyRow& row : latencies) {
+    if (row.p50.empty()) continue;
     std::string rival;
 #ifdef IVMQ_BENCH_GRPC
     rival = Short(MedianRatio(latencies[grpc].p50, row.p50));
@@ -122,6 +126,7 @@ void Run(int rounds, nanoseconds slot) {
                Short(MedianRatio(row.p50, latencies[row.floor].p50)), "", rival});
   }
   for (std::size_t i = 0; i < rates.size(); ++i) {
+    if (rates[i].rate.empty()) continue;
     std::string rival;
 #ifdef IVMQ_BENCH_GRPC
     rival = Short(MedianRatio(rates[i].rate, rates[kinds + i % kinds].rate));
@@ -133,7 +138,7 @@ void Run(int rounds, nanoseconds slot) {
   Aims aims;
   // A call's own work does not get shorter where the line is quick.
   constexpr double kQuickLine = 0.2;
-  if (Median(latencies[0].p50) <= kQuickLine) {
+  if (const double line = Median(latencies[0].p50); line != 0 && line <= kQuickLine) {
     aims.AtMost("unary call, handler inline, us", Median(latencies[inline_row].p50), 0.75);
   } else {
     aims.AtMost("unary call, handler inline / bare cache line",
@@ -164,13 +169,19 @@ int main(int argc, char** argv) {
       "Example: ivmq_rpc_bench --rounds 21");
   bool quick = false;
   int rounds = 0;
+  int slot = 0;
+  std::vector<std::string> match;
   app.add_flag("--quick", quick, "a few seconds, noisier");
+  app.add_option("--match", match, "rows only whose name holds one of these")->delimiter(',');
   app.add_option("--rounds", rounds, "how often the candidates take turns")
       ->check(CLI::Range(1, 1000));
+  app.add_option("--slot", slot, "milliseconds for one row and round")
+      ->check(CLI::Range(1, 60000));
   CLI11_PARSE(app, argc, argv);
+  if (slot == 0) slot = quick ? 40 : 150;
   if (rounds == 0) rounds = quick ? 3 : 9;
 
   ivmq::bench::PrintHead(argc, argv);
-  ivmq::bench::Run(rounds, std::chrono::milliseconds(quick ? 40 : 150));
+  ivmq::bench::Run(rounds, std::chrono::milliseconds(slot), match);
   return 0;
 }
