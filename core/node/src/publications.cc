@@ -36,7 +36,8 @@ void Publications::Close(TopicCore& topic) noexcept {
 }
 
 void Publications::Attend(bool sleeps) {
-  if (count_.load(std::memory_order_relaxed) == 0) return;
+  // The life before the lock: a forked child might never get it.
+  if (count_.load(std::memory_order_relaxed) == 0 || !context_.IsMyLife()) return;
   const std::lock_guard lock(mutex_);
   for (const auto& topic : topics_) topic->Attend(sleeps);
 }

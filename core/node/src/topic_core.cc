@@ -170,6 +170,7 @@ SendResult TopicCore::SendSlowly(Lock& lock, std::uint64_t sequence) {
   for (bool is_over = false;;) {
     if (!context_.IsMyLife()) return SendResult::kPeerGone;
     wait.BeginLook();
+    FindSubscribers();
     const Look look = LookAtFlows(sequence, !wait.is_spinning());
     if (look.large != nullptr) {
       if (!SendFragments(lock, *look.large)) outcome = SendResult::kTimedOut;
