@@ -46,10 +46,10 @@ TopicCore::TopicCore(NodeContext& context, Publications& publications, PeerTopic
 // ---- Subscribers ----
 
 void TopicCore::FindSubscribers() {
-  if (context_.table.generation() == generation_seen_ || is_closed_) [[likely]]
+  if (!HaveSubscribersChanged() || is_closed_) [[likely]]
     return;
   const Publications::Subscribers subscribers = publications_.FindSubscribers();
-  generation_seen_ = subscribers->generation;
+  generation_seen_.store(subscribers->generation, std::memory_order_relaxed);
   std::vector<std::unique_ptr<TopicFlow>> flows;
   const std::uint64_t end = sequence_ + 1;
   const std::uint64_t kept = log_.empty() ? 0 : end - log_.first();
@@ -278,6 +278,7 @@ void TopicCore::Return(std::unique_ptr<std::byte[]> buffer, std::uint64_t bytes)
 // ---- The rest ----
 
 void TopicCore::Attend(bool sleeps) {
+  if (!HasToAttend()) return;
   const std::lock_guard lock(mutex_);
   if (!context_.IsMyLife()) return;
   FindSubscribers();

@@ -3,6 +3,7 @@
 #ifndef IVMQ_TOPIC_CORE_H_
 #define IVMQ_TOPIC_CORE_H_
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -60,6 +61,14 @@ class TopicCore {
     kLarge,  // the next message has to go in fragments
   };
 
+  [[nodiscard]] bool HaveSubscribersChanged() const noexcept {
+    return context_.table.generation() != generation_seen_.load(std::memory_order_relaxed);
+  }
+  // Whether Attend() may have something to do. Without the lock, so that publishers seldom find it
+  // taken.
+  [[nodiscard]] bool HasToAttend() const noexcept {
+    return context_.lagging.load(std::memory_order_relaxed) != 0 || HaveSubscribersChanged();
+  }
   // REQUIRES, of all that follow: mutex_ is held.
   // Makes and ends flows, if the subscriptions have changed.
   void FindSubscribers();
@@ -97,8 +106,9 @@ class TopicCore {
   const TopicOptions options_;
 
   std::mutex mutex_;
+  // Of the peer table, when the subscribers were looked up. Written with the mutex held.
+  std::atomic<std::uint64_t> generation_seen_;
   // Guarded by mutex_, as what follows.
-  std::uint64_t generation_seen_;  // of the peer table, when the subscribers were looked up
   std::vector<std::unique_ptr<TopicFlow>> flows_;
   std::uint64_t sequence_ = 0;         // of the last message
   const Outgoing* current_ = nullptr;  // that one, while it is being published and not in the log

@@ -26,14 +26,13 @@ using layout::Counter;
 using std::chrono::milliseconds;
 using testing::Child;
 using testing::Hub;
+using testing::kIgnore;
 using testing::kMiB;
+using testing::kWait;
 using testing::OpenNode;
 using testing::PollUntil;
 using testing::Random;
 using testing::SharedCounter;
-
-const SendOptions kWait{.when_full = WhenFull::kWait, .timeout = testing::kPatience};
-const auto kIgnore = [](const Message&) {};
 
 NodeOptions Named(const std::string& name, bool durable = false) {
   NodeOptions options;

@@ -73,6 +73,39 @@ TEST_P(ForkTest, AChildsCopyOfASenderSendsNothing) {
   EXPECT_THAT(ReceiveTexts(*peer, 4), ElementsAre("before", "after", "before", "after"));
 }
 
+TEST_P(ForkTest, AChildsCopyOfATopicPublishesNothing) {
+  auto peer = Open("peer");
+  auto node = Open("node");
+  std::vector<std::string> got;
+  const auto subscribe = [&](Node& by) {
+    return by.Subscribe("*", [&](const TopicMessage& m) { got.emplace_back(m.message.text()); });
+  };
+  const Result<Subscription> at_peer = subscribe(*peer);
+  std::optional<Result<Topic>> topic = node->Advertise("news", {.history = 1});
+  std::optional<Result<Subscription>> subscription = subscribe(*node);
+  ASSERT_TRUE(at_peer.ok() && topic->ok() && subscription->ok());
+  ASSERT_EQ((*topic)->Publish("before"), SendResult::kOk);
+  EXPECT_EQ(RunInChild([&] {
+              EXPECT_EQ((*topic)->Publish("child"), SendResult::kPeerGone);
+              TopicLoan loan = (*topic)->Loan(2000);
+              EXPECT_EQ(loan.Publish(), SendResult::kPeerGone);
+              EXPECT_EQ((*topic)->subscribers(), 0U);
+              EXPECT_EQ((*topic)->Explain(SendResult::kPeerGone).code(),
+                        StatusCode::kFailedPrecondition);
+              EXPECT_EQ(node->Advertise("other").status().code(), StatusCode::kFailedPrecondition);
+              EXPECT_EQ(subscribe(*node).status().code(), StatusCode::kFailedPrecondition);
+              EXPECT_EQ(node->Poll(kIgnore), 0U);
+              topic.reset();
+              subscription.reset();
+            }),
+            0);
+  EXPECT_EQ(peer->Lookup("node")->topics.size(), 2U);
+  ASSERT_EQ((*topic)->Publish("after"), SendResult::kOk);
+  EXPECT_TRUE(PollUntil(*peer, kIgnore, [&] { return got.size() == 2; }));
+  EXPECT_TRUE(PollUntil(*node, kIgnore, [&] { return got.size() == 4; }));
+  EXPECT_THAT(got, ElementsAre("before", "after", "before", "after"));
+}
+
 TEST_P(ForkTest, AChildsCopyDoesNothingAndSaysSo) {
   auto peer = Open("peer");
   auto node = Open("node");
@@ -172,6 +205,10 @@ TEST_P(ForkTest, NoLockOfAnotherThreadHangsTheChild) {
   auto peer = Open("peer");
   auto node = Open("node");
   const PeerId to = peer->id();
+  const auto ignore = [](const TopicMessage&) {};
+  const Result<Subscription> subscription = peer->Subscribe("news", ignore);
+  Result<Topic> topic = node->Advertise("news", {.history = 1});
+  ASSERT_TRUE(subscription.ok() && topic.ok());
   std::atomic<bool> stop{false};
   std::vector<std::thread> threads;
   for (int i = 0; i < 2; ++i) {
@@ -182,6 +219,8 @@ TEST_P(ForkTest, NoLockOfAnotherThreadHangsTheChild) {
         (void)node->SetServices({"pkg.Echo"});
         (void)node->SetServices({});
         (void)node->Explain(SendResult::kPeerGone, to);
+        (void)topic->Publish("x");
+        (void)node->Subscribe("news", ignore);
       }
     });
   }
@@ -196,6 +235,8 @@ TEST_P(ForkTest, NoLockOfAnotherThreadHangsTheChild) {
                 if (node->Send(to, "x") != SendResult::kPeerGone ||
                     node->AwaitRoom(to, {}, 100, kWait) != SendResult::kPeerGone ||
                     node->SetServices({}).ok() || node->Explain(SendResult::kPeerGone, to).ok() ||
+                    topic->Publish("x") != SendResult::kPeerGone || topic->subscribers() != 0 ||
+                    node->Subscribe("news", ignore).ok() || node->Poll(kIgnore) != 0 ||
                     node->Wait(std::chrono::nanoseconds(1))) {
                   _exit(2);
                 }

@@ -105,6 +105,47 @@ TEST(HotPathTest, SmallMessagesAreSentAndHandledWithoutAllocation) {
   }
 }
 
+// A topic, and everything done once that is done once.
+class WarmTopic {
+ public:
+  WarmTopic()
+      : hub_(1U << 20, {.max_peers = 4}),
+        a_(testing::OpenNode(hub_, 1, {.name = "a"})),
+        b_(testing::OpenNode(hub_, 2, {.name = "b"})),
+        subscription_(b_->Subscribe("camera/*", [this](const TopicMessage&) { ++got_; })),
+        topic_(a_->Advertise("camera/front")) {
+    PublishAndPoll(600);
+  }
+
+  void PublishAndPoll(int count) {
+    std::array<std::byte, 256> message{};
+    for (int i = 0; i < count; ++i) {
+      const auto bytes = std::span(message).first(static_cast<std::size_t>(i) % message.size());
+      for (int k = 0; k < 3; ++k) {
+        if (topic_->PublishTyped({}, bytes) != SendResult::kOk) std::abort();
+      }
+      const std::uint64_t until = got_ + 3;
+      while (got_ < until) (void)b_->Poll([](const Message&) {});
+    }
+    if (topic_->dropped() != 0) std::abort();
+  }
+
+ private:
+  Hub hub_;
+  std::uint64_t got_ = 0;
+  std::unique_ptr<Node> a_;
+  std::unique_ptr<Node> b_;
+  Result<Subscription> subscription_;
+  Result<Topic> topic_;
+};
+
+TEST(HotPathTest, SmallMessagesOfTopicsArePublishedAndHandledWithoutAllocation) {
+  WarmTopic topic;
+  const std::uint64_t before = AllocationsOfThisThread();
+  topic.PublishAndPoll(20000);
+  EXPECT_EQ(AllocationsOfThisThread(), before);
+}
+
 // From here on any system call of this thread ends the process with SIGSYS; ending it is allowed.
 void ForbidSystemCalls() {
   std::array<sock_filter, 4> filter = {{
@@ -139,6 +180,16 @@ TEST(HotPathTest, MessagesBetweenPollingNodesNeedNoSystemCall) {
     ForbidSystemCalls();
     pair.RoundTrips(20000);
     pair.IdlePolls(20000);
+    End();
+  });
+  EXPECT_EQ(child.Wait(), 0);
+}
+
+TEST(HotPathTest, TopicsBetweenPollingNodesNeedNoSystemCall) {
+  testing::Child child = testing::Child::Fork([] {
+    WarmTopic topic;
+    ForbidSystemCalls();
+    topic.PublishAndPoll(20000);
     End();
   });
   EXPECT_EQ(child.Wait(), 0);
