@@ -1,9 +1,12 @@
 #include "src/delivery.h"
 
+#include <array>
+#include <cstring>
 #include <new>
+#include <string_view>
 
+#include "ivmq/internal/extent.h"
 #include "ivmq/internal/str_cat.h"
-#include "ivmq/internal/topic_name.h"
 
 namespace ivmq {
 
@@ -46,9 +49,13 @@ std::shared_ptr<Lease> Delivery::MakeLease(const Message& message) {
   Assembly& assembly = reader.assembly();
   is_of_record_ = !assembly.Contains(message.payload);
   if (!is_of_record_) return MakeCopy(message, &assembly.bytes, &assembly.capacity);
-  // What is neither is of a handler that has returned.
+  if (block_copy_.Contains(message.payload)) {
+    return MakeCopy(message, &block_copy_.bytes, &block_copy_.capacity);
+  }
+  // What is nowhere is of a handler that has returned.
   if (copy_.Contains(message.payload)) return MakeCopy(message, &copy_.bytes, &copy_.capacity);
-  if (!reader.IsInRecord(message.payload)) return nullptr;
+  const bool is_block = !block_.empty() && message.payload.data() == block_.data();
+  if (!is_block && !reader.IsInRecord(message.payload)) return nullptr;
   return reader.HoldsMuch() ? MakeCopy(message, nullptr, nullptr) : NewLease(message, 0);
 }
 
@@ -104,77 +111,44 @@ void Delivery::ForgetLease(RingReader& reader) {
   CopyBlock(assembly.bytes.get(), lease->memory.get(), assembly.total);
 }
 
-Outcome Delivery::DeliverAny(RingReader& reader, const Frame& frame,
-                             std::span<const std::byte> rest, bool is_private,
-                             const Handler& handler) {
-  return frame.kind == FrameKind::kTopic ? DeliverTopic(reader, frame, rest, is_private)
-                                         : Deliver(reader, frame, rest, is_private, handler);
+// ---- What is no record of its own ----
+
+Outcome Delivery::TakeOther(RingReader& reader, const Frame& frame, std::span<const std::byte> rest,
+                            const Handler& handler) {
+  switch (frame.kind) {
+    case FrameKind::kFragment:
+      return TakeFragment(reader, frame, rest, handler);
+    case FrameKind::kBlock:
+      return TakeBlock(reader, rest, handler);
+    case FrameKind::kTopic:
+      return DeliverTopic(reader, frame, rest, false);
+    case FrameKind::kSuccessor:
+      if (!rest.empty()) return Outcome::kMalformed;
+      reader.PassSuccessor(frame.type);
+      return Outcome::kConsumed;
+    default:
+      return Outcome::kMalformed;
+  }
+}
+
+Handler Delivery::HandlerOf(TopicCall& call) noexcept {
+  return {[](void* context, const Message& message) {
+            static_cast<TopicCall*>(context)->Handle(message);
+          },
+          &call};
 }
 
 Outcome Delivery::DeliverTopic(RingReader& reader, const Frame& frame,
                                std::span<const std::byte> rest, bool is_private) {
-  layout::TopicHeader header;
-  if (frame.name_bytes < sizeof(header) || frame.name_bytes > rest.size()) {
-    return Outcome::kMalformed;
-  }
-  std::memcpy(&header, rest.data(), sizeof(header));
-  const std::size_t head = sizeof(header) + PaddedTopicName(header.topic_bytes);
-  const bool is_message = header.kind == FrameKind::kBytes ||
-                          header.kind == FrameKind::kTypedById ||
-                          header.kind == FrameKind::kTypedByName;
-  if (!is_message || header.topic_bytes > kMaxTopicName || head > frame.name_bytes) {
-    return Outcome::kMalformed;
-  }
-  std::array<char, kMaxTopicName> name;
-  std::memcpy(name.data(), rest.data() + sizeof(header), header.topic_bytes);
-  // What was sent to a former life, or to a subscription that has ended, is nobody's.
-  const Subscriptions::Running running(subscriptions_, header.subscription);
-  if (header.incarnation != context_.self.id.incarnation || running.get() == nullptr) {
-    context_.Count(layout::Counter::kUnhandled);
-    return Outcome::kConsumed;
-  }
-  TopicSource* const source =
-      running.get()->Find(reader.from(), frame.type, {name.data(), header.topic_bytes});
-  if (source == nullptr) return Outcome::kMalformed;
-
-  // Calls the subscription's handler for a message.
-  struct Call {
-    SubscriptionCore& subscription;
-    TopicSource& source;
-    const layout::TopicHeader& header;
-    NodeContext& context;
-  } call{*running.get(), *source, header, context_};
-  const Handler handler{
-      [](void* context, const Message& message) {
-        const Call& to = *static_cast<Call*>(context);
-        const std::uint64_t next = to.source.last + 1;
-        const std::uint64_t sequence = to.header.sequence;
-        const std::uint64_t missed = next != 1 && sequence > next ? sequence - next : 0;
-        to.subscription.handler()({.topic = to.source.name,
-                                   .publisher = message.from,
-                                   .sequence = sequence,
-                                   .missed = missed,
-                                   .is_history = (to.header.flags & layout::kTopicHistory) != 0,
-                                   .message = message});
-        to.source.last = sequence;
-        to.subscription.Count(missed);
-        if (missed != 0) to.context.CountAlone(layout::Counter::kTopicsMissed, missed);
-      },
-      &call};
-  const Frame inner{.kind = header.kind,
-                    .name_bytes = static_cast<std::uint16_t>(frame.name_bytes - head),
-                    .type = header.type};
-  return Deliver(reader, inner, rest.subspan(head), is_private, handler);
+  if (frame.name_bytes > rest.size()) return Outcome::kMalformed;
+  TopicCall call(context_, subscriptions_, reader.from(), frame, rest.first(frame.name_bytes));
+  if (call.outcome() != Outcome::kHandled) return call.outcome();
+  return Deliver(reader, call.frame(), rest.subspan(call.head_bytes()), is_private,
+                 HandlerOf(call));
 }
 
-Outcome Delivery::TakeOther(RingReader& reader, const Frame& frame, std::span<const std::byte> rest,
-                            const Handler& handler) {
-  if (frame.kind == FrameKind::kSuccessor && rest.empty()) {
-    reader.PassSuccessor(frame.type);
-    return Outcome::kConsumed;
-  }
-  if (frame.kind == FrameKind::kTopic) return DeliverTopic(reader, frame, rest, false);
-  if (frame.kind != FrameKind::kFragment) return Outcome::kMalformed;
+Outcome Delivery::TakeFragment(RingReader& reader, const Frame& frame,
+                               std::span<const std::byte> rest, const Handler& handler) {
   Assembly& assembly = reader.assembly();
   if (const Outcome outcome = reassembler_.Take(reader.slot(), assembly, frame, rest);
       outcome != Outcome::kComplete) {
@@ -182,14 +156,70 @@ Outcome Delivery::TakeOther(RingReader& reader, const Frame& frame, std::span<co
   }
   Outcome delivered = Outcome::kMalformed;
   try {
-    delivered = DeliverAny(reader, Reassembler::FrameOf(assembly), Reassembler::RestOf(assembly),
-                           true, handler);
+    const Frame whole = Reassembler::FrameOf(assembly);
+    const std::span<const std::byte> behind = Reassembler::RestOf(assembly);
+    delivered = whole.kind == FrameKind::kTopic ? DeliverTopic(reader, whole, behind, true)
+                                                : Deliver(reader, whole, behind, true, handler);
   } catch (...) {
     Reassembler::TakeBack(assembly);
     throw;
   }
   reassembler_.Finish(reader.slot(), assembly);
   return delivered;
+}
+
+Outcome Delivery::TakeBlock(RingReader& reader, std::span<const std::byte> rest,
+                            const Handler& handler) {
+  layout::BlockDescriptor descriptor;
+  Frame frame;
+  if (rest.size() < sizeof(descriptor) + sizeof(frame)) return Outcome::kMalformed;
+  std::memcpy(&descriptor, rest.data(), sizeof(descriptor));
+  std::memcpy(&frame, rest.data() + sizeof(descriptor), sizeof(frame));
+  const std::span<const std::byte> name = rest.subspan(sizeof(descriptor) + sizeof(frame));
+  const auto block = BlockOf(context_.region, reader.slot(), descriptor);
+  const bool is_topic = frame.kind == FrameKind::kTopic;
+  if (!block || block->empty() || !(is_topic || IsMessage(frame.kind)) ||
+      frame.name_bytes != name.size() || name.size() > kMaxTypeName) {
+    return Outcome::kMalformed;
+  }
+  if (block->size() > context_.options.max_message_bytes) {
+    ReportTooLarge(reader, block->size());
+    return Outcome::kConsumed;
+  }
+  std::array<char, kMaxTypeName> text;
+  if (!name.empty()) std::memcpy(text.data(), name.data(), name.size());
+  const std::string_view type_name(text.data(), name.size());
+  if (!is_topic) return HandBlock(reader, frame, type_name, *block, handler);
+  TopicCall call(context_, subscriptions_, reader.from(), frame,
+                 std::as_bytes(std::span(type_name)));
+  if (call.outcome() != Outcome::kHandled) return call.outcome();
+  return HandBlock(reader, call.frame(), type_name.substr(call.head_bytes()), *block,
+                   HandlerOf(call));
+}
+
+Outcome Delivery::HandBlock(RingReader& reader, const Frame& frame, std::string_view type_name,
+                            std::span<const std::byte> block, const Handler& handler) {
+  if (context_.options.trust_peers) {
+    const struct Handled {
+      ~Handled() { block = {}; }
+      std::span<const std::byte>& block;
+    } handled{block_};
+    block_ = block;
+    Hand(reader, frame, type_name, block_, handler);
+    return Outcome::kHandledBlock;
+  }
+  // One such copy at a time, which waits for nothing: pieces of a message that has the node's
+  // memory for fragments may stand behind it in its ring.
+  if (block_copy_.capacity < block.size()) {
+    block_copy_ = Buffer{};
+    block_copy_.bytes.reset(new (std::nothrow) std::byte[block.size()]);
+    if (block_copy_.bytes == nullptr) return Outcome::kStalled;
+    block_copy_.capacity = block.size();
+  }
+  CopyBlock(block_copy_.bytes.get(), block.data(), block.size());
+  Hand(reader, frame, type_name, {block_copy_.bytes.get(), block.size()}, handler);
+  if (block_copy_.capacity > kMostSpare) block_copy_ = Buffer{};
+  return Outcome::kHandledBlock;
 }
 
 }  // namespace ivmq

@@ -17,6 +17,7 @@
 #include "src/reassembler.h"
 #include "src/ring_reader.h"
 #include "src/subscriptions.h"
+#include "src/topic_call.h"
 
 namespace ivmq {
 
@@ -60,14 +61,29 @@ class Delivery final : private internal::Keeper {
   [[gnu::always_inline]] inline Outcome Deliver(RingReader& reader, const layout::Frame& frame,
                                                 std::span<const std::byte> rest, bool is_private,
                                                 const Handler& handler);
-  // The same for a message of a topic, which goes to the handler of its subscription, and for any.
+  // The end of that: a message whose bytes are known to be good for the handler.
+  [[gnu::always_inline]] inline void Hand(RingReader& reader, const layout::Frame& frame,
+                                          std::string_view type_name,
+                                          std::span<const std::byte> payload,
+                                          const Handler& handler);
+  [[nodiscard]] static constexpr bool IsMessage(layout::FrameKind kind) noexcept {
+    using enum layout::FrameKind;
+    return kind == kBytes || kind == kTypedById || kind == kTypedByName ||
+           (kind >= kFirstRpc && kind <= kLastRpc);
+  }
+  // The same for a message of a topic, which goes to the handler of its subscription.
   Outcome DeliverTopic(RingReader& reader, const layout::Frame& frame,
                        std::span<const std::byte> rest, bool is_private);
-  Outcome DeliverAny(RingReader& reader, const layout::Frame& frame,
-                     std::span<const std::byte> rest, bool is_private, const Handler& handler);
-  // A message of a topic, a piece of a large message, or the mark of a producer that came back.
+  [[nodiscard]] static Handler HandlerOf(TopicCall& call) noexcept;
+  // A piece of a large message, a message in a heap or of a topic, or the mark of a producer that
+  // came back.
   [[gnu::noinline]] Outcome TakeOther(RingReader& reader, const layout::Frame& frame,
                                       std::span<const std::byte> rest, const Handler& handler);
+  Outcome TakeFragment(RingReader& reader, const layout::Frame& frame,
+                       std::span<const std::byte> rest, const Handler& handler);
+  Outcome TakeBlock(RingReader& reader, std::span<const std::byte> rest, const Handler& handler);
+  Outcome HandBlock(RingReader& reader, const layout::Frame& frame, std::string_view type_name,
+                    std::span<const std::byte> block, const Handler& handler);
   [[gnu::cold]] void ReportTooLarge(const RingReader& reader, std::uint64_t bytes);
 
   struct Buffer {
@@ -95,21 +111,18 @@ class Delivery final : private internal::Keeper {
   Reassembler& reassembler_;
   std::shared_ptr<LeaseBook> leases_;
   Subscriptions& subscriptions_;
-  RingReader* handling_ = nullptr;  // whose message the handler has now
-  std::shared_ptr<Lease> lease_;    // of that
-  bool is_of_record_ = false;       // the lease: not of a large message
-  Buffer copy_;                     // where a message stands while it is handled
+  RingReader* handling_ = nullptr;    // whose message the handler has now
+  std::shared_ptr<Lease> lease_;      // of that
+  bool is_of_record_ = false;         // the lease: of a message that one record stands for
+  Buffer copy_;                       // where a message stands while it is handled
+  Buffer block_copy_;                 // the same for one that came from a heap
+  std::span<const std::byte> block_;  // where that lies, if it is handled in place
 };
 
 inline Outcome Delivery::Deliver(RingReader& reader, const layout::Frame& frame,
                                  std::span<const std::byte> rest, bool is_private,
                                  const Handler& handler) {
-  using layout::Counter;
-  using layout::FrameKind;
-  const bool is_message = frame.kind == FrameKind::kBytes || frame.kind == FrameKind::kTypedById ||
-                          frame.kind == FrameKind::kTypedByName ||
-                          (frame.kind >= FrameKind::kFirstRpc && frame.kind <= FrameKind::kLastRpc);
-  if (!is_message || frame.name_bytes > kMaxTypeName || frame.name_bytes > rest.size())
+  if (!IsMessage(frame.kind) || frame.name_bytes > kMaxTypeName || frame.name_bytes > rest.size())
       [[unlikely]] {
     return Outcome::kMalformed;
   }
@@ -127,23 +140,32 @@ inline Outcome Delivery::Deliver(RingReader& reader, const layout::Frame& frame,
     is_private = true;
   }
   std::array<char, kMaxTypeName> name;
-  Message message{.from = reader.from(),
-                  .kind = frame.kind,
-                  .type = frame.type,
-                  .type_name = {},
-                  .payload = rest.subspan(frame.name_bytes),
-                  .redelivered = reader.consumer().redelivered(),
-                  .keeper = this};
+  std::string_view type_name;
   if (frame.name_bytes != 0) {
     const auto* text = reinterpret_cast<const char*>(rest.data());
     if (!is_private) {
       std::memcpy(name.data(), text, frame.name_bytes);
       text = name.data();
     }
-    message.type_name = {text, frame.name_bytes};
+    type_name = {text, frame.name_bytes};
   }
+  Hand(reader, frame, type_name, rest.subspan(frame.name_bytes), handler);
+  return Outcome::kHandled;
+}
+
+inline void Delivery::Hand(RingReader& reader, const layout::Frame& frame,
+                           std::string_view type_name, std::span<const std::byte> payload,
+                           const Handler& handler) {
+  using layout::Counter;
+  const Message message{.from = reader.from(),
+                        .kind = frame.kind,
+                        .type = frame.type,
+                        .type_name = type_name,
+                        .payload = payload,
+                        .redelivered = reader.consumer().redelivered(),
+                        .keeper = this};
   context_.CountAlone(Counter::kMessagesReceived);
-  context_.CountAlone(Counter::kBytesReceived, bytes);
+  context_.CountAlone(Counter::kBytesReceived, payload.size());
   if (message.redelivered) context_.CountAlone(Counter::kRedelivered);
   handling_ = &reader;
   try {
@@ -156,7 +178,6 @@ inline Outcome Delivery::Deliver(RingReader& reader, const layout::Frame& frame,
   handling_ = nullptr;
   if (lease_ != nullptr) [[unlikely]]
     HoldRecord(reader);
-  return Outcome::kHandled;
 }
 
 }  // namespace ivmq

@@ -25,6 +25,11 @@ inline void WriteHead(const MessageType& type, std::byte* to) noexcept {
   if (!type.name.empty()) std::memcpy(to + sizeof(frame), type.name.data(), type.name.size());
 }
 
+// Of the record of a message in a heap, before which `head` bytes would stand in a record.
+[[nodiscard]] constexpr std::size_t BlockRecordBytes(std::size_t head) noexcept {
+  return sizeof(layout::Frame) + sizeof(layout::BlockDescriptor) + head;
+}
+
 }  // namespace ivmq
 
 #endif  // IVMQ_FRAME_H_

@@ -14,10 +14,11 @@ constexpr std::chrono::milliseconds kPeriod{250};
 
 }  // namespace
 
-Heartbeat::Heartbeat(NodeContext& context, Writers& writers, Readers& readers, TopicBoard& board,
-                     Publications& publications)
+Heartbeat::Heartbeat(NodeContext& context, Writers& writers, Heap& heap, Readers& readers,
+                     TopicBoard& board, Publications& publications)
     : context_(context),
       writers_(writers),
+      heap_(heap),
       readers_(readers),
       board_(board),
       publications_(publications),
@@ -53,6 +54,7 @@ void Heartbeat::Tick() {
   if (context_.IsMyLife()) ShowLife();
   if (context_.IsMyLife()) WatchOthers();
   writers_.Housekeep();
+  heap_.Housekeep();
   readers_.RequestHousekeeping();
   publications_.Attend(/*sleeps=*/true);
   AttendTransport();

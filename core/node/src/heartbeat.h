@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "src/heap.h"
 #include "src/node_context.h"
 #include "src/publications.h"
 #include "src/readers.h"
@@ -20,7 +21,7 @@ namespace ivmq {
 // Thread-safe, except Stop().
 class Heartbeat {
  public:
-  Heartbeat(NodeContext& context, Writers& writers, Readers& readers, TopicBoard& board,
+  Heartbeat(NodeContext& context, Writers& writers, Heap& heap, Readers& readers, TopicBoard& board,
             Publications& publications);
   ~Heartbeat();
 
@@ -47,6 +48,7 @@ class Heartbeat {
 
   NodeContext& context_;
   Writers& writers_;
+  Heap& heap_;
   Readers& readers_;
   TopicBoard& board_;
   Publications& publications_;

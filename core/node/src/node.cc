@@ -18,6 +18,7 @@
 
 #include "src/at_fork.h"
 #include "src/explain.h"
+#include "src/heap.h"
 #include "src/heartbeat.h"
 #include "src/node_context.h"
 #include "src/poller.h"
@@ -56,6 +57,7 @@ struct Node::Impl {
 
   NodeContext context;
   std::unique_ptr<Writers> writers;
+  std::unique_ptr<Heap> heap;
   std::unique_ptr<TopicBoard> board;
   std::unique_ptr<Publications> publications;
   std::unique_ptr<Subscriptions> subscriptions;
@@ -110,14 +112,16 @@ Result<std::unique_ptr<Node>> Node::Open(std::unique_ptr<Transport> transport,
   }
 
   impl->writers = std::make_unique<Writers>(context);
+  impl->heap = std::make_unique<Heap>(context, *impl->writers);
   impl->board = std::make_unique<TopicBoard>(context);
-  impl->publications = std::make_unique<Publications>(context, *impl->writers, *impl->board);
+  impl->publications =
+      std::make_unique<Publications>(context, *impl->writers, *impl->heap, *impl->board);
   impl->subscriptions = std::make_unique<Subscriptions>(context, *impl->board);
   impl->readers = std::make_unique<Readers>(context, *impl->writers, *impl->subscriptions);
   impl->poller.emplace(context, *impl->readers, *impl->publications);
   try {
-    impl->heartbeat = std::make_unique<Heartbeat>(context, *impl->writers, *impl->readers,
-                                                  *impl->board, *impl->publications);
+    impl->heartbeat = std::make_unique<Heartbeat>(
+        context, *impl->writers, *impl->heap, *impl->readers, *impl->board, *impl->publications);
   } catch (const std::system_error& error) {
     context.table.Leave(context.self, *context.transport);
     return at_address(Status(StatusCode::kResourceExhausted,
@@ -300,7 +304,8 @@ Status Node::Explain(SendResult result, PeerId to) const {
 Result<Sender> Node::OpenSender(std::string_view name, const SenderOptions& options) {
   if (Status status = CheckName(name); !status.ok()) return status;
   if (Status over = status(); !over.ok()) return over;
-  auto core = std::make_unique<SenderCore>(*this, impl_->context, *impl_->writers, name, options);
+  auto core = std::make_unique<SenderCore>(*this, impl_->context, *impl_->writers, *impl_->heap,
+                                           name, options);
   if (core->Begin() == SendResult::kBusy) {
     return Status(StatusCode::kAlreadyExists,
                   StrCat(transport().info().address,

@@ -7,8 +7,12 @@
 
 namespace ivmq {
 
-Publications::Publications(NodeContext& context, Writers& writers, TopicBoard& board)
-    : context_(context), writers_(writers), board_(board), known_(context.region.max_peers()) {}
+Publications::Publications(NodeContext& context, Writers& writers, Heap& heap, TopicBoard& board)
+    : context_(context),
+      writers_(writers),
+      heap_(heap),
+      board_(board),
+      known_(context.region.max_peers()) {}
 
 Result<std::shared_ptr<TopicCore>> Publications::Open(std::string_view name,
                                                       const TopicOptions& options) {

@@ -12,6 +12,7 @@
 #include "ivmq/status.h"
 #include "ivmq/topic.h"
 
+#include "src/heap.h"
 #include "src/node_context.h"
 #include "src/topic_board.h"
 #include "src/topic_core.h"
@@ -22,7 +23,7 @@ namespace ivmq {
 // Thread-safe.
 class Publications {
  public:
-  Publications(NodeContext& context, Writers& writers, TopicBoard& board);
+  Publications(NodeContext& context, Writers& writers, Heap& heap, TopicBoard& board);
   Publications(const Publications&) = delete;
   Publications& operator=(const Publications&) = delete;
 
@@ -43,6 +44,7 @@ class Publications {
   Subscribers FindSubscribers();
 
   [[nodiscard]] Writers& writers() const noexcept { return writers_; }
+  [[nodiscard]] Heap& heap() const noexcept { return heap_; }
 
  private:
   // What a slot said last.
@@ -55,6 +57,7 @@ class Publications {
 
   NodeContext& context_;
   Writers& writers_;
+  Heap& heap_;
   TopicBoard& board_;
   std::atomic<std::size_t> count_{0};  // of topics_, so that who has none takes no lock
 

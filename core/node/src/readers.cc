@@ -133,7 +133,13 @@ std::size_t Readers::Drain(Entry& entry, const Handler& handler, std::size_t lim
     // At once: a handler may take long.
     if (consumer.has_wake_request()) [[unlikely]]
       reader.WakeProducer();
-    if (outcome == Outcome::kHandled) ++handled;
+    if (outcome == Outcome::kHandled) {
+      ++handled;
+    } else if (outcome == Outcome::kHandledBlock) [[unlikely]] {
+      // The record is small, but its block is not.
+      reader.PublishReleased();
+      ++handled;
+    }
   }
   // The next look that finds it empty is not to wait.
   if (reader.state() == ReaderState::kEnding) [[unlikely]]

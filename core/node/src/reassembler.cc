@@ -10,15 +10,9 @@
 #include "ivmq/message.h"
 
 namespace ivmq {
-namespace {
 
 using layout::Counter;
 using layout::Frame;
-
-// A spare buffer that is kept for the next large message.
-constexpr std::uint64_t kMostSpare = std::uint64_t{8} << 20;
-
-}  // namespace
 
 void Reassembler::ReportLoss(StatusCode code, const std::string& text) {
   context_.Count(Counter::kAssembliesLost);

@@ -13,13 +13,17 @@
 
 namespace ivmq {
 
+// The largest buffer that is kept for the next large message: always-new memory is slow.
+inline constexpr std::uint64_t kMostSpare = std::uint64_t{8} << 20;
+
 // What became of a record.
 enum class Outcome : std::uint8_t {
-  kHandled,    // a message went to the handler
-  kConsumed,   // a fragment, or something that is skipped
-  kComplete,   // the last fragment: the message is whole, and not handled yet
-  kStalled,    // no memory for it now: leave it in the ring
-  kMalformed,  // no correct peer sends this
+  kHandled,       // a message went to the handler
+  kConsumed,      // a fragment, or something that is skipped
+  kHandledBlock,  // the same, and it was in the heap of its sender
+  kComplete,      // the last fragment: the message is whole, and not handled yet
+  kStalled,       // no memory for it now: leave it in the ring
+  kMalformed,     // no correct peer sends this
 };
 
 // The large message of one sender. Its memory counts against the node's budget.

@@ -185,11 +185,69 @@ SendResult RingWriter::ClaimSlowly(PeerId to, std::uint64_t bytes, std::span<std
   }
 }
 
+SendResult RingWriter::TrySendBlock(PeerId to, std::span<const std::byte> head,
+                                    const layout::BlockDescriptor& block, Hold hold,
+                                    RingPosition* position) {
+  std::span<std::byte> record;
+  const SendResult result = ClaimRecord(to, BlockRecordBytes(head.size()), &record, hold);
+  if (result != SendResult::kOk) return result;
+  WriteHead({.kind = layout::FrameKind::kBlock}, record.data());
+  std::byte* const behind = record.data() + sizeof(layout::Frame);
+  std::memcpy(behind, &block, sizeof(block));
+  std::memcpy(behind + sizeof(block), head.data(), head.size());
+  Publish(1, block.bytes);
+  *position = {.slot = slot_number_,
+               .generation = Cell::FromWord(cell_word_).generation,
+               .end = producer_.position()};
+  return SendResult::kOk;
+}
+
 void RingWriter::RingDoorbell() noexcept {
   // Its ivposition may have changed since the ring was opened: see Doorbell::Attend().
   const Life life = Life::FromWord(slot_->life.load(std::memory_order_relaxed));
   context_->transport->Ring(life.ivposition, vector_);
   Add(doorbells_, 1);
+}
+
+// ---- What the heap asks ----
+
+bool RingWriter::IsOver(const RingPosition& position) noexcept {
+  const std::lock_guard lock(lock_);
+  const std::uint64_t word = cell().load(std::memory_order_acquire);
+  if (state_ == WriterState::kNone) {
+    const Cell found = Cell::FromWord(word);
+    const auto carved_since = static_cast<std::int32_t>(found.generation - position.generation);
+    if (carved_since < 0) return false;  // damage
+    if (found.state == CellState::kEmpty || found.state == CellState::kCarving ||
+        found.state == CellState::kClosed) {
+      return true;
+    }
+    // A predecessor's ring, which was not taken up.
+    const std::optional<RingView> ring = context_->region.RingOf(found);
+    return carved_since == 0 && ring &&
+           ring->header->released.load(std::memory_order_acquire) == position.end;
+  }
+  if (Cell::FromWord(cell_word_).generation != position.generation) return true;
+  // Its consumer lets go of a ring that was withdrawn, or is gone, and then another one follows.
+  if (state_ != WriterState::kLive) return state_ == WriterState::kLost || IsClosed(word);
+  const std::uint64_t released = producer_.LoadReleased();
+  // Beyond what was sent it is damage, which the consumer puts right.
+  return (released >= position.end && released <= producer_.position_now()) || IsClosed(word);
+}
+
+std::optional<RingPosition> RingWriter::PredecessorsEnd() noexcept {
+  const std::lock_guard lock(lock_);
+  const Cell found = Cell::FromWord(cell().load(std::memory_order_acquire));
+  const std::optional<RingView> ring = context_->region.RingOf(found);
+  if (!ring || (found.state != CellState::kLive && found.state != CellState::kWithdrawn)) {
+    return std::nullopt;
+  }
+  // Of a damaged one the end is unknown; it is withdrawn before this node writes there.
+  constexpr std::uint64_t kNever = ~std::uint64_t{0};
+  const Result<Producer> producer = Producer::Recover(*ring);
+  return RingPosition{.slot = slot_number_,
+                      .generation = found.generation,
+                      .end = producer.ok() ? producer->position() : kNever};
 }
 
 // ---- Housekeeping ----

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -24,6 +25,13 @@ namespace ivmq {
 // How a caller has the ring: it holds the lock and the ring is not another's, or it is the ring's
 // owner and holds no lock. What changes the state needs the lock in any case.
 enum class Hold : std::uint8_t { kLocked, kOwned };
+
+// A place in a ring of this node: the end of a record.
+struct RingPosition {
+  std::uint32_t slot = 0;        // of the consumer
+  std::uint32_t generation = 0;  // of the ring
+  std::uint64_t end = 0;
+};
 
 // Thread-safe as its members say.
 class alignas(2 * layout::kCacheLine) RingWriter {
@@ -54,6 +62,10 @@ class alignas(2 * layout::kCacheLine) RingWriter {
       return CopyRecord<kHold>(to, type, message);
     }
   }
+  // Sends the record of a message that lies in the heap, if there is room for it; it ends at
+  // `*position`. `head`: the message's frame and type name.
+  SendResult TrySendBlock(PeerId to, std::span<const std::byte> head,
+                          const layout::BlockDescriptor& block, Hold hold, RingPosition* position);
   // Claims a record for a message of `bytes` bytes. WriteHead() is still to come. `behind`: what is
   // claimed already stays claimed, so there is no other ring for it.
   [[gnu::always_inline]] SendResult Claim(PeerId to, const MessageType& type, std::uint64_t bytes,
@@ -160,6 +172,11 @@ class alignas(2 * layout::kCacheLine) RingWriter {
 
   // Whether there may be a ring.
   [[nodiscard]] bool HasCell() const noexcept;
+  // Whether the consumer has released what ends at that position, or will not read it any more.
+  // Takes the lock.
+  [[nodiscard]] bool IsOver(const RingPosition& position) noexcept;
+  // The end of what a predecessor has sent here, if there is a ring of it. Takes the lock.
+  [[nodiscard]] std::optional<RingPosition> PredecessorsEnd() noexcept;
   // Asks an owner to look after the ring: nobody else does.
   void RequestCare() noexcept { care_due_.store(true, std::memory_order_relaxed); }
   [[nodiscard]] bool is_care_due() const noexcept {

@@ -3,6 +3,8 @@
 #include <mutex>
 #include <utility>
 
+#include "src/heap.h"
+
 namespace ivmq {
 
 using layout::Counter;
@@ -21,6 +23,24 @@ SendResult SendCall::Send(const MessageType& type, std::span<const std::byte> me
     return result;
   }
   return writer_.fragmenter().Send(*this, type, message);
+}
+
+SendResult SendCall::SendBlock(std::span<const std::byte> head, Block& block) {
+  block.PrepareToRefer();
+  RingPosition position;
+  const auto attempt = [&] {
+    if (me_ != nullptr) {
+      return writer_.TrySendBlock(to_, head, block.descriptor(), Hold::kOwned, &position);
+    }
+    if (const SendResult locked = writer_.Lock(limits_, me_); locked != SendResult::kOk) {
+      return locked;
+    }
+    const std::lock_guard lock(writer_.ring_lock(), std::adopt_lock);
+    return writer_.TrySendBlock(to_, head, block.descriptor(), Hold::kLocked, &position);
+  };
+  const SendResult result = Retry(attempt(), BlockRecordBytes(head.size()), attempt);
+  if (result == SendResult::kOk) block.Refer(position);
+  return result;
 }
 
 SendResult SendCall::Refuse() noexcept {

@@ -13,6 +13,8 @@
 
 namespace ivmq {
 
+class Block;
+
 // For one thread. Made when a send does not succeed at once: the time that it has begins then.
 class SendCall {
  public:
@@ -35,6 +37,10 @@ class SendCall {
 
   // Sends a message of any size; `first` is what came of the first attempt, for a record.
   SendResult Send(const MessageType& type, std::span<const std::byte> message, SendResult first);
+  // Sends a message that lies in the heap: a record that refers to it. `head`: its frame and type
+  // name. Afterwards the ring has the block, whatever becomes of the caller's. Throws bad_alloc, if
+  // the block goes to more than one ring.
+  SendResult SendBlock(std::span<const std::byte> head, Block& block);
   // Calls attempt() again as long as it gives kFull and the send may wait for a record of
   // `record_bytes`; `first` is what it gave at first.
   template <typename Attempt>

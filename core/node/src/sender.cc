@@ -84,6 +84,7 @@ Loan::Loan(Loan&& other) noexcept
       result_(other.result_),
       writer_(std::exchange(other.writer_, nullptr)),
       payload_(std::exchange(other.payload_, {})),
+      block_(std::move(other.block_)),
       buffer_(std::move(other.buffer_)),
       buffer_bytes_(other.buffer_bytes_) {}
 
@@ -93,6 +94,7 @@ void Loan::End() noexcept {
   SenderCore* const core = std::exchange(core_, nullptr);
   if (core == nullptr) return;
   if (writer_ != nullptr) core->EndLent(*writer_);
+  block_.reset();
   if (buffer_) core->Return(std::move(buffer_), buffer_bytes_);
   payload_ = {};
 }
@@ -101,8 +103,9 @@ SendResult Loan::Publish() {
   if (core_ == nullptr || result_ != SendResult::kOk) {
     return result_ == SendResult::kOk ? SendResult::kBusy : result_;
   }
-  const SendResult result = writer_ != nullptr ? core_->PublishLent(*writer_, payload_.size())
-                                               : core_->Send(type_, payload_, options_);
+  const SendResult result = writer_ != nullptr  ? core_->PublishLent(*writer_, payload_.size())
+                            : block_ != nullptr ? core_->SendBlock(type_, *block_, options_)
+                                                : core_->Send(type_, payload_, options_);
   End();
   return result;
 }

@@ -1,5 +1,6 @@
 #include "src/sender_core.h"
 
+#include <array>
 #include <new>
 #include <utility>
 
@@ -9,11 +10,12 @@
 
 namespace ivmq {
 
-SenderCore::SenderCore(const Node& node, NodeContext& context, Writers& writers,
+SenderCore::SenderCore(const Node& node, NodeContext& context, Writers& writers, Heap& heap,
                        std::string_view name, const SenderOptions& options)
     : node_(node),
       context_(context),
       writers_(writers),
+      heap_(heap),
       name_(name),
       options_{.when_full = options.when_full, .timeout = options.timeout, .stop = options.stop},
       is_exclusive_(options.exclusive),
@@ -230,7 +232,14 @@ Loan SenderCore::Lend(const MessageType& type, std::uint64_t bytes, const SendOp
     if (result == SendResult::kOk) loan.writer_ = &writer;
     return result;
   });
-  if (loan.result_ != SendResult::kTooLarge || bytes > context_.options.max_message_bytes) {
+  if (loan.result_ != SendResult::kTooLarge || type.name.size() > kMaxTypeName ||
+      bytes > context_.options.max_message_bytes) {
+    return loan;
+  }
+  loan.block_ = heap_.Allocate(bytes);
+  if (loan.block_ != nullptr) {
+    loan.result_ = SendResult::kOk;
+    loan.payload_ = loan.block_->bytes();
     return loan;
   }
   loan.buffer_ = Borrow(bytes, &loan.buffer_bytes_);
@@ -239,6 +248,16 @@ Loan SenderCore::Lend(const MessageType& type, std::uint64_t bytes, const SendOp
     loan.payload_ = {loan.buffer_.get(), bytes};
   }
   return loan;
+}
+
+SendResult SenderCore::SendBlock(const MessageType& type, Block& block,
+                                 const SendOptions& options) {
+  std::array<std::byte, sizeof(layout::Frame) + kMaxTypeName> head;
+  WriteHead(type, head.data());
+  return ForPeer(options, [&](RingWriter& writer, PeerId to) {
+    return SendCall(writer, to, options, me())
+        .SendBlock(std::span(head).first(HeadBytes(type)), block);
+  });
 }
 
 std::unique_ptr<std::byte[]> SenderCore::Borrow(std::uint64_t bytes, std::uint64_t* size) {

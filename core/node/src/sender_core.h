@@ -13,6 +13,7 @@
 #include "ivmq/sender.h"
 
 #include "src/explain.h"
+#include "src/heap.h"
 #include "src/node_context.h"
 #include "src/ring_writer.h"
 #include "src/writers.h"
@@ -22,8 +23,8 @@ namespace ivmq {
 // Thread-safe unless it is exclusive.
 class SenderCore {
  public:
-  SenderCore(const Node& node, NodeContext& context, Writers& writers, std::string_view name,
-             const SenderOptions& options);
+  SenderCore(const Node& node, NodeContext& context, Writers& writers, Heap& heap,
+             std::string_view name, const SenderOptions& options);
   ~SenderCore();
   SenderCore(const SenderCore&) = delete;
   SenderCore& operator=(const SenderCore&) = delete;
@@ -54,6 +55,8 @@ class SenderCore {
   // Of a Loan in the ring: sends what was lent; drops it.
   SendResult PublishLent(RingWriter& writer, std::uint64_t bytes) noexcept;
   void EndLent(RingWriter& writer) noexcept;
+  // Of a Loan in the heap.
+  SendResult SendBlock(const MessageType& type, Block& block, const SendOptions& options);
   // Takes back a Loan's buffer, to be used again.
   void Return(std::unique_ptr<std::byte[]> buffer, std::uint64_t bytes) noexcept;
 
@@ -103,6 +106,7 @@ class SenderCore {
   const Node& node_;
   NodeContext& context_;
   Writers& writers_;
+  Heap& heap_;
   const std::string name_;
   const SendOptions options_;
   const bool is_exclusive_;

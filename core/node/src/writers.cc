@@ -40,6 +40,14 @@ void Writers::PublishCommitted() noexcept {
   }
 }
 
+std::vector<RingPosition> Writers::PredecessorsEnds() {
+  std::vector<RingPosition> ends;
+  for (RingWriter& writer : writers_) {
+    if (const auto end = writer.PredecessorsEnd()) ends.push_back(*end);
+  }
+  return ends;
+}
+
 void Writers::UnlockInChild() noexcept {
   for (RingWriter& writer : writers_) writer.ring_lock().UnlockInChild();
 }

@@ -28,6 +28,9 @@ class Writers {
   // find the rings whole.
   void PublishCommitted() noexcept;
 
+  // Where the rings end that a predecessor of this node wrote.
+  [[nodiscard]] std::vector<RingPosition> PredecessorsEnds();
+
   // In a forked child: no thread is left that would give back a ring.
   void UnlockInChild() noexcept;
 

@@ -42,7 +42,7 @@ class Keeper {
 // message.
 struct Message {
   PeerId from;
-  FrameKind kind = FrameKind::kBytes;  // any but kFragment
+  FrameKind kind = FrameKind::kBytes;  // one of a message's, so not kFragment or kBlock
   std::uint32_t type = 0;  // the sender's choice, the registered id of a protobuf type, or a call
   std::string_view type_name;  // kTypedByName only
   std::span<const std::byte> payload;
@@ -54,9 +54,9 @@ struct Message {
   // handler, on the handler's thread. The bytes stay until the last copy of the returned message is
   // destroyed, on any thread; then the lease ends. A message that was copied out of the shared
   // memory moves into the lease, or is copied again if it is small compared with its buffer. A
-  // message that is handled in place (NodeOptions::trust_peers) stays in the ring, and its sender
-  // does not get that room back until the lease ends; once half of the ring is kept, further
-  // messages are copied.
+  // message that is handled in place (NodeOptions::trust_peers) stays in the ring, or in the heap of
+  // its sender, who does not get that room back until the lease ends; once half of the ring is kept,
+  // further messages are copied.
   //
   // A record is acknowledged when its handler has returned and its lease has ended: a durable node
   // that ends before receives it again. So a durable node always holds back the room in the ring,

@@ -47,12 +47,14 @@ struct NodeOptions {
   // this.
   std::chrono::nanoseconds max_poll_interval = std::chrono::milliseconds(1);
   // False: a message is copied out of the shared memory before the handler sees it, so its sender
-  // cannot change it while it is handled. True: messages that fit a record are handled in place.
+  // cannot change it while it is handled. True: messages that did not come in fragments are handled
+  // in place.
   bool trust_peers = false;
   // Larger messages are refused at both ends.
   std::uint64_t max_message_bytes = std::uint64_t{64} << 20;
   // Memory for assembling large messages, for all senders together. A sender whose message does not
-  // fit beside the others waits until one of them is complete. At least max_message_bytes.
+  // fit beside the others waits until one of them is complete. At least max_message_bytes. A large
+  // message that its sender lent (Sender::Loan) needs none of it, but one buffer of its own size.
   std::uint64_t reassembly_bytes = std::uint64_t{256} << 20;
   // Memory for messages that are kept beyond their handlers (Message::Keep). Each counts as its
   // bytes plus 256; a message that is kept in the ring counts as 256 bytes.

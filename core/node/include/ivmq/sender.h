@@ -161,10 +161,13 @@ struct SenderOptions {
   const StopCondition* stop = nullptr;
 };
 
+class Block;
 class SenderCore;
 
 // A message that the caller writes in place: directly in the ring if it fits one record, otherwise
-// in a buffer that its sender keeps for the next one. A message that is not published is not sent.
+// in the heap of its node, from where the receiver takes it without any copy in between. If that
+// has no room, it lies in a buffer that its sender keeps for the next one, and goes in fragments. A
+// message that is not published is not sent.
 //
 //   auto loan = sender->Loan(bytes);
 //   if (loan.result() != ivmq::SendResult::kOk) return ...;
@@ -182,7 +185,7 @@ class Loan {
 
   // kOk, or why there is no payload; as for Sender::Send.
   [[nodiscard]] SendResult result() const noexcept { return result_; }
-  // As many bytes as were requested. Write all of them.
+  // As many bytes as were requested. Write all of them, and nothing once it is published.
   [[nodiscard]] std::span<std::byte> payload() const noexcept { return payload_; }
   // Sends the message, once. A message that is not in the ring waits for room, as the sender's
   // options say. For one in the ring, kPeerGone means that this node's life is over. Without a
@@ -201,7 +204,8 @@ class Loan {
   SendResult result_ = SendResult::kOk;
   RingWriter* writer_ = nullptr;  // whose ring it lies in
   std::span<std::byte> payload_;
-  std::unique_ptr<std::byte[]> buffer_;  // where it lies otherwise
+  std::shared_ptr<Block> block_;         // or in the heap
+  std::unique_ptr<std::byte[]> buffer_;  // or else
   std::uint64_t buffer_bytes_ = 0;
 };
 

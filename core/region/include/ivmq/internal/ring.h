@@ -10,6 +10,7 @@
 #define IVMQ_INTERNAL_RING_H_
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -115,7 +116,7 @@ class Producer {
     const std::uint64_t first = first_;
     const std::uint64_t tail = tail_;
     if (tail == first) return;
-    first_ = tail;
+    std::atomic_ref(first_).store(tail, std::memory_order_relaxed);
     layout::Word& published = ring_.CommitWordAt(first);
     ring_.CommitWordAt(tail).store(0, std::memory_order_relaxed);
     // Pairs with the acquire in Consumer::Peek: payloads, inner commit words and the cleared next
@@ -152,6 +153,15 @@ class Producer {
   // Up to where the consumer says that it has handled everything. It may say anything.
   [[nodiscard]] std::uint64_t acknowledged() const noexcept {
     return ring_.header->acked.load(std::memory_order_acquire);
+  }
+
+  // The same for another thread, while the owner commits: what is published is below it.
+  [[nodiscard]] std::uint64_t position_now() noexcept {
+    return std::atomic_ref(first_).load(std::memory_order_relaxed);
+  }
+  // The position up to which the consumer has released, by its own word. For another thread, too.
+  [[nodiscard]] std::uint64_t LoadReleased() const noexcept {
+    return ring_.header->released.load(std::memory_order_acquire);
   }
 
   // Stores position() as `committed`, which reveals commit words that are damaged later. Call it
