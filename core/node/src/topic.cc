@@ -66,6 +66,7 @@ TopicLoan::TopicLoan(TopicLoan&& other) noexcept
       type_(other.type_),
       result_(other.result_),
       payload_(std::exchange(other.payload_, {})),
+      block_(std::move(other.block_)),
       buffer_(std::move(other.buffer_)),
       buffer_bytes_(other.buffer_bytes_) {}
 
@@ -74,6 +75,7 @@ TopicLoan::~TopicLoan() { End(); }
 void TopicLoan::End() noexcept {
   TopicCore* const core = std::exchange(core_, nullptr);
   if (core != nullptr && buffer_) core->Return(std::move(buffer_), buffer_bytes_);
+  block_.reset();
   payload_ = {};
 }
 
@@ -81,7 +83,7 @@ SendResult TopicLoan::Publish() {
   if (core_ == nullptr || result_ != SendResult::kOk) {
     return result_ == SendResult::kOk ? SendResult::kBusy : result_;
   }
-  const SendResult result = core_->Publish(type_, payload_);
+  const SendResult result = core_->Publish(type_, payload_, std::move(block_));
   End();
   return result;
 }

@@ -18,16 +18,25 @@ namespace {
 
 using layout::Counter;
 
-std::shared_ptr<const StoredMessage> Copy(const Outgoing& message) {
+// A message from here on goes to several subscribers by a block: one copy more, and then none for
+// any of them.
+constexpr std::uint64_t kLeastShared = std::uint64_t{32} << 10;
+
+// With its block, or with a copy of its bytes; nullptr: there is no memory.
+TopicLog::Stored StoredOf(const Outgoing& message) {
   try {
-    auto copy = std::make_shared<StoredMessage>();
-    copy->kind = message.type.kind;
-    copy->type = message.type.type;
-    copy->type_name = message.type.name;
-    copy->size = message.bytes.size();
-    copy->memory.reset(new std::byte[copy->size]);
-    CopyBlock(copy->memory.get(), message.bytes.data(), copy->size);
-    return copy;
+    auto stored = std::make_shared<StoredMessage>();
+    stored->kind = message.type.kind;
+    stored->type = message.type.type;
+    stored->type_name = message.type.name;
+    stored->block = message.block;
+    stored->bytes = message.bytes;
+    if (stored->block == nullptr) {
+      stored->memory.reset(new std::byte[message.bytes.size()]);
+      CopyBlock(stored->memory.get(), message.bytes.data(), message.bytes.size());
+      stored->bytes = {stored->memory.get(), message.bytes.size()};
+    }
+    return stored;
   } catch (const std::bad_alloc&) {
     return nullptr;
   }
@@ -83,7 +92,8 @@ TopicCore::Progress TopicCore::Advance(TopicFlow& flow) {
       result = flow.TrySend(*current_);
     } else if (log_.Has(flow.next())) {
       const StoredMessage& message = *log_.At(flow.next());
-      result = flow.TrySend({.type = message.Type(), .bytes = message.bytes()});
+      result =
+          flow.TrySend({.type = message.Type(), .bytes = message.bytes, .block = message.block});
     } else {
       // There was too little memory for it.
       CountDropped(
@@ -96,7 +106,8 @@ TopicCore::Progress TopicCore::Advance(TopicFlow& flow) {
         (void)flow.SkipTo(sequence_ + 1);
         break;
       case SendResult::kTooLarge:
-        return Progress::kLarge;
+        if (!MoveToHeap(flow.next())) return Progress::kLarge;
+        break;
       default:
         return Progress::kLags;
     }
@@ -118,7 +129,8 @@ TopicCore::Progress TopicCore::Follow(TopicFlow& flow) {
   return progress;
 }
 
-SendResult TopicCore::Publish(const MessageType& type, std::span<const std::byte> bytes) {
+SendResult TopicCore::Publish(const MessageType& type, std::span<const std::byte> bytes,
+                              std::shared_ptr<Block> block) {
   if (bytes.size() > context_.options.max_message_bytes || type.name.size() > kMaxTopicTypeName)
       [[unlikely]] {
     return SendResult::kTooLarge;
@@ -126,11 +138,13 @@ SendResult TopicCore::Publish(const MessageType& type, std::span<const std::byte
   // Before the lock too: a forked child might never get it.
   if (!context_.IsMyLife()) [[unlikely]]
     return SendResult::kPeerGone;
-  const Outgoing message{.type = type, .bytes = bytes};
+  Outgoing message{.type = type, .bytes = bytes, .block = std::move(block)};
   Lock lock(mutex_);
   FindSubscribers();
   ++sequence_;
   current_ = &message;
+  if (bytes.size() >= kLeastShared && flows_.size() > 1) [[unlikely]]
+    (void)MoveToHeap(sequence_);
   bool is_done = options_.history == 0;
   for (const auto& flow : flows_) {
     is_done &= Advance(*flow) == Progress::kDone && !flow->is_lagging();
@@ -199,7 +213,7 @@ bool TopicCore::SendFragments(Lock& lock, TopicFlow& flow) {
   RingWriter& writer = flow.writer();
   lock.unlock();
   const SendResult result =
-      TopicFlow::SendFragments(writer, key.peer, type, message->bytes(), options_.timeout);
+      TopicFlow::SendFragments(writer, key.peer, type, message->bytes, options_.timeout);
   lock.lock();
   // Another thread may have ended the flow.
   const auto same = std::find_if(flows_.begin(), flows_.end(),
@@ -212,10 +226,33 @@ bool TopicCore::SendFragments(Lock& lock, TopicFlow& flow) {
 }
 
 void TopicCore::Store() {
-  std::shared_ptr<const StoredMessage> copy = Copy(*current_);
-  current_ = nullptr;
-  if (copy == nullptr) return log_.Trim(sequence_);  // which has no gap
-  log_.Append(sequence_, std::move(copy));
+  TopicLog::Stored stored = StoredOf(*std::exchange(current_, nullptr));
+  if (stored == nullptr) return log_.Trim(sequence_);  // which has no gap
+  log_.Append(sequence_, std::move(stored));
+}
+
+bool TopicCore::MoveToHeap(std::uint64_t sequence) {
+  const bool is_current = sequence == sequence_ && current_ != nullptr;
+  Outgoing message;
+  if (is_current) {
+    message = *current_;
+  } else {
+    const StoredMessage& stored = *log_.At(sequence);
+    message = {.type = stored.Type(), .bytes = stored.bytes, .block = stored.block};
+  }
+  if (message.block != nullptr) return false;
+  message.block = publications_.heap().Allocate(message.bytes.size());
+  if (message.block == nullptr) return false;
+  CopyBlock(message.block->bytes().data(), message.bytes.data(), message.bytes.size());
+  message.bytes = message.block->bytes();
+  if (is_current) {
+    *current_ = std::move(message);
+    return true;
+  }
+  TopicLog::Stored stored = StoredOf(message);
+  if (stored == nullptr) return false;
+  log_.Replace(sequence, std::move(stored));
+  return true;
 }
 
 void TopicCore::Trim() noexcept {
@@ -248,6 +285,12 @@ void TopicCore::CountDropped(std::uint64_t messages) noexcept {
 TopicLoan TopicCore::Lend(const MessageType& type, std::uint64_t bytes) {
   TopicLoan loan(*this, type);
   if (bytes > context_.options.max_message_bytes || type.name.size() > kMaxTopicTypeName) {
+    return loan;
+  }
+  if (bytes >= kLeastShared) loan.block_ = publications_.heap().Allocate(bytes);
+  if (loan.block_ != nullptr) {
+    loan.result_ = SendResult::kOk;
+    loan.payload_ = loan.block_->bytes();
     return loan;
   }
   if (!context_.is_forked_copy()) {

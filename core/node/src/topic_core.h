@@ -35,7 +35,9 @@ class TopicCore {
   [[nodiscard]] NodeContext& context() const noexcept { return context_; }
   [[nodiscard]] Publications& publications() const noexcept { return publications_; }
 
-  SendResult Publish(const MessageType& type, std::span<const std::byte> bytes);
+  // `block`: where the bytes lie, if they do in the heap.
+  SendResult Publish(const MessageType& type, std::span<const std::byte> bytes,
+                     std::shared_ptr<Block> block = nullptr);
   TopicLoan Lend(const MessageType& type, std::uint64_t bytes);
   // Takes back a loan's buffer, to be used again.
   void Return(std::unique_ptr<std::byte[]> buffer, std::uint64_t bytes) noexcept;
@@ -78,9 +80,12 @@ class TopicCore {
   Progress Follow(TopicFlow& flow);
   // What Publish() does if the message is to be kept.
   [[gnu::noinline]] SendResult KeepAndFollow(Lock& lock);
-  // A copy of the message that is being published goes to the log. Without memory for it, nobody
-  // that lags gets it.
+  // The message that is being published goes to the log: its block, or a copy. Without memory for
+  // that, nobody that lags gets it.
   void Store();
+  // Has the message, which is being published or in the log, lie in a block. False: it does so
+  // already, or the heap has no room for it.
+  bool MoveToHeap(std::uint64_t sequence);
   void Trim() noexcept;
   // Whether Publish() of that message waits for the flow.
   [[nodiscard]] static bool IsAwaited(const TopicFlow& flow, std::uint64_t sequence) noexcept {
@@ -110,8 +115,8 @@ class TopicCore {
   std::atomic<std::uint64_t> generation_seen_;
   // Guarded by mutex_, as what follows.
   std::vector<std::unique_ptr<TopicFlow>> flows_;
-  std::uint64_t sequence_ = 0;         // of the last message
-  const Outgoing* current_ = nullptr;  // that one, while it is being published and not in the log
+  std::uint64_t sequence_ = 0;   // of the last message
+  Outgoing* current_ = nullptr;  // that one, while it is being published and not in the log
   TopicLog log_;
   std::uint64_t dropped_ = 0;
   bool is_closed_ = false;

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 #include <mutex>
+#include <new>
 
 #include "ivmq/internal/copy.h"
 
@@ -15,6 +16,15 @@ namespace {
 
 // Over at once.
 constexpr WaitLimits kNow{.deadline = std::chrono::steady_clock::time_point()};
+
+bool Prepare(Block& block) noexcept {
+  try {
+    block.PrepareToRefer();
+    return true;
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+}
 
 }  // namespace
 
@@ -82,50 +92,45 @@ SendResult TopicFlow::TrySend(const Outgoing& message) {
   if (in_fragments_) return SendResult::kFull;
   std::array<char, kMostHead> head;
   const MessageType type = WriteTopicHead(message.type, head.data());
+  if (message.block != nullptr && !Prepare(*message.block)) return SendResult::kFull;
+  RingPosition position;
   SendResult result = writer_.Lock(kNow, nullptr);
-  if (result != SendResult::kOk) [[unlikely]] {
-    return result == SendResult::kPeerGone ? result : SendResult::kFull;
-  }
-  {
+  if (result == SendResult::kOk) [[likely]] {
     const std::lock_guard lock(writer_.ring_lock(), std::adopt_lock);
     if (window_.is_full()) result = LookAtWindow();
-    if (result == SendResult::kOk) {
-      std::span<std::byte> room;
-      result = writer_.Claim(to_, type, message.bytes.size(), &room, Hold::kLocked);
-      if (result == SendResult::kOk) [[likely]] {
-        CopyMessage(room.data(), message.bytes.data(), message.bytes.size());
-        WriteHead(type, room.data() - HeadBytes(type));  // last, for the reason of CopyMessage()
-        writer_.Publish(1, message.bytes.size());
-        NoteSent(next_);
-        return result;
-      }
-    }
+    if (result == SendResult::kOk) result = TrySendRecord(type, message, &position);
   }
   switch (result) {
-    case SendResult::kPeerGone:
+    case SendResult::kOk:
+      if (message.block != nullptr) message.block->Refer(position);
       return result;
+    case SendResult::kPeerGone:
     case SendResult::kTooLarge:
-      return TrySendLarge(type, message.bytes);
+      return result;
     default:
       return SendResult::kFull;
   }
 }
 
-SendResult TopicFlow::TrySendLarge(const MessageType& type, std::span<const std::byte> bytes) {
-  {
-    const std::lock_guard lock(writer_.ring_lock());
-    // About what the fragments take. If they find less, they are not begun either.
-    if (!writer_.ring_lock().IsFreeFor(nullptr) ||
-        !writer_.HasRoomFor(bytes.size() + bytes.size() / 8)) {
-      return SendResult::kTooLarge;
+SendResult TopicFlow::TrySendRecord(const MessageType& type, const Outgoing& message,
+                                    RingPosition* position) {
+  SendResult result = SendResult::kOk;
+  if (message.block == nullptr) {
+    std::span<std::byte> room;
+    result = writer_.Claim(to_, type, message.bytes.size(), &room, Hold::kLocked);
+    if (result == SendResult::kOk) [[likely]] {
+      CopyMessage(room.data(), message.bytes.data(), message.bytes.size());
+      WriteHead(type, room.data() - HeadBytes(type));  // last, for the reason of CopyMessage()
+      writer_.Publish(1, message.bytes.size());
     }
+  } else {
+    std::array<std::byte, sizeof(layout::Frame) + kMostHead> head;
+    WriteHead(type, head.data());
+    result = writer_.TrySendBlock(to_, std::span(head).first(HeadBytes(type)),
+                                  message.block->descriptor(), Hold::kLocked, position);
   }
-  const SendResult result = SendFragments(writer_, to_, type, bytes, std::chrono::nanoseconds(0));
-  if (result != SendResult::kOk) {
-    return result == SendResult::kPeerGone ? result : SendResult::kTooLarge;
-  }
-  const std::lock_guard lock(writer_.ring_lock());
-  NoteSent(next_);
+  if (result == SendResult::kOk) [[likely]]
+    NoteSent(next_);
   return result;
 }
 

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 
@@ -15,6 +16,7 @@
 #include "ivmq/sender.h"
 #include "ivmq/topic.h"
 
+#include "src/heap.h"
 #include "src/node_context.h"
 #include "src/ring_writer.h"
 #include "src/topic_window.h"
@@ -32,6 +34,7 @@ struct Subscriber {
 struct Outgoing {
   MessageType type;
   std::span<const std::byte> bytes;
+  std::shared_ptr<Block> block;  // where these lie, if they do in the heap
 };
 
 // Thread-compatible: guarded by its topic's mutex.
@@ -60,7 +63,7 @@ class TopicFlow {
   [[nodiscard]] std::uint64_t next() const noexcept { return next_; }
 
   // Sends the message number next(), if there is room for it in the window and in the ring now.
-  // kFull: there is none; kTooLarge: it has to go in fragments, which may wait; kPeerGone: that
+  // kFull: there is none; kTooLarge: it needs a block, or has to go in fragments; kPeerGone: that
   // life of the peer has ended.
   SendResult TrySend(const Outgoing& message);
   // The same in fragments, which wait for room up to `timeout`, in three steps: between the first
@@ -92,8 +95,10 @@ class TopicFlow {
  private:
   // The type of the frame that carries the next message, with its head in `to`.
   [[nodiscard]] MessageType WriteTopicHead(const MessageType& type, char* to) const noexcept;
-  // Sends what does not fit a record without waiting, if there is room for all of it.
-  SendResult TrySendLarge(const MessageType& type, std::span<const std::byte> bytes);
+  // Sends it, in a record or by a record that refers to its block. REQUIRES: as of LookAtWindow();
+  // the block is prepared. The record ends at `*position`, if it refers to one.
+  SendResult TrySendRecord(const MessageType& type, const Outgoing& message,
+                           RingPosition* position);
   // kOk: one more may be sent. REQUIRES: the ring's lock is held, and the ring is nobody's.
   SendResult LookAtWindow();
   // The message was sent: it ends with the ring's last record, or before it.

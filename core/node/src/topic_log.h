@@ -14,18 +14,20 @@
 
 namespace ivmq {
 
-// A message outside of any ring. Constant once it is made.
+class Block;
+
+// A message outside of any ring: in the heap, or in private memory. Constant once it is made.
 struct StoredMessage {
   layout::FrameKind kind = layout::FrameKind::kBytes;
   std::uint32_t type = 0;
   std::string type_name;
-  std::unique_ptr<std::byte[]> memory;
-  std::uint64_t size = 0;
+  std::shared_ptr<Block> block;
+  std::unique_ptr<std::byte[]> memory;  // unless there is a block
+  std::span<const std::byte> bytes;
 
   [[nodiscard]] MessageType Type() const noexcept {
     return {.kind = kind, .type = type, .name = type_name};
   }
-  [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {memory.get(), size}; }
 };
 
 // A run of messages by their sequence numbers, without gaps. Thread-compatible.
@@ -50,13 +52,17 @@ class TopicLog {
   // REQUIRES: empty(), or sequence == end()
   void Append(std::uint64_t sequence, Stored message) {
     if (messages_.empty()) first_ = sequence;
-    bytes_ += message->size;
+    bytes_ += message->bytes.size();
     messages_.push_back(std::move(message));
+  }
+  // The same message, elsewhere. REQUIRES: Has(sequence)
+  void Replace(std::uint64_t sequence, Stored message) noexcept {
+    messages_[sequence - first_] = std::move(message);
   }
   // Forgets those before `sequence`.
   void Trim(std::uint64_t sequence) noexcept {
     while (!messages_.empty() && first_ < sequence) {
-      bytes_ -= messages_.front()->size;
+      bytes_ -= messages_.front()->bytes.size();
       messages_.pop_front();
       ++first_;
     }

@@ -347,47 +347,5 @@ TEST_F(TopicSlowTest, TheLastMessageIsKeptHoweverLargeItIs) {
   EXPECT_EQ(got.front().text.size(), 1'000U);
 }
 
-// ---- Large messages ----
-
-TEST_F(TopicSlowTest, LargeMessagesGoToSlowSubscribersToo) {
-  constexpr std::uint64_t kCount = 20;
-  const auto c = Open("c");
-  std::atomic<std::uint64_t> quick{0};
-  const Result<Subscription> quick_one =
-      c->Subscribe("camera",
-                   [&](const TopicMessage& m) {
-                     EXPECT_TRUE(testing::HasPattern(m.message.payload, m.sequence));
-                     quick = m.sequence;
-                   },
-                   {.when_slow = WhenSlow::kWait, .depth = 2});
-  std::atomic<std::uint64_t> slow{0};
-  std::atomic<bool> may_go_on{false};
-  const Result<Subscription> slow_one =
-      b_->Subscribe("camera",
-                    [&](const TopicMessage& m) {
-                      EXPECT_TRUE(testing::HasPattern(m.message.payload, m.sequence));
-                      while (!may_go_on) std::this_thread::yield();
-                      slow = m.sequence;
-                    },
-                    {.when_slow = WhenSlow::kDropOldest, .depth = 1});
-  ASSERT_TRUE(quick_one.ok() && slow_one.ok());
-  Topic topic = Advertise(*a_, "camera", {.timeout = kPatience});
-  const auto poll_until_last = [](Node& node, std::atomic<std::uint64_t>& last) {
-    EXPECT_TRUE(PollUntil(node, kIgnore, [&] { return last == kCount; }));
-  };
-  std::thread quickly([&] { poll_until_last(*c, quick); });
-  std::thread slowly([&] { poll_until_last(*b_, slow); });
-  for (std::uint64_t i = 1; i <= kCount; ++i) {
-    ASSERT_EQ(topic.Publish(testing::Pattern(100'000, i)), SendResult::kOk);
-  }
-  quickly.join();
-  EXPECT_LT(slow, kCount);
-  may_go_on = true;
-  poll_until_last(*a_, slow);
-  slowly.join();
-  EXPECT_EQ(quick_one->missed(), 0U);
-  EXPECT_EQ(slow_one->received() + slow_one->missed(), kCount);
-}
-
 }  // namespace
 }  // namespace ivmq

@@ -84,7 +84,8 @@ TEST(TopicWindowTest, RandomOperationsAgreeWithADeque) {
 
 std::shared_ptr<const StoredMessage> MessageOf(std::uint64_t size) {
   auto message = std::make_shared<StoredMessage>();
-  message->size = size;
+  message->memory.reset(new std::byte[size]);
+  message->bytes = {message->memory.get(), size};
   return message;
 }
 
@@ -100,7 +101,7 @@ TEST(TopicLogTest, ItHasTheMessagesFromTheFirstOneThatIsNeeded) {
   EXPECT_TRUE(log.Has(5));
   EXPECT_TRUE(log.Has(9));
   EXPECT_FALSE(log.Has(10));
-  EXPECT_EQ(log.At(7)->size, 7U);
+  EXPECT_EQ(log.At(7)->bytes.size(), 7U);
   log.Trim(8);
   EXPECT_EQ(log.first(), 8U);
   EXPECT_EQ(log.bytes(), 8U + 9);
@@ -118,7 +119,7 @@ TEST(TopicLogTest, WhoHasAMessageKeepsIt) {
   log.Append(1, MessageOf(10));
   const TopicLog::Stored kept = log.At(1);
   log.Trim(2);
-  EXPECT_EQ(kept->size, 10U);
+  EXPECT_EQ(kept->bytes.size(), 10U);
 }
 
 }  // namespace

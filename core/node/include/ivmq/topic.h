@@ -46,10 +46,12 @@ struct TopicOptions {
   std::uint64_t kept_bytes = std::uint64_t{64} << 20;
 };
 
+class Block;
 class TopicCore;
 
-// A message that the caller writes in place. One that is not published is not sent.
-// Thread-compatible; must not outlive its topic.
+// A message that the caller writes in place: a large one in the heap of its node, from where each
+// subscriber takes it without any copy in between; any other in a buffer. A message that is not
+// published is not sent. Thread-compatible; must not outlive its topic.
 class TopicLoan {
  public:
   ~TopicLoan();
@@ -59,7 +61,7 @@ class TopicLoan {
 
   // kOk, or why there is no payload: kTooLarge.
   [[nodiscard]] SendResult result() const noexcept { return result_; }
-  // As many bytes as were requested. Write all of them.
+  // As many bytes as were requested. Write all of them, and nothing once it is published.
   [[nodiscard]] std::span<std::byte> payload() const noexcept { return payload_; }
   // Publishes the message, once; as Topic::Publish. Without a payload it returns result().
   SendResult Publish();
@@ -73,7 +75,8 @@ class TopicLoan {
   MessageType type_;
   SendResult result_ = SendResult::kTooLarge;
   std::span<std::byte> payload_;
-  std::unique_ptr<std::byte[]> buffer_;
+  std::shared_ptr<Block> block_;         // where it lies in the heap
+  std::unique_ptr<std::byte[]> buffer_;  // or else
   std::uint64_t buffer_bytes_ = 0;
 };
 
