@@ -1,6 +1,7 @@
 // Messages in heaps, while the processes at either end are killed.
 #include <sched.h>
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 
@@ -22,18 +23,25 @@ namespace {
 using layout::Counter;
 using testing::Child;
 using testing::Hub;
-using testing::kIgnore;
 using testing::kKiB;
 using testing::kMiB;
 using testing::kWait;
 using testing::OpenNode;
-using testing::PollUntil;
 using testing::Random;
 using testing::SharedCounter;
 
 // Beyond a record, and not too large for many of them in a heap.
-constexpr std::uint64_t kLarge = 200 * kKiB;
+constexpr std::uint64_t kLarge = 100 * kKiB;
+constexpr int kKills = 12;
 constexpr FormatOptions kFormat{.max_peers = 4, .ring_capacity = 64 * kKiB};
+
+// Polls until `done` says so, however long the other processes need.
+template <typename Handler, typename Done>
+void Receive(Node& node, Handler&& handler, Done&& done) {
+  while (!done()) {
+    if (node.Poll(handler) == 0) (void)node.Wait(std::chrono::milliseconds(100));
+  }
+}
 
 // Sends a loan with the pattern of `number`, which is also its type.
 void SendLoan(Sender& sender, std::uint32_t number) {
@@ -60,7 +68,7 @@ TEST_P(KilledSenderTest, WhatItPublishedArrivesWholeAndItsHeapComesBack) {
     open.Add();
     PeerId from;
     std::uint32_t next = 0;
-    EXPECT_TRUE(PollUntil(
+    Receive(
         *node,
         [&](const Message& message) {
           if (message.from != from) next = message.type;
@@ -74,10 +82,10 @@ TEST_P(KilledSenderTest, WhatItPublishedArrivesWholeAndItsHeapComesBack) {
           if (over.value() == 0) return false;
           if (durable) (void)PeerTable(hub.region()).Forget("sender");
           return node->Peers().peers.size() == 1 && arena.Stats().extents == 0;
-        }));
+        });
   });
   open.AwaitAtLeast(1);
-  for (int round = 0; round < 25; ++round) {
+  for (int round = 0; round < kKills; ++round) {
     Child sender = Child::Fork([&] {
       auto node = OpenNode(hub, 2, {.name = "sender", .durable = durable});
       Result<Sender> to = node->OpenSender("receiver");
@@ -110,7 +118,7 @@ TEST(KilledReceiverTest, ADurableOnesSuccessorsGetEveryMessageWhole) {
   SharedCounter over;
   const auto receive = [&](bool is_last) {
     auto node = OpenNode(hub, 1, {.name = "receiver", .durable = true});
-    EXPECT_TRUE(PollUntil(
+    Receive(
         *node,
         [&](const Message& message) {
           EXPECT_TRUE(testing::HasPattern(message.payload, message.type));
@@ -121,7 +129,7 @@ TEST(KilledReceiverTest, ADurableOnesSuccessorsGetEveryMessageWhole) {
             EXPECT_TRUE(message.redelivered);
           }
         },
-        [&] { return is_last && over.value() != 0 && node->Peers().peers.size() == 1; }));
+        [&] { return is_last && over.value() != 0 && node->Peers().peers.size() == 1; });
     EXPECT_EQ(node->counter(Counter::kFragmentsReceived), 0U);
   };
   Child receiver = Child::Fork([&] { receive(false); });
@@ -135,12 +143,12 @@ TEST(KilledReceiverTest, ADurableOnesSuccessorsGetEveryMessageWhole) {
       SendLoan(*to, number);
     }
   });
-  for (int round = 0; round < 25; ++round) {
+  for (int round = 0; round < kKills; ++round) {
     handled.AwaitAtLeast(handled.value() + 1 + static_cast<unsigned>(testing::Below(random, 20)));
     for (std::uint64_t i = testing::Below(random, 200); i > 0; --i) sched_yield();
     receiver.Kill();
     testing::ExpectRunsDisjoint(hub.region());
-    receiver = Child::Fork([&, round] { receive(round == 24); });
+    receiver = Child::Fork([&, round] { receive(round == kKills - 1); });
   }
   over.Add();
   EXPECT_EQ(sender.Wait(), 0);
