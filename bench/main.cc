@@ -24,6 +24,7 @@ int main(int argc, char** argv) {
   const std::vector<Suite> suites{
       {"roundtrip", RoundTrips},
       {"rate", Rates},
+      {"large", LargeMessages},
       {"blocking", BlockingRoundTrips},
       {"load", UnderLoad},
       {"receivers", ManyReceivers},

@@ -33,6 +33,7 @@ struct Plan {
 
 void RoundTrips(const Plan& plan, Outcome& outcome);
 void Rates(const Plan& plan, Outcome& outcome);
+void LargeMessages(const Plan& plan, Outcome& outcome);
 void BlockingRoundTrips(const Plan& plan, Outcome& outcome);
 void Doorbells(const Plan& plan, Outcome& outcome);
 void ManyPeers(const Plan& plan, Outcome& outcome);
