@@ -15,7 +15,7 @@ using Clock = std::chrono::steady_clock;
 // Of the buffer that a thread keeps for messages larger than a record.
 constexpr std::size_t kMostBuffered = std::size_t{8} << 20;
 
-class Buffer {
+class MessageBuffer {
  public:
   // Memory for `size` bytes, or nullptr. Valid until Trim() or the next call.
   std::byte* Get(std::size_t size) noexcept {
@@ -59,7 +59,7 @@ struct Parts {
 
 SendResult SendLarge(Node& node, PeerId to, const MessageType& type, const Parts& parts,
                      const SendOptions& options) {
-  thread_local Buffer buffer;
+  thread_local MessageBuffer buffer;
   std::byte* const bytes = buffer.Get(parts.size());
   if (bytes == nullptr) return SendResult::kTooLarge;
   parts.Write(bytes);

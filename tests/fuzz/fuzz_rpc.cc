@@ -34,7 +34,7 @@
 #include "ivmq/rpc/server_callback.h"
 
 #include "echo.ivmq.pb.h"
-#include "src/frame.h"
+#include "src/call_frame.h"
 
 namespace ivmq::rpc::internal {
 namespace {
@@ -52,16 +52,16 @@ void Require(bool condition, int line = __builtin_LINE()) {
 // ---- The decoder ----
 
 void Decode(std::span<const std::byte> bytes) {
-  const std::optional<Parsed> frame = Parse(bytes);
+  const std::optional<CallFrame> frame = Parse(bytes);
   if (!frame) return;
   const auto* const begin = reinterpret_cast<const char*>(bytes.data());
   Require(frame->metadata.size() <= kMaxMetadataBytes);
-  Require(frame->metadata.data() == begin + sizeof(Header));
+  Require(frame->metadata.data() == begin + sizeof(CallHeader));
   Require(frame->message.data() + frame->message.size() == begin + bytes.size());
-  EntryReader entries(frame->metadata);
+  MetadataReader entries(frame->metadata);
   std::string again;
-  while (const std::optional<Entry> entry = entries.Next()) {
-    Require(entry->kind > EntryKind::kTrailing || IsValidMetadata(entry->key, entry->value));
+  while (const std::optional<MetadataEntry> entry = entries.Next()) {
+    Require(entry->kind > MetadataKind::kTrailing || IsValidMetadata(entry->key, entry->value));
     AppendEntry(again, *entry);
   }
   Require(again.size() <= frame->metadata.size());
@@ -338,7 +338,7 @@ class Peers {
   void EndAll() {
     for (const auto& call : calls_) call->context.TryCancel();
     for (const auto& [sender, id] : begun_) {
-      Send(Kind::kCancel, id, {.sender = sender, .receiver = victim_.incarnation}, {});
+      Send(CallFrameKind::kCancel, id, {.sender = sender, .receiver = victim_.incarnation}, {});
     }
     const auto all_done = [&] {
       return std::all_of(calls_.begin(), calls_.end(), [](const auto& call) { return call->done; });
@@ -379,9 +379,9 @@ class Peers {
     const std::uint8_t flags = input.Byte();
     const std::uint8_t which = input.Byte();
     const std::size_t size = input.Byte() * (flags & 128 ? 64U : 1U);
-    const std::string head = input.Bytes(flags & 64 ? 0 : sizeof(Header));
+    const std::string head = input.Bytes(flags & 64 ? 0 : sizeof(CallHeader));
     const std::string rest = input.Bytes(size);
-    Header header{};
+    CallHeader header{};
     std::memcpy(&header, head.data(), head.size());
     if (flags & 1) header.sender = attacker_->id().incarnation;
     if (flags & 2) header.receiver = victim_.incarnation;
@@ -390,7 +390,7 @@ class Peers {
     if (flags & 8) header.method = MethodId(kPaths[which % kPaths.size()]);
     if (flags & 16) header.metadata_bytes = 0;
     if (flags & 32) header.metadata_bytes = static_cast<std::uint32_t>(rest.size());
-    Send(static_cast<Kind>(16 + kind), id, header, rest);
+    Send(static_cast<CallFrameKind>(16 + kind), id, header, rest);
   }
 
   // A kind, an id and an amount of two bytes: a frame as a correct peer would send it. The amount
@@ -400,23 +400,23 @@ class Peers {
     const std::uint8_t which = input.Byte();
     const std::uint32_t low = input.Byte();
     const std::uint32_t amount = (low | std::uint32_t{input.Byte()} << 8) % (16U << 10);
-    const auto kind = static_cast<Kind>(16 + what % 16);
-    Header header{.sender = attacker_->id().incarnation, .receiver = victim_.incarnation};
+    const auto kind = static_cast<CallFrameKind>(16 + what % 16);
+    CallHeader header{.sender = attacker_->id().incarnation, .receiver = victim_.incarnation};
     std::string message;
-    if (kind == Kind::kRequest || kind == Kind::kClientMessage) {
+    if (kind == CallFrameKind::kRequest || kind == CallFrameKind::kClientMessage) {
       Request request;
       request.set_text(std::string(amount, 'r'));
       request.set_count(static_cast<std::int32_t>(amount));
       if ((what & 128) != 0) request.set_wait_cancel(true);
       message = request.SerializeAsString();
-    } else if (kind == Kind::kEnd || kind == Kind::kServerMessage) {
+    } else if (kind == CallFrameKind::kEnd || kind == CallFrameKind::kServerMessage) {
       Response response;
       response.set_text(std::string(amount, 'a'));
       message = response.SerializeAsString();
-    } else if (kind == Kind::kClientCredit || kind == Kind::kServerCredit) {
+    } else if (kind == CallFrameKind::kClientCredit || kind == CallFrameKind::kServerCredit) {
       header.argument = std::uint64_t{amount} << 10;
     }
-    if (kind == Kind::kRequest) header.method = MethodId(kPaths[which % kPaths.size()]);
+    if (kind == CallFrameKind::kRequest) header.method = MethodId(kPaths[which % kPaths.size()]);
     Send(kind, IdFor(what % 16, which), header, message);
   }
 
@@ -425,7 +425,7 @@ class Peers {
     const std::uint8_t kind = input.Byte() % 16;
     const std::uint8_t id = input.Byte();
     const std::size_t size = input.Byte();
-    SendBytes(static_cast<Kind>(16 + kind), id, input.Bytes(size));
+    SendBytes(static_cast<CallFrameKind>(16 + kind), id, input.Bytes(size));
   }
 
   // Of a call that may be under way.
@@ -435,15 +435,15 @@ class Peers {
     return which % kMostCalls + 1U;
   }
 
-  void Send(Kind kind, std::uint64_t id, Header header, std::string_view rest) {
+  void Send(CallFrameKind kind, std::uint64_t id, CallHeader header, std::string_view rest) {
     header.call_high = static_cast<std::uint32_t>(id >> 32);
     std::string bytes(reinterpret_cast<const char*>(&header), sizeof(header));
     bytes += rest;
     SendBytes(kind, static_cast<std::uint32_t>(id), bytes);
   }
 
-  void SendBytes(Kind kind, std::uint32_t id, std::string_view bytes) {
-    if (Header header; kind == Kind::kRequest && bytes.size() >= sizeof(header)) {
+  void SendBytes(CallFrameKind kind, std::uint32_t id, std::string_view bytes) {
+    if (CallHeader header; kind == CallFrameKind::kRequest && bytes.size() >= sizeof(header)) {
       std::memcpy(&header, bytes.data(), sizeof(header));
       begun_.emplace_back(header.sender, std::uint64_t{header.call_high} << 32 | id);
     }
@@ -460,13 +460,13 @@ class Peers {
   }
 
   void Take(const Message& message) {
-    const std::optional<Parsed> frame = Parse(message.payload);
+    const std::optional<CallFrame> frame = Parse(message.payload);
     Require(frame.has_value());
     Require(frame->header.sender == victim_.incarnation);
     const std::uint64_t id = std::uint64_t{frame->header.call_high} << 32 | message.type;
-    const auto kind = static_cast<Kind>(message.kind);
-    if (kind == Kind::kRequest) called_.push_back(id);
-    if (kind == Kind::kEnd && awaited_ != 0 && id == awaited_) {
+    const auto kind = static_cast<CallFrameKind>(message.kind);
+    if (kind == CallFrameKind::kRequest) called_.push_back(id);
+    if (kind == CallFrameKind::kEnd && awaited_ != 0 && id == awaited_) {
       Require(frame->header.argument == StatusCode::OK);
       awaited_ = 0;
     }
@@ -502,7 +502,7 @@ class Peers {
 
   void RequireAnswerFrom(std::string_view path) {
     awaited_ = 0x7000'0000'0000'0001;
-    Send(Kind::kRequest, awaited_,
+    Send(CallFrameKind::kRequest, awaited_,
          {.sender = attacker_->id().incarnation,
           .receiver = victim_.incarnation,
           .method = MethodId(path)},
@@ -515,7 +515,7 @@ class Peers {
     PollUntil([&] { return !called_.empty(); });
     Response response;
     response.set_text("answer");
-    Send(Kind::kEnd, called_.back(),
+    Send(CallFrameKind::kEnd, called_.back(),
          {.sender = attacker_->id().incarnation, .receiver = victim_.incarnation},
          response.SerializeAsString());
     PollUntil([&] { return call.done; });

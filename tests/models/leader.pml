@@ -294,7 +294,7 @@ active [CALLERS] proctype Caller()
         :: else
         fi;
         if
-        :: done[_pid] || promoted[_pid] /* Waiter::Sleep */
+        :: done[_pid] || promoted[_pid] /* PollWaiter::Sleep */
 #ifdef IMPATIENT
         :: _pid == CALLERS - 1 -> late = true
 #endif

@@ -12,9 +12,9 @@
 #include "ivmq/rpc/server_callback.h"
 #include "ivmq/rpc/server_context.h"
 
+#include "src/call_frame.h"
 #include "src/call_life.h"
 #include "src/child_calls.h"
-#include "src/frame.h"
 
 namespace ivmq::rpc::internal {
 
@@ -37,7 +37,7 @@ struct CallAccess {
   }
 
   // From here on TryCancel() ends the call; one that came before only shows in cancelled().
-  static void Begin(ClientContext& context, Client& client, std::uint64_t call) {
+  static void Begin(ClientContext& context, CallClient& client, std::uint64_t call) {
     const std::lock_guard lock(context.lock_);
     context.client_ = &client;
     context.call_ = call;

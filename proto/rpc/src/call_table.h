@@ -14,9 +14,9 @@
 #include "ivmq/rpc/status.h"
 
 #include "src/call_access.h"
+#include "src/call_frame.h"
 #include "src/call_life.h"
 #include "src/call_state.h"
-#include "src/frame.h"
 
 namespace ivmq::rpc::internal {
 
@@ -38,7 +38,7 @@ class ClientCall {
 
   // Ends the call; `end` is the server's frame, nullptr if there is none. On any thread, also while
   // another one begins the call. The call may be gone afterwards.
-  virtual void End(Status status, const Parsed* end) = 0;
+  virtual void End(Status status, const CallFrame* end) = 0;
   // Whether whoever calls this ends the call, which is in no table.
   [[nodiscard]] bool TakeEnd() noexcept {
     return life.state().On(ClientCallEvent::kCut).has_value();
@@ -47,7 +47,9 @@ class ClientCall {
   // thread that polls.
   virtual void OnRequestSent() {}
   // A frame before the end. False: no correct server sends it.
-  [[nodiscard]] virtual bool OnFrame(Kind /*kind*/, const Parsed& /*frame*/) { return false; }
+  [[nodiscard]] virtual bool OnFrame(CallFrameKind /*kind*/, const CallFrame& /*frame*/) {
+    return false;
+  }
 
   // Of those that have streams.
   void Ref() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }

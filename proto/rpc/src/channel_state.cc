@@ -6,7 +6,7 @@
 
 #include "ivmq/rpc/channel.h"
 
-#include "src/client.h"
+#include "src/call_client.h"
 #include "src/pool.h"
 
 namespace ivmq::rpc {

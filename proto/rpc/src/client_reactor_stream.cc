@@ -83,13 +83,13 @@ class ClientReactorStream final : public ClientStreamCall, public Steps {
 
   // ---- For the thread that polls ----
 
-  void End(Status status, const Parsed* end) override {
+  void End(Status status, const CallFrame* end) override {
     SetEnd(std::move(status), end);
     // Nothing is sent any more, whether or not it has begun.
     Open();
     Unref();
   }
-  bool OnFrame(Kind kind, const Parsed& frame) override {
+  bool OnFrame(CallFrameKind kind, const CallFrame& frame) override {
     if (!TakeFrame(kind, frame)) return false;
     Advance();
     return true;
@@ -113,9 +113,9 @@ class ClientReactorStream final : public ClientStreamCall, public Steps {
   void AddReference() override { Ref(); }
   void DropReference() override { Unref(); }
 
-  void OnRead(Stream::Attempt how, const Incoming& message) override {
-    if (how == Stream::Attempt::kNotParsed) client_.Cancel(id, NotParsed());
-    bool ok = how == Stream::Attempt::kDone;
+  void OnRead(MessageStream::Attempt how, const Incoming& message) override {
+    if (how == MessageStream::Attempt::kNotParsed) client_.Cancel(id, NotParsed());
+    bool ok = how == MessageStream::Attempt::kDone;
     if (is_intercepted_) [[unlikely]]
       ok = ok && PassRead(message);
     TellRead(ok);
@@ -125,27 +125,27 @@ class ClientReactorStream final : public ClientStreamCall, public Steps {
     if (!ok) client_.EndUnsent(*this, result);
     Tell([&] { reactor_.OnWriteDone(ok); });
   }
-  Stream::Attempt OnIdle(bool reads, bool writes) override {
+  MessageStream::Attempt OnIdle(bool reads, bool writes) override {
     if (CanTell(state_.Get())) [[unlikely]] {
       TellInitial();
-      return Stream::Attempt::kDone;
+      return MessageStream::Attempt::kDone;
     }
     std::unique_lock lock(mutex_);
     if (is_intercepted_) [[unlikely]] {
-      if (answers() && RunAnswered(lock)) return Stream::Attempt::kDone;
+      if (answers() && RunAnswered(lock)) return MessageStream::Attempt::kDone;
     }
     if (half_close_ != HalfClose::kNone && !writes) {
       const bool ended = HasEnded();
-      if (!ended && TrySendFrame(Kind::kHalfClose, {}) == Stream::Attempt::kFull) {
-        return Stream::Attempt::kFull;
+      if (!ended && TrySendFrame(CallFrameKind::kHalfClose, {}) == MessageStream::Attempt::kFull) {
+        return MessageStream::Attempt::kFull;
       }
       const HalfClose done = std::exchange(half_close_, HalfClose::kNone);
       lock.unlock();
       if (done == HalfClose::kTold) Tell([&] { reactor_.OnWritesDoneDone(!ended); });
-      return Stream::Attempt::kDone;
+      return MessageStream::Attempt::kDone;
     }
     if (state_.Get() != ClientStreamState::kEndedTold || reads || writes || holds_ != 0) {
-      return Stream::Attempt::kNotYet;
+      return MessageStream::Attempt::kNotYet;
     }
     state_.Set(ClientStreamEvent::kFinish);
     lock.unlock();
@@ -153,7 +153,7 @@ class ClientReactorStream final : public ClientStreamCall, public Steps {
     const Status end = status();
     Tell([&] { reactor_.OnDone(end); });
     Unref();  // the reactor's
-    return Stream::Attempt::kEnd;
+    return MessageStream::Attempt::kEnd;
   }
 
   void TellInitial() {

@@ -39,7 +39,7 @@ void ClientStreamCall::BeginCall(const MethodName& method, const Outgoing& reque
 
 // ---- What comes ----
 
-void ClientStreamCall::SetEnd(Status status, const Parsed* end) {
+void ClientStreamCall::SetEnd(Status status, const CallFrame* end) {
   if (end != nullptr) {
     status = ReadEnd(*end, context);
     if (status.ok() && response_.has_value() && !response_.Parse(end->message)) {
@@ -55,17 +55,17 @@ void ClientStreamCall::SetEnd(Status status, const Parsed* end) {
   stream_.OnEnd();
 }
 
-bool ClientStreamCall::TakeFrame(Kind kind, const Parsed& frame) {
+bool ClientStreamCall::TakeFrame(CallFrameKind kind, const CallFrame& frame) {
   if (!frame.metadata.empty() && !TakeInitial(frame)) return false;
   switch (kind) {
-    case Kind::kServerMessage:
+    case CallFrameKind::kServerMessage:
       if (!stream_.OnMessage(frame.message)) return false;
       SetBegun();
       return true;
-    case Kind::kServerInitial:
+    case CallFrameKind::kServerInitial:
       SetBegun();
       return true;
-    case Kind::kServerCredit:
+    case CallFrameKind::kServerCredit:
       stream_.OnCredit(frame.header.argument);
       return true;
     default:
@@ -73,13 +73,14 @@ bool ClientStreamCall::TakeFrame(Kind kind, const Parsed& frame) {
   }
 }
 
-bool ClientStreamCall::TakeInitial(const Parsed& frame) {
-  EntryReader entries(frame.metadata);
+bool ClientStreamCall::TakeInitial(const CallFrame& frame) {
+  MetadataReader entries(frame.metadata);
   const std::lock_guard lock(mutex_);
   if (HasEnded()) return true;  // the context may be gone
   ReceivedMetadata& initial = CallAccess::initial(context);
   if (!initial.map().empty()) return false;
-  while (const std::optional<Entry> entry = entries.Next()) initial.Set(entry->key, entry->value);
+  while (const std::optional<MetadataEntry> entry = entries.Next())
+    initial.Set(entry->key, entry->value);
   state_.Set(ClientStreamEvent::kBegin);
   return !entries.malformed();
 }

@@ -12,11 +12,11 @@
 #include "ivmq/rpc/client_context.h"
 #include "ivmq/rpc/status.h"
 
+#include "src/call_client.h"
 #include "src/call_state.h"
 #include "src/call_table.h"
-#include "src/client.h"
 #include "src/interception.h"
-#include "src/stream.h"
+#include "src/message_stream.h"
 
 namespace ivmq::rpc::internal {
 
@@ -37,9 +37,9 @@ class ClientStreamCall : public ClientCall {
   // ---- What comes ----
 
   // For End(), which drops the table's reference behind it.
-  void SetEnd(Status status, const Parsed* end);
+  void SetEnd(Status status, const CallFrame* end);
   // For OnFrame().
-  [[nodiscard]] bool TakeFrame(Kind kind, const Parsed& frame);
+  [[nodiscard]] bool TakeFrame(CallFrameKind kind, const CallFrame& frame);
 
   [[nodiscard]] bool HasEnded() const noexcept { return internal::HasEnded(state_.Get()); }
   [[nodiscard]] Status status() {
@@ -79,9 +79,9 @@ class ClientStreamCall : public ClientCall {
   void TellInterceptors();
 
   const std::shared_ptr<Channel> channel_;
-  Client& client_;
+  CallClient& client_;
   const Incoming response_;
-  Stream stream_;
+  MessageStream stream_;
   const bool is_intercepted_;
   std::optional<Interception> interception_;  // from the call's beginning on
 
@@ -90,7 +90,7 @@ class ClientStreamCall : public ClientCall {
   Status status_;                                                    // guarded by mutex_
 
  private:
-  [[nodiscard]] bool TakeInitial(const Parsed& frame);
+  [[nodiscard]] bool TakeInitial(const CallFrame& frame);
   void SetBegun();
   bool FailThrown();
 };

@@ -42,7 +42,7 @@ class ClientWaitingStream final : public ClientStreamCall {
       if (!PassWritesDone()) return false;
       if (answers()) return true;
     }
-    return IsSent(stream_.SendFrame(Kind::kHalfClose, {}, life));
+    return IsSent(stream_.SendFrame(CallFrameKind::kHalfClose, {}, life));
   }
 
   void WaitForInitialMetadata() {
@@ -75,12 +75,12 @@ class ClientWaitingStream final : public ClientStreamCall {
 
   // ---- For the thread that polls ----
 
-  void End(Status status, const Parsed* end) override {
+  void End(Status status, const CallFrame* end) override {
     SetEnd(std::move(status), end);
     WakeWaiter();
     Unref();
   }
-  bool OnFrame(Kind kind, const Parsed& frame) override {
+  bool OnFrame(CallFrameKind kind, const CallFrame& frame) override {
     const ClientStreamState before = state_.Get();
     const bool is_correct = TakeFrame(kind, frame);
     if (state_.Get() != before) [[unlikely]]
@@ -105,14 +105,14 @@ class ClientWaitingStream final : public ClientStreamCall {
 
   bool ReadPlainly(const Incoming& message) {
     switch (stream_.Read(message, life)) {
-      case Stream::Outcome::kMessage:
+      case MessageStream::Outcome::kMessage:
         return true;
-      case Stream::Outcome::kEnd:
+      case MessageStream::Outcome::kEnd:
         return false;
-      case Stream::Outcome::kUnwanted:
+      case MessageStream::Outcome::kUnwanted:
         client_.EndIfUnwanted(*this);
         return false;
-      case Stream::Outcome::kNotParsed:
+      case MessageStream::Outcome::kNotParsed:
         client_.Cancel(id, NotParsed());
         return false;
     }
@@ -129,7 +129,7 @@ class ClientWaitingStream final : public ClientStreamCall {
   void Await(bool initial) {
     Polling& polling = client_.polling();
     for (;;) {
-      Waiter waiter;
+      PollWaiter waiter;
       {
         const std::lock_guard lock(mutex_);
         if (HasEnded() || (initial && state_.Get() != ClientStreamState::kWaiting)) return;
@@ -142,7 +142,7 @@ class ClientWaitingStream final : public ClientStreamCall {
     }
   }
   void WakeWaiter() {
-    Waiter* waiter = nullptr;
+    PollWaiter* waiter = nullptr;
     {
       const std::lock_guard lock(mutex_);
       waiter = std::exchange(waiter_, nullptr);
@@ -158,7 +158,7 @@ class ClientWaitingStream final : public ClientStreamCall {
     TellInterceptors();
   }
 
-  Waiter* waiter_ = nullptr;  // guarded by mutex_; see Await()
+  PollWaiter* waiter_ = nullptr;  // guarded by mutex_; see Await()
 };
 
 ClientStreamHandle::ClientStreamHandle(Channel& channel, const MethodName& method,

@@ -27,23 +27,25 @@ void EndFrame::AddMetadata(const Node& node, const Status& status, const ServerC
                            bool with_initial) {
   const std::uint64_t sent = node.max_message_bytes();
   const std::size_t most =
-      sent > sizeof(Header) ? std::min<std::uint64_t>(kMaxMetadataBytes, sent - sizeof(Header)) : 0;
+      sent > sizeof(CallHeader)
+          ? std::min<std::uint64_t>(kMaxMetadataBytes, sent - sizeof(CallHeader))
+          : 0;
   std::string metadata;
   if (context != nullptr) {
     if (with_initial) metadata = CallAccess::initial(*context);
-    EntryReader trailing(CallAccess::trailing(*context));
-    while (const std::optional<Entry> entry = trailing.Next()) {
-      AppendEntry(metadata, {EntryKind::kTrailing, entry->key, entry->value});
+    MetadataReader trailing(CallAccess::trailing(*context));
+    while (const std::optional<MetadataEntry> entry = trailing.Next()) {
+      AppendEntry(metadata, {MetadataKind::kTrailing, entry->key, entry->value});
     }
   }
   // What does not fit is cut: a status must always arrive.
-  const auto append = [&](EntryKind kind, std::string_view text) {
-    const std::size_t used = metadata.size() + sizeof(EntryHeader);
+  const auto append = [&](MetadataKind kind, std::string_view text) {
+    const std::size_t used = metadata.size() + sizeof(MetadataHeader);
     if (text.empty() || used >= most) return;
     AppendEntry(metadata, {kind, {}, text.substr(0, most - used)});
   };
-  append(EntryKind::kStatusMessage, status.error_message());
-  append(EntryKind::kStatusDetails, status.error_details());
+  append(MetadataKind::kStatusMessage, status.error_message());
+  append(MetadataKind::kStatusDetails, status.error_details());
   header_.metadata_bytes = static_cast<std::uint32_t>(metadata.size());
   longer_.assign(reinterpret_cast<const char*>(&header_), sizeof(header_));
   longer_ += metadata;

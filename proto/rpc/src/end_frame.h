@@ -11,7 +11,7 @@
 #include "ivmq/rpc/server_context.h"
 #include "ivmq/rpc/status.h"
 
-#include "src/frame.h"
+#include "src/call_frame.h"
 
 namespace ivmq::rpc::internal {
 
@@ -26,10 +26,10 @@ class EndFrame {
   [[nodiscard]] PeerId to() const noexcept { return to_; }
   [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
   [[nodiscard]] MessageType type() const noexcept {
-    return {.kind = ToFrameKind(Kind::kEnd), .type = static_cast<std::uint32_t>(id_)};
+    return {.kind = ToFrameKind(CallFrameKind::kEnd), .type = static_cast<std::uint32_t>(id_)};
   }
   // Whether it has neither metadata nor a text.
-  [[nodiscard]] bool is_bare() const noexcept { return head().size() == sizeof(Header); }
+  [[nodiscard]] bool is_bare() const noexcept { return head().size() == sizeof(CallHeader); }
   [[nodiscard]] std::span<const std::byte> head() const noexcept {
     return longer_.empty() ? std::as_bytes(std::span(&header_, 1))
                            : std::as_bytes(std::span(longer_));
@@ -41,7 +41,7 @@ class EndFrame {
 
   PeerId to_;
   std::uint64_t id_;
-  Header header_;
+  CallHeader header_;
   std::string longer_;  // header and metadata, if there is any
 };
 

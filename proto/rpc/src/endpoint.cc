@@ -17,16 +17,16 @@
 #include "ivmq/rpc/server.h"
 
 #include "src/builtin_protos.h"
-#include "src/client.h"
+#include "src/call_client.h"
+#include "src/call_frame.h"
+#include "src/call_server.h"
 #include "src/discovery.h"
 #include "src/end_sender.h"
-#include "src/frame.h"
-#include "src/health.h"
+#include "src/health_check.h"
 #include "src/interception.h"
 #include "src/outbox.h"
 #include "src/polling.h"
 #include "src/reflection.h"
-#include "src/server.h"
 #include "src/user_code.h"
 
 namespace ivmq::rpc {
@@ -43,7 +43,7 @@ struct Endpoint::Impl {
     node->SetPeerWatcher([this](const PeerSnapshot& snapshot) {
       client.EndUnwanted();
       watches.OnPeers(snapshot);
-      if (internal::Server* const offers = server.load(std::memory_order_acquire)) {
+      if (internal::CallServer* const offers = server.load(std::memory_order_acquire)) {
         offers->OnPeers();
       }
     });
@@ -68,10 +68,10 @@ struct Endpoint::Impl {
   internal::Polling polling;
   internal::Outbox outbox;
   internal::EndSender ends;
-  internal::Client client;
+  internal::CallClient client;
   internal::Watches watches;
-  std::unique_ptr<internal::Server> server_owner;  // guarded by mutex
-  std::atomic<internal::Server*> server{nullptr};
+  std::unique_ptr<internal::CallServer> server_owner;  // guarded by mutex
+  std::atomic<internal::CallServer*> server{nullptr};
 
   std::mutex mutex;
   bool is_driven = false;  // guarded by mutex; the application polls
@@ -92,19 +92,19 @@ void Endpoint::Impl::OnMessage(const Message& message) {
     }
     return;
   }
-  const std::optional<internal::Parsed> frame = internal::Parse(message.payload);
+  const std::optional<internal::CallFrame> frame = internal::Parse(message.payload);
   // For a former life of this peer, or no frame at all: at most once means not now.
   if (!frame || frame->header.receiver != node->id().incarnation) {
     node->Count(layout::Counter::kUnparsable);
     return;
   }
-  const auto kind = static_cast<internal::Kind>(message.kind);
-  if (kind >= internal::Kind::kEnd) {
+  const auto kind = static_cast<internal::CallFrameKind>(message.kind);
+  if (kind >= internal::CallFrameKind::kEnd) {
     client.OnFrame(message, kind, *frame);
-  } else if (internal::Server* const offers = server.load(std::memory_order_acquire)) {
+  } else if (internal::CallServer* const offers = server.load(std::memory_order_acquire)) {
     offers->OnFrame(message, kind, *frame);
-  } else if (kind == internal::Kind::kRequest) {
-    internal::Server::RefuseFrom(ends, message, *frame);
+  } else if (kind == internal::CallFrameKind::kRequest) {
+    internal::CallServer::RefuseFrom(ends, message, *frame);
   }
 }
 
@@ -222,7 +222,7 @@ Channel::~Channel() = default;
 
 Status Channel::Call(const internal::MethodName& method, ClientContext* context,
                      const Outgoing& request, const Incoming& response) {
-  internal::Client& client = endpoint_->impl_->client;
+  internal::CallClient& client = endpoint_->impl_->client;
   if (interceptors_.empty()) [[likely]]
     return client.Call(*this, method, *context, request, response);
   internal::Interception interception(endpoint_->node(), interceptors_,
@@ -248,7 +248,7 @@ void Channel::CallAsync(const internal::MethodName& method, ClientContext* conte
     return;
   }
   endpoint_->NeedThread();
-  internal::Client& client = endpoint_->impl_->client;
+  internal::CallClient& client = endpoint_->impl_->client;
   if (interceptors_.empty()) [[likely]]
     return client.CallAsync(*this, method, *context, request, response, std::move(done));
   auto interception = std::make_shared<internal::Interception>(
@@ -274,7 +274,7 @@ std::future<Status> Channel::CallFuture(const internal::MethodName& method, Clie
   return future;
 }
 
-internal::Client& Channel::ClientForStream(bool calls_back) const {
+internal::CallClient& Channel::ClientForStream(bool calls_back) const {
   if (calls_back) endpoint_->NeedThread();
   return endpoint_->impl_->client;
 }
@@ -329,14 +329,14 @@ Result<std::unique_ptr<Server>> ServerBuilder::BuildAndStart() {
   }
   Endpoint::Impl& impl = *endpoint_->impl_;
   const std::size_t cores = std::max(2U, std::thread::hardware_concurrency());
-  auto server = std::make_unique<internal::Server>(
+  auto server = std::make_unique<internal::CallServer>(
       *impl.node, impl.polling, impl.outbox, impl.ends,
-      internal::ServerOptions{.executor = executor_,
-                              .threads = threads_ != 0 ? threads_ : cores,
-                              .max_threads = max_threads_,
-                              .max_calls = max_calls_,
-                              .max_request_bytes = max_request_bytes_,
-                              .interceptors = std::move(interceptors_)});
+      internal::CallServerOptions{.executor = executor_,
+                                  .threads = threads_ != 0 ? threads_ : cores,
+                                  .max_threads = max_threads_,
+                                  .max_calls = max_calls_,
+                                  .max_request_bytes = max_request_bytes_,
+                                  .interceptors = std::move(interceptors_)});
   for (const Service* const service : services) {
     for (const internal::Method& method : service->methods()) {
       if (!server->AddMethod(method)) {
@@ -345,7 +345,7 @@ Result<std::unique_ptr<Server>> ServerBuilder::BuildAndStart() {
       }
     }
   }
-  internal::Server& started = *server;
+  internal::CallServer& started = *server;
   {
     const std::lock_guard lock(impl.mutex);
     if (impl.server_owner != nullptr) {
@@ -363,7 +363,7 @@ Result<std::unique_ptr<Server>> ServerBuilder::BuildAndStart() {
   return handle;
 }
 
-Server::Server(std::shared_ptr<Endpoint> endpoint, internal::Server& server,
+Server::Server(std::shared_ptr<Endpoint> endpoint, internal::CallServer& server,
                std::unique_ptr<internal::HealthCheck> health,
                std::unique_ptr<internal::Reflection> reflection)
     : endpoint_(std::move(endpoint)),

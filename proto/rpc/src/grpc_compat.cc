@@ -21,7 +21,7 @@ constexpr std::string_view kNowhere = "inproc:ivmq-grpc-nowhere";
 constexpr int kFirstFreePort = 32768;
 constexpr int kLastFreePort = 60999;
 
-struct Target {
+struct TargetParts {
   std::string region;
   std::string name;
   std::optional<int> port{};  // of HOST:PORT
@@ -46,16 +46,16 @@ std::optional<std::string> DecodePercents(std::string_view text) {
 
 std::string PortName(int port) { return "port-" + std::to_string(port); }
 
-std::optional<Target> ParseUri(std::string_view rest) {
+std::optional<TargetParts> ParseUri(std::string_view rest) {
   const std::size_t slash = rest.rfind('/');
   if (slash == std::string_view::npos) return std::nullopt;
   std::optional<std::string> name = DecodePercents(rest.substr(slash + 1));
   if (!name.has_value() || name->empty()) return std::nullopt;
   const std::string_view region = rest.substr(0, slash);
-  return Target{region.empty() ? "auto" : std::string(region), *std::move(name)};
+  return TargetParts{region.empty() ? "auto" : std::string(region), *std::move(name)};
 }
 
-std::optional<Target> ParseHostAndPort(std::string_view text) {
+std::optional<TargetParts> ParseHostAndPort(std::string_view text) {
   for (const std::string_view prefix : {"dns:", "ipv4:", "ipv6:"}) {
     if (text.starts_with(prefix)) text.remove_prefix(prefix.size());
   }
@@ -65,10 +65,10 @@ std::optional<Target> ParseHostAndPort(std::string_view text) {
   std::uint16_t port = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
   if (error != std::errc() || end != digits.data() + digits.size()) return std::nullopt;
-  return Target{"auto", PortName(port), port};
+  return TargetParts{"auto", PortName(port), port};
 }
 
-std::optional<Target> Parse(std::string_view target) {
+std::optional<TargetParts> Parse(std::string_view target) {
   constexpr std::string_view kScheme = "ivmq://";
   if (target.starts_with(kScheme)) return ParseUri(target.substr(kScheme.size()));
   return ParseHostAndPort(target);
@@ -136,7 +136,7 @@ bool IsReflectionEnabled() { return reflection_enabled.load(); }
 std::shared_ptr<Channel> CreateChannel(OpenEndpoint open, const std::string& target,
                                        const ChannelArguments& arguments,
                                        experimental::ClientInterceptorFactories interceptors) {
-  const std::optional<Target> peer = Parse(target);
+  const std::optional<TargetParts> peer = Parse(target);
   std::string why = NoTarget(target);
   if (peer.has_value()) {
     auto endpoint = Endpoints::Get().Open(open, peer->region, arguments.name());
@@ -151,7 +151,7 @@ std::shared_ptr<Channel> CreateChannel(OpenEndpoint open, const std::string& tar
 }
 
 std::shared_ptr<rpc::Endpoint> Listen(OpenEndpoint open, const std::string& address, int* port) {
-  const std::optional<Target> target = Parse(address);
+  const std::optional<TargetParts> target = Parse(address);
   if (!target.has_value()) {
     SayOnStderr(NoTarget(address));
     return nullptr;

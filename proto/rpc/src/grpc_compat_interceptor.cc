@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "src/call_access.h"
-#include "src/frame.h"
+#include "src/call_frame.h"
 
 namespace ivmq::grpc::internal {
 namespace {
@@ -36,7 +36,7 @@ using Pairs = std::multimap<std::string, std::string>;
 // Metadata that is to be sent.
 Pairs ToPairs(const std::string& bytes) {
   Pairs pairs;
-  rpc::internal::EntryReader entries(bytes);
+  rpc::internal::MetadataReader entries(bytes);
   while (const auto entry = entries.Next()) pairs.emplace(entry->key, entry->value);
   return pairs;
 }
@@ -46,21 +46,21 @@ constexpr std::size_t Index(InterceptionHookPoints point) noexcept {
 }
 
 // What is at hand at some hook points.
-class Batch : public experimental::InterceptorBatchMethods {
+class HookedBatch : public experimental::InterceptorBatchMethods {
  public:
-  Batch& At(std::initializer_list<InterceptionHookPoints> points) {
+  HookedBatch& At(std::initializer_list<InterceptionHookPoints> points) {
     for (const InterceptionHookPoints point : points) points_.at(Index(point)) = true;
     return *this;
   }
-  Batch& Sending(const Message& message) {
+  HookedBatch& Sending(const Message& message) {
     sent_ = &message;
     return *this;
   }
-  Batch& Receiving(Message& message) {
+  HookedBatch& Receiving(Message& message) {
     received_ = &message;
     return *this;
   }
-  Batch& Ending(Status& status) {
+  HookedBatch& Ending(Status& status) {
     status_ = &status;
     return *this;
   }
@@ -152,7 +152,7 @@ class Batch : public experimental::InterceptorBatchMethods {
   const char* unsupported_ = nullptr;
 };
 
-class ClientBatch final : public Batch {
+class ClientBatch final : public HookedBatch {
  public:
   ClientBatch(const std::shared_ptr<const Shared>& shared, std::size_t next, ClientContext& context)
       : shared_(shared), next_(next), context_(context) {}
@@ -161,7 +161,7 @@ class ClientBatch final : public Batch {
     if (IsAt(InterceptionHookPoints::PRE_SEND_INITIAL_METADATA)) {
       SetHijacked();
     } else {
-      Batch::Hijack();
+      HookedBatch::Hijack();
     }
   }
   std::multimap<string_ref, string_ref>* GetRecvTrailingMetadata() override {
@@ -189,7 +189,7 @@ class ClientBatch final : public Batch {
   rpc::Metadata received_trailing_;
 };
 
-class ServerBatch final : public Batch {
+class ServerBatch final : public HookedBatch {
  public:
   explicit ServerBatch(ServerContext& context) : context_(context) {}
 
@@ -282,15 +282,15 @@ class ClientAdapter final : public rpc::ClientInterceptor {
                   &context);
     interceptor_.reset(shared_->factories[index_]->CreateClientInterceptor(&*info_));
   }
-  void Begin(Batch& batch) {
+  void Begin(HookedBatch& batch) {
     Show(batch);
     hijacked_ = batch.hijacked();
   }
-  void Show(Batch& batch) {
+  void Show(HookedBatch& batch) {
     if (interceptor_ != nullptr) batch.Show(*interceptor_);
   }
   // The first batch of what is received.
-  Batch& WithInitial(Batch& batch, Points point) {
+  HookedBatch& WithInitial(HookedBatch& batch, Points point) {
     return std::exchange(initial_shown_, true) ? batch : batch.At({point});
   }
 
@@ -353,11 +353,11 @@ class ServerAdapter final : public rpc::ServerInterceptor {
                   &context);
     interceptor_.reset(factory_.CreateServerInterceptor(&*info_));
   }
-  void Show(Batch& batch) {
+  void Show(HookedBatch& batch) {
     if (interceptor_ != nullptr) batch.Show(*interceptor_);
   }
   // The first batch of what is sent.
-  Batch& WithInitial(Batch& batch) {
+  HookedBatch& WithInitial(HookedBatch& batch) {
     return std::exchange(initial_shown_, true) ? batch
                                                : batch.At({Points::PRE_SEND_INITIAL_METADATA});
   }

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "src/frame.h"
+#include "src/call_frame.h"
 
 namespace ivmq::rpc {
 namespace {
@@ -27,10 +27,11 @@ namespace ivmq::rpc::internal {
 
 bool MetadataBytes::Add(std::string_view key, std::string_view value) {
   if (!IsValidMetadata(key, value) ||
-      bytes_.size() + sizeof(EntryHeader) + key.size() + value.size() > kMaxApplicationMetadata) {
+      bytes_.size() + sizeof(MetadataHeader) + key.size() + value.size() >
+          kMaxApplicationMetadata) {
     return false;
   }
-  AppendEntry(bytes_, {EntryKind::kInitial, key, value});
+  AppendEntry(bytes_, {MetadataKind::kInitial, key, value});
   return true;
 }
 

@@ -42,9 +42,9 @@ class Outbox::Box {
     std::string bytes;
   };
   // Sends what is queued, as long as there is something.
-  class Sender final : public Pool::Job {
+  class QueueSender final : public Pool::Job {
    public:
-    explicit Sender(Box& box) : box_(box) {}
+    explicit QueueSender(Box& box) : box_(box) {}
     void Run() override { box_.SendQueued(); }
     // The system has no more threads now.
     void Refuse() override { box_.outbox_.polling_.Post(box_.submitter_, /*later=*/true); }
@@ -52,17 +52,6 @@ class Outbox::Box {
    private:
     Box& box_;
   };
-  // Has the thread that polls run a member function.
-  template <void (Box::*kFunction)()>
-  class Later final : public Task {
-   public:
-    explicit Later(Box& box) : box_(box) {}
-    void Run() override { (box_.*kFunction)(); }
-
-   private:
-    Box& box_;
-  };
-
   // REQUIRES, of the three: mutex_ is held. False: that life of the peer is over.
   [[nodiscard]] bool BeginLife(PeerId to);
   void AddNote(const Note& note);
@@ -81,9 +70,9 @@ class Outbox::Box {
   [[nodiscard]] bool Finish(SendResult result);
 
   Outbox& outbox_;
-  Later<&Box::SendKept> kept_sender_{*this};
-  Later<&Box::Submit> submitter_{*this};
-  Sender sender_{*this};
+  MemberTask<&Box::SendKept> kept_sender_{*this};
+  MemberTask<&Box::Submit> submitter_{*this};
+  QueueSender sender_{*this};
 
   std::mutex mutex_;
   // Guarded by mutex_, all below. What is kept is for one life of the slot's, its last holder's: a
@@ -143,7 +132,7 @@ void Outbox::Box::Keep(PeerId to, const MessageType& type, std::uint64_t call, s
       ends_bytes_ += sizeof(KeptEnd) + bytes.size();
       ends_.push_back({type, call, std::move(bytes)});
     } else {
-      AddNote({.kind = Kind::kEnd, .call = call});
+      AddNote({.kind = CallFrameKind::kEnd, .call = call});
     }
   }
   outbox_.polling_.Post(kept_sender_, /*later=*/true);
@@ -332,16 +321,16 @@ void Outbox::QueueEnd(PeerId to, const MessageType& type, std::uint64_t call, st
 }
 
 SendResult Outbox::TrySend(PeerId to, const Note& note, std::chrono::nanoseconds for_others) {
-  if (note.kind == Kind::kEnd) {
+  if (note.kind == CallFrameKind::kEnd) {
     const EndFrame end(node_, to, note.call,
                        {StatusCode::RESOURCE_EXHAUSTED,
                         "the client has not taken the ends of its calls: no memory for another"});
     return TrySendWithHead(node_, to, end.type(), end.head(), {});
   }
-  const Header header{.sender = node_.id().incarnation,
-                      .receiver = to.incarnation,
-                      .call_high = static_cast<std::uint32_t>(note.call >> 32),
-                      .argument = note.argument};
+  const CallHeader header{.sender = node_.id().incarnation,
+                          .receiver = to.incarnation,
+                          .call_high = static_cast<std::uint32_t>(note.call >> 32),
+                          .argument = note.argument};
   const SendResult result = node_.Send(
       to, {.kind = ToFrameKind(note.kind), .type = static_cast<std::uint32_t>(note.call)},
       std::as_bytes(std::span(&header, 1)), {.when_full = WhenFull::kFail, .timeout = for_others});

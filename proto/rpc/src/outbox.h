@@ -24,8 +24,8 @@
 #include "ivmq/internal/payload.h"
 #include "ivmq/node.h"
 
+#include "src/call_frame.h"
 #include "src/call_life.h"
-#include "src/frame.h"
 #include "src/polling.h"
 #include "src/pool.h"
 
@@ -42,7 +42,7 @@ namespace ivmq::rpc::internal {
 
 // A frame that a thread of the outbox sends. Deletes itself when it has been sent, or never will
 // be.
-class QueuedFrame : public boost::intrusive::slist_base_hook<>, private Task {
+class QueuedFrame : public boost::intrusive::slist_base_hook<>, private PollTask {
  public:
   QueuedFrame(PeerId to, MessageType type, std::string bytes)
       : to_(to), type_(type), bytes_(std::move(bytes)) {}
@@ -74,7 +74,7 @@ class QueuedFrame : public boost::intrusive::slist_base_hook<>, private Task {
 
 // A frame that is nothing but its header, and so is kept as what it says.
 struct Note {
-  Kind kind;  // kCancel; a credit; kEnd: the call's end found no space, see Outbox::Keep()
+  CallFrameKind kind;  // kCancel; a credit; kEnd: the call's end found no space, see Outbox::Keep()
   std::uint64_t call;
   std::uint64_t argument = 0;
 };

@@ -32,7 +32,7 @@ constexpr std::chrono::milliseconds kLater{1};
 
 }  // namespace
 
-void Waiter::Sleep(Clock::time_point deadline) noexcept {
+void PollWaiter::Sleep(Clock::time_point deadline) noexcept {
   std::uint32_t state = state_.fetch_or(kSleeps, std::memory_order_acq_rel) | kSleeps;
   while (state == kSleeps) {
     timespec left{};
@@ -49,7 +49,7 @@ void Waiter::Sleep(Clock::time_point deadline) noexcept {
   state_.fetch_and(~kSleeps, std::memory_order_relaxed);
 }
 
-void Waiter::Set(std::uint32_t why) noexcept {
+void PollWaiter::Set(std::uint32_t why) noexcept {
   const std::uint32_t before = state_.fetch_or(why, std::memory_order_acq_rel);
   // Of one that is gone only the address is used: whoever sleeps there looks again.
   if ((before & kSleeps) != 0) {
@@ -62,20 +62,20 @@ Polling::Polling(Node& node, std::function<std::size_t()> poll)
 
 namespace {
 
-class CompleteTask final : public Task {
+class CompleteTask final : public PollTask {
  public:
-  CompleteTask(Polling& polling, Waiter& waiter) : polling_(polling), waiter_(waiter) {}
+  CompleteTask(Polling& polling, PollWaiter& waiter) : polling_(polling), waiter_(waiter) {}
   void Run() override { polling_.Complete(waiter_); }
 
  private:
   Polling& polling_;
-  Waiter& waiter_;
+  PollWaiter& waiter_;
 };
 
 }  // namespace
 
 void Polling::AwaitPollsEnd() {
-  Waiter waiter;
+  PollWaiter waiter;
   CompleteTask task(*this, waiter);
   Post(task);
   (void)Await(waiter, Clock::time_point::max());
@@ -102,14 +102,14 @@ std::size_t Polling::RunTasks() {
     later_.clear();
     has_tasks_.store(false, std::memory_order_relaxed);
     has_later_.store(false, std::memory_order_relaxed);
-    for (Task* const task : running_) task->posted_ = false;
+    for (PollTask* const task : running_) task->posted_ = false;
   }
-  for (Task* const task : running_) task->Run();
+  for (PollTask* const task : running_) task->Run();
   running_.clear();
   return now;
 }
 
-bool Polling::Post(Task& task, bool later) {
+bool Polling::Post(PollTask& task, bool later) {
   {
     const std::lock_guard lock(tasks_mutex_);
     if (std::exchange(task.posted_, true)) return false;
@@ -147,7 +147,7 @@ std::chrono::nanoseconds Polling::MostSleep() const {
       std::chrono::nanoseconds(Clock::duration(time) - Clock::now().time_since_epoch()));
 }
 
-bool Polling::Await(Waiter& waiter, Clock::time_point deadline) {
+bool Polling::Await(PollWaiter& waiter, Clock::time_point deadline) {
   std::optional<Pool::Wait> wait;
   if (!waiter.done()) wait.emplace();
   bool promoted = false;  // and has not led since
@@ -167,12 +167,12 @@ bool Polling::Await(Waiter& waiter, Clock::time_point deadline) {
   return waiter.done();
 }
 
-void Polling::Complete(Waiter& waiter) {
+void Polling::Complete(PollWaiter& waiter) {
   if (InPoll() && leader_ == &waiter) {
-    waiter.state_.store(Waiter::kDone, std::memory_order_relaxed);
+    waiter.state_.store(PollWaiter::kDone, std::memory_order_relaxed);
     return;
   }
-  waiter.Set(Waiter::kDone);
+  waiter.Set(PollWaiter::kDone);
   // It may be the leader's, who sleeps.
   if (!InPoll()) node_.Wake();
 }
@@ -189,7 +189,7 @@ void Polling::PollTightly(Until until) {
   }
 }
 
-void Polling::Lead(Waiter& waiter, Clock::time_point deadline) {
+void Polling::Lead(PollWaiter& waiter, Clock::time_point deadline) {
   leader_ = &waiter;
   for (;;) {
     PollTightly([&] { return waiter.done(); });
@@ -232,17 +232,17 @@ void Polling::EndLeadUnarmed() {
 void Polling::Promote() {
   const std::lock_guard lock(mutex_);
   if (waiting_.empty()) return;
-  Waiter& next = *waiting_.front();
+  PollWaiter& next = *waiting_.front();
   waiting_.pop_front();
   next.listed_ = false;
   followers_.fetch_sub(1);
-  next.Set(Waiter::kPromoted);
+  next.Set(PollWaiter::kPromoted);
 }
 
-bool Polling::Follow(Waiter& waiter, Clock::time_point deadline) {
+bool Polling::Follow(PollWaiter& waiter, Clock::time_point deadline) {
   {
     const std::lock_guard lock(mutex_);
-    waiter.state_.fetch_and(~Waiter::kPromoted, std::memory_order_relaxed);
+    waiter.state_.fetch_and(~PollWaiter::kPromoted, std::memory_order_relaxed);
     waiter.listed_ = true;
     waiting_.push_back(&waiter);
     followers_.fetch_add(1, std::memory_order_seq_cst);

@@ -26,7 +26,7 @@ inline std::chrono::nanoseconds TimeLeft(Clock::time_point deadline) {
 }
 
 // A thread that waits for something which a poll brings. One Await() at a time.
-class Waiter {
+class PollWaiter {
  public:
   [[nodiscard]] bool done() const noexcept {
     return (state_.load(std::memory_order_acquire) & kDone) != 0;
@@ -51,19 +51,32 @@ class Waiter {
 };
 
 // Something to be done by the thread that polls. Must live until it has run.
-class Task {
+class PollTask {
  public:
-  Task(const Task&) = delete;
-  Task& operator=(const Task&) = delete;
+  PollTask(const PollTask&) = delete;
+  PollTask& operator=(const PollTask&) = delete;
   virtual void Run() = 0;
 
  protected:
-  Task() = default;
-  virtual ~Task() = default;
+  PollTask() = default;
+  virtual ~PollTask() = default;
 
  private:
   friend class Polling;
   bool posted_ = false;  // guarded by Polling::tasks_mutex_
+};
+
+// Calls a member function of the object that it is a member of.
+template <auto kFunction>
+class MemberTask;
+template <typename T, void (T::*kFunction)()>
+class MemberTask<kFunction> final : public PollTask {
+ public:
+  explicit MemberTask(T& object) : object_(object) {}
+  void Run() override { (object_.*kFunction)(); }
+
+ private:
+  T& object_;
 };
 
 class Polling;
@@ -79,9 +92,9 @@ class Polling {
   Polling(Node& node, std::function<std::size_t()> poll);
 
   // Waits for the waiter's end, and polls if nobody else does. False: the deadline has passed.
-  bool Await(Waiter& waiter, Clock::time_point deadline);
+  bool Await(PollWaiter& waiter, Clock::time_point deadline);
   // Ends a waiter's wait; it may be gone afterwards. By `poll`, or by any other thread.
-  void Complete(Waiter& waiter);
+  void Complete(PollWaiter& waiter);
 
   // Whether the calling thread is within `poll`: it must not wait.
   [[nodiscard]] bool InPoll() const noexcept { return polling_here == this; }
@@ -91,7 +104,7 @@ class Polling {
 
   // Has the task run once by whoever polls, soon; `later`: when time has passed, about a
   // millisecond, or something else has happened. False: it was posted already and did not run yet.
-  bool Post(Task& task, bool later = false);
+  bool Post(PollTask& task, bool later = false);
   // There is something to be done in `poll` at that time.
   void WakeAt(Clock::time_point when);
   // Whether it has come; then it is forgotten. For `poll`.
@@ -130,7 +143,7 @@ class Polling {
   // As leader: sleeps with the lead. Nobody else has wanted it for a while.
   void SleepLeading();
   // As leader, until the waiter's end or the deadline.
-  void Lead(Waiter& waiter, Clock::time_point deadline);
+  void Lead(PollWaiter& waiter, Clock::time_point deadline);
   // Gives the lead back, and to the next waiter if there is one.
   void EndLead();
   void EndLeadUnarmed();
@@ -138,7 +151,7 @@ class Polling {
   // to be done now.
   [[nodiscard]] bool ArmNode();
   // Until the waiter's end, its promotion, or the deadline. True: it was promoted.
-  bool Follow(Waiter& waiter, Clock::time_point deadline);
+  bool Follow(PollWaiter& waiter, Clock::time_point deadline);
   void Promote();
 
   static constexpr Clock::rep kNever = Clock::time_point::max().time_since_epoch().count();
@@ -148,18 +161,18 @@ class Polling {
   std::atomic<bool> leading_{false};
   std::atomic<bool> has_loop_{false};
   std::atomic<bool> loop_passed_{false};  // it found somebody leading, and sleeps
-  Waiter* leader_ = nullptr;              // the leading thread's own
+  PollWaiter* leader_ = nullptr;          // the leading thread's own
   std::mutex tasks_mutex_;
-  std::vector<Task*> tasks_;  // guarded by tasks_mutex_
-  std::vector<Task*> later_;  // guarded by tasks_mutex_
+  std::vector<PollTask*> tasks_;  // guarded by tasks_mutex_
+  std::vector<PollTask*> later_;  // guarded by tasks_mutex_
   std::atomic<bool> has_tasks_{false};
   std::atomic<bool> has_later_{false};
-  std::vector<Task*> running_;  // the leader's
+  std::vector<PollTask*> running_;  // the leader's
   std::atomic<Clock::rep> wake_at_{kNever};
   std::atomic<std::uint32_t> followers_{0};
   std::atomic<bool> sleeps_leading_{false};
   std::mutex mutex_;
-  std::list<Waiter*> waiting_;  // guarded by mutex_
+  std::list<PollWaiter*> waiting_;  // guarded by mutex_
 };
 
 }  // namespace ivmq::rpc::internal

@@ -4,14 +4,14 @@
 #include <utility>
 
 #include "src/call_access.h"
+#include "src/call_server.h"
 #include "src/seen.h"
-#include "src/server.h"
 #include "src/server_reactor.h"
 #include "src/server_stream.h"
 
 namespace ivmq::rpc::internal {
 
-ServerCall::ServerCall(Server& server_in, MethodEntry& method_in)
+ServerCall::ServerCall(CallServer& server_in, MethodEntry& method_in)
     : server(server_in), method(method_in), messages(method_in.method->handler->NewMessages()) {}
 ServerCall::~ServerCall() = default;
 
@@ -32,7 +32,7 @@ void ServerCall::Unref() {
   if (references.fetch_sub(1, std::memory_order_acq_rel) == 1) server.Recycle(*this);
 }
 
-Stream* ServerCall::streams() noexcept {
+MessageStream* ServerCall::streams() noexcept {
   if (stream != nullptr) return &stream->stream();
   return callback != nullptr ? &callback->stream() : nullptr;
 }
@@ -47,9 +47,9 @@ void ServerCall::CancelHere() {
   if (!server.polling().Post(here_canceller_)) Unref();
 }
 
-void ServerCall::HereCanceller::Run() {
-  call_.server.Cut(call_, Server::CancelledHere());
-  call_.Unref();
+void ServerCall::EndHere() {
+  server.Cut(*this, CallServer::CancelledHere());
+  Unref();
 }
 
 void ServerCall::Cancel() {
@@ -76,11 +76,11 @@ void ServerCall::InterceptWrite(const Outgoing& message) {
   }
 }
 
-void ServerCall::OnFrame(Kind kind, const Parsed& frame) {
-  Stream* const messages_of = streams();
+void ServerCall::OnFrame(CallFrameKind kind, const CallFrame& frame) {
+  MessageStream* const messages_of = streams();
   if (messages_of == nullptr || method.method->type == MethodType::kUnary) return;
   switch (kind) {
-    case Kind::kClientMessage:
+    case CallFrameKind::kClientMessage:
       if (frame.message.size() > std::max(kWindow, stream_bytes)) [[unlikely]] {
         // The stream's buffers stay that large until its end.
         if (Status status = server.TakeBytes(*this, frame.message.size() - stream_bytes);
@@ -94,10 +94,10 @@ void ServerCall::OnFrame(Kind kind, const Parsed& frame) {
                           {StatusCode::INTERNAL, "the client has sent more than it was let send"});
       }
       break;
-    case Kind::kHalfClose:
+    case CallFrameKind::kHalfClose:
       messages_of->OnLast();
       break;
-    case Kind::kClientCredit:
+    case CallFrameKind::kClientCredit:
       messages_of->OnCredit(frame.header.argument);
       break;
     default:

@@ -19,17 +19,17 @@
 #include "ivmq/rpc/service.h"
 #include "ivmq/rpc/status.h"
 
+#include "src/call_frame.h"
 #include "src/call_state.h"
-#include "src/frame.h"
 #include "src/polling.h"
 #include "src/pool.h"
 
 namespace ivmq::rpc::internal {
 
 class CallbackCall;
-class Server;
+class CallServer;
 class ServerStream;
-class Stream;
+class MessageStream;
 struct ServerCall;
 
 // A method that is offered, with calls of it that have ended and are used again.
@@ -41,7 +41,7 @@ struct MethodEntry {
 };
 
 struct ServerCall final : Pool::Job, boost::intrusive::unordered_set_base_hook<> {
-  ServerCall(Server& server_in, MethodEntry& method_in);
+  ServerCall(CallServer& server_in, MethodEntry& method_in);
   ~ServerCall();
   ServerCall(const ServerCall&) = delete;
   ServerCall& operator=(const ServerCall&) = delete;
@@ -59,7 +59,7 @@ struct ServerCall final : Pool::Job, boost::intrusive::unordered_set_base_hook<>
     return boost::intrusive::unordered_set_base_hook<>::is_linked();
   }
   // nullptr if it has no streams.
-  [[nodiscard]] Stream* streams() noexcept;
+  [[nodiscard]] MessageStream* streams() noexcept;
   [[nodiscard]] bool initial_sent() const noexcept;
   // Has its server end it with CANCELLED, soon. On any thread.
   void CancelHere();
@@ -81,9 +81,9 @@ struct ServerCall final : Pool::Job, boost::intrusive::unordered_set_base_hook<>
       InterceptWrite(message);
   }
   // A frame behind the request. For the thread that polls.
-  void OnFrame(Kind kind, const Parsed& frame);
+  void OnFrame(CallFrameKind kind, const CallFrame& frame);
 
-  Server& server;
+  CallServer& server;
   MethodEntry& method;
   PeerId from;
   std::uint64_t id = 0;
@@ -93,7 +93,7 @@ struct ServerCall final : Pool::Job, boost::intrusive::unordered_set_base_hook<>
   std::size_t response_bytes = 0;  // of the message
   std::size_t metadata_bytes = 0;  // of the client's; the same
   std::size_t taken_bytes = 0;     // of its client's share; guarded by mutex_ of the server
-  std::uint64_t taker = 0;         // whose share it is, see Server::Share
+  std::uint64_t taker = 0;         // whose share it is, see CallServer::Share
   std::size_t stream_bytes = 0;    // the poller's; the largest message of the client's stream
   bool parsed = false;             // the request is such a message
   CallState<ServerCallState> state{ServerCallState::kUnlisted};
@@ -110,15 +110,9 @@ struct ServerCall final : Pool::Job, boost::intrusive::unordered_set_base_hook<>
   void InterceptRead(const Incoming& message);
   void InterceptWrite(const Outgoing& message);
 
-  class HereCanceller final : public Task {
-   public:
-    explicit HereCanceller(ServerCall& call) : call_(call) {}
-    void Run() override;
+  void EndHere();
 
-   private:
-    ServerCall& call_;
-  };
-  HereCanceller here_canceller_{*this};
+  MemberTask<&ServerCall::EndHere> here_canceller_{*this};
 };
 
 // A reference.

@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "src/call_access.h"
-#include "src/server.h"
+#include "src/call_server.h"
 #include "src/status_text.h"
 
 namespace ivmq::rpc::internal {
@@ -116,10 +116,10 @@ void CallbackCall::Tell(Call call) {
   }
 }
 
-void CallbackCall::OnRead(Stream::Attempt how, const Incoming& message) {
-  if (how == Stream::Attempt::kNotParsed) unparsable_ = true;
-  if (how == Stream::Attempt::kDone) call_.AfterRead(message);
-  Tell([&] { reactor_->OnReadDone(how == Stream::Attempt::kDone); });
+void CallbackCall::OnRead(MessageStream::Attempt how, const Incoming& message) {
+  if (how == MessageStream::Attempt::kNotParsed) unparsable_ = true;
+  if (how == MessageStream::Attempt::kDone) call_.AfterRead(message);
+  Tell([&] { reactor_->OnReadDone(how == MessageStream::Attempt::kDone); });
 }
 
 void CallbackCall::OnWritten(SendResult result) {
@@ -135,14 +135,15 @@ void CallbackCall::OnWritten(SendResult result) {
   Tell([&] { reactor_->OnWriteDone(result == SendResult::kOk); });
 }
 
-Stream::Attempt CallbackCall::SendInitial(std::unique_lock<std::mutex>& lock, bool writes) {
-  using Attempt = Stream::Attempt;
+MessageStream::Attempt CallbackCall::SendInitial(std::unique_lock<std::mutex>& lock, bool writes) {
+  using Attempt = MessageStream::Attempt;
   if (initial_ != Initial::kStarted && (initial_ != Initial::kCarried || writes)) {
     return Attempt::kNotYet;
   }
   const bool is_wanted = state_.Get() == ServerReactorState::kRuns;
   if (initial_ == Initial::kStarted && is_wanted &&
-      TrySendFrame(Kind::kServerInitial, CallAccess::initial(call_.context)) == Attempt::kFull) {
+      TrySendFrame(CallFrameKind::kServerInitial, CallAccess::initial(call_.context)) ==
+          Attempt::kFull) {
     return Attempt::kFull;
   }
   initial_ = Initial::kGone;
@@ -151,8 +152,8 @@ Stream::Attempt CallbackCall::SendInitial(std::unique_lock<std::mutex>& lock, bo
   return Attempt::kDone;
 }
 
-Stream::Attempt CallbackCall::OnIdle(bool reads, bool writes) {
-  using Attempt = Stream::Attempt;
+MessageStream::Attempt CallbackCall::OnIdle(bool reads, bool writes) {
+  using Attempt = MessageStream::Attempt;
   // Whoever started the last step posts this once more behind its end.
   if (reactor_ == nullptr) return Attempt::kEnd;
   if (state_.Get() == ServerReactorState::kCancelling) {

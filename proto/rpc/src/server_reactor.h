@@ -12,10 +12,10 @@
 #include "ivmq/rpc/status.h"
 
 #include "src/call_state.h"
+#include "src/message_stream.h"
 #include "src/polling.h"
 #include "src/server_call.h"
 #include "src/steps.h"
-#include "src/stream.h"
 
 namespace ivmq::rpc::internal {
 
@@ -29,7 +29,7 @@ class CallbackCall final : public Steps {
   // The client does not want the answer any more.
   void OnCancelled();
 
-  [[nodiscard]] Stream& stream() noexcept { return stream_; }
+  [[nodiscard]] MessageStream& stream() noexcept { return stream_; }
   // Whether the initial metadata has gone, or goes with what is under way.
   [[nodiscard]] bool initial_sent();
 
@@ -52,9 +52,9 @@ class CallbackCall final : public Steps {
 
   void AddReference() override { call_.Ref(); }
   void DropReference() override { call_.Unref(); }
-  void OnRead(Stream::Attempt how, const Incoming& message) override;
+  void OnRead(MessageStream::Attempt how, const Incoming& message) override;
   void OnWritten(SendResult result) override;
-  Stream::Attempt OnIdle(bool reads, bool writes) override;
+  MessageStream::Attempt OnIdle(bool reads, bool writes) override;
   // Calls a member of the reactor. One that throws ends the call.
   template <typename Call>
   void Tell(Call call);
@@ -66,10 +66,10 @@ class CallbackCall final : public Steps {
   }
   // A step of OnIdle(): kNotYet if the metadata is not to be sent, or not yet. REQUIRES: `lock` holds
   // mutex_.
-  Stream::Attempt SendInitial(std::unique_lock<std::mutex>& lock, bool writes);
+  MessageStream::Attempt SendInitial(std::unique_lock<std::mutex>& lock, bool writes);
 
   ServerCall& call_;
-  Stream stream_;
+  MessageStream stream_;
   CallState<ServerReactorState> state_{ServerReactorState::kNone};
   ServerReactor* reactor_ = nullptr;     // from kRuns to kEnded
   bool unparsable_ = false;              // a message that came was no such message

@@ -10,9 +10,9 @@ namespace ivmq::rpc::internal {
 
 bool ServerStream::Read(const Incoming& message) {
   if (stream_.IsInPoll()) return false;
-  const Stream::Outcome outcome = stream_.Read(message, life_);
-  if (outcome == Stream::Outcome::kNotParsed) unparsable_ = true;
-  if (outcome != Stream::Outcome::kMessage) return false;
+  const MessageStream::Outcome outcome = stream_.Read(message, life_);
+  if (outcome == MessageStream::Outcome::kNotParsed) unparsable_ = true;
+  if (outcome != MessageStream::Outcome::kMessage) return false;
   call_.AfterRead(message);
   return true;
 }
@@ -29,7 +29,7 @@ bool ServerStream::Write(const Outgoing& message) {
 
 void ServerStream::SendInitialMetadata() {
   if (initial_sent_ || stream_.IsInPoll()) return;
-  (void)stream_.SendFrame(Kind::kServerInitial, TakeInitial(), life_);
+  (void)stream_.SendFrame(CallFrameKind::kServerInitial, TakeInitial(), life_);
 }
 
 const std::string& ServerStream::TakeInitial() {

@@ -9,9 +9,9 @@
 
 #include "src/call_access.h"
 #include "src/call_life.h"
+#include "src/message_stream.h"
 #include "src/polling.h"
 #include "src/server_call.h"
-#include "src/stream.h"
 
 namespace ivmq::rpc::internal {
 
@@ -28,7 +28,7 @@ class ServerStream {
   bool Write(const Outgoing& message);
   void SendInitialMetadata();
 
-  [[nodiscard]] Stream& stream() noexcept { return stream_; }
+  [[nodiscard]] MessageStream& stream() noexcept { return stream_; }
   [[nodiscard]] bool initial_sent() const noexcept { return initial_sent_; }
   // Whether a message was no such message, and Read() gave false for it.
   [[nodiscard]] bool unparsable() const noexcept { return unparsable_; }
@@ -39,7 +39,7 @@ class ServerStream {
   const std::string& TakeInitial();
 
   const CallLife life_;
-  Stream stream_;
+  MessageStream stream_;
   ServerCall& call_;
   bool initial_sent_ = false;
   bool unparsable_ = false;

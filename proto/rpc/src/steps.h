@@ -12,22 +12,22 @@
 
 #include "ivmq/internal/payload.h"
 
+#include "src/message_stream.h"
 #include "src/outbox.h"
 #include "src/polling.h"
-#include "src/stream.h"
 
 namespace ivmq::rpc::internal {
 
 // Each callback is made by whoever polls, and one at a time. Starting a step within one does not
 // deepen the stack. Start... are thread-safe; one read and one write at a time.
-class Steps : private Task {
+class Steps : private PollTask {
  public:
   // `open`: whether the call has begun.
-  Steps(Polling& polling, Outbox& outbox, Stream& messages, bool open)
+  Steps(Polling& polling, Outbox& outbox, MessageStream& messages, bool open)
       : polling_(polling),
         outbox_(outbox),
         messages_(messages),
-        progress_(open ? Progress::kIdle : Progress::kClosed) {}
+        step_state_(open ? StepState::kIdle : StepState::kClosed) {}
 
   void StartRead(const Incoming& message) {
     const Reference reference(*this);
@@ -50,17 +50,17 @@ class Steps : private Task {
 
   // The call has begun: what was started goes on.
   void Open() {
-    Progress closed = Progress::kClosed;
-    (void)progress_.compare_exchange_strong(closed, Progress::kIdle, std::memory_order_acq_rel);
+    StepState closed = StepState::kClosed;
+    (void)step_state_.compare_exchange_strong(closed, StepState::kIdle, std::memory_order_acq_rel);
     Advance();
   }
   // Lets the steps that can go on do so: here, or by whoever polls.
   void Advance() {
-    const Progress progress = progress_.load(std::memory_order_acquire);
-    if (progress == Progress::kClosed) return;
+    const StepState state = step_state_.load(std::memory_order_acquire);
+    if (state == StepState::kClosed) return;
     if (!polling_.InPoll()) {
       Post(/*later=*/false);
-    } else if (progress == Progress::kIdle) {
+    } else if (state == StepState::kIdle) {
       const Reference reference(*this);
       RunAll();
     }
@@ -85,26 +85,27 @@ class Steps : private Task {
   virtual void AddReference() = 0;
   virtual void DropReference() = 0;
   // `message`: what was read, if something was.
-  virtual void OnRead(Stream::Attempt how, const Incoming& message) = 0;
+  virtual void OnRead(MessageStream::Attempt how, const Incoming& message) = 0;
   // kStopped: the stream has ended.
   virtual void OnWritten(SendResult result) = 0;
   // What there is to do when no read or write can go on; `reads`, `writes`: one is under way.
   // kDone: something was done, look again; kFull: try later; kNotYet: nothing; kEnd: it was the
   // last step.
-  virtual Stream::Attempt OnIdle(bool reads, bool writes) = 0;
+  virtual MessageStream::Attempt OnIdle(bool reads, bool writes) = 0;
 
   // Sends a frame without a message, in front of all that follows. kDone or kFull. For OnIdle().
-  Stream::Attempt TrySendFrame(Kind kind, std::string_view metadata) {
-    const Stream::Attempt attempt = messages_.TrySendFrame(kind, metadata);
-    if (attempt != Stream::Attempt::kLarge) [[likely]]
+  MessageStream::Attempt TrySendFrame(CallFrameKind kind, std::string_view metadata) {
+    const MessageStream::Attempt attempt = messages_.TrySendFrame(kind, metadata);
+    if (attempt != MessageStream::Attempt::kLarge) [[likely]]
       return attempt;
-    return SendLarge(kind, {}, metadata) == Stream::Attempt::kFull ? Stream::Attempt::kFull
-                                                                   : Stream::Attempt::kDone;
+    return SendLarge(kind, {}, metadata) == MessageStream::Attempt::kFull
+               ? MessageStream::Attempt::kFull
+               : MessageStream::Attempt::kDone;
   }
 
  private:
   // Only the poller changes it once it is kIdle.
-  enum class Progress : std::uint8_t {
+  enum class StepState : std::uint8_t {
     kClosed,   // the call has not begun: what is started waits
     kIdle,     // nothing runs
     kRunning,  // a callback runs, or is about to
@@ -113,7 +114,7 @@ class Steps : private Task {
   // The large frame that is under way, which nothing of this call overtakes.
   class Large final : public QueuedFrame {
    public:
-    Large(Steps& steps, Kind kind, bool is_message, std::string bytes)
+    Large(Steps& steps, CallFrameKind kind, bool is_message, std::string bytes)
         : QueuedFrame(steps.messages_.to(), steps.messages_.TypeOf(kind), std::move(bytes)),
           steps_(&steps),
           is_message_(is_message) {}
@@ -138,14 +139,15 @@ class Steps : private Task {
   enum class LargeState : std::uint8_t { kNone, kUnderWay, kMessageSent };
 
   // kNotYet, kFull, or kEnd if it is larger than the node sends.
-  Stream::Attempt SendLarge(Kind kind, const Outgoing& message, std::string_view metadata) {
-    if (!outbox_.HasRoom(messages_.to())) return Stream::Attempt::kFull;
+  MessageStream::Attempt SendLarge(CallFrameKind kind, const Outgoing& message,
+                                   std::string_view metadata) {
+    if (!outbox_.HasRoom(messages_.to())) return MessageStream::Attempt::kFull;
     std::optional<std::string> bytes = messages_.LargeFrameOf(message, metadata);
-    if (!bytes.has_value()) return Stream::Attempt::kEnd;
+    if (!bytes.has_value()) return MessageStream::Attempt::kEnd;
     large_ = new Large(*this, kind, message.has_value(), *std::move(bytes));
     large_state_ = LargeState::kUnderWay;
     outbox_.Queue(*large_);
-    return Stream::Attempt::kNotYet;
+    return MessageStream::Attempt::kNotYet;
   }
   void OnLargeSent(bool is_message, SendResult result) {
     large_ = nullptr;
@@ -154,8 +156,8 @@ class Steps : private Task {
     Advance();
   }
   // How a write goes on behind SendLarge(); `*result`: how it went.
-  Stream::Attempt AttemptLarge(SendResult* result) {
-    using Attempt = Stream::Attempt;
+  MessageStream::Attempt AttemptLarge(SendResult* result) {
+    using Attempt = MessageStream::Attempt;
     if (large_state_ == LargeState::kMessageSent) {
       large_state_ = LargeState::kNone;
       *result = large_result_;
@@ -172,19 +174,19 @@ class Steps : private Task {
     if (!polling_.Post(*this, later)) DropReference();
   }
   void Run() override {
-    if (progress_.load(std::memory_order_relaxed) == Progress::kIdle) RunAll();
+    if (step_state_.load(std::memory_order_relaxed) == StepState::kIdle) RunAll();
     DropReference();
   }
   void RunAll() {
-    progress_.store(Progress::kRunning, std::memory_order_relaxed);
-    Stream::Attempt last = Stream::Attempt::kDone;
-    while (last == Stream::Attempt::kDone) last = RunOne();
-    progress_.store(Progress::kIdle, std::memory_order_relaxed);
-    if (last == Stream::Attempt::kFull) Post(/*later=*/true);
+    step_state_.store(StepState::kRunning, std::memory_order_relaxed);
+    MessageStream::Attempt last = MessageStream::Attempt::kDone;
+    while (last == MessageStream::Attempt::kDone) last = RunOne();
+    step_state_.store(StepState::kIdle, std::memory_order_relaxed);
+    if (last == MessageStream::Attempt::kFull) Post(/*later=*/true);
   }
 
-  Stream::Attempt RunOne() {
-    using Attempt = Stream::Attempt;
+  MessageStream::Attempt RunOne() {
+    using Attempt = MessageStream::Attempt;
     Incoming read;
     Outgoing write;
     {
@@ -229,8 +231,8 @@ class Steps : private Task {
 
   Polling& polling_;
   Outbox& outbox_;
-  Stream& messages_;
-  std::atomic<Progress> progress_;
+  MessageStream& messages_;
+  std::atomic<StepState> step_state_;
   LargeState large_state_ = LargeState::kNone;  // the poller's
   Large* large_ = nullptr;                      // the poller's; while kUnderWay
   SendResult large_result_ = SendResult::kOk;   // the poller's; of kMessageSent

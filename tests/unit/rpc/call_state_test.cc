@@ -132,7 +132,7 @@ class CallTableTest : public ::testing::Test {
    public:
     Call(const Node& node, ClientContext& context_in)
         : ClientCall(node, context_in, /*has_streams_in=*/false, /*waits_in=*/true) {}
-    void End(Status /*status*/, const Parsed* /*end*/) override {}
+    void End(Status /*status*/, const CallFrame* /*end*/) override {}
   };
 
   CallTableTest() {

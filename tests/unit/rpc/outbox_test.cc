@@ -18,9 +18,9 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
 MessageType EndType(std::uint64_t call) {
-  return {.kind = ToFrameKind(Kind::kEnd), .type = static_cast<std::uint32_t>(call)};
+  return {.kind = ToFrameKind(CallFrameKind::kEnd), .type = static_cast<std::uint32_t>(call)};
 }
-std::string EndBytes(std::size_t more = 0) { return std::string(sizeof(Header) + more, '\0'); }
+std::string EndBytes(std::size_t more = 0) { return std::string(sizeof(CallHeader) + more, '\0'); }
 
 class OutboxTest : public ::testing::Test {
  protected:
@@ -45,7 +45,7 @@ class OutboxTest : public ::testing::Test {
     return *std::move(node);
   }
   // The calls that frames of a kind were about which the peer has now.
-  static std::vector<std::uint32_t> Take(Node& peer, Kind kind) {
+  static std::vector<std::uint32_t> Take(Node& peer, CallFrameKind kind) {
     std::vector<std::uint32_t> calls;
     while (peer.Poll([&](const Message& message) {
       if (message.kind == ToFrameKind(kind)) calls.push_back(message.type);
@@ -62,29 +62,29 @@ class OutboxTest : public ::testing::Test {
 };
 
 TEST_F(OutboxTest, WhatFindsNoRoomIsSentOnceThereIsSome) {
-  outbox_->SendNote(deaf_->id(), {.kind = Kind::kCancel, .call = 1});
-  outbox_->SendNote(deaf_->id(), {.kind = Kind::kCancel, .call = 2});
+  outbox_->SendNote(deaf_->id(), {.kind = CallFrameKind::kCancel, .call = 1});
+  outbox_->SendNote(deaf_->id(), {.kind = CallFrameKind::kCancel, .call = 2});
   (void)polling_->PollOnce();
-  EXPECT_THAT(Take(*deaf_, Kind::kCancel), IsEmpty());
+  EXPECT_THAT(Take(*deaf_, CallFrameKind::kCancel), IsEmpty());
   (void)polling_->PollOnce();
-  EXPECT_THAT(Take(*deaf_, Kind::kCancel), ElementsAre(1, 2));
+  EXPECT_THAT(Take(*deaf_, CallFrameKind::kCancel), ElementsAre(1, 2));
   (void)polling_->PollOnce();
-  EXPECT_THAT(Take(*deaf_, Kind::kCancel), IsEmpty());
+  EXPECT_THAT(Take(*deaf_, CallFrameKind::kCancel), IsEmpty());
 }
 
 TEST_F(OutboxTest, WhatOnePeerDoesNotTakeKeepsNothingFromAnother) {
-  outbox_->SendNote(deaf_->id(), {.kind = Kind::kCancel, .call = 1});
+  outbox_->SendNote(deaf_->id(), {.kind = CallFrameKind::kCancel, .call = 1});
   outbox_->Keep(deaf_->id(), EndType(2), 2, EndBytes());
   outbox_->Keep(other_->id(), EndType(3), 3, EndBytes());
-  outbox_->SendNote(other_->id(), {.kind = Kind::kCancel, .call = 4});
-  EXPECT_THAT(Take(*other_, Kind::kCancel), ElementsAre(4));
+  outbox_->SendNote(other_->id(), {.kind = CallFrameKind::kCancel, .call = 4});
+  EXPECT_THAT(Take(*other_, CallFrameKind::kCancel), ElementsAre(4));
   (void)polling_->PollOnce();
-  EXPECT_THAT(Take(*other_, Kind::kEnd), ElementsAre(3));
+  EXPECT_THAT(Take(*other_, CallFrameKind::kEnd), ElementsAre(3));
 }
 
 TEST_F(OutboxTest, WhatIsKeptForALifeGoesWithThatLife) {
   const PeerId former = deaf_->id();
-  outbox_->SendNote(former, {.kind = Kind::kCancel, .call = 1});
+  outbox_->SendNote(former, {.kind = CallFrameKind::kCancel, .call = 1});
   outbox_->Keep(former, EndType(2), 2, EndBytes());
   deaf_.reset();
   deaf_ = Open({.name = "deaf", .durable = true});
@@ -92,13 +92,13 @@ TEST_F(OutboxTest, WhatIsKeptForALifeGoesWithThatLife) {
   outbox_->Keep(deaf_->id(), EndType(3), 3, EndBytes());
   // Late, for the life that is over: it costs the holder nothing.
   outbox_->Keep(former, EndType(4), 4, EndBytes());
-  outbox_->SendNote(former, {.kind = Kind::kCancel, .call = 5});
+  outbox_->SendNote(former, {.kind = CallFrameKind::kCancel, .call = 5});
   std::vector<std::uint32_t> ended;
   std::vector<std::uint32_t> cancelled;
   const auto take = [&] {
     return deaf_->Poll([&](const Message& message) {
-      if (message.kind == ToFrameKind(Kind::kEnd)) ended.push_back(message.type);
-      if (message.kind == ToFrameKind(Kind::kCancel)) cancelled.push_back(message.type);
+      if (message.kind == ToFrameKind(CallFrameKind::kEnd)) ended.push_back(message.type);
+      if (message.kind == ToFrameKind(CallFrameKind::kCancel)) cancelled.push_back(message.type);
     });
   };
   while (ended.empty()) {
@@ -126,7 +126,7 @@ TEST_F(OutboxTest, EndsBeyondTheBoundOfAPeerAreRefusedBehindTheOthers) {
   while (ended.size() < kCalls) {
     (void)polling_->PollOnce();
     (void)deaf_->Poll([&](const Message& message) {
-      if (message.kind != ToFrameKind(Kind::kEnd)) return;
+      if (message.kind != ToFrameKind(CallFrameKind::kEnd)) return;
       ended.push_back(message.type);
       if (message.payload.size() > kBytes) ++whole;
     });
@@ -141,7 +141,7 @@ TEST_F(OutboxTest, AnEndLargerThanARecordIsSentWhileThePollerGoesOn) {
   std::vector<std::uint32_t> ended;
   while (ended.empty()) {
     (void)polling_->PollOnce();
-    ended = Take(*other_, Kind::kEnd);
+    ended = Take(*other_, CallFrameKind::kEnd);
   }
   EXPECT_THAT(ended, ElementsAre(1));
 }

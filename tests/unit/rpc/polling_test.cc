@@ -47,7 +47,7 @@ TEST_F(PollingTest, ALoopThatIsStoppedWhileItPollsSleepsNoMore) {
 
 TEST_F(PollingTest, ATaskWhoseWakeUpWasTakenKeepsTheLoopAwake) {
   // A thread that leads no more takes the wake-up: it slept as leader, and another one leads since.
-  class Counted final : public Task {
+  class Counted final : public PollTask {
    public:
     void Run() override { ++runs; }
     int runs = 0;
@@ -66,21 +66,21 @@ TEST_F(PollingTest, AThreadThatIsToLeadAtItsDeadlineHandsTheLeadOn) {
   // The first one leads; the second one is next, and its deadline comes when the first one ends; the
   // third one can only end if it leads itself, or somebody else does.
   for (int round = 0; round < 200; ++round) {
-    Waiter first;
-    Waiter second;
-    Waiter third;
+    PollWaiter first;
+    PollWaiter second;
+    PollWaiter third;
     std::atomic<bool> leads{false};
-    std::atomic<Waiter*> answered{nullptr};
+    std::atomic<PollWaiter*> answered{nullptr};
     Polling* all = nullptr;
     Polling polling(*node_, [&] {
       leads.store(true);
       leads.notify_all();
       const std::size_t count = PollNode();
-      if (Waiter* const waiter = answered.exchange(nullptr)) all->Complete(*waiter);
+      if (PollWaiter* const waiter = answered.exchange(nullptr)) all->Complete(*waiter);
       return count;
     });
     all = &polling;
-    const auto answer = [&](Waiter& waiter) {
+    const auto answer = [&](PollWaiter& waiter) {
       answered.store(&waiter);
       node_->Wake();
     };

@@ -84,12 +84,12 @@ class Channel : public std::enable_shared_from_this<Channel> {
                  const Outgoing& request, const Incoming& response,
                  std::function<void(Status)> done);
   // `calls_back`: a thread must poll for the stream when none waits.
-  [[nodiscard]] internal::Client& ClientForStream(bool calls_back) const;
+  [[nodiscard]] internal::CallClient& ClientForStream(bool calls_back) const;
   std::future<Status> CallFuture(const internal::MethodName& method, ClientContext* context,
                                  const Outgoing& request, const Incoming& response);
 
  private:
-  friend class internal::Client;
+  friend class internal::CallClient;
   friend class internal::ClientStreamCall;
 
   bool AwaitState(const std::function<bool(grpc_connectivity_state)>& is_wanted,

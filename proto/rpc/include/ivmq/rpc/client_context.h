@@ -23,7 +23,7 @@ class ServerContext;
 
 namespace internal {
 class ChildCalls;
-class Client;
+class CallClient;
 struct CallAccess;
 }  // namespace internal
 
@@ -114,7 +114,7 @@ class ClientContext {
 
   // A cancel that has begun: what it ends, once the context may be gone.
   struct Cancelling {
-    internal::Client* client = nullptr;  // nullptr: no call was under way
+    internal::CallClient* client = nullptr;  // nullptr: no call was under way
     std::uint64_t call = 0;
   };
   Cancelling BeginCancel() noexcept;
@@ -135,7 +135,7 @@ class ClientContext {
 
   SpinLock lock_;
   std::atomic<bool> cancelled_{false};  // written under lock_
-  internal::Client* client_ = nullptr;  // guarded by lock_; of the call that runs
+  internal::CallClient* client_ = nullptr;  // guarded by lock_; of the call that runs
   std::uint64_t call_ = 0;              // guarded by lock_
 };
 

@@ -25,7 +25,7 @@ namespace ivmq::rpc {
 namespace internal {
 class HealthCheck;
 class Reflection;
-class Server;
+class CallServer;
 }  // namespace internal
 
 // Where handlers run that implement a unary method and return its status. Handlers of streams
@@ -66,13 +66,13 @@ class Server {
 
  private:
   friend class ServerBuilder;
-  Server(std::shared_ptr<Endpoint> endpoint, internal::Server& server,
+  Server(std::shared_ptr<Endpoint> endpoint, internal::CallServer& server,
          std::unique_ptr<internal::HealthCheck> health,
          std::unique_ptr<internal::Reflection> reflection);
   void ShutdownAt(std::chrono::steady_clock::time_point deadline);
 
   std::shared_ptr<Endpoint> endpoint_;
-  internal::Server& server_;
+  internal::CallServer& server_;
   std::unique_ptr<internal::HealthCheck> health_;     // may be nullptr
   std::unique_ptr<internal::Reflection> reflection_;  // may be nullptr
 };

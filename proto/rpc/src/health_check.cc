@@ -1,4 +1,4 @@
-#include "src/health.h"
+#include "src/health_check.h"
 
 #include <memory>
 #include <utility>

@@ -1,8 +1,8 @@
 // The messages of one call's streams, as either side has them: a queue of those received, and how
 // far this side may send. Each side lets the other send a window ahead of what it has read, so that
 // a slow reader neither blocks other calls nor grows memory.
-#ifndef IVMQ_RPC_STREAM_INTERNAL_H_
-#define IVMQ_RPC_STREAM_INTERNAL_H_
+#ifndef IVMQ_RPC_MESSAGE_STREAM_H_
+#define IVMQ_RPC_MESSAGE_STREAM_H_
 
 #include <atomic>
 #include <cstdint>
@@ -17,8 +17,8 @@
 #include "ivmq/node.h"
 
 #include "src/byte_queue.h"
+#include "src/call_frame.h"
 #include "src/call_life.h"
-#include "src/frame.h"
 #include "src/outbox.h"
 #include "src/polling.h"
 
@@ -31,18 +31,20 @@ inline constexpr std::uint64_t kMessageCost = 16;
 
 // The frames that a side sends.
 struct StreamKinds {
-  Kind message;
-  Kind credit;
+  CallFrameKind message;
+  CallFrameKind credit;
 };
-inline constexpr StreamKinds kClientKinds{Kind::kClientMessage, Kind::kClientCredit};
-inline constexpr StreamKinds kServerKinds{Kind::kServerMessage, Kind::kServerCredit};
+inline constexpr StreamKinds kClientKinds{CallFrameKind::kClientMessage,
+                                          CallFrameKind::kClientCredit};
+inline constexpr StreamKinds kServerKinds{CallFrameKind::kServerMessage,
+                                          CallFrameKind::kServerCredit};
 
 // Read and Write each for one thread at a time; everything else thread-safe.
-class Stream {
+class MessageStream {
  public:
   // Of the call that `to` and `id` say once it has begun.
-  Stream(Node& node, Polling& polling, Outbox& outbox, const StreamKinds& kinds, const PeerId& to,
-         const std::uint64_t& id)
+  MessageStream(Node& node, Polling& polling, Outbox& outbox, const StreamKinds& kinds,
+                const PeerId& to, const std::uint64_t& id)
       : node_(node), polling_(polling), outbox_(outbox), kinds_(kinds), to_(to), id_(id) {}
 
   // ---- For the application's threads ----
@@ -58,7 +60,7 @@ class Stream {
   // Nobody reads any more: what comes is dropped.
   void Discard();
   // Sends a frame without a message, behind those sent.
-  SendResult SendFrame(Kind kind, std::string_view metadata, const CallLife& life);
+  SendResult SendFrame(CallFrameKind kind, std::string_view metadata, const CallLife& life);
 
   // ---- The same without waiting ----
 
@@ -74,13 +76,13 @@ class Stream {
   // Measures the message. kEnd: `*result` says why.
   Attempt TryWrite(Outgoing& message, std::string_view metadata, SendResult* result);
   // kDone, kFull, or kLarge if there is metadata.
-  Attempt TrySendFrame(Kind kind, std::string_view metadata);
+  Attempt TrySendFrame(CallFrameKind kind, std::string_view metadata);
 
   // What was kLarge, as the bytes of one frame of TypeOf(): nothing if the node does not send that
   // much. A message, which was measured, counts as written.
   [[nodiscard]] std::optional<std::string> LargeFrameOf(const Outgoing& message,
                                                         std::string_view metadata);
-  [[nodiscard]] MessageType TypeOf(Kind kind) const noexcept {
+  [[nodiscard]] MessageType TypeOf(CallFrameKind kind) const noexcept {
     return {.kind = ToFrameKind(kind), .type = static_cast<std::uint32_t>(id_)};
   }
   [[nodiscard]] PeerId to() const noexcept { return to_; }
@@ -107,10 +109,10 @@ class Stream {
   }
   // Takes a message if there is one, and lets the other side send more when it must hear of it.
   // `waiter`: who waits for the next one, if there is none.
-  Attempt Take(const Incoming& message, Waiter* waiter);
-  [[nodiscard]] Header HeaderOf(std::string_view metadata) const;
+  Attempt Take(const Incoming& message, PollWaiter* waiter);
+  [[nodiscard]] CallHeader HeaderOf(std::string_view metadata) const;
   // The header's bytes, or those of `*longer`, where the metadata stands behind them.
-  [[nodiscard]] static std::span<const std::byte> Head(const Header& header,
+  [[nodiscard]] static std::span<const std::byte> Head(const CallHeader& header,
                                                        std::string_view metadata,
                                                        std::string* longer);
 
@@ -126,8 +128,8 @@ class Stream {
   bool last_ = false;                             // guarded by lock_
   std::atomic<bool> ended_{false};                // written under lock_
   bool discards_ = false;                         // guarded by lock_
-  Waiter* reader_ = nullptr;                      // guarded by lock_
-  Waiter* writer_ = nullptr;                      // guarded by lock_
+  PollWaiter* reader_ = nullptr;                  // guarded by lock_
+  PollWaiter* writer_ = nullptr;                  // guarded by lock_
   std::atomic<std::uint64_t> may_send_{kWindow};  // written under lock_
   ByteQueue reading_;                             // the reader's; received before the others
   std::uint64_t sent_ = 0;                        // the writer's
@@ -137,4 +139,4 @@ class Stream {
 
 }  // namespace ivmq::rpc::internal
 
-#endif  // IVMQ_RPC_STREAM_INTERNAL_H_
+#endif  // IVMQ_RPC_MESSAGE_STREAM_H_

@@ -1,6 +1,6 @@
 // The calls of an endpoint, from the client's side.
-#ifndef IVMQ_RPC_CLIENT_H_
-#define IVMQ_RPC_CLIENT_H_
+#ifndef IVMQ_RPC_CALL_CLIENT_H_
+#define IVMQ_RPC_CALL_CLIENT_H_
 
 #include <cstdint>
 #include <functional>
@@ -16,21 +16,21 @@
 #include "ivmq/rpc/client_context.h"
 #include "ivmq/rpc/status.h"
 
+#include "src/call_frame.h"
 #include "src/call_table.h"
 #include "src/discovery.h"
-#include "src/frame.h"
 #include "src/outbox.h"
 #include "src/polling.h"
 
 namespace ivmq::rpc::internal {
 
 // The status of a kEnd frame; its metadata goes to the context.
-Status ReadEnd(const Parsed& end, ClientContext& context);
+Status ReadEnd(const CallFrame& end, ClientContext& context);
 
 // Thread-safe, except that members that say so are for the thread that polls.
-class Client {
+class CallClient {
  public:
-  Client(Node& node, Polling& polling, Outbox& outbox)
+  CallClient(Node& node, Polling& polling, Outbox& outbox)
       : node_(node), polling_(polling), outbox_(outbox) {}
   // Ends all calls with CANCELLED.
   void EndAll();
@@ -72,7 +72,7 @@ class Client {
 
   // ---- For the thread that polls ----
 
-  void OnFrame(const Message& message, Kind kind, const Parsed& frame);
+  void OnFrame(const Message& message, CallFrameKind kind, const CallFrame& frame);
   // Ends the calls that are not wanted any more: to be called when their time has come (see
   // Polling::TakeTime), and when the peers have changed.
   void EndUnwanted();
@@ -114,4 +114,4 @@ class Client {
 
 }  // namespace ivmq::rpc::internal
 
-#endif  // IVMQ_RPC_CLIENT_H_
+#endif  // IVMQ_RPC_CALL_CLIENT_H_

@@ -1,4 +1,4 @@
-#include "src/stream.h"
+#include "src/message_stream.h"
 
 #include <algorithm>
 #include <optional>
@@ -9,7 +9,7 @@
 
 namespace ivmq::rpc::internal {
 
-Stream::Attempt Stream::Take(const Incoming& message, Waiter* waiter) {
+MessageStream::Attempt MessageStream::Take(const Incoming& message, PollWaiter* waiter) {
   if (reading_.empty()) {
     const std::lock_guard lock(lock_);
     if (received_.empty()) {
@@ -33,10 +33,10 @@ Stream::Attempt Stream::Take(const Incoming& message, Waiter* waiter) {
   return parsed ? Attempt::kDone : Attempt::kNotParsed;
 }
 
-Stream::Outcome Stream::Read(const Incoming& message, const CallLife& life) {
+MessageStream::Outcome MessageStream::Read(const Incoming& message, const CallLife& life) {
   Attempt attempt = Take(message, nullptr);
   while (attempt == Attempt::kNotYet) {
-    Waiter waiter;
+    PollWaiter waiter;
     attempt = Take(message, &waiter);
     if (attempt != Attempt::kNotYet || polling_.Await(waiter, life.deadline())) continue;
     std::unique_lock lock(lock_);
@@ -55,15 +55,15 @@ Stream::Outcome Stream::Read(const Incoming& message, const CallLife& life) {
   }
 }
 
-Header Stream::HeaderOf(std::string_view metadata) const {
+CallHeader MessageStream::HeaderOf(std::string_view metadata) const {
   return {.sender = node_.id().incarnation,
           .receiver = to_.incarnation,
           .call_high = static_cast<std::uint32_t>(id_ >> 32),
           .metadata_bytes = static_cast<std::uint32_t>(metadata.size())};
 }
 
-std::span<const std::byte> Stream::Head(const Header& header, std::string_view metadata,
-                                        std::string* longer) {
+std::span<const std::byte> MessageStream::Head(const CallHeader& header, std::string_view metadata,
+                                               std::string* longer) {
   if (metadata.empty()) [[likely]]
     return std::as_bytes(std::span(&header, 1));
   longer->assign(reinterpret_cast<const char*>(&header), sizeof(header));
@@ -71,7 +71,7 @@ std::span<const std::byte> Stream::Head(const Header& header, std::string_view m
   return std::as_bytes(std::span(*longer));
 }
 
-void Stream::Discard() {
+void MessageStream::Discard() {
   reading_.Clear();
   {
     const std::lock_guard lock(lock_);
@@ -83,9 +83,9 @@ void Stream::Discard() {
   outbox_.SendNote(to_, {kinds_.credit, id_, kEverything});
 }
 
-SendResult Stream::Write(Outgoing message, std::string_view metadata, const CallLife& life) {
+SendResult MessageStream::Write(Outgoing message, std::string_view metadata, const CallLife& life) {
   while (!MayWrite()) {
-    Waiter waiter;
+    PollWaiter waiter;
     {
       const std::lock_guard lock(lock_);
       if (HasEnded()) return SendResult::kStopped;
@@ -101,7 +101,7 @@ SendResult Stream::Write(Outgoing message, std::string_view metadata, const Call
   }
   if (HasEnded()) return SendResult::kStopped;
   message.Measure();
-  const Header header = HeaderOf(metadata);
+  const CallHeader header = HeaderOf(metadata);
   std::string longer;
   const SendResult result = outbox_.SendPatiently(to_, TypeOf(kinds_.message),
                                                   Head(header, metadata, &longer), message, life);
@@ -109,11 +109,12 @@ SendResult Stream::Write(Outgoing message, std::string_view metadata, const Call
   return result;
 }
 
-Stream::Attempt Stream::TryWrite(Outgoing& message, std::string_view metadata, SendResult* result) {
+MessageStream::Attempt MessageStream::TryWrite(Outgoing& message, std::string_view metadata,
+                                               SendResult* result) {
   *result = SendResult::kStopped;
   if (HasEnded()) return Attempt::kEnd;
   if (!MayWrite()) return Attempt::kNotYet;
-  const Header header = HeaderOf(metadata);
+  const CallHeader header = HeaderOf(metadata);
   std::string longer;
   message.Measure();
   *result =
@@ -125,9 +126,9 @@ Stream::Attempt Stream::TryWrite(Outgoing& message, std::string_view metadata, S
   return *result == SendResult::kOk ? Attempt::kDone : Attempt::kEnd;
 }
 
-std::optional<std::string> Stream::LargeFrameOf(const Outgoing& message,
-                                                std::string_view metadata) {
-  const Header header = HeaderOf(metadata);
+std::optional<std::string> MessageStream::LargeFrameOf(const Outgoing& message,
+                                                       std::string_view metadata) {
+  const CallHeader header = HeaderOf(metadata);
   std::string longer;
   std::optional<std::string> bytes =
       SerializeWithHead(node_, Head(header, metadata, &longer), message);
@@ -135,14 +136,15 @@ std::optional<std::string> Stream::LargeFrameOf(const Outgoing& message,
   return bytes;
 }
 
-SendResult Stream::SendFrame(Kind kind, std::string_view metadata, const CallLife& life) {
-  const Header header = HeaderOf(metadata);
+SendResult MessageStream::SendFrame(CallFrameKind kind, std::string_view metadata,
+                                    const CallLife& life) {
+  const CallHeader header = HeaderOf(metadata);
   std::string longer;
   return outbox_.SendPatiently(to_, TypeOf(kind), Head(header, metadata, &longer), {}, life);
 }
 
-Stream::Attempt Stream::TrySendFrame(Kind kind, std::string_view metadata) {
-  const Header header = HeaderOf(metadata);
+MessageStream::Attempt MessageStream::TrySendFrame(CallFrameKind kind, std::string_view metadata) {
+  const CallHeader header = HeaderOf(metadata);
   std::string longer;
   const SendResult result =
       TrySendWithHead(node_, to_, TypeOf(kind), Head(header, metadata, &longer), {});
@@ -152,8 +154,8 @@ Stream::Attempt Stream::TrySendFrame(Kind kind, std::string_view metadata) {
                                                                       : Attempt::kFull;
 }
 
-bool Stream::OnMessage(std::string_view message) {
-  Waiter* reader = nullptr;
+bool MessageStream::OnMessage(std::string_view message) {
+  PollWaiter* reader = nullptr;
   {
     const std::lock_guard lock(lock_);
     if (last_ || ended_.load(std::memory_order_relaxed) || discards_) return true;
@@ -166,8 +168,8 @@ bool Stream::OnMessage(std::string_view message) {
   return true;
 }
 
-void Stream::OnCredit(std::uint64_t total) {
-  Waiter* writer = nullptr;
+void MessageStream::OnCredit(std::uint64_t total) {
+  PollWaiter* writer = nullptr;
   {
     const std::lock_guard lock(lock_);
     may_send_.store(std::max(may_send_.load(std::memory_order_relaxed), total),
@@ -177,8 +179,8 @@ void Stream::OnCredit(std::uint64_t total) {
   if (writer != nullptr) polling_.Complete(*writer);
 }
 
-void Stream::OnLast() {
-  Waiter* reader = nullptr;
+void MessageStream::OnLast() {
+  PollWaiter* reader = nullptr;
   {
     const std::lock_guard lock(lock_);
     last_ = true;
@@ -187,9 +189,9 @@ void Stream::OnLast() {
   if (reader != nullptr) polling_.Complete(*reader);
 }
 
-void Stream::OnEnd() {
-  Waiter* reader = nullptr;
-  Waiter* writer = nullptr;
+void MessageStream::OnEnd() {
+  PollWaiter* reader = nullptr;
+  PollWaiter* writer = nullptr;
   {
     const std::lock_guard lock(lock_);
     ended_.store(true, std::memory_order_relaxed);

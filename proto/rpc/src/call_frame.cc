@@ -1,4 +1,4 @@
-#include "src/frame.h"
+#include "src/call_frame.h"
 
 #include <cstring>
 
@@ -6,18 +6,18 @@
 
 namespace ivmq::rpc::internal {
 
-void AppendEntry(std::string& metadata, const Entry& entry) {
-  const EntryHeader header{.kind = entry.kind,
-                           .key_bytes = static_cast<std::uint8_t>(entry.key.size()),
-                           .value_bytes = static_cast<std::uint32_t>(entry.value.size())};
+void AppendEntry(std::string& metadata, const MetadataEntry& entry) {
+  const MetadataHeader header{.kind = entry.kind,
+                              .key_bytes = static_cast<std::uint8_t>(entry.key.size()),
+                              .value_bytes = static_cast<std::uint32_t>(entry.value.size())};
   metadata.append(reinterpret_cast<const char*>(&header), sizeof(header));
   metadata.append(entry.key);
   metadata.append(entry.value);
 }
 
-std::optional<Entry> EntryReader::Next() {
+std::optional<MetadataEntry> MetadataReader::Next() {
   if (rest_.empty()) return std::nullopt;
-  EntryHeader header;
+  MetadataHeader header;
   if (rest_.size() < sizeof(header)) {
     malformed_ = true;
     return std::nullopt;
@@ -25,14 +25,14 @@ std::optional<Entry> EntryReader::Next() {
   std::memcpy(&header, rest_.data(), sizeof(header));
   rest_.remove_prefix(sizeof(header));
   if (rest_.size() < header.key_bytes || rest_.size() - header.key_bytes < header.value_bytes ||
-      header.kind > EntryKind::kStatusDetails) {
+      header.kind > MetadataKind::kStatusDetails) {
     malformed_ = true;
     return std::nullopt;
   }
-  const Entry entry{header.kind, rest_.substr(0, header.key_bytes),
-                    rest_.substr(header.key_bytes, header.value_bytes)};
+  const MetadataEntry entry{header.kind, rest_.substr(0, header.key_bytes),
+                            rest_.substr(header.key_bytes, header.value_bytes)};
   // What an application could not have sent does not reach one.
-  const bool is_pair = entry.kind <= EntryKind::kTrailing;
+  const bool is_pair = entry.kind <= MetadataKind::kTrailing;
   if (is_pair ? !IsValidMetadata(entry.key, entry.value) : !entry.key.empty()) {
     malformed_ = true;
     return std::nullopt;
@@ -41,12 +41,12 @@ std::optional<Entry> EntryReader::Next() {
   return entry;
 }
 
-std::optional<Parsed> Parse(std::span<const std::byte> payload) {
-  Parsed parsed;
+std::optional<CallFrame> Parse(std::span<const std::byte> payload) {
+  CallFrame parsed;
   if (payload.size() < sizeof(parsed.header)) return std::nullopt;
   std::memcpy(&parsed.header, payload.data(), sizeof(parsed.header));
-  const std::string_view rest(reinterpret_cast<const char*>(payload.data()) + sizeof(Header),
-                              payload.size() - sizeof(Header));
+  const std::string_view rest(reinterpret_cast<const char*>(payload.data()) + sizeof(CallHeader),
+                              payload.size() - sizeof(CallHeader));
   const std::size_t metadata = parsed.header.metadata_bytes;
   if (metadata > rest.size() || metadata > kMaxMetadataBytes) return std::nullopt;
   parsed.metadata = rest.substr(0, metadata);

@@ -1,6 +1,6 @@
 // The services of an endpoint, from the server's side.
-#ifndef IVMQ_RPC_SERVER_INTERNAL_H_
-#define IVMQ_RPC_SERVER_INTERNAL_H_
+#ifndef IVMQ_RPC_CALL_SERVER_H_
+#define IVMQ_RPC_CALL_SERVER_H_
 
 #include <atomic>
 #include <condition_variable>
@@ -21,9 +21,9 @@
 #include "ivmq/rpc/service.h"
 #include "ivmq/rpc/status.h"
 
+#include "src/call_frame.h"
 #include "src/end_frame.h"
 #include "src/end_sender.h"
-#include "src/frame.h"
 #include "src/outbox.h"
 #include "src/polling.h"
 #include "src/pool.h"
@@ -31,7 +31,7 @@
 
 namespace ivmq::rpc::internal {
 
-struct ServerOptions {
+struct CallServerOptions {
   Executor executor = Executor::kPool;
   std::size_t threads = 0;
   std::size_t max_threads = 0;
@@ -41,20 +41,21 @@ struct ServerOptions {
 };
 
 // Members are for the thread that polls, unless they say otherwise.
-class Server {
+class CallServer {
  public:
-  Server(Node& node, Polling& polling, Outbox& outbox, EndSender& ends, ServerOptions options);
-  ~Server();
-  Server(const Server&) = delete;
-  Server& operator=(const Server&) = delete;
+  CallServer(Node& node, Polling& polling, Outbox& outbox, EndSender& ends,
+             CallServerOptions options);
+  ~CallServer();
+  CallServer(const CallServer&) = delete;
+  CallServer& operator=(const CallServer&) = delete;
 
   // Before Start(). False: there is a method of that id.
   bool AddMethod(const Method& method);
   void Start();
 
-  void OnFrame(const Message& message, Kind kind, const Parsed& frame);
+  void OnFrame(const Message& message, CallFrameKind kind, const CallFrame& frame);
   // What a peer without a server answers to a request.
-  static void RefuseFrom(EndSender& ends, const Message& message, const Parsed& frame);
+  static void RefuseFrom(EndSender& ends, const Message& message, const CallFrame& frame);
   // Cancels the calls of clients that are gone, and cuts those of clients that stand still.
   void OnPeers();
 
@@ -119,16 +120,6 @@ class Server {
   using Calls = boost::intrusive::unordered_set<ServerCall, boost::intrusive::key_of_value<KeyOf>,
                                                 boost::intrusive::hash<HashKey>>;
 
-  // Has a member function run by the thread that polls.
-  template <void (Server::*kFunction)()>
-  class Later final : public Task {
-   public:
-    explicit Later(Server& server) : server_(server) {}
-    void Run() override { (server_.*kFunction)(); }
-
-   private:
-    Server& server_;
-  };
   // What calls take.
   struct Load {
     std::size_t calls = 0;
@@ -170,7 +161,7 @@ class Server {
 
   [[nodiscard]] MethodEntry* Find(std::uint64_t id) noexcept;
   [[nodiscard]] CallReference FindCall(PeerId from, std::uint64_t id);
-  void OnRequest(const Message& message, const Parsed& frame);
+  void OnRequest(const Message& message, const CallFrame& frame);
   // For the next call of its method.
   static void Keep(std::unique_ptr<ServerCall> call);
   [[nodiscard]] std::unique_ptr<ServerCall> NewCall(MethodEntry& method);
@@ -189,23 +180,23 @@ class Server {
   Polling& polling_;
   Outbox& outbox_;
   EndSender& ends_;
-  const ServerOptions options_;
+  const CallServerOptions options_;
   std::vector<std::unique_ptr<MethodEntry>> methods_;
   std::vector<MethodEntry*> buckets_;  // by id; a power of two, at most half full
 
-  Later<&Server::CutAll> cutter_{*this};
+  MemberTask<&CallServer::CutAll> cutter_{*this};
 
   std::mutex mutex_;
   std::condition_variable ended_;
   std::vector<Calls::bucket_type> call_buckets_;
-  Calls calls_;                     // guarded by mutex_; those that wait or run
-  std::size_t lingering_ = 0;       // guarded by mutex_; calls that have ended and are still in use
-  std::vector<Share> shares_;       // guarded by mutex_; by slot
-  std::vector<Waiter*> shutdowns_;  // guarded by mutex_; wait until there are no calls
-  std::atomic<bool> down_{false};   // written under mutex_
-  std::unique_ptr<Pool> pool_;      // of handlers that may wait
+  Calls calls_;                // guarded by mutex_; those that wait or run
+  std::size_t lingering_ = 0;  // guarded by mutex_; calls that have ended and are still in use
+  std::vector<Share> shares_;  // guarded by mutex_; by slot
+  std::vector<PollWaiter*> shutdowns_;  // guarded by mutex_; wait until there are no calls
+  std::atomic<bool> down_{false};       // written under mutex_
+  std::unique_ptr<Pool> pool_;          // of handlers that may wait
 };
 
 }  // namespace ivmq::rpc::internal
 
-#endif  // IVMQ_RPC_SERVER_INTERNAL_H_
+#endif  // IVMQ_RPC_CALL_SERVER_H_

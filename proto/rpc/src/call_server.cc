@@ -1,4 +1,4 @@
-#include "src/server.h"
+#include "src/call_server.h"
 
 #include <algorithm>
 #include <bit>
@@ -34,17 +34,18 @@ constexpr std::size_t kMostSpareBytes = std::size_t{1} << 20;
 
 Status InterceptorThrown() { return {StatusCode::UNKNOWN, "an interceptor has thrown"}; }
 
-std::uint64_t IdOf(const Message& message, const Parsed& frame) {
+std::uint64_t IdOf(const Message& message, const CallFrame& frame) {
   return std::uint64_t{frame.header.call_high} << 32 | message.type;
 }
 // By the incarnation in the frame: a durable peer's successor delivers its last words.
-PeerId SenderOf(const Message& message, const Parsed& frame) {
+PeerId SenderOf(const Message& message, const CallFrame& frame) {
   return {message.from.slot, frame.header.sender};
 }
 
 }  // namespace
 
-Server::Server(Node& node, Polling& polling, Outbox& outbox, EndSender& ends, ServerOptions options)
+CallServer::CallServer(Node& node, Polling& polling, Outbox& outbox, EndSender& ends,
+                       CallServerOptions options)
     : node_(node),
       polling_(polling),
       outbox_(outbox),
@@ -54,9 +55,9 @@ Server::Server(Node& node, Polling& polling, Outbox& outbox, EndSender& ends, Se
       calls_(Calls::bucket_traits(call_buckets_.data(), call_buckets_.size())),
       shares_(node.region().max_peers()) {}
 
-Server::~Server() { Shutdown(Clock::time_point::min()); }
+CallServer::~CallServer() { Shutdown(Clock::time_point::min()); }
 
-bool Server::AddMethod(const Method& method) {
+bool CallServer::AddMethod(const Method& method) {
   auto entry = std::make_unique<MethodEntry>();
   entry->id = MethodId(method.path);
   entry->method = &method;
@@ -68,7 +69,7 @@ bool Server::AddMethod(const Method& method) {
   return true;
 }
 
-void Server::Start() {
+void CallServer::Start() {
   buckets_.assign(std::bit_ceil(methods_.size() * 2 + 1), nullptr);
   for (const auto& entry : methods_) {
     std::size_t at = entry->id;
@@ -83,7 +84,7 @@ void Server::Start() {
   if (needs_pool) pool_ = std::make_unique<Pool>(options_.threads, options_.max_threads);
 }
 
-MethodEntry* Server::Find(std::uint64_t id) noexcept {
+MethodEntry* CallServer::Find(std::uint64_t id) noexcept {
   for (std::size_t at = id;; ++at) {
     MethodEntry* const entry = buckets_[at & (buckets_.size() - 1)];
     if (entry == nullptr || entry->id == id) return entry;
@@ -92,25 +93,25 @@ MethodEntry* Server::Find(std::uint64_t id) noexcept {
 
 // ---- Frames ----
 
-void Server::OnFrame(const Message& message, Kind kind, const Parsed& frame) {
-  if (kind == Kind::kRequest) [[likely]]
+void CallServer::OnFrame(const Message& message, CallFrameKind kind, const CallFrame& frame) {
+  if (kind == CallFrameKind::kRequest) [[likely]]
     return OnRequest(message, frame);
   const CallReference call = FindCall(SenderOf(message, frame), IdOf(message, frame));
   if (!call) return;  // it has ended
-  if (kind == Kind::kCancel) {
+  if (kind == CallFrameKind::kCancel) {
     call->Cancel();
   } else {
     call->OnFrame(kind, frame);
   }
 }
 
-CallReference Server::FindCall(PeerId from, std::uint64_t id) {
+CallReference CallServer::FindCall(PeerId from, std::uint64_t id) {
   const std::lock_guard lock(mutex_);
   const auto call = calls_.find(CallKey{from, id});
   return CallReference(call == calls_.end() ? nullptr : &*call);
 }
 
-void Server::OnRequest(const Message& message, const Parsed& frame) {
+void CallServer::OnRequest(const Message& message, const CallFrame& frame) {
   const std::uint64_t id = IdOf(message, frame);
   const PeerId from = SenderOf(message, frame);
   // Behind this the services may be gone.
@@ -132,9 +133,9 @@ void Server::OnRequest(const Message& message, const Parsed& frame) {
       left == 0 || left > kFar ? Clock::time_point::max() : Clock::now() + nanoseconds(left));
   std::size_t metadata_bytes = 0;
   if (!frame.metadata.empty()) [[unlikely]] {
-    EntryReader entries(frame.metadata);
-    while (const std::optional<Entry> entry = entries.Next()) {
-      if (entry->kind == EntryKind::kInitial) {
+    MetadataReader entries(frame.metadata);
+    while (const std::optional<MetadataEntry> entry = entries.Next()) {
+      if (entry->kind == MetadataKind::kInitial) {
         CallAccess::received(call->context).Set(entry->key, entry->value);
         metadata_bytes += entry->key.size() + entry->value.size() + kEntryCost;
       }
@@ -176,7 +177,7 @@ void Server::OnRequest(const Message& message, const Parsed& frame) {
   }
 }
 
-Status Server::CheckBytes(const Share& share) const {
+Status CallServer::CheckBytes(const Share& share) const {
   const std::size_t bytes = share.Bytes(options_.max_request_bytes);
   if (bytes < options_.max_request_bytes) [[likely]]
     return {};
@@ -186,7 +187,7 @@ Status Server::CheckBytes(const Share& share) const {
               std::to_string(options_.max_request_bytes) + " of one client"};
 }
 
-Status Server::Register(ServerCall& call) {
+Status CallServer::Register(ServerCall& call) {
   const std::lock_guard lock(mutex_);
   if (down_.load(std::memory_order_relaxed)) {
     return {StatusCode::UNAVAILABLE, "the server shuts down"};
@@ -213,7 +214,7 @@ Status Server::Register(ServerCall& call) {
   return {};
 }
 
-Status Server::TakeBytes(ServerCall& call, std::size_t bytes) {
+Status CallServer::TakeBytes(ServerCall& call, std::size_t bytes) {
   const std::lock_guard lock(mutex_);
   // Its handler has ended it: nobody would give them back.
   if (!call.is_listed()) return {};
@@ -224,7 +225,7 @@ Status Server::TakeBytes(ServerCall& call, std::size_t bytes) {
   return {};
 }
 
-void Server::EndCall(ServerCall& call) {
+void CallServer::EndCall(ServerCall& call) {
   {
     const std::lock_guard lock(mutex_);
     calls_.erase(calls_.iterator_to(call));
@@ -242,14 +243,14 @@ void Server::EndCall(ServerCall& call) {
   call.Unref();
 }
 
-void Server::TellIfQuiet() {
+void CallServer::TellIfQuiet() {
   if (!down_.load(std::memory_order_relaxed) || !calls_.empty() || lingering_ != 0) return;
   ended_.notify_all();
-  for (Waiter* const waiter : shutdowns_) polling_.Complete(*waiter);
+  for (PollWaiter* const waiter : shutdowns_) polling_.Complete(*waiter);
   shutdowns_.clear();
 }
 
-std::unique_ptr<ServerCall> Server::NewCall(MethodEntry& method) {
+std::unique_ptr<ServerCall> CallServer::NewCall(MethodEntry& method) {
   {
     const std::lock_guard lock(method.lock);
     if (!method.spare.empty()) {
@@ -261,7 +262,7 @@ std::unique_ptr<ServerCall> Server::NewCall(MethodEntry& method) {
   return std::make_unique<ServerCall>(*this, method);
 }
 
-void Server::Recycle(ServerCall& ended) {
+void CallServer::Recycle(ServerCall& ended) {
   std::unique_ptr<ServerCall> call(&ended);
   const bool lingered = call->state.Get() == ServerCallState::kLingers;
   Keep(std::move(call));
@@ -273,7 +274,7 @@ void Server::Recycle(ServerCall& ended) {
   TellIfQuiet();
 }
 
-void Server::Keep(std::unique_ptr<ServerCall> call) {
+void CallServer::Keep(std::unique_ptr<ServerCall> call) {
   call->references.store(1, std::memory_order_relaxed);
   CallAccess::EndChildren(call->context);
   if (call->state.Get() != ServerCallState::kUnlisted) {
@@ -293,7 +294,7 @@ void Server::Keep(std::unique_ptr<ServerCall> call) {
   if (method.spare.size() < kMostSpare) method.spare.push_back(std::move(call));
 }
 
-void Server::OnPeers() {
+void CallServer::OnPeers() {
   std::vector<CallReference> gone;
   std::vector<CallReference> still;
   {
@@ -312,7 +313,7 @@ void Server::OnPeers() {
 
 // ---- Handlers ----
 
-Status Server::Before(ServerCall& call) {
+Status CallServer::Before(ServerCall& call) {
   // It may have waited, or be the last words of a client that is gone.
   if (call.state.Get() != ServerCallState::kUnlisted && call.context.IsCancelled()) {
     return {StatusCode::DEADLINE_EXCEEDED, kLateText};
@@ -347,11 +348,11 @@ Status Server::Before(ServerCall& call) {
   return {};
 }
 
-bool Server::RunInterceptor(const std::function<void()>& run) {
+bool CallServer::RunInterceptor(const std::function<void()>& run) {
   return RunUserCode(node_, "an interceptor of the server", run);
 }
 
-void Server::After(ServerCall& call, Status& status) {
+void CallServer::After(ServerCall& call, Status& status) {
   const MethodType type = call.method.method->type;
   if (status.ok() && type == MethodType::kClientStream) call.BeforeWrite(call.messages->reply());
   if (call.interceptor_thrown.exchange(false, std::memory_order_relaxed)) {
@@ -371,19 +372,19 @@ void Server::After(ServerCall& call, Status& status) {
   }
 }
 
-Status Server::Thrown(const ServerCall& call) {
+Status CallServer::Thrown(const ServerCall& call) {
   ReportThrown(node_, "the handler of " + call.method.method->path);
   return {StatusCode::UNKNOWN, "the handler has thrown"};
 }
 
-Status Server::StreamStatus(const ServerCall& call, bool unparsable, SendResult unsent) const {
+Status CallServer::StreamStatus(const ServerCall& call, bool unparsable, SendResult unsent) const {
   if (unparsable) return {StatusCode::INTERNAL, "a message of the stream does not parse"};
   if (unsent == SendResult::kOk) [[likely]]
     return {};
   return UnsentStatus(node_, call.from, unsent, "the server", "the client");
 }
 
-void Server::Run(ServerCall& call, bool may_wait) {
+void CallServer::Run(ServerCall& call, bool may_wait) {
   Status status = Before(call);
   if (!status.ok()) [[unlikely]]
     return Reply(call, status, may_wait);
@@ -403,7 +404,7 @@ void Server::Run(ServerCall& call, bool may_wait) {
 
 // ---- Ends ----
 
-EndFrame Server::MakeEnd(ServerCall& call, const Status& result, Outgoing* response) const {
+EndFrame CallServer::MakeEnd(ServerCall& call, const Status& result, Outgoing* response) const {
   // Whatever the handler made of it: the client says the same, and may do so a little later.
   static const Status kLate(StatusCode::DEADLINE_EXCEEDED, kLateText);
   static const Status kCancelled = CancelledHere();
@@ -433,7 +434,7 @@ EndFrame Server::MakeEnd(ServerCall& call, const Status& result, Outgoing* respo
   return {node_, call.from, call.id, status, &call.context, !call.initial_sent()};
 }
 
-void Server::Reply(ServerCall& call, const Status& status, bool may_wait) {
+void CallServer::Reply(ServerCall& call, const Status& status, bool may_wait) {
   if (!call.TakeEnd()) return;
   Outgoing response;
   const EndFrame end = MakeEnd(call, status, &response);
@@ -444,14 +445,14 @@ void Server::Reply(ServerCall& call, const Status& status, bool may_wait) {
   }
 }
 
-bool Server::TryReply(ServerCall& call, const Status& status) {
+bool CallServer::TryReply(ServerCall& call, const Status& status) {
   Outgoing response;
   const EndFrame end = MakeEnd(call, status, &response);
   return ends_.TrySend(end, response) && call.TakeEnd();
 }
 
-void Server::SendPatientlyOrKeep(const ServerCall& call, const EndFrame& end,
-                                 const Outgoing& response) {
+void CallServer::SendPatientlyOrKeep(const ServerCall& call, const EndFrame& end,
+                                     const Outgoing& response) {
   const CallLife life = CallAccess::life(call.context);
   const SendResult result = outbox_.SendPatiently(end.to(), end.type(), end.head(), response, life);
   if (result == SendResult::kOk) [[likely]]
@@ -465,12 +466,12 @@ void Server::SendPatientlyOrKeep(const ServerCall& call, const EndFrame& end,
   if (verdict == Verdict::kPeerStill || verdict == Verdict::kWanted) ends_.Keep(end, response);
 }
 
-void Server::RefuseFrom(EndSender& ends, const Message& message, const Parsed& frame) {
+void CallServer::RefuseFrom(EndSender& ends, const Message& message, const CallFrame& frame) {
   ends.Refuse(SenderOf(message, frame), IdOf(message, frame),
               {StatusCode::UNIMPLEMENTED, "this peer offers no services"});
 }
 
-void Server::Cut(ServerCall& call, Status status) {
+void CallServer::Cut(ServerCall& call, Status status) {
   if (!call.WasCut()) {
     // Otherwise it has ended there.
     const Verdict verdict = CallAccess::life(call.context).Look();
@@ -486,12 +487,12 @@ void Server::Cut(ServerCall& call, Status status) {
 
 // ---- The end ----
 
-bool Server::MayWait() const noexcept {
+bool CallServer::MayWait() const noexcept {
   return !polling_.InPoll() && (pool_ == nullptr || pool_here != pool_.get());
 }
 
-void Server::Shutdown(Clock::time_point deadline) {
-  Waiter waiter;
+void CallServer::Shutdown(Clock::time_point deadline) {
+  PollWaiter waiter;
   {
     const std::lock_guard lock(mutex_);
     down_.store(true, std::memory_order_relaxed);
@@ -507,7 +508,7 @@ void Server::Shutdown(Clock::time_point deadline) {
   const std::lock_guard lock(mutex_);
 }
 
-void Server::CutAll() {
+void CallServer::CutAll() {
   std::vector<CallReference> calls;
   {
     const std::lock_guard lock(mutex_);
@@ -518,7 +519,7 @@ void Server::CutAll() {
   }
 }
 
-void Server::Wait() {
+void CallServer::Wait() {
   std::unique_lock lock(mutex_);
   ended_.wait(lock, [&] { return down_ && calls_.empty() && lingering_ == 0; });
 }

@@ -1,6 +1,6 @@
 // grpc.health.v1.Health.
-#ifndef IVMQ_RPC_HEALTH_INTERNAL_H_
-#define IVMQ_RPC_HEALTH_INTERNAL_H_
+#ifndef IVMQ_RPC_HEALTH_CHECK_H_
+#define IVMQ_RPC_HEALTH_CHECK_H_
 
 #include <cstdint>
 #include <map>
@@ -51,4 +51,4 @@ class HealthCheck final : public HealthCheckServiceInterface, public Service {
 
 }  // namespace ivmq::rpc::internal
 
-#endif  // IVMQ_RPC_HEALTH_INTERNAL_H_
+#endif  // IVMQ_RPC_HEALTH_CHECK_H_

@@ -1,10 +1,10 @@
 // The frames of RPC, as docs/rpc-format.md describes them byte by byte.
 //
 // A frame is a node's message of one of the kinds below; Frame::type is the lower half of the
-// call's id, which its client chose. Its payload is a Header, the metadata, and the serialized
+// call's id, which its client chose. Its payload is a CallHeader, the metadata, and the serialized
 // protobuf message.
-#ifndef IVMQ_RPC_FRAME_H_
-#define IVMQ_RPC_FRAME_H_
+#ifndef IVMQ_RPC_CALL_FRAME_H_
+#define IVMQ_RPC_CALL_FRAME_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -20,7 +20,7 @@
 namespace ivmq::rpc::internal {
 
 // From the client: 16..23. From the server: 24..31.
-enum class Kind : std::uint8_t {
+enum class CallFrameKind : std::uint8_t {
   kRequest = 16,        // begins a call; with the message, if the client sends exactly one
   kClientMessage = 17,  // one of a client's stream
   kCancel = 18,         // the client does not want the answer any more
@@ -32,11 +32,11 @@ enum class Kind : std::uint8_t {
   kServerCredit = 27,   // how far the client may send
 };
 
-constexpr layout::FrameKind ToFrameKind(Kind kind) noexcept {
+constexpr layout::FrameKind ToFrameKind(CallFrameKind kind) noexcept {
   return static_cast<layout::FrameKind>(kind);
 }
 
-struct Header {
+struct CallHeader {
   std::uint32_t sender = 0;          //  0  incarnation of who sends the frame
   std::uint32_t receiver = 0;        //  4  incarnation that it is meant for: others discard it
   std::uint32_t call_high = 0;       //  8  upper half of the call's id
@@ -46,7 +46,7 @@ struct Header {
   // since its start, that may be sent
   std::uint64_t argument = 0;
 };
-static_assert(sizeof(Header) == 32 && std::is_trivially_copyable_v<Header>);
+static_assert(sizeof(CallHeader) == 32 && std::is_trivially_copyable_v<CallHeader>);
 
 // The status that a kEnd frame's argument stands for, and the one that is sent: what
 // google.rpc.Code does not have is UNKNOWN.
@@ -55,23 +55,23 @@ constexpr StatusCode KnownCode(std::uint64_t code) noexcept {
 }
 
 // What an entry of the metadata is.
-enum class EntryKind : std::uint8_t {
+enum class MetadataKind : std::uint8_t {
   kInitial = 0,        // metadata of the application, from the client or before the response
   kTrailing = 1,       // metadata of the application, with the status
   kStatusMessage = 2,  // no key
   kStatusDetails = 3,  // no key
 };
 
-struct EntryHeader {
-  EntryKind kind = EntryKind::kInitial;  // 0
-  std::uint8_t key_bytes = 0;            // 1
-  std::uint16_t reserved = 0;            // 2  0
-  std::uint32_t value_bytes = 0;         // 4
+struct MetadataHeader {
+  MetadataKind kind = MetadataKind::kInitial;  // 0
+  std::uint8_t key_bytes = 0;                  // 1
+  std::uint16_t reserved = 0;                  // 2  0
+  std::uint32_t value_bytes = 0;               // 4
 };
-static_assert(sizeof(EntryHeader) == 8);
+static_assert(sizeof(MetadataHeader) == 8);
 
-struct Entry {
-  EntryKind kind;
+struct MetadataEntry {
+  MetadataKind kind;
   std::string_view key;
   std::string_view value;
 };
@@ -84,14 +84,14 @@ inline constexpr std::size_t kMaxMetadataBytes = 256 << 10;
 inline constexpr std::size_t kMaxApplicationMetadata = 64 << 10;
 
 // Appends an entry. REQUIRES: the key has at most kMaxKeyBytes.
-void AppendEntry(std::string& metadata, const Entry& entry);
+void AppendEntry(std::string& metadata, const MetadataEntry& entry);
 
 // Walks the entries of received metadata. Thread-compatible.
-class EntryReader {
+class MetadataReader {
  public:
-  explicit EntryReader(std::string_view metadata) : rest_(metadata) {}
+  explicit MetadataReader(std::string_view metadata) : rest_(metadata) {}
   // nullopt at the end, and at bytes that are no entry: then malformed() is true.
-  std::optional<Entry> Next();
+  std::optional<MetadataEntry> Next();
   [[nodiscard]] bool malformed() const noexcept { return malformed_; }
 
  private:
@@ -100,14 +100,14 @@ class EntryReader {
 };
 
 // A received frame, taken apart. The views are into the payload.
-struct Parsed {
-  Header header;
+struct CallFrame {
+  CallHeader header;
   std::string_view metadata;
   std::string_view message;
 };
 // nullopt: no correct peer sends this.
-std::optional<Parsed> Parse(std::span<const std::byte> payload);
+std::optional<CallFrame> Parse(std::span<const std::byte> payload);
 
 }  // namespace ivmq::rpc::internal
 
-#endif  // IVMQ_RPC_FRAME_H_
+#endif  // IVMQ_RPC_CALL_FRAME_H_

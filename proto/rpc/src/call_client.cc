@@ -1,4 +1,4 @@
-#include "src/client.h"
+#include "src/call_client.h"
 
 #include <algorithm>
 #include <atomic>
@@ -54,22 +54,22 @@ Status StatusOf(Verdict verdict, const ClientCall& call) { return StatusOf(verdi
 
 }  // namespace
 
-Status ReadEnd(const Parsed& end, ClientContext& context) {
+Status ReadEnd(const CallFrame& end, ClientContext& context) {
   std::string message;
   std::string details;
-  EntryReader entries(end.metadata);
-  while (const std::optional<Entry> entry = entries.Next()) {
+  MetadataReader entries(end.metadata);
+  while (const std::optional<MetadataEntry> entry = entries.Next()) {
     switch (entry->kind) {
-      case EntryKind::kInitial:
+      case MetadataKind::kInitial:
         CallAccess::initial(context).Set(entry->key, entry->value);
         break;
-      case EntryKind::kTrailing:
+      case MetadataKind::kTrailing:
         CallAccess::trailing(context).Set(entry->key, entry->value);
         break;
-      case EntryKind::kStatusMessage:
+      case MetadataKind::kStatusMessage:
         message = entry->value;
         break;
-      case EntryKind::kStatusDetails:
+      case MetadataKind::kStatusDetails:
         details = entry->value;
         break;
     }
@@ -83,7 +83,7 @@ Status ReadEnd(const Parsed& end, ClientContext& context) {
 namespace {
 
 // What ends a unary call: the status, with the response in place.
-Status EndUnary(Status status, const Parsed* end, ClientContext& context,
+Status EndUnary(Status status, const CallFrame* end, ClientContext& context,
                 const Incoming& response) {
   if (end != nullptr) {
     if (end->metadata.empty() && end->header.argument == StatusCode::OK) [[likely]] {
@@ -102,30 +102,30 @@ Status EndUnary(Status status, const Parsed* end, ClientContext& context,
 // A call whose thread waits.
 class SyncCall final : public ClientCall {
  public:
-  SyncCall(const Client& client, ClientContext& context_in, const Incoming& response)
+  SyncCall(const CallClient& client, ClientContext& context_in, const Incoming& response)
       : ClientCall(client.node(), context_in, /*has_streams_in=*/false, /*waits_in=*/true),
         polling_(client.polling()),
         response_(response) {}
 
-  void End(Status status, const Parsed* end) override {
+  void End(Status status, const CallFrame* end) override {
     status_ = EndUnary(std::move(status), end, context, response_);
     polling_.Complete(waiter_);
   }
-  Waiter& waiter() noexcept { return waiter_; }
+  PollWaiter& waiter() noexcept { return waiter_; }
   Status TakeStatus() { return std::move(status_); }
 
  private:
   Polling& polling_;
   const Incoming response_;
-  Waiter waiter_;
+  PollWaiter waiter_;
   Status status_;
 };
 
 // A call with a callback, which comes when the call has ended and whoever began it has gone on;
 // then it deletes itself.
-class AsyncCall final : public ClientCall, private Task {
+class AsyncCall final : public ClientCall, private PollTask {
  public:
-  AsyncCall(const Client& client, ClientContext& context_in, const Incoming& response,
+  AsyncCall(const CallClient& client, ClientContext& context_in, const Incoming& response,
             std::function<void(Status)> done)
       : ClientCall(client.node(), context_in, /*has_streams_in=*/false, /*waits_in=*/false),
         node_(client.node()),
@@ -133,7 +133,7 @@ class AsyncCall final : public ClientCall, private Task {
         response_(response),
         done_(std::move(done)) {}
 
-  void End(Status status, const Parsed* end) override {
+  void End(Status status, const CallFrame* end) override {
     status_ = EndUnary(std::move(status), end, context, response_);
     if (state_.On(CallbackEvent::kEnd) != CallbackState::kBegun) return;
     if (polling_.InPoll()) {
@@ -142,7 +142,7 @@ class AsyncCall final : public ClientCall, private Task {
       polling_.Post(*this);
     }
   }
-  // Client::Begin() has returned. Never calls back here: whoever begins a call may hold a lock.
+  // CallClient::Begin() has returned. Never calls back here: whoever begins a call may hold a lock.
   void OnBegun() {
     if (state_.On(CallbackEvent::kBegin) == CallbackState::kEnded) polling_.Post(*this);
   }
@@ -169,27 +169,28 @@ class AsyncCall final : public ClientCall, private Task {
 }  // namespace
 
 // A request that is sent on another thread.
-class Client::QueuedRequest final : public QueuedFrame {
+class CallClient::QueuedRequest final : public QueuedFrame {
  public:
-  QueuedRequest(Client& client, const ClientCall& call, const MessageType& type, std::string bytes)
+  QueuedRequest(CallClient& client, const ClientCall& call, const MessageType& type,
+                std::string bytes)
       : QueuedFrame(call.life.peer(), type, std::move(bytes)), client_(client), id_(call.id) {}
 
  private:
   [[nodiscard]] bool IsWanted() const noexcept override { return client_.calls_.WantsRequest(id_); }
   void OnSent(SendResult result) override { client_.OnQueuedSent(to(), id_, result); }
 
-  Client& client_;
+  CallClient& client_;
   const std::uint64_t id_;
 };
 
-void Client::EndAll() {
+void CallClient::EndAll() {
   for (const TakenCall& taken : calls_.RemoveAll([](const ClientCall&) { return true; })) {
     taken.call->End({StatusCode::CANCELLED, "the endpoint was closed"}, nullptr);
   }
 }
 
-Status Client::Call(Channel& channel, const MethodName& method, ClientContext& context,
-                    const Outgoing& request, const Incoming& response) {
+Status CallClient::Call(Channel& channel, const MethodName& method, ClientContext& context,
+                        const Outgoing& request, const Incoming& response) {
   if (polling_.InPoll()) {
     return {StatusCode::FAILED_PRECONDITION,
             "a synchronous call on the thread that polls could never end: use async() here"};
@@ -203,21 +204,21 @@ Status Client::Call(Channel& channel, const MethodName& method, ClientContext& c
   return call.TakeStatus();
 }
 
-void Client::CallAsync(Channel& channel, const MethodName& method, ClientContext& context,
-                       const Outgoing& request, const Incoming& response,
-                       std::function<void(Status)> done) {
+void CallClient::CallAsync(Channel& channel, const MethodName& method, ClientContext& context,
+                           const Outgoing& request, const Incoming& response,
+                           std::function<void(Status)> done) {
   auto* const call = new AsyncCall(*this, context, response, std::move(done));
   Begin(*call, channel, method, request);
   call->OnBegun();
 }
 
-void Client::EndAsync(ClientContext& context, const Incoming& response,
-                      std::function<void(Status)> done, Status status) {
+void CallClient::EndAsync(ClientContext& context, const Incoming& response,
+                          std::function<void(Status)> done, Status status) {
   (new AsyncCall(*this, context, response, std::move(done)))->Fail(std::move(status));
 }
 
-void Client::Begin(ClientCall& call, Channel& channel, const MethodName& method,
-                   const Outgoing& request) {
+void CallClient::Begin(ClientCall& call, Channel& channel, const MethodName& method,
+                       const Outgoing& request) {
   Status failure = TryBegin(call, channel, method, request);
   if (failure.ok()) [[likely]]
     return;
@@ -227,8 +228,8 @@ void Client::Begin(ClientCall& call, Channel& channel, const MethodName& method,
   }
 }
 
-Status Client::TryBegin(ClientCall& call, Channel& channel, const MethodName& method,
-                        const Outgoing& request) {
+Status CallClient::TryBegin(ClientCall& call, Channel& channel, const MethodName& method,
+                            const Outgoing& request) {
   ClientContext& context = call.context;
   if (!CallAccess::valid(context)) {
     return {StatusCode::INVALID_ARGUMENT,
@@ -264,14 +265,14 @@ Status Client::TryBegin(ClientCall& call, Channel& channel, const MethodName& me
     return StatusOf(verdict, call);
   }
 
-  Header header{.sender = node_.id().incarnation,
-                .receiver = to.incarnation,
-                .call_high = static_cast<std::uint32_t>(id >> 32),
-                .method = method.id};
+  CallHeader header{.sender = node_.id().incarnation,
+                    .receiver = to.incarnation,
+                    .call_high = static_cast<std::uint32_t>(id >> 32),
+                    .method = method.id};
   if (call.life.has_deadline()) {
     header.argument = static_cast<std::uint64_t>(nanoseconds(call.life.deadline() - now).count());
   }
-  const MessageType type{.kind = ToFrameKind(Kind::kRequest),
+  const MessageType type{.kind = ToFrameKind(CallFrameKind::kRequest),
                          .type = static_cast<std::uint32_t>(id)};
   const std::string& metadata = CallAccess::metadata(context);
   header.metadata_bytes = static_cast<std::uint32_t>(metadata.size());
@@ -304,13 +305,13 @@ Status Client::TryBegin(ClientCall& call, Channel& channel, const MethodName& me
   return {};
 }
 
-Status Client::SendFailure(const ClientCall& call, SendResult result) const {
+Status CallClient::SendFailure(const ClientCall& call, SendResult result) const {
   return UnsentStatus(node_, call.life.peer(), result, "this node",
                       "peer '" + call.context.peer() + "'");
 }
 
-SendResult Client::QueueRequest(ClientCall& call, const MessageType& type,
-                                std::span<const std::byte> head, const Outgoing& request) {
+SendResult CallClient::QueueRequest(ClientCall& call, const MessageType& type,
+                                    std::span<const std::byte> head, const Outgoing& request) {
   if (!outbox_.HasRoom(call.life.peer())) return SendResult::kFull;
   std::optional<std::string> bytes = SerializeWithHead(node_, head, request);
   if (!bytes.has_value()) return SendResult::kTooLarge;
@@ -319,7 +320,7 @@ SendResult Client::QueueRequest(ClientCall& call, const MessageType& type,
   return SendResult::kOk;
 }
 
-void Client::OnQueuedSent(PeerId to, std::uint64_t id, SendResult result) {
+void CallClient::OnQueuedSent(PeerId to, std::uint64_t id, SendResult result) {
   const bool sent = result == SendResult::kOk;
   const FinishedRequest request = calls_.FinishRequest(id, sent);
   if (!sent) {
@@ -335,7 +336,7 @@ void Client::OnQueuedSent(PeerId to, std::uint64_t id, SendResult result) {
   if (request.call != nullptr) request.call->Unref();
 }
 
-bool Client::IsReachable(const Channel& channel) const {
+bool CallClient::IsReachable(const Channel& channel) const {
   if (!channel.unreachable_.empty()) return false;
   if (channel.providers_ != nullptr) return channel.providers_->HasAny(node_);
   const Result<PeerInfo> peer = node_.Lookup(channel.peer());
@@ -343,7 +344,7 @@ bool Client::IsReachable(const Channel& channel) const {
 }
 
 template <typename LookForPeer>
-bool Client::AwaitPeer(const ClientCall& call, LookForPeer look) const {
+bool CallClient::AwaitPeer(const ClientCall& call, LookForPeer look) const {
   const Pool::Wait wait;
   for (nanoseconds pause = kFirstPause; !look();
        pause = std::min<nanoseconds>(2 * pause, kLongestPause)) {
@@ -353,7 +354,7 @@ bool Client::AwaitPeer(const ClientCall& call, LookForPeer look) const {
   return true;
 }
 
-Status Client::FindPeer(Channel& channel, ClientCall& call, PeerId* to) {
+Status CallClient::FindPeer(Channel& channel, ClientCall& call, PeerId* to) {
   // Before any lock: in a forked child nobody may be left to give it back. Its copy of a node sees
   // no live peer, so that all its calls come here.
   if (IsOver(node_)) return {StatusCode::FAILED_PRECONDITION, node_.status().message()};
@@ -389,9 +390,9 @@ Status Client::FindPeer(Channel& channel, ClientCall& call, PeerId* to) {
                                      : StatusOf(verdict, call, missing);
 }
 
-void Client::Cancel(std::uint64_t id, Status why) { Cut(calls_.Remove(id), std::move(why)); }
+void CallClient::Cancel(std::uint64_t id, Status why) { Cut(calls_.Remove(id), std::move(why)); }
 
-void Client::Cut(const TakenCall& taken, Status why) {
+void CallClient::Cut(const TakenCall& taken, Status why) {
   if (taken.call == nullptr) return;
   const PeerId to = taken.call->life.peer();
   const std::uint64_t id = taken.call->id;
@@ -399,11 +400,11 @@ void Client::Cut(const TakenCall& taken, Status why) {
   if (taken.was_sent()) SendCancel(to, id);
 }
 
-void Client::SendCancel(PeerId to, std::uint64_t id) {
-  outbox_.SendNote(to, {.kind = Kind::kCancel, .call = id});
+void CallClient::SendCancel(PeerId to, std::uint64_t id) {
+  outbox_.SendNote(to, {.kind = CallFrameKind::kCancel, .call = id});
 }
 
-void Client::EndIfUnwanted(const ClientCall& call) {
+void CallClient::EndIfUnwanted(const ClientCall& call) {
   const Verdict verdict = call.life.Look();
   if (verdict == Verdict::kWanted || verdict == Verdict::kEnded || verdict == Verdict::kPeerGone) {
     return;
@@ -411,12 +412,12 @@ void Client::EndIfUnwanted(const ClientCall& call) {
   Cancel(call.id, StatusOf(verdict, call));
 }
 
-void Client::EndUnsent(const ClientCall& call, SendResult why) {
+void CallClient::EndUnsent(const ClientCall& call, SendResult why) {
   if (call.life.Look() == Verdict::kWanted) return Cancel(call.id, SendFailure(call, why));
   EndIfUnwanted(call);
 }
 
-void Client::CancelAndLeave(std::uint64_t id) {
+void CallClient::CancelAndLeave(std::uint64_t id) {
   const TakenCall taken = calls_.Remove(id);
   const bool has_streams = taken.call != nullptr && taken.call->has_streams;
   if (has_streams) taken.call->Ref();
@@ -426,7 +427,7 @@ void Client::CancelAndLeave(std::uint64_t id) {
   if (has_streams) taken.call->Unref();
 }
 
-void Client::EndUnwanted() {
+void CallClient::EndUnwanted() {
   const Clock::time_point now = Clock::now();
   Clock::time_point next = Clock::time_point::max();
   std::vector<Verdict> verdicts;
@@ -449,11 +450,11 @@ void Client::EndUnwanted() {
   }
 }
 
-void Client::OnFrame(const Message& message, Kind kind, const Parsed& frame) {
+void CallClient::OnFrame(const Message& message, CallFrameKind kind, const CallFrame& frame) {
   const std::uint64_t id = std::uint64_t{frame.header.call_high} << 32 | message.type;
   // By the incarnation in the frame: a durable peer's successor delivers its last words.
   const PeerId from{message.from.slot, frame.header.sender};
-  if (kind == Kind::kEnd) [[likely]] {
+  if (kind == CallFrameKind::kEnd) [[likely]] {
     ClientCall* const call = calls_.RemoveAnswered(id, from);
     // nullptr: late, or from a peer that it was never sent to.
     if (call != nullptr) call->End({}, &frame);
@@ -467,7 +468,7 @@ void Client::OnFrame(const Message& message, Kind kind, const Parsed& frame) {
   call->Unref();
 }
 
-void Client::EndCallsOfTheDead() {
+void CallClient::EndCallsOfTheDead() {
   std::erase_if(dead_, [&](PeerId peer) {
     if (!node_.HasDrained(peer)) return false;
     for (const TakenCall& taken :
