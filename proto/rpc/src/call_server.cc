@@ -81,7 +81,8 @@ void CallServer::Start() {
     return !entry->method->handler->has_reactor() &&
            (options_.executor == Executor::kPool || entry->method->type != MethodType::kUnary);
   });
-  if (needs_pool) pool_ = std::make_unique<Pool>(options_.threads, options_.max_threads);
+  if (needs_pool)
+    pool_ = std::make_unique<Pool>(options_.threads, options_.max_threads, node_.spin_budget());
 }
 
 MethodEntry* CallServer::Find(std::uint64_t id) noexcept {

@@ -289,7 +289,8 @@ Outbox::Box& Outbox::BoxOf(PeerId to) {
 
 Pool& Outbox::pool() {
   const std::lock_guard lock(mutex_);
-  if (pool_ == nullptr) pool_ = std::make_unique<Pool>(0, node_.region().max_peers());
+  if (pool_ == nullptr)
+    pool_ = std::make_unique<Pool>(0, node_.region().max_peers(), std::chrono::nanoseconds(0));
   return *pool_;
 }
 

@@ -3,9 +3,13 @@
 #include <algorithm>
 #include <system_error>
 
+#include "ivmq/internal/spin.h"
+
 namespace ivmq::rpc::internal {
 
-Pool::Pool(std::size_t threads, std::size_t most) : most_(std::max(threads, most)) {
+Pool::Pool(std::size_t threads, std::size_t most, std::chrono::nanoseconds spin_budget)
+    : most_(std::max(threads, most)),
+      spin_budget_(HasSeveralCores() ? spin_budget : std::chrono::nanoseconds(0)) {
   const std::lock_guard lock(mutex_);
   threads_.reserve(most_);
   for (std::size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { Work(); });
@@ -16,24 +20,31 @@ Pool::~Pool() {
     const std::lock_guard lock(mutex_);
     stop_ = true;
   }
+  has_news_.store(true, std::memory_order_relaxed);
   work_.notify_all();
   for (std::thread& thread : threads_) thread.join();
 }
 
 void Pool::Submit(Job& job, std::size_t flow) {
   Queue hopeless;
+  bool is_awaited = false;  // by the thread that spins, which can take one
   {
     const std::lock_guard lock(mutex_);
     if (flow >= flows_.size()) flows_.resize(flow + 1);
     std::unique_ptr<Flow>& entry = flows_[flow];
     if (entry == nullptr) entry = std::make_unique<Flow>();
+    is_awaited = spins_ && turns_.empty();
     if (entry->jobs.empty()) turns_.push_back(*entry);
     entry->jobs.push_back(job);
     hopeless = TakeHopeless();
   }
   if (!hopeless.empty()) [[unlikely]]
     return Refuse(std::move(hopeless));
-  work_.notify_one();
+  if (is_awaited) {
+    has_news_.store(true, std::memory_order_relaxed);
+  } else {
+    work_.notify_one();
+  }
 }
 
 Pool::Queue Pool::TakeHopeless() {
@@ -82,10 +93,24 @@ void Pool::EndWait() {
   --waiting_;
 }
 
+void Pool::AwaitJob() const noexcept {
+  Spin spin(std::chrono::steady_clock::now() + spin_budget_);
+  while (!has_news_.load(std::memory_order_relaxed) && spin.Pause()) {
+  }
+}
+
 void Pool::Work() {
   pool_here = this;
   std::unique_lock lock(mutex_);
   for (;;) {
+    if (turns_.empty() && !stop_ && !spins_ && spin_budget_ > std::chrono::nanoseconds(0)) {
+      spins_ = true;
+      has_news_.store(false, std::memory_order_relaxed);
+      lock.unlock();
+      AwaitJob();
+      lock.lock();
+      spins_ = false;
+    }
     work_.wait(lock, [this] { return stop_ || !turns_.empty(); });
     if (turns_.empty()) return;
     Job& job = TakeNext();

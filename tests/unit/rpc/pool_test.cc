@@ -2,6 +2,7 @@
 #include "src/pool.h"
 
 #include <algorithm>
+#include <chrono>
 #include <iterator>
 #include <semaphore>
 #include <string>
@@ -37,14 +38,20 @@ class Noting final : public Pool::Job {
   std::counting_semaphore<>& has_run_;
 };
 
-TEST(PoolTurnsTest, EachFlowHasItsTurnHoweverManyJobsAnotherHas) {
+// With and without a thread that spins for the next job.
+class PoolTurnsTest : public ::testing::TestWithParam<std::chrono::nanoseconds> {};
+
+INSTANTIATE_TEST_SUITE_P(Spin, PoolTurnsTest,
+                         ::testing::Values(std::chrono::nanoseconds(0), std::chrono::hours(1)));
+
+TEST_P(PoolTurnsTest, EachFlowHasItsTurnHoweverManyJobsAnotherHas) {
   std::vector<std::string> log;
   std::counting_semaphore<> may_run{0};
   std::counting_semaphore<> has_run{0};
   const auto job = [&](const char* name) { return Noting(name, log, may_run, has_run); };
   Noting jobs[] = {job("a1"), job("a2"), job("a3"), job("a4"), job("b1"), job("b2"), job("c1")};
   const std::size_t flows[] = {0, 0, 0, 0, 5, 5, 3};
-  Pool pool(1, 1);
+  Pool pool(1, 1, GetParam());
   for (std::size_t i = 0; i < std::size(jobs); ++i) pool.Submit(jobs[i], flows[i]);
   may_run.release(std::size(jobs));
   for (std::size_t i = 0; i < std::size(jobs); ++i) has_run.acquire();
@@ -58,6 +65,41 @@ TEST(PoolTurnsTest, EachFlowHasItsTurnHoweverManyJobsAnotherHas) {
   std::copy_if(log.begin(), log.end(), std::back_inserter(of_a),
                [](const std::string& name) { return name[0] == 'a'; });
   EXPECT_THAT(of_a, ElementsAre("a1", "a2", "a3", "a4"));
+}
+
+// Waits for another one, which therefore needs a thread of its own.
+class Pair final : public Pool::Job {
+ public:
+  Pair(std::counting_semaphore<>& mine, std::counting_semaphore<>& other,
+       std::counting_semaphore<>& has_run)
+      : mine_(mine), other_(other), has_run_(has_run) {}
+  void Run() override {
+    other_.release();
+    mine_.acquire();
+    has_run_.release();
+  }
+  void Refuse() override { FAIL(); }
+
+ private:
+  std::counting_semaphore<>& mine_;
+  std::counting_semaphore<>& other_;
+  std::counting_semaphore<>& has_run_;
+};
+
+// One of them may go to the thread that spins; the other one must wake a thread that sleeps.
+TEST_P(PoolTurnsTest, NoJobWaitsForAnotherWhileAThreadIsIdle) {
+  std::counting_semaphore<> first{0};
+  std::counting_semaphore<> second{0};
+  std::counting_semaphore<> has_run{0};
+  Pool pool(2, 2, GetParam());
+  for (int i = 0; i < 1000; ++i) {
+    Pair one(first, second, has_run);
+    Pair other(second, first, has_run);
+    pool.Submit(one, 0);
+    pool.Submit(other, 1);
+    has_run.acquire();
+    has_run.acquire();
+  }
 }
 
 }  // namespace

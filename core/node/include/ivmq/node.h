@@ -39,8 +39,8 @@ struct NodeOptions {
   bool durable = false;
   // How long Wait(), and a sender at a full ring, spin before they sleep. Adaptive in Wait(): as
   // long as sleeps turn out to be longer than this, it spins only for a sixteenth. 0: sleeps at
-  // once. After the first few microseconds, and on a machine with one core, spinning yields the
-  // core.
+  // once. After the first few microseconds, and in a process that may use one core only, spinning
+  // yields the core.
   std::chrono::nanoseconds spin_budget = std::chrono::microseconds(50);
   // The longest sleep between two checks of the rings if no doorbell can announce a message: this
   // node has none, or a live peer of the region cannot ring. Sleeps start at 50 us and double up to

@@ -2,12 +2,25 @@
 #ifndef IVMQ_INTERNAL_SPIN_H_
 #define IVMQ_INTERNAL_SPIN_H_
 
+#include <sched.h>
+
 #include <chrono>
 #include <thread>
 
 #include "ivmq/internal/fence.h"
 
 namespace ivmq {
+
+// Whether the thread that asks first, and so what it starts, may use several cores: otherwise who
+// spins keeps the one that it waits for from working.
+[[nodiscard]] inline bool HasSeveralCores() noexcept {
+  static const bool several = [] {
+    cpu_set_t cores;
+    // An error: there are more than the set has room for.
+    return sched_getaffinity(0, sizeof(cores), &cores) != 0 || CPU_COUNT(&cores) > 1;
+  }();
+  return several;
+}
 
 // Thread-compatible.
 class Spin {
@@ -18,9 +31,8 @@ class Spin {
 
   // Call it between two checks. False: the time is over.
   [[nodiscard]] bool Pause() noexcept {
-    static const bool one_core = std::thread::hardware_concurrency() <= 1;
     if (++looks_ % kLooksPerClock == 0 && Clock::now() >= until_) return false;
-    if (one_core || looks_ >= kTightLooks) {
+    if (looks_ >= kTightLooks || !HasSeveralCores()) {
       std::this_thread::yield();
     } else {
       SpinPause();
