@@ -29,8 +29,8 @@
 #include "definitions.h"
 #include "exit_code.h"
 #include "interrupt.h"
-#include "json_values.h"
-#include "lines.h"
+#include "json_input.h"
+#include "message_json.h"
 #include "output.h"
 #include "peers.h"
 #include "reflection.ivmq.pb.h"
@@ -64,8 +64,7 @@ Example:
   seq 3 | sed 's/.*/{"count": &}/' | ivmq call shm:/demo bob pkg.Echo/Collect -)";
 
 struct CallFlags {
-  std::vector<std::string> protos;
-  std::vector<std::string> folders;
+  ProtoFlags protos;
   std::vector<std::string> headers;
   std::optional<nanoseconds> timeout;
   std::optional<nanoseconds> await;
@@ -299,57 +298,11 @@ int Describe(Definitions& definitions, const std::string& symbol) {
 
 // ---- Calling ----
 
-// The requests: from the command line, or from standard input.
-class Requests {
- public:
-  // `text`: nothing for standard input.
-  Requests(std::optional<std::string> text, const Interrupt& interrupt, int stop)
-      : ends_(text.has_value()), lines_(interrupt, NodeOptions().max_message_bytes, stop) {
-    if (text) values_.Append(*text);
-  }
-
-  // The next one, as soon as it is whole.
-  std::optional<std::string> Next() {
-    for (;;) {
-      if (auto value = values_.Next(ends_)) return value;
-      if (ends_) return std::nullopt;
-      if (const auto line = lines_.Next()) {
-        values_.Append(*line);
-        values_.Append("\n");
-      } else {
-        ends_ = true;
-      }
-    }
-  }
-
- private:
-  bool ends_;
-  Lines lines_;
-  JsonValues values_;
-};
-
-Status Parse(const std::string& json, pb::Message& message) {
-  message.Clear();
-  const auto parsed = pb::util::JsonStringToMessage(json, &message);
-  if (parsed.ok() && message.IsInitialized()) return {};
-  const std::string type = message.GetDescriptor()->full_name();
-  return {StatusCode::kInvalidArgument,
-          fmt::format("the request is no {}: {}; see its fields with `ivmq call ... {}`", type,
-                      parsed.ok() ? "it lacks " + message.InitializationErrorString()
-                                  : std::string(parsed.message()),
-                      type)};
-}
-
 // Prints the response as a line. Not OK: it cannot.
 Status Show(const pb::Message& message) {
-  std::string json;
-  const auto made = pb::util::MessageToJsonString(message, &json);
-  if (!made.ok()) {
-    return {StatusCode::kDataLoss, fmt::format("the response, a {}, has no form in JSON: {}",
-                                               message.GetTypeName(), std::string(made.message()))};
-  }
-  // Pure ASCII: it may go to a terminal.
-  if (TryPrint(JsonText(Json::parse(json), JsonStyle::kOneLine))) return {};
+  const auto json = JsonOfMessage(message);
+  if (!json.ok()) return {json.status().code(), "the response, " + json.status().message()};
+  if (TryPrint(*json + "\n")) return {};
   return {StatusCode::kUnavailable, "the output cannot be written"};
 }
 
@@ -379,8 +332,8 @@ class Caller {
     const UniqueStop stop;
     const bool from_input = json == "-";
     const char* const none = method_.client_streaming() ? "" : "{}";
-    Requests requests(from_input ? std::nullopt : std::optional(json.value_or(none)), interrupt_,
-                      stop.fd());
+    JsonInput requests(from_input ? std::nullopt : std::optional(json.value_or(none)), interrupt_,
+                       stop.fd());
     std::string request;
     if (!method_.client_streaming()) {
       const auto first = requests.Next();
@@ -417,7 +370,11 @@ class Caller {
   }
   Status Serialize(const std::string& json, std::string* bytes) {
     const std::unique_ptr<pb::Message> message = New(method_.input_type());
-    if (Status status = Parse(json, *message); !status.ok()) return status;
+    if (const Status parsed = ParseJson(json, *message); !parsed.ok()) {
+      return {parsed.code(),
+              fmt::format("the request is {}; see its fields with `ivmq call ... {}`",
+                          parsed.message(), method_.input_type()->full_name())};
+    }
     *bytes = message->SerializeAsString();
     return {};
   }
@@ -428,7 +385,7 @@ class Caller {
             fmt::format("the response is no {}", method_.output_type()->full_name())};
   }
 
-  Status Call(ClientContext& context, const std::string& request, Requests& requests,
+  Status Call(ClientContext& context, const std::string& request, JsonInput& requests,
               const UniqueStop& stop) {
     rpc::GenericStub stub(session_.channel());
     if (!method_.client_streaming()) {
@@ -444,7 +401,7 @@ class Caller {
   }
   // Writes the requests on a thread of its own while `finish()` waits for the end.
   template <typename Stream, typename Finish>
-  Status WriteBeside(ClientContext& context, Stream& stream, Requests& requests,
+  Status WriteBeside(ClientContext& context, Stream& stream, JsonInput& requests,
                      const UniqueStop& stop, Finish finish) {
     Status wrong_request;
     std::thread writer([&] {
@@ -546,14 +503,12 @@ int RunCall(const CallFlags& flags, const std::string& address,
             const std::vector<std::string>& words) {
   const CallTarget target = ParseTarget(words);
   std::unique_ptr<Definitions> definitions;
-  if (!flags.protos.empty()) {
-    auto read = ReadProtoFiles(flags.protos, flags.folders);
+  if (HasProtos(flags.protos)) {
+    auto read = ReadProtoFiles(flags.protos);
     if (!read.ok()) return Fail(read.status());
     definitions = *std::move(read);
     if (target.symbol.empty()) return ListServices(*definitions);
     if (!target.is_call()) return Describe(*definitions, target.symbol);
-  } else if (!flags.folders.empty()) {
-    WrongUsage("-I without --proto");
   }
   HoldSignals();
   rpc::EndpointOptions options;
@@ -599,14 +554,8 @@ void AddCall(CLI::App& app, int* exit_code) {
   AddDuration(command, "--timeout", &options->timeout, "Deadline of the call (none)");
   AddDuration(command, "--await", &options->await,
               "How long to wait for the peer, or for one that offers the service, to join");
-  command
-      ->add_option("--proto", options->protos,
-                   "Read the definitions from this file instead of the peer")
-      ->type_name("FILE")
-      ->allow_extra_args(false);
-  command->add_option("-I", options->folders, "Folder where imports are looked up (that of FILE)")
-      ->type_name("DIR")
-      ->allow_extra_args(false);
+  AddProtoFlags(command, &options->protos,
+                "Read the definitions from this file instead of the peer");
   command->add_option("--name", options->name, "Name of this peer (anonymous-...)")
       ->type_name("NAME");
   command->add_flag("-v,--verbose", options->verbose,

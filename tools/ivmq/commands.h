@@ -17,6 +17,7 @@ void AddPing(CLI::App& app, int* exit_code);
 void AddSend(CLI::App& app, int* exit_code);
 void AddRecv(CLI::App& app, int* exit_code);
 void AddRing(CLI::App& app, int* exit_code);
+void AddTopic(CLI::App& app, int* exit_code);
 void AddWait(CLI::App& app, int* exit_code);
 void AddForget(CLI::App& app, int* exit_code);
 void AddDoctor(CLI::App& app, int* exit_code);

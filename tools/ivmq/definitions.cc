@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "command.h"
+
 namespace ivmq::tool {
 namespace {
 
@@ -94,10 +96,21 @@ class ProtoFiles final : public Definitions {
 
 }  // namespace
 
-Result<std::unique_ptr<Definitions>> ReadProtoFiles(const std::vector<std::string>& files,
-                                                    const std::vector<std::string>& folders) {
+void AddProtoFlags(CLI::App* command, ProtoFlags* flags, const std::string& help) {
+  command->add_option("--proto", flags->files, help)->type_name("FILE")->allow_extra_args(false);
+  command->add_option("-I", flags->folders, "Folder where imports are looked up (that of FILE)")
+      ->type_name("DIR")
+      ->allow_extra_args(false);
+}
+
+bool HasProtos(const ProtoFlags& flags) {
+  if (flags.files.empty() && !flags.folders.empty()) WrongUsage("-I without --proto");
+  return !flags.files.empty();
+}
+
+Result<std::unique_ptr<Definitions>> ReadProtoFiles(const ProtoFlags& flags) {
   auto read = std::make_unique<ProtoFiles>();
-  if (Status status = read->Read(files, folders); !status.ok()) return status;
+  if (Status status = read->Read(flags.files, flags.folders); !status.ok()) return status;
   return std::unique_ptr<Definitions>(std::move(read));
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include <CLI/CLI.hpp>
 #include <google/protobuf/compiler/importer.h>
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/descriptor.pb.h>
@@ -25,10 +26,19 @@ class Definitions {
   [[nodiscard]] virtual const google::protobuf::DescriptorPool& pool() const = 0;
 };
 
-// Of `files`, paths on this machine, whose imports begin in `folders` or, if there are none, where
-// the files are. INVALID_ARGUMENT with the places of all errors.
-Result<std::unique_ptr<Definitions>> ReadProtoFiles(const std::vector<std::string>& files,
-                                                    const std::vector<std::string>& folders);
+// --proto FILE and -I DIR, each any number of times.
+struct ProtoFlags {
+  std::vector<std::string> files;
+  std::vector<std::string> folders;
+};
+// `help`: what --proto is for.
+void AddProtoFlags(CLI::App* command, ProtoFlags* flags, const std::string& help);
+// Whether there is a --proto. -I without it is wrong usage.
+bool HasProtos(const ProtoFlags& flags);
+
+// Of the files, paths on this machine, whose imports begin in the folders or, if there are none,
+// where the files are. INVALID_ARGUMENT with the places of all errors.
+Result<std::unique_ptr<Definitions>> ReadProtoFiles(const ProtoFlags& flags);
 
 // Those of `set` are added to the pool, unless they are in it. INVALID_ARGUMENT if they are not
 // correct.

@@ -26,7 +26,7 @@ inline constexpr const char* kExitCodeHelp =
   1    failed: no permission, no ivmq region, the peer went away, ...
   2    wrong usage
   3    not there: no such region, server or peer
-  4    timed out: no answer, no message, no ring, no room in time
+  4    timed out: no answer, no message, no subscriber, no ring, no room in time
   5    send --drop dropped messages
   65.. call: the call ended with the status 1.. of google.rpc.Code, 69 is NOT_FOUND
   130  SIGINT or SIGTERM came before the requested COUNT was reached)";

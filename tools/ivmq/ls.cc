@@ -20,6 +20,7 @@
 #include "server_clients.h"
 #include "table.h"
 #include "text.h"
+#include "topics.h"
 
 namespace ivmq::tool {
 namespace {
@@ -36,7 +37,7 @@ With --vectors: the clients of the ivshmem server at unix:PATH, whatever its
 memory contains. That needs a connection, and so an id, for a moment.
 
 With --services: the services that live peers offer, and the peers that offer
-them; see `ivmq call --help`.
+them; see `ivmq call --help`. With --topics: what `ivmq topic list` shows.
 
 Example:
   ivmq ls shm:/demo
@@ -207,6 +208,7 @@ int ListVectors(const std::string& address, bool json) {
 void AddLs(CLI::App& app, int* exit_code) {
   struct Options {
     bool services = false;
+    bool topics = false;
     bool vectors = false;
     bool json = false;
   };
@@ -215,14 +217,16 @@ void AddLs(CLI::App& app, int* exit_code) {
       app, exit_code,
       {.name = "ls", .summary = "List the peers of a region", .words = "", .footer = kLsFooter},
       [options](const std::string& address, const std::vector<std::string>& /*words*/) {
-        if (options->services && options->vectors) {
-          WrongUsage("both --services and --vectors; use one");
+        if (options->services + options->topics + options->vectors > 1) {
+          WrongUsage("only one of --services, --topics and --vectors may be given");
         }
         if (options->services) return ListServices(address, options->json);
+        if (options->topics) return ListTopics(address, options->json);
         return options->vectors ? ListVectors(address, options->json)
                                 : ListPeers(address, options->json);
       });
   command->add_flag("--services", options->services, "List the services that peers offer");
+  command->add_flag("--topics", options->topics, "List topics, as `ivmq topic list` does");
   command->add_flag("--vectors", options->vectors,
                     "List the clients of an ivshmem server and their vectors");
   command->add_flag("--json", options->json, "Print JSON");

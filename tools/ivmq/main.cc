@@ -1,6 +1,7 @@
 // ivmq: looks into regions, sends and receives messages, rings doorbells.
 #include <csignal>
 #include <exception>
+#include <string>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -13,8 +14,8 @@ namespace {
 using ivmq::tool::Complain;
 
 constexpr const char* kDescription =
-    R"(Inspects ivmq regions, sends and receives messages, calls services, rings doorbells.
-If something does not work, `ivmq doctor` says what is missing.)";
+    R"(Inspects ivmq regions, sends, receives and publishes messages, calls services, rings
+doorbells. If something does not work, `ivmq doctor` says what is missing.)";
 
 constexpr const char* kAddresses = R"(Addresses (ADDR):
   unix:PATH   socket of an ivshmem server such as ivmqd
@@ -49,20 +50,23 @@ int Main(int argc, char** argv) {
   for (const auto add :
        {ivmq::tool::AddFormat, ivmq::tool::AddInfo, ivmq::tool::AddLs, ivmq::tool::AddDump,
         ivmq::tool::AddPing, ivmq::tool::AddBench, ivmq::tool::AddSend, ivmq::tool::AddRecv,
-        ivmq::tool::AddRing, ivmq::tool::AddWait, ivmq::tool::AddCall, ivmq::tool::AddForget,
-        ivmq::tool::AddDoctor}) {
+        ivmq::tool::AddTopic, ivmq::tool::AddRing, ivmq::tool::AddWait, ivmq::tool::AddCall,
+        ivmq::tool::AddForget, ivmq::tool::AddDoctor}) {
     add(app, &exit_code);
   }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // help and version
-    const auto commands = app.get_subcommands();
-    if (commands.empty()) {
+    std::string command;
+    for (auto commands = app.get_subcommands(); !commands.empty();
+         commands = commands.front()->get_subcommands()) {
+      command += (command.empty() ? "" : " ") + commands.front()->get_name();
+    }
+    if (command.empty()) {
       Complain(argc == 1 ? "no command given; see `ivmq --help`"
                          : fmt::format("{}; see `ivmq --help`", error.what()));
     } else {
-      const std::string command = commands.front()->get_name();
       Complain(fmt::format("{0}: {1}; see `ivmq {0} --help`", command, error.what()));
     }
     return ivmq::tool::kExitUsage;

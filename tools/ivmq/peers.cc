@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "text.h"
+#include "topics.h"
 
 namespace ivmq::tool {
 
@@ -73,6 +74,7 @@ Json PeerJson(const PeerInfo& peer) {
   json["claimed_at"] = TimeText(peer.claimed_at);
   json["asleep"] = (peer.armed & 1) != 0;
   json["services"] = peer.services;
+  AddTopicsOf(peer, &json);
   Json counters = Json::object();
   for (std::size_t i = 0; i < static_cast<std::size_t>(Counter::kCount); ++i) {
     counters[std::string(CounterName(static_cast<Counter>(i)))] = peer.counters[i];

@@ -1,8 +1,6 @@
 // ivmq recv: prints, stores or echoes what arrives.
-#include <algorithm>
 #include <chrono>
 #include <cstdint>
-#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,17 +18,16 @@
 #include "commands.h"
 #include "exit_code.h"
 #include "interrupt.h"
+#include "message_text.h"
 #include "output.h"
 #include "peers.h"
+#include "receive.h"
 #include "text.h"
 
 namespace ivmq::tool {
 namespace {
 
 using std::chrono::nanoseconds;
-using Clock = std::chrono::steady_clock;
-
-constexpr std::size_t kHexLimit = 64;
 
 constexpr const char* kRecvFooter =
     R"(Prints the sender, size and type of each message, and its text, or hex if it is
@@ -47,35 +44,17 @@ Example:
 struct RecvFlags {
   std::string name;
   bool durable = false;
-  std::uint64_t count = 0;  // 0: no limit
-  std::optional<nanoseconds> timeout;
+  ReceiveLimits limits;
   std::optional<nanoseconds> spin;
   bool echo = false;
   bool raw = false;
   bool json = false;
 };
 
-std::string_view AsText(std::span<const std::byte> bytes) {
-  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
-std::string TypeText(const Message& message) {
-  switch (message.kind) {
-    case layout::FrameKind::kTypedByName:
-      return Printable(message.type_name);
-    case layout::FrameKind::kTypedById:
-      return fmt::format("id {}", message.type);
-    default:
-      return fmt::format("type {}", message.type);
-  }
-}
-
 std::string Line(const Node& node, const Message& message) {
-  const std::string_view text = AsText(message.payload);
   return fmt::format("{}  {}  {}{}  {}\n", NameOf(node, message.from),
                      SizeText(message.payload.size()), TypeText(message),
-                     message.redelivered ? "  (again)" : "",
-                     IsText(text) ? Printable(text) : "hex " + HexText(message.payload, kHexLimit));
+                     message.redelivered ? "  (again)" : "", PayloadText(message));
 }
 
 Json MessageJson(const Node& node, const Message& message) {
@@ -84,22 +63,8 @@ Json MessageJson(const Node& node, const Message& message) {
   json["from"] = from && from->id == message.from ? Json(from->name) : Json(nullptr);
   json["slot"] = message.from.slot;
   json["incarnation"] = message.from.incarnation;
-  json["kind"] = message.kind == layout::FrameKind::kBytes       ? "bytes"
-                 : message.kind == layout::FrameKind::kTypedById ? "typed_by_id"
-                                                                 : "typed_by_name";
-  if (message.kind == layout::FrameKind::kTypedByName) {
-    json["type_name"] = message.type_name;
-  } else {
-    json["type"] = message.type;
-  }
-  json["size"] = message.payload.size();
   json["redelivered"] = message.redelivered;
-  const std::string_view text = AsText(message.payload);
-  if (IsText(text)) {
-    json["text"] = text;
-  } else {
-    json["hex"] = HexDigits(message.payload);
-  }
+  AddContent(message, &json);
   return json;
 }
 
@@ -120,7 +85,7 @@ class Receiver {
       }
       return;
     }
-    const bool printed = options_.raw ? TryPrint(AsText(message.payload))
+    const bool printed = options_.raw ? TryPrint(message.text())
                          : options_.json
                              ? TryPrint(JsonText(MessageJson(node_, message), JsonStyle::kOneLine))
                              : TryPrint(Line(node_, message));
@@ -140,30 +105,6 @@ class Receiver {
   std::uint64_t bytes_ = 0;
 };
 
-// Returns whether the timeout has ended it.
-bool ReceiveAll(Node& node, Receiver* receiver, const RecvFlags& options,
-                const Interrupt& interrupt) {
-  const std::uint64_t wanted =
-      options.count == 0 ? std::numeric_limits<std::uint64_t>::max() : options.count;
-  Clock::time_point last = Clock::now();
-  while (receiver->messages() < wanted && !interrupt.requested()) {
-    const auto limit = std::min<std::uint64_t>(wanted - receiver->messages(), 64);
-    const auto take = [receiver](const Message& message) { receiver->Take(message); };
-    if (node.Poll(take, static_cast<std::size_t>(limit)) != 0) {
-      if (options.timeout) last = Clock::now();
-      continue;
-    }
-    if (!options.timeout) {
-      (void)node.Wait(nanoseconds::max());
-      continue;
-    }
-    const nanoseconds left = last + *options.timeout - Clock::now();
-    if (left <= nanoseconds(0)) return true;
-    (void)node.Wait(left);
-  }
-  return false;
-}
-
 int RunRecv(const RecvFlags& options, const std::string& address) {
   if (options.echo + options.raw + options.json > 1) {
     WrongUsage("only one of --echo, --raw and --json may be given");
@@ -181,17 +122,20 @@ int RunRecv(const RecvFlags& options, const std::string& address) {
                        (*node)->transport().info().address));
 
   Receiver receiver(**node, options);
-  const bool timed_out = ReceiveAll(**node, &receiver, options, interrupt);
-  const bool complete = receiver.messages() >= std::max<std::uint64_t>(options.count, 1);
-  if (interrupt.requested() || options.echo || (timed_out && !complete)) {
-    Complain(fmt::format("{} message{}, {}{}", receiver.messages(),
-                         receiver.messages() == 1 ? "" : "s", SizeText(receiver.bytes()),
-                         timed_out && !complete ? fmt::format("; nothing came within {}",
-                                                              DurationText(*options.timeout))
-                                                : ""));
+  const Receiving receiving{
+      .handler = [&receiver](const Message& message) { receiver.Take(message); },
+      .received = [&receiver] { return receiver.messages(); }};
+  const ReceiveEnd end = ReceiveAll(**node, receiving, options.limits, interrupt);
+  const int exit_code = ReceiveExitCode(end, receiver.messages(), options.limits);
+  if (interrupt.requested() || options.echo || exit_code == kExitTimedOut) {
+    Complain(fmt::format(
+        "{} message{}, {}{}", receiver.messages(), receiver.messages() == 1 ? "" : "s",
+        SizeText(receiver.bytes()),
+        exit_code == kExitTimedOut
+            ? fmt::format("; nothing came within {}", DurationText(*options.limits.timeout))
+            : ""));
   }
-  if (timed_out) return complete ? kExitOk : kExitTimedOut;
-  return options.count == 0 || complete ? kExitOk : kExitInterrupted;
+  return exit_code;
 }
 
 }  // namespace
@@ -210,10 +154,7 @@ void AddRecv(CLI::App& app, int* exit_code) {
   command->add_option("--name", options->name, "Name of this peer")->required()->type_name("NAME");
   command->add_flag("--durable", options->durable,
                     "Durable: keep the name and unread messages after the end");
-  command->add_option("-n,--count", options->count, "End after this many messages")
-      ->type_name("COUNT");
-  AddDuration(command, "--timeout", &options->timeout,
-              "End when no message has arrived for this long");
+  AddReceiveLimits(command, &options->limits);
   AddDuration(command, "--spin", &options->spin, "How long to spin before sleeping (50us)");
   command->add_flag("--echo", options->echo, "Print nothing; send each message back to its sender");
   command->add_flag("--raw", options->raw, "Print only the bytes of the messages");

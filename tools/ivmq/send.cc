@@ -1,14 +1,10 @@
 // ivmq send: messages to a peer.
-#include <cerrno>
 #include <chrono>
 #include <cstdint>
-#include <fstream>
-#include <iterator>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -23,6 +19,7 @@
 #include "interrupt.h"
 #include "lines.h"
 #include "peers.h"
+#include "read_file.h"
 
 namespace ivmq::tool {
 namespace {
@@ -46,16 +43,6 @@ struct SendFlags {
   std::optional<nanoseconds> await;
   std::string name;
 };
-
-Result<std::string> ReadFile(const std::string& path) {
-  errno = 0;
-  std::ifstream file(path, std::ios::binary);
-  std::string content;
-  if (file) content.assign(std::istreambuf_iterator<char>(file), {});
-  if (file && !file.bad()) return content;
-  return Status(errno == ENOENT ? StatusCode::kNotFound : StatusCode::kUnknown,
-                fmt::format("{}: {}", path, std::generic_category().message(errno)));
-}
 
 class Sender {
  public:
