@@ -4,10 +4,11 @@
 // Input: one byte of flags, then bytes for the region of 64 KiB.
 //   bit 0  the header's CRC is made to fit
 //   bit 1  the bytes are patches (offset 2 bytes, length 1 byte, the bytes) of a region with two
-//   peers
-//          and a ring; else they are the region's first bytes, and zeros follow
+//          peers, a ring, and an extent of a heap with a message; else they are the region's first
+//          bytes, and zeros follow
 //   bit 2  a node is opened before the patches are applied, as if somebody wrote them while it runs
 //   bit 3  a node is opened afterwards; without it a run needs no thread and takes microseconds
+// The node is the successor of the peer that the ring leads to.
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
@@ -16,10 +17,12 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <optional>
 #include <span>
 #include <string>
 
 #include "ivmq/internal/arena.h"
+#include "ivmq/internal/extent.h"
 #include "ivmq/internal/peer_table.h"
 #include "ivmq/internal/region.h"
 #include "ivmq/internal/ring.h"
@@ -56,8 +59,27 @@ class Memory {
   std::byte* base_;
 };
 
-// Two live peers and a ring with records from slot 1 to slot 0.
-void Populate(std::span<std::byte> memory) {
+// An extent of the heap of slot 1, which is smaller than the arena would carve one.
+layout::BlockDescriptor PopulateHeap(const Region& region, const layout::Cell& ring) {
+  const Geometry& g = region.geometry();
+  const layout::Cell cell{.generation = 1,
+                          .first_unit = ring.first_unit + g.UnitsFor(layout::kMinRingCapacity),
+                          .capacity_log2 = 14,
+                          .state = layout::CellState::kLive};
+  const std::uint32_t index = region.HeapCellIndex(1, 2);
+  const std::optional<ExtentView> extent = ExtentOf(region, cell);
+  Require(extent.has_value());
+  extent->Describe(index, cell);
+  for (std::uint32_t unit = 0; unit < g.UnitsFor(extent->memory.size()); ++unit) {
+    region.owner(cell.first_unit + unit)
+        .store(layout::Owner{.generation = 1, .cell_plus_one = index + 1}.ToWord());
+  }
+  region.cell(index).store(cell.ToWord());
+  return {.extent = 2, .generation = 1, .offset = 64, .bytes = 16000};
+}
+
+// Two live peers and a ring with records from slot 1 to slot 0. `has_left`: the peer in slot 0.
+void Populate(std::span<std::byte> memory, bool has_left) {
   Require(Format(memory, {.max_peers = 4, .ring_capacity = 0}).ok());
   const Region region = *Region::Attach(memory);
   MemoryTransport transport(memory);
@@ -69,6 +91,16 @@ void Populate(std::span<std::byte> memory) {
   const Result<CarvedRing> carved = Arena(region).Carve(0, 1, 1, 1);
   Require(carved.ok());
   Producer producer(carved->ring);
+  const layout::BlockDescriptor block = PopulateHeap(region, carved->cell);
+  const layout::Frame inner{.kind = layout::FrameKind::kBytes};
+  std::span<std::byte> record;
+  Require(producer.TryClaim(2 * sizeof(layout::Frame) + sizeof(block), &record) ==
+          ClaimResult::kOk);
+  std::memset(record.data(), 0, record.size());
+  record[0] = static_cast<std::byte>(layout::FrameKind::kBlock);
+  std::memcpy(record.data() + sizeof(inner), &block, sizeof(block));
+  std::memcpy(record.data() + sizeof(inner) + sizeof(block), &inner, sizeof(inner));
+  producer.Commit();
   for (std::size_t i = 0; i < 5; ++i) {
     std::span<std::byte> payload;
     Require(producer.TryClaim(i < 4 ? 32 : sizeof(layout::Frame), &payload) == ClaimResult::kOk);
@@ -77,6 +109,10 @@ void Populate(std::span<std::byte> memory) {
     producer.Commit();
   }
   producer.PublishCommitted();
+  if (!has_left) return;
+  layout::Life life = layout::Life::FromWord(region.slot(0).life.load());
+  life.state = layout::PeerState::kDead;
+  region.slot(0).life.store(life.ToWord());
 }
 
 void ApplyPatches(std::span<std::byte> memory, std::span<const std::uint8_t> input) {
@@ -95,10 +131,23 @@ std::size_t Sum(std::span<const std::byte> bytes) {
   return sum;
 }
 
-void UseRing(const RingView& ring) {
+void UseHeap(const Region& region, std::span<const std::byte> record) {
+  layout::BlockDescriptor descriptor;
+  if (record.size() < sizeof(layout::Frame) + sizeof(descriptor)) return;
+  std::memcpy(&descriptor, record.data() + sizeof(layout::Frame), sizeof(descriptor));
+  for (std::uint32_t slot = 0; slot < region.max_peers(); ++slot) {
+    if (const auto block = BlockOf(region, slot, descriptor)) (void)Sum(*block);
+  }
+}
+
+void UseRing(const Region& region, const RingView& ring) {
   if (Result<Consumer> consumer = Consumer::Open(ring); consumer.ok()) {
     PeekResult end = PeekResult::kRecord;
-    (void)consumer->Poll([](std::span<const std::byte> bytes) { (void)Sum(bytes); }, 1000, &end);
+    const auto use = [&](std::span<const std::byte> bytes) {
+      (void)Sum(bytes);
+      UseHeap(region, bytes);
+    };
+    (void)consumer->Poll(use, 1000, &end);
     if (end == PeekResult::kEmpty) consumer->PublishReleased();
     (void)consumer->TakeWakeRequest();
   }
@@ -135,7 +184,8 @@ void UseNode(Node& node) {
 
 std::unique_ptr<Node> OpenNode(std::span<std::byte> memory) {
   NodeOptions options;
-  options.name = "fuzz";
+  options.name = "a";
+  options.durable = true;
   options.max_message_bytes = 1U << 20;
   options.reassembly_bytes = 1U << 20;
   Result<std::unique_ptr<Node>> node =
@@ -163,19 +213,20 @@ void UseRegion(const Region& region, bool with_node) {
   (void)table.Snapshot();
   (void)table.Find("a");
   (void)arena.Stats();
-  for (std::uint32_t index = 0; index < g.max_peers * g.max_peers; ++index) {
-    if (const auto ring = region.RingOf(layout::Cell::FromWord(region.cell(index).load()))) {
-      UseRing(*ring);
-    }
-  }
   if (with_node) {
     EndClaims(region);
     const std::span memory(reinterpret_cast<std::byte*>(&region.header()), kRegionSize);
     if (const std::unique_ptr<Node> node = OpenNode(memory)) UseNode(*node);
   }
+  for (std::uint32_t index = 0; index < g.pair_cells(); ++index) {
+    if (const auto ring = region.RingOf(layout::Cell::FromWord(region.cell(index).load()))) {
+      UseRing(region, *ring);
+    }
+  }
   for (std::uint32_t slot = 0; slot < g.max_peers; ++slot) {
     const layout::Life life = layout::Life::FromWord(region.slot(slot).life.load());
     (void)arena.Carve(slot, (slot + 1) % g.max_peers, 1, life.incarnation);
+    (void)arena.CarveExtent(slot, slot % layout::kHeapExtents, 16U << 10, 64U << 10);
   }
   (void)table.MarkIvpositionDead(1);
   (void)table.Forget("b");
@@ -189,7 +240,7 @@ void Run(std::span<const std::uint8_t> input) {
   const Memory memory;
   std::unique_ptr<Node> early;
   if ((flags & 2) != 0) {
-    Populate(memory.bytes());
+    Populate(memory.bytes(), (flags & 12) != 0);
     if ((flags & 4) != 0) early = OpenNode(memory.bytes());
     ApplyPatches(memory.bytes(), input);
   } else {

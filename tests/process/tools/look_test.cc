@@ -144,6 +144,26 @@ TEST_F(LookTest, DumpShowsWhatWaitsInARing) {
   EXPECT_EQ(all["slots"][0]["state"], "away");
 }
 
+TEST_F(LookTest, DumpAndInfoShowHeaps) {
+  const auto header = RunTool({"dump", address_, "--json"}).Json()["header"];
+  const auto peers = header["max_peers"].get<std::uint64_t>();
+  const layout::Cell cell{
+      .generation = 3, .first_unit = 2, .capacity_log2 = 14, .state = layout::CellState::kLive};
+  const std::uint64_t word = cell.ToWord();
+  const std::uint64_t index = peers * peers + 2 * layout::kHeapExtents + 1;
+  Overwrite(header["directory_offset"].get<std::uint64_t>() + index * sizeof(word),
+            std::string(reinterpret_cast<const char*>(&word), sizeof(word)));
+  const auto heaps = RunTool({"dump", address_, "--json"}).Json()["heaps"];
+  ASSERT_EQ(heaps.size(), 1U);
+  EXPECT_EQ(heaps[0]["slot"], 2);
+  EXPECT_EQ(heaps[0]["extent"], 1);
+  EXPECT_EQ(heaps[0]["generation"], 3);
+  EXPECT_EQ(heaps[0]["capacity"], 16 << 10);
+  EXPECT_EQ(heaps[0]["problem"], "the cell does not lead to an extent of this heap");
+  EXPECT_EQ(RunTool({"info", address_, "--json"}).Json()["arena"]["extents"], 1);
+  EXPECT_THAT(RunTool({"info", address_}).out, HasSubstr("1 extent, 16 KiB"));
+}
+
 TEST_F(LookTest, DumpOfAnUnknownRingIsNotFound) {
   EXPECT_EQ(RunTool({"dump", address_, "--ring", "alice", "bob"}).exit_code, 3);
   EXPECT_EQ(RunTool({"dump", address_, "--ring", "0", "8"}).exit_code, 3);
