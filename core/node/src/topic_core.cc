@@ -139,7 +139,7 @@ SendResult TopicCore::Publish(const MessageType& type, std::span<const std::byte
   if (!context_.IsMyLife()) [[unlikely]]
     return SendResult::kPeerGone;
   Outgoing message{.type = type, .bytes = bytes, .block = std::move(block)};
-  Lock lock(mutex_);
+  Lock lock(lock_);
   FindSubscribers();
   ++sequence_;
   current_ = &message;
@@ -208,7 +208,7 @@ bool TopicCore::SendFragments(Lock& lock, TopicFlow& flow) {
   const Subscriber key{.peer = flow.to(), .topic = {.id = flow.subscription(), .name = {}}};
   const std::uint64_t sequence = flow.next();
   const std::shared_ptr<const StoredMessage> message = log_.At(sequence);
-  std::array<char, TopicFlow::kMostHead> head;
+  std::array<std::byte, TopicFlow::kMostHead> head;
   const MessageType type = flow.BeginFragments(message->Type(), head.data());
   RingWriter& writer = flow.writer();
   lock.unlock();
@@ -294,7 +294,7 @@ TopicLoan TopicCore::Lend(const MessageType& type, std::uint64_t bytes) {
     return loan;
   }
   if (!context_.is_forked_copy()) {
-    const std::lock_guard lock(mutex_);
+    const std::lock_guard lock(lock_);
     if (buffer_bytes_ >= bytes) {
       loan.buffer_bytes_ = std::exchange(buffer_bytes_, 0);
       loan.buffer_ = std::move(buffer_);
@@ -312,7 +312,7 @@ TopicLoan TopicCore::Lend(const MessageType& type, std::uint64_t bytes) {
 
 void TopicCore::Return(std::unique_ptr<std::byte[]> buffer, std::uint64_t bytes) noexcept {
   if (context_.is_forked_copy()) return;
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard lock(lock_);
   if (bytes <= buffer_bytes_) return;
   buffer_ = std::move(buffer);
   buffer_bytes_ = bytes;
@@ -322,7 +322,7 @@ void TopicCore::Return(std::unique_ptr<std::byte[]> buffer, std::uint64_t bytes)
 
 void TopicCore::Attend(bool sleeps) {
   if (!HasToAttend()) return;
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard lock(lock_);
   if (!context_.IsMyLife()) return;
   FindSubscribers();
   bool was_lagging = false;
@@ -340,7 +340,7 @@ void TopicCore::Attend(bool sleeps) {
 }
 
 void TopicCore::Close() noexcept {
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard lock(lock_);
   is_closed_ = true;
   flows_.clear();
   log_.Trim(sequence_ + 1);
@@ -348,20 +348,20 @@ void TopicCore::Close() noexcept {
 
 std::size_t TopicCore::subscribers() {
   if (context_.is_forked_copy()) return 0;
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard lock(lock_);
   if (context_.IsMyLife()) FindSubscribers();
   return flows_.size();
 }
 
 std::uint64_t TopicCore::published() {
   if (context_.is_forked_copy()) return 0;
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard lock(lock_);
   return sequence_;
 }
 
 std::uint64_t TopicCore::dropped() {
   if (context_.is_forked_copy()) return 0;
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard lock(lock_);
   return dropped_;
 }
 

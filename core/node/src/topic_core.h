@@ -11,6 +11,7 @@
 #include <span>
 #include <vector>
 
+#include "ivmq/internal/spin_lock.h"
 #include "ivmq/status.h"
 #include "ivmq/topic.h"
 
@@ -22,7 +23,7 @@ namespace ivmq {
 
 class Publications;
 
-// Thread-safe. Its mutex is not held while user code runs, nor while a thread waits; the locks of
+// Thread-safe. Its lock is not held while user code runs, nor while a thread waits; the locks of
 // rings are taken under it.
 class TopicCore {
  public:
@@ -54,7 +55,7 @@ class TopicCore {
   [[nodiscard]] Status Explain(SendResult result) const;
 
  private:
-  using Lock = std::unique_lock<std::mutex>;
+  using Lock = std::unique_lock<SpinLock>;
 
   // What a look at a flow found.
   enum class Progress : std::uint8_t {
@@ -71,7 +72,7 @@ class TopicCore {
   [[nodiscard]] bool HasToAttend() const noexcept {
     return context_.lagging.load(std::memory_order_relaxed) != 0 || HaveSubscribersChanged();
   }
-  // REQUIRES, of all that follow: mutex_ is held.
+  // REQUIRES, of all that follow: lock_ is held.
   // Makes and ends flows, if the subscriptions have changed.
   void FindSubscribers();
   // Sends the flow what may be sent now.
@@ -110,10 +111,10 @@ class TopicCore {
   const PeerTopic topic_;
   const TopicOptions options_;
 
-  std::mutex mutex_;
-  // Of the peer table, when the subscribers were looked up. Written with the mutex held.
+  SpinLock lock_;
+  // Of the peer table, when the subscribers were looked up. Written with the lock held.
   std::atomic<std::uint64_t> generation_seen_;
-  // Guarded by mutex_, as what follows.
+  // Guarded by lock_, as what follows.
   std::vector<std::unique_ptr<TopicFlow>> flows_;
   std::uint64_t sequence_ = 0;   // of the last message
   Outgoing* current_ = nullptr;  // that one, while it is being published and not in the log

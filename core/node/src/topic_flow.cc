@@ -36,34 +36,33 @@ TopicFlow::TopicFlow(NodeContext& context, RingWriter& writer, const Subscriber&
       subscription_(subscriber.topic.id),
       when_slow_(subscriber.topic.when_slow),
       depth_(subscriber.topic.depth),
-      topic_id_(topic.id),
-      topic_name_(topic.name),
       live_from_(live_from),
+      head_{.frame = {.kind = layout::FrameKind::kTopic, .type = topic.id},
+            .topic = {.subscription = subscription_,
+                      .incarnation = to_.incarnation,
+                      .topic_bytes = static_cast<std::uint8_t>(topic.name.size())}},
+      fixed_bytes_(offsetof(Head, name) + PaddedTopicName(topic.name.size())),
       next_(next),
-      window_(subscriber.topic.depth) {}
+      window_(subscriber.topic.depth) {
+  std::memcpy(head_.name.data(), topic.name.data(), topic.name.size());
+}
 
 // ---- Sending ----
 
-MessageType TopicFlow::WriteTopicHead(const MessageType& type, char* to) const noexcept {
-  const layout::TopicHeader header{
-      .sequence = next_,
-      .subscription = subscription_,
-      .incarnation = to_.incarnation,
-      .type = type.type,
-      .kind = type.kind,
-      .flags = next_ < live_from_ ? layout::kTopicHistory : std::uint8_t{0},
-      .topic_bytes = static_cast<std::uint8_t>(topic_name_.size())};
-  std::memcpy(to, &header, sizeof(header));
-  char* at = to + sizeof(header);
-  const std::size_t field = PaddedTopicName(topic_name_.size());
-  std::memset(at + field - 8, 0, 8);
-  std::memcpy(at, topic_name_.data(), topic_name_.size());
-  at += field;
-  if (!type.name.empty()) std::memcpy(at, type.name.data(), type.name.size());
-  at += type.name.size();
-  return {.kind = layout::FrameKind::kTopic,
-          .type = topic_id_,
-          .name = {to, static_cast<std::size_t>(at - to)}};
+void TopicFlow::WriteTopicHead(const MessageType& type, std::byte* to) const noexcept {
+  layout::Frame frame = head_.frame;
+  frame.name_bytes = static_cast<std::uint16_t>(HeadBytesOf(type) - sizeof(frame));
+  layout::TopicHeader topic = head_.topic;
+  topic.sequence = next_;
+  topic.type = type.type;
+  topic.kind = type.kind;
+  topic.flags = next_ < live_from_ ? layout::kTopicHistory : std::uint8_t{0};
+  std::memcpy(to, &frame, sizeof(frame));
+  std::memcpy(to + offsetof(Head, topic), &topic, sizeof(topic));
+  for (std::size_t at = offsetof(Head, name), i = 0; at < fixed_bytes_; at += 8, ++i) {
+    std::memcpy(to + at, &head_.name[i], 8);
+  }
+  if (!type.name.empty()) std::memcpy(to + fixed_bytes_, type.name.data(), type.name.size());
 }
 
 void TopicFlow::FollowRing() noexcept {
@@ -90,15 +89,14 @@ SendResult TopicFlow::LookAtWindow() {
 
 SendResult TopicFlow::TrySend(const Outgoing& message) {
   if (in_fragments_) return SendResult::kFull;
-  std::array<char, kMostHead> head;
-  const MessageType type = WriteTopicHead(message.type, head.data());
   if (message.block != nullptr && !Prepare(*message.block)) return SendResult::kFull;
   RingPosition position;
   SendResult result = writer_.Lock(kNow, nullptr);
   if (result == SendResult::kOk) [[likely]] {
     const std::lock_guard lock(writer_.ring_lock(), std::adopt_lock);
     if (window_.is_full()) result = LookAtWindow();
-    if (result == SendResult::kOk) result = TrySendRecord(type, message, &position);
+    if (result == SendResult::kOk) [[likely]]
+      result = TrySendRecord(message, &position);
   }
   switch (result) {
     case SendResult::kOk:
@@ -112,26 +110,35 @@ SendResult TopicFlow::TrySend(const Outgoing& message) {
   }
 }
 
-SendResult TopicFlow::TrySendRecord(const MessageType& type, const Outgoing& message,
-                                    RingPosition* position) {
+SendResult TopicFlow::TrySendRecord(const Outgoing& message, RingPosition* position) {
+  const std::size_t head = HeadBytesOf(message.type);
   SendResult result = SendResult::kOk;
   if (message.block == nullptr) {
-    std::span<std::byte> room;
-    result = writer_.Claim(to_, type, message.bytes.size(), &room, Hold::kLocked);
+    std::span<std::byte> record;
+    result = writer_.ClaimRecord(to_, head + message.bytes.size(), &record, Hold::kLocked);
     if (result == SendResult::kOk) [[likely]] {
-      CopyMessage(room.data(), message.bytes.data(), message.bytes.size());
-      WriteHead(type, room.data() - HeadBytes(type));  // last, for the reason of CopyMessage()
+      CopyMessage(record.data() + head, message.bytes.data(), message.bytes.size());
+      WriteTopicHead(message.type, record.data());  // last, for the reason of CopyMessage()
       writer_.Publish(1, message.bytes.size());
     }
   } else {
-    std::array<std::byte, sizeof(layout::Frame) + kMostHead> head;
-    WriteHead(type, head.data());
-    result = writer_.TrySendBlock(to_, std::span(head).first(HeadBytes(type)),
-                                  message.block->descriptor(), Hold::kLocked, position);
+    std::array<std::byte, kMostHead> names;
+    WriteTopicHead(message.type, names.data());
+    result = writer_.TrySendBlock(to_, std::span(names).first(head), message.block->descriptor(),
+                                  Hold::kLocked, position);
   }
   if (result == SendResult::kOk) [[likely]]
     NoteSent(next_);
   return result;
+}
+
+MessageType TopicFlow::BeginFragments(const MessageType& type, std::byte* to) noexcept {
+  in_fragments_ = true;
+  WriteTopicHead(type, to);
+  const auto* const name = reinterpret_cast<const char*>(to + sizeof(layout::Frame));
+  return {.kind = head_.frame.kind,
+          .type = head_.frame.type,
+          .name = {name, HeadBytesOf(type) - sizeof(layout::Frame)}};
 }
 
 SendResult TopicFlow::SendFragments(RingWriter& writer, PeerId to, const MessageType& type,

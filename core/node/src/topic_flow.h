@@ -3,12 +3,12 @@
 #ifndef IVMQ_TOPIC_FLOW_H_
 #define IVMQ_TOPIC_FLOW_H_
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <string>
 
 #include "ivmq/internal/topic_name.h"
 #include "ivmq/message.h"
@@ -37,13 +37,13 @@ struct Outgoing {
   std::shared_ptr<Block> block;  // where these lie, if they do in the heap
 };
 
-// Thread-compatible: guarded by its topic's mutex.
+// Thread-compatible: guarded by its topic's lock.
 class TopicFlow {
  public:
-  // The bytes of a frame's names: see layout::TopicHeader.
-  static constexpr std::size_t kMostHead =
-      sizeof(layout::TopicHeader) + PaddedTopicName(kMaxTopicName) + kMaxTopicTypeName;
-  static_assert(kMostHead <= kMaxTypeName);
+  // The most bytes that stand before a message: its frame, and what that has of a topic.
+  static constexpr std::size_t kMostHead = sizeof(layout::Frame) + sizeof(layout::TopicHeader) +
+                                           PaddedTopicName(kMaxTopicName) + kMaxTopicTypeName;
+  static_assert(kMostHead <= sizeof(layout::Frame) + kMaxTypeName);
 
   // `next`: the first message to send; those before `live_from` are history.
   TopicFlow(NodeContext& context, RingWriter& writer, const Subscriber& subscriber,
@@ -67,12 +67,9 @@ class TopicFlow {
   // life of the peer has ended.
   SendResult TrySend(const Outgoing& message);
   // The same in fragments, which wait for room up to `timeout`, in three steps: between the first
-  // and the last one the mutex is not held, and nothing else is sent. BeginFragments() returns the
-  // type for SendFragments(), with its head in `to`, of kMostHead bytes.
-  [[nodiscard]] MessageType BeginFragments(const MessageType& type, char* to) noexcept {
-    in_fragments_ = true;
-    return WriteTopicHead(type, to);
-  }
+  // and the last one the lock is not held, and nothing else is sent. BeginFragments() returns the
+  // type for SendFragments(), with its name in `to`, of kMostHead bytes.
+  [[nodiscard]] MessageType BeginFragments(const MessageType& type, std::byte* to) noexcept;
   static SendResult SendFragments(RingWriter& writer, PeerId to, const MessageType& type,
                                   std::span<const std::byte> bytes,
                                   std::chrono::nanoseconds timeout);
@@ -93,12 +90,20 @@ class TopicFlow {
   void EndLag() noexcept;
 
  private:
-  // The type of the frame that carries the next message, with its head in `to`.
-  [[nodiscard]] MessageType WriteTopicHead(const MessageType& type, char* to) const noexcept;
+  // What stands before each message of the topic, without the message's type name.
+  struct Head {
+    layout::Frame frame;
+    layout::TopicHeader topic;
+    std::array<std::uint64_t, PaddedTopicName(kMaxTopicName) / 8> name{};
+  };
+  [[nodiscard]] std::size_t HeadBytesOf(const MessageType& type) const noexcept {
+    return fixed_bytes_ + type.name.size();
+  }
+  // Writes HeadBytesOf(type) bytes, for the message number next().
+  void WriteTopicHead(const MessageType& type, std::byte* to) const noexcept;
   // Sends it, in a record or by a record that refers to its block. REQUIRES: as of LookAtWindow();
   // the block is prepared. The record ends at `*position`, if it refers to one.
-  SendResult TrySendRecord(const MessageType& type, const Outgoing& message,
-                           RingPosition* position);
+  SendResult TrySendRecord(const Outgoing& message, RingPosition* position);
   // kOk: one more may be sent. REQUIRES: the ring's lock is held, and the ring is nobody's.
   SendResult LookAtWindow();
   // The message was sent: it ends with the ring's last record, or before it.
@@ -112,9 +117,9 @@ class TopicFlow {
   const std::uint32_t subscription_;
   const WhenSlow when_slow_;
   const std::uint32_t depth_;
-  const std::uint32_t topic_id_;
-  const std::string& topic_name_;
   const std::uint64_t live_from_;
+  Head head_;
+  std::size_t fixed_bytes_;  // of that
   std::uint64_t next_;
   TopicWindow window_;
   std::uint64_t cell_word_ = 0;  // of the ring that the window is of

@@ -23,7 +23,7 @@ class TopicWindow {
   void Sent(std::uint64_t position) {
     if (count_ == ends_.size()) [[unlikely]]
       Grow();
-    ends_[(first_ + count_) % ends_.size()] = position;
+    ends_[Wrap(first_ + count_)] = position;
     ++count_;
   }
   // Nothing more is to be sent until all before `position` is handled.
@@ -31,7 +31,7 @@ class TopicWindow {
   // All before `position` is handled.
   void Handled(std::uint64_t position) noexcept {
     while (count_ != 0 && ends_[first_] <= position) {
-      first_ = (first_ + 1) % ends_.size();
+      first_ = Wrap(first_ + 1);
       --count_;
     }
     if (block_ <= position) block_ = 0;
@@ -40,6 +40,9 @@ class TopicWindow {
   void Clear() noexcept { first_ = count_ = block_ = 0; }
 
  private:
+  [[nodiscard]] std::size_t Wrap(std::size_t index) const noexcept {
+    return index < ends_.size() ? index : index - ends_.size();
+  }
   void Grow() {
     std::rotate(ends_.begin(), ends_.begin() + static_cast<std::ptrdiff_t>(first_), ends_.end());
     first_ = 0;
