@@ -170,7 +170,15 @@ void UseNode(Node& node) {
     (void)node.Send(message.from, message.payload, at_once);
   };
   const std::string large(40000, 'x');
+  // Publishes to whoever says that it has subscribed, itself included.
+  Result<Topic> topic = node.Advertise("fuzz", {.history = 1, .timeout = at_once.timeout});
+  const Result<Subscription> subscription = node.Subscribe(
+      "**", [](const TopicMessage& m) { (void)(Sum(m.message.payload) + m.topic.size()); });
   for (int round = 0; round < 3; ++round) {
+    if (topic.ok()) {
+      (void)topic->Publish("hello");
+      (void)topic->Publish(large);
+    }
     (void)node.Poll(handler, 100);
     for (const PeerInfo& peer : node.Peers().peers) {
       (void)node.Send(peer.id, "hello");

@@ -44,8 +44,6 @@ struct NodeContext {
   std::mutex services_mutex;
   std::vector<std::string> services;  // guarded by services_mutex; what this peer offers
   std::array<std::atomic<std::uint64_t>, layout::kCounterWords> counters{};
-  // Subscriptions of this node's topics for which messages wait to be sent.
-  std::atomic<std::uint32_t> lagging{0};
 
   [[nodiscard]] layout::PeerSlot& slot() const noexcept { return region.slot(self.id.slot); }
 
@@ -82,6 +80,14 @@ struct NodeContext {
     return forked_.load(std::memory_order_relaxed);
   }
 
+  // How many subscriptions of this node's topics have messages that wait to be sent.
+  void AddLagging(std::int32_t change) noexcept {
+    lagging_.fetch_add(change, std::memory_order_relaxed);
+  }
+  [[nodiscard]] bool has_lagging() const noexcept {
+    return lagging_.load(std::memory_order_relaxed) != 0;
+  }
+
   void Count(layout::Counter counter, std::uint64_t amount = 1) noexcept {
     counters[static_cast<std::size_t>(counter)].fetch_add(amount, std::memory_order_relaxed);
   }
@@ -103,6 +109,7 @@ struct NodeContext {
   alignas(layout::kCacheLine) std::atomic<const layout::Word*> life_;
   std::atomic<std::uint64_t> live_word_{0};
   std::atomic<bool> forked_{false};
+  std::atomic<std::int32_t> lagging_{0};
   std::mutex life_mutex_;  // guards what follows, and stores to the life's words
   Status end_;             // why it is over; OK while it goes on
 };

@@ -42,7 +42,7 @@ void Poller::Attend(const std::function<PeerSnapshot()>& peers) {
     OwnArmed().Disarm();
     context_.sleeper->Drain();
   }
-  if (context_.lagging.load(std::memory_order_relaxed) != 0) publications_.Attend(false);
+  if (context_.has_lagging()) publications_.Attend(false);
   if (PeersChanged()) TellWatcher(peers());
 }
 

@@ -40,8 +40,7 @@ class Poller {
   // Whether a poll begins with Attend(): it ends what Arm() began, sends what waits for subscribers
   // that lag, and tells the watcher, whom `peers` says what it is told. Not within a handler.
   [[nodiscard]] bool HasToAttend() const noexcept {
-    return armed_.armed() || PeersChanged() ||
-           context_.lagging.load(std::memory_order_relaxed) != 0;
+    return armed_.armed() || PeersChanged() || context_.has_lagging();
   }
   [[gnu::noinline]] void Attend(const std::function<PeerSnapshot()>& peers);
 

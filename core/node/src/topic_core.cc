@@ -21,6 +21,8 @@ using layout::Counter;
 // A message from here on goes to several subscribers by a block: one copy more, and then none for
 // any of them.
 constexpr std::uint64_t kLeastShared = std::uint64_t{32} << 10;
+// One from here on always does, and is copied before any lock is taken.
+constexpr std::uint64_t kLeastLarge = std::uint64_t{256} << 10;
 
 // With its block, or with a copy of its bytes; nullptr: there is no memory.
 TopicLog::Stored StoredOf(const Outgoing& message) {
@@ -50,6 +52,7 @@ TopicCore::TopicCore(NodeContext& context, Publications& publications, PeerTopic
       publications_(publications),
       topic_(std::move(topic)),
       options_(options),
+      is_wanted_(options.history != 0),
       generation_seen_(context.table.generation() - 1) {}
 
 // ---- Subscribers ----
@@ -81,6 +84,7 @@ void TopicCore::FindSubscribers() {
     if (history != 0) (void)Follow(*flows.back());
   }
   flows_ = std::move(flows);
+  is_wanted_.store(options_.history != 0 || !flows_.empty(), std::memory_order_relaxed);
 }
 
 // ---- Publishing ----
@@ -139,6 +143,11 @@ SendResult TopicCore::Publish(const MessageType& type, std::span<const std::byte
   if (!context_.IsMyLife()) [[unlikely]]
     return SendResult::kPeerGone;
   Outgoing message{.type = type, .bytes = bytes, .block = std::move(block)};
+  if (bytes.size() >= kLeastLarge && message.block == nullptr &&
+      is_wanted_.load(std::memory_order_relaxed)) [[unlikely]] {
+    message.block = CopyToHeap(bytes);
+    if (message.block != nullptr) message.bytes = message.block->bytes();
+  }
   Lock lock(lock_);
   FindSubscribers();
   ++sequence_;
@@ -231,6 +240,12 @@ void TopicCore::Store() {
   log_.Append(sequence_, std::move(stored));
 }
 
+std::shared_ptr<Block> TopicCore::CopyToHeap(std::span<const std::byte> bytes) {
+  std::shared_ptr<Block> block = publications_.heap().Allocate(bytes.size());
+  if (block != nullptr) CopyBlock(block->bytes().data(), bytes.data(), bytes.size());
+  return block;
+}
+
 bool TopicCore::MoveToHeap(std::uint64_t sequence) {
   const bool is_current = sequence == sequence_ && current_ != nullptr;
   Outgoing message;
@@ -241,9 +256,8 @@ bool TopicCore::MoveToHeap(std::uint64_t sequence) {
     message = {.type = stored.Type(), .bytes = stored.bytes, .block = stored.block};
   }
   if (message.block != nullptr) return false;
-  message.block = publications_.heap().Allocate(message.bytes.size());
+  message.block = CopyToHeap(message.bytes);
   if (message.block == nullptr) return false;
-  CopyBlock(message.block->bytes().data(), message.bytes.data(), message.bytes.size());
   message.bytes = message.block->bytes();
   if (is_current) {
     *current_ = std::move(message);

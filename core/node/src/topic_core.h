@@ -70,8 +70,10 @@ class TopicCore {
   // Whether Attend() may have something to do. Without the lock, so that publishers seldom find it
   // taken.
   [[nodiscard]] bool HasToAttend() const noexcept {
-    return context_.lagging.load(std::memory_order_relaxed) != 0 || HaveSubscribersChanged();
+    return context_.has_lagging() || HaveSubscribersChanged();
   }
+  // A block with these bytes; nullptr: the heap has no room for it.
+  [[nodiscard]] std::shared_ptr<Block> CopyToHeap(std::span<const std::byte> bytes);
   // REQUIRES, of all that follow: lock_ is held.
   // Makes and ends flows, if the subscriptions have changed.
   void FindSubscribers();
@@ -112,6 +114,7 @@ class TopicCore {
   const TopicOptions options_;
 
   SpinLock lock_;
+  std::atomic<bool> is_wanted_;  // somebody gets what is published; written with the lock held
   // Of the peer table, when the subscribers were looked up. Written with the lock held.
   std::atomic<std::uint64_t> generation_seen_;
   // Guarded by lock_, as what follows.

@@ -183,7 +183,7 @@ std::uint64_t TopicFlow::Settle(std::uint64_t end) noexcept {
 void TopicFlow::BeginLag() {
   if (is_lagging_) return;
   is_lagging_ = true;
-  context_.lagging.fetch_add(1, std::memory_order_relaxed);
+  context_.AddLagging(1);
   {
     const std::lock_guard lock(writer_.ring_lock());
     writer_.BeginWait();
@@ -201,7 +201,7 @@ bool TopicFlow::Rearm() {
 void TopicFlow::EndLag() noexcept {
   if (!is_lagging_ || context_.is_forked_copy()) return;
   is_lagging_ = false;
-  context_.lagging.fetch_sub(1, std::memory_order_relaxed);
+  context_.AddLagging(-1);
   const std::lock_guard lock(writer_.ring_lock());
   writer_.EndWait();
 }
