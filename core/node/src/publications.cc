@@ -1,5 +1,6 @@
 #include "src/publications.h"
 
+#include <new>
 #include <utility>
 
 #include "ivmq/internal/str_cat.h"
@@ -39,11 +40,14 @@ void Publications::Close(TopicCore& topic) noexcept {
   count_.store(topics_.size(), std::memory_order_relaxed);
 }
 
-void Publications::Attend(bool sleeps) {
+void Publications::Attend(bool sleeps) noexcept {
   // The life before the lock: a forked child might never get it.
   if (count_.load(std::memory_order_relaxed) == 0 || !context_.IsMyLife()) return;
-  const std::lock_guard lock(mutex_);
-  for (const auto& topic : topics_) topic->Attend(sleeps);
+  try {
+    const std::lock_guard lock(mutex_);
+    for (const auto& topic : topics_) topic->Attend(sleeps);
+  } catch (const std::bad_alloc&) {  // perhaps there is memory next time
+  }
 }
 
 void Publications::ReadSlot(std::uint32_t s, Known& known) const {

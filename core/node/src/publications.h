@@ -33,7 +33,7 @@ class Publications {
 
   // Sends what waits to be sent to those that lag, and their history to new subscribers. `sleeps`:
   // the poller is about to sleep. For the poller and the heartbeat.
-  void Attend(bool sleeps);
+  void Attend(bool sleeps) noexcept;
 
   struct SubscriberList {
     std::uint64_t generation = 0;  // of the peer table

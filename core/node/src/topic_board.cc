@@ -1,5 +1,6 @@
 #include "src/topic_board.h"
 
+#include <new>
 #include <utility>
 
 #include "ivmq/internal/str_cat.h"
@@ -39,13 +40,16 @@ Status TopicBoard::Add(PeerTopic topic) {
 
 void TopicBoard::Remove(std::uint32_t id) noexcept {
   if (context_.is_forked_copy()) return;
-  {
-    const std::lock_guard lock(mutex_);
-    std::erase_if(entries_, [id](const Entry& entry) { return entry.topic.id == id; });
-    if (!context_.IsMyLife()) return;
-    (void)context_.table.WriteTopics(context_.self.id, Texts());
+  try {
+    {
+      const std::lock_guard lock(mutex_);
+      std::erase_if(entries_, [id](const Entry& entry) { return entry.topic.id == id; });
+      if (!context_.IsMyLife()) return;
+      (void)context_.table.WriteTopics(context_.self.id, Texts());
+    }
+    Tell();
+  } catch (const std::bad_alloc&) {  // Restore() does it
   }
-  Tell();
 }
 
 void TopicBoard::Restore() {

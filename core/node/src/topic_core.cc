@@ -61,17 +61,24 @@ void TopicCore::FindSubscribers() {
   if (!HaveSubscribersChanged() || is_closed_) [[likely]]
     return;
   const Publications::Subscribers subscribers = publications_.FindSubscribers();
-  generation_seen_.store(subscribers->generation, std::memory_order_relaxed);
-  std::vector<std::unique_ptr<TopicFlow>> flows;
   const std::uint64_t end = sequence_ + 1;
   const std::uint64_t kept = log_.empty() ? 0 : end - log_.first();
+  // What may throw comes first: then nothing has changed.
+  constexpr std::size_t kNew = ~std::size_t{0};
+  std::vector<std::unique_ptr<TopicFlow>> flows;
+  std::vector<std::size_t> former;  // of each of them: its place in flows_
+  std::size_t next = 0;             // they are in the same order there, as a rule
   for (const Subscriber& subscriber : subscribers->list) {
     if (!TopicMatches(subscriber.topic.name, topic_.name)) continue;
-    const auto known = std::find_if(flows_.begin(), flows_.end(), [&](const auto& flow) {
-      return flow != nullptr && flow->IsOf(subscriber);
-    });
-    if (known != flows_.end()) {
-      flows.push_back(std::move(*known));
+    std::size_t place = 0;
+    while (place < flows_.size() && !flows_[(next + place) % flows_.size()]->IsOf(subscriber)) {
+      ++place;
+    }
+    if (place < flows_.size()) {
+      place = (next + place) % flows_.size();
+      next = place + 1;
+      former.push_back(place);
+      flows.emplace_back();
       continue;
     }
     RingWriter* const writer = publications_.writers().Find(subscriber.peer.slot);
@@ -79,12 +86,21 @@ void TopicCore::FindSubscribers() {
     const std::uint64_t history =
         std::min({std::uint64_t{options_.history}, kept, std::uint64_t{subscriber.topic.history},
                   std::uint64_t{subscriber.topic.depth}});
+    former.push_back(kNew);
     flows.push_back(
         std::make_unique<TopicFlow>(context_, *writer, subscriber, topic_, end - history, end));
-    if (history != 0) (void)Follow(*flows.back());
   }
+  for (std::size_t i = 0; i < flows.size(); ++i) {
+    // A slot that says the same twice means it once.
+    if (former[i] != kNew) flows[i] = std::move(flows_[former[i]]);
+  }
+  std::erase(flows, nullptr);
   flows_ = std::move(flows);
   is_wanted_.store(options_.history != 0 || !flows_.empty(), std::memory_order_relaxed);
+  generation_seen_.store(subscribers->generation, std::memory_order_relaxed);
+  for (const auto& flow : flows_) {
+    if (flow->next() < end && !flow->is_lagging()) (void)Follow(*flow);  // its history
+  }
 }
 
 // ---- Publishing ----
@@ -113,23 +129,25 @@ TopicCore::Progress TopicCore::Advance(TopicFlow& flow) {
         if (!MoveToHeap(flow.next())) return Progress::kLarge;
         break;
       default:
-        return Progress::kLags;
+        CountDropped(flow.Settle(sequence_ + 1));
+        return flow.next() <= sequence_ ? Progress::kLags : Progress::kDone;
     }
   }
   return Progress::kDone;
 }
 
 TopicCore::Progress TopicCore::Follow(TopicFlow& flow) {
+  const std::uint64_t before = flow.next();
   Progress progress = Advance(flow);
-  if (progress == Progress::kLags && !flow.is_lagging()) {
-    CountDropped(flow.Settle(sequence_ + 1));
-    if (flow.next() > sequence_) return Progress::kDone;
+  if (progress != Progress::kDone && !flow.is_lagging()) {
     flow.BeginLag();
     progress = Advance(flow);  // what was handled before that rings nobody
   }
-  if (progress == Progress::kLags) CountDropped(flow.Settle(sequence_ + 1));
-  if (flow.next() > sequence_) progress = Progress::kDone;
   if (progress == Progress::kDone) flow.EndLag();
+  // Whoever sleeps until it has its message need not be rung any more.
+  if (sleepers_ != 0 && flow.when_slow() == WhenSlow::kWait && flow.next() != before) {
+    context_.sleeper->Notify();
+  }
   return progress;
 }
 
@@ -150,6 +168,11 @@ SendResult TopicCore::Publish(const MessageType& type, std::span<const std::byte
   }
   Lock lock(lock_);
   FindSubscribers();
+  // What throws leaves no message behind.
+  const struct Publishing {
+    ~Publishing() { current = nullptr; }
+    Outgoing*& current;
+  } publishing{current_};
   ++sequence_;
   current_ = &message;
   if (bytes.size() >= kLeastShared && flows_.size() > 1) [[unlikely]]
@@ -160,7 +183,6 @@ SendResult TopicCore::Publish(const MessageType& type, std::span<const std::byte
   }
   if (!is_done) [[unlikely]]
     return KeepAndFollow(lock);
-  current_ = nullptr;
   return SendResult::kOk;
 }
 
@@ -187,23 +209,27 @@ TopicCore::Look TopicCore::LookAtFlows(std::uint64_t sequence, bool sleeps) {
 }
 
 SendResult TopicCore::SendSlowly(Lock& lock, std::uint64_t sequence) {
-  WaitStrategy wait(*context_.sleeper, {.deadline = DeadlineAfter(options_.timeout)},
-                    context_.options.spin_budget, context_.options.max_poll_interval);
+  const WaitLimits limits{.deadline = DeadlineAfter(options_.timeout)};
+  WaitStrategy wait(*context_.sleeper, limits, context_.options.spin_budget,
+                    context_.options.max_poll_interval);
   SendResult outcome = SendResult::kOk;
   for (bool is_over = false;;) {
     if (!context_.IsMyLife()) return SendResult::kPeerGone;
     wait.BeginLook();
     FindSubscribers();
     const Look look = LookAtFlows(sequence, !wait.is_spinning());
-    if (look.large != nullptr) {
+    if (look.large != nullptr && !is_over) {
       if (!SendFragments(lock, *look.large)) outcome = SendResult::kTimedOut;
+      is_over = limits.IsOver();
       continue;
     }
     if (!look.has_to_wait) return outcome;
     if (is_over) break;
+    ++sleepers_;
     lock.unlock();
     is_over = wait.Pause(look.is_rung ? kNet : wait.Growing()) == Waited::kTimedOut;
     lock.lock();
+    --sleepers_;
   }
   for (const auto& flow : flows_) {
     if (!IsAwaited(*flow, sequence)) continue;
@@ -234,11 +260,7 @@ bool TopicCore::SendFragments(Lock& lock, TopicFlow& flow) {
   return (*same)->when_slow() != WhenSlow::kWait;
 }
 
-void TopicCore::Store() {
-  TopicLog::Stored stored = StoredOf(*std::exchange(current_, nullptr));
-  if (stored == nullptr) return log_.Trim(sequence_);  // which has no gap
-  log_.Append(sequence_, std::move(stored));
-}
+void TopicCore::Store() { log_.Append(sequence_, StoredOf(*std::exchange(current_, nullptr))); }
 
 std::shared_ptr<Block> TopicCore::CopyToHeap(std::span<const std::byte> bytes) {
   std::shared_ptr<Block> block = publications_.heap().Allocate(bytes.size());
@@ -340,17 +362,13 @@ void TopicCore::Attend(bool sleeps) {
   if (!context_.IsMyLife()) return;
   FindSubscribers();
   bool was_lagging = false;
-  bool awaited_moved = false;
   for (const auto& flow : flows_) {
     if (!flow->is_lagging()) continue;
     was_lagging = true;
     if (sleeps) (void)flow->Rearm();
-    const std::uint64_t next = flow->next();
     (void)Follow(*flow);
-    awaited_moved |= flow->when_slow() == WhenSlow::kWait && flow->next() != next;
   }
   if (was_lagging) Trim();
-  if (awaited_moved) context_.sleeper->Notify();  // whoever waits for it
 }
 
 void TopicCore::Close() noexcept {

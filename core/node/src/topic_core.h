@@ -77,7 +77,7 @@ class TopicCore {
   // REQUIRES, of all that follow: lock_ is held.
   // Makes and ends flows, if the subscriptions have changed.
   void FindSubscribers();
-  // Sends the flow what may be sent now.
+  // Sends the flow what may be sent now, and drops what its subscriber does not want then.
   Progress Advance(TopicFlow& flow);
   // The same, and what follows for a flow that lags, or does not any more.
   Progress Follow(TopicFlow& flow);
@@ -124,6 +124,7 @@ class TopicCore {
   TopicLog log_;
   std::uint64_t dropped_ = 0;
   bool is_closed_ = false;
+  int sleepers_ = 0;  // threads that sleep until subscribers have their message
   std::unique_ptr<std::byte[]> buffer_;
   std::uint64_t buffer_bytes_ = 0;
 };

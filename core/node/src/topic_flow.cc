@@ -72,7 +72,7 @@ void TopicFlow::FollowRing() noexcept {
   cell_word_ = writer_.cell_word();
 }
 
-void TopicFlow::NoteSent(std::uint64_t sequence) {
+void TopicFlow::NoteSent(std::uint64_t sequence) noexcept {
   FollowRing();
   window_.Sent(writer_.producer().position());
   next_ = std::max(next_, sequence + 1);
@@ -88,7 +88,8 @@ SendResult TopicFlow::LookAtWindow() {
 }
 
 SendResult TopicFlow::TrySend(const Outgoing& message) {
-  if (in_fragments_) return SendResult::kFull;
+  if (in_fragments_ || !window_.Reserve()) [[unlikely]]
+    return SendResult::kFull;
   if (message.block != nullptr && !Prepare(*message.block)) return SendResult::kFull;
   RingPosition position;
   SendResult result = writer_.Lock(kNow, nullptr);
@@ -150,7 +151,7 @@ SendResult TopicFlow::SendFragments(RingWriter& writer, PeerId to, const Message
   return SendCall(writer, to, options, nullptr).Send(type, bytes, SendResult::kTooLarge);
 }
 
-void TopicFlow::EndFragments(std::uint64_t sequence, SendResult result) {
+void TopicFlow::EndFragments(std::uint64_t sequence, SendResult result) noexcept {
   in_fragments_ = false;
   const std::lock_guard lock(writer_.ring_lock());
   if (result == SendResult::kOk) return NoteSent(sequence);

@@ -73,11 +73,11 @@ class TopicFlow {
   static SendResult SendFragments(RingWriter& writer, PeerId to, const MessageType& type,
                                   std::span<const std::byte> bytes,
                                   std::chrono::nanoseconds timeout);
-  void EndFragments(std::uint64_t sequence, SendResult result);
+  void EndFragments(std::uint64_t sequence, SendResult result) noexcept;
 
   // Leaves out all before `sequence`. Returns how many these are.
   std::uint64_t SkipTo(std::uint64_t sequence) noexcept;
-  // Leaves out what the subscriber does not want, since it lags and `end` - 1 is the newest
+  // Leaves out what the subscriber, which has no room now, does not want; `end` - 1 is the newest
   // message. Returns how many these are.
   std::uint64_t Settle(std::uint64_t end) noexcept;
 
@@ -107,7 +107,7 @@ class TopicFlow {
   // kOk: one more may be sent. REQUIRES: the ring's lock is held, and the ring is nobody's.
   SendResult LookAtWindow();
   // The message was sent: it ends with the ring's last record, or before it.
-  void NoteSent(std::uint64_t sequence);
+  void NoteSent(std::uint64_t sequence) noexcept;
   // Follows the writer to another ring.
   void FollowRing() noexcept;
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <new>
 #include <span>
 #include <string>
 
@@ -49,11 +50,20 @@ class TopicLog {
   // Of all messages.
   [[nodiscard]] std::uint64_t bytes() const noexcept { return bytes_; }
 
-  // REQUIRES: empty(), or sequence == end()
-  void Append(std::uint64_t sequence, Stored message) {
+  // Appends a message; nullptr, or one for which there is no memory, forgets what was before it
+  // too, and so does one that does not follow: there are no gaps.
+  void Append(std::uint64_t sequence, Stored message) noexcept {
+    if (!messages_.empty() && sequence != end()) Trim(end());
     if (messages_.empty()) first_ = sequence;
-    bytes_ += message->bytes.size();
-    messages_.push_back(std::move(message));
+    try {
+      if (message != nullptr) {
+        messages_.push_back(message);
+        bytes_ += message->bytes.size();
+        return;
+      }
+    } catch (const std::bad_alloc&) {
+    }
+    Trim(sequence);
   }
   // The same message, elsewhere. REQUIRES: Has(sequence)
   void Replace(std::uint64_t sequence, Stored message) noexcept {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <new>
 #include <vector>
 
 namespace ivmq {
@@ -19,10 +20,11 @@ class TopicWindow {
   [[nodiscard]] bool is_full() const noexcept { return count_ == depth_ || block_ != 0; }
   [[nodiscard]] std::size_t count() const noexcept { return count_; }
 
-  // A message was sent that ends at `position` of the ring. REQUIRES: !is_full(); positions grow
-  void Sent(std::uint64_t position) {
-    if (count_ == ends_.size()) [[unlikely]]
-      Grow();
+  // Memory for what Sent() notes next. False: there is none.
+  [[nodiscard]] bool Reserve() noexcept { return count_ < ends_.size() || is_full() || Grow(); }
+  // A message was sent that ends at `position` of the ring. REQUIRES: !is_full(), Reserve();
+  // positions grow
+  void Sent(std::uint64_t position) noexcept {
     ends_[Wrap(first_ + count_)] = position;
     ++count_;
   }
@@ -43,10 +45,15 @@ class TopicWindow {
   [[nodiscard]] std::size_t Wrap(std::size_t index) const noexcept {
     return index < ends_.size() ? index : index - ends_.size();
   }
-  void Grow() {
+  [[gnu::noinline]] bool Grow() noexcept {
     std::rotate(ends_.begin(), ends_.begin() + static_cast<std::ptrdiff_t>(first_), ends_.end());
     first_ = 0;
-    ends_.resize(std::min<std::size_t>(depth_, std::max<std::size_t>(8, 2 * count_)));
+    try {
+      ends_.resize(std::min<std::size_t>(depth_, std::max<std::size_t>(8, 2 * count_)));
+      return true;
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
   }
 
   std::uint32_t depth_;

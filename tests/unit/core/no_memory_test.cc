@@ -3,6 +3,8 @@
 #include <functional>
 #include <new>
 #include <span>
+#include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -54,6 +56,36 @@ TEST_F(NoMemoryTest, ABatchLeavesTheRingToOthers) {
 
 TEST_F(NoMemoryTest, AWaitForRoomLeavesTheRingToOthers) {
   Fails([&] { (void)a_->AwaitRoom(b_->id(), {}, 8, testing::kWait); });
+}
+
+TEST_F(NoMemoryTest, APublishLeavesItsTopicToOthers) {
+  std::vector<std::string> got;
+  const auto subscribe = [&] {
+    return b_->Subscribe("news",
+                         [&](const TopicMessage& m) { got.emplace_back(m.message.text()); });
+  };
+  const Result<Subscription> subscription = subscribe();
+  Result<Topic> topic = a_->Advertise("news", {.history = 1});
+  ASSERT_TRUE(subscription.ok() && topic.ok());
+  Fails([&] { (void)topic->Publish("lost"); });
+  const auto await = [&](std::vector<std::string> texts) {
+    EXPECT_TRUE(
+        testing::PollUntil(*b_, testing::kIgnore, [&] { return got.size() >= texts.size(); }));
+    EXPECT_EQ(got, texts);
+  };
+  ASSERT_EQ(topic->Publish("one"), SendResult::kOk);
+  await({"one"});
+  {
+    const testing::NoMemory none;
+    // Sent, though not kept.
+    EXPECT_EQ(topic->Publish("two"), SendResult::kOk);
+  }
+  await({"one", "two"});
+  got.clear();
+  const Result<Subscription> late = subscribe();
+  ASSERT_TRUE(late.ok());
+  ASSERT_EQ(topic->Publish("three"), SendResult::kOk);
+  await({"three", "three"});
 }
 
 }  // namespace

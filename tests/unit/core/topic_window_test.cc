@@ -24,6 +24,7 @@ TEST(TopicWindowTest, ItIsFullWithItsDepthAndHasRoomWhenSomeAreHandled) {
     for (int round = 0; round < 3; ++round) {
       for (std::uint32_t i = 0; i < depth; ++i) {
         EXPECT_FALSE(window.is_full());
+        ASSERT_TRUE(window.Reserve());
         window.Sent(position += 8);
       }
       EXPECT_TRUE(window.is_full());
@@ -37,8 +38,10 @@ TEST(TopicWindowTest, ItIsFullWithItsDepthAndHasRoomWhenSomeAreHandled) {
 
 TEST(TopicWindowTest, WhatWasHandledBeforeChangesNothing) {
   TopicWindow window(2);
-  window.Sent(100);
-  window.Sent(200);
+  for (const std::uint64_t end : {100U, 200U}) {
+    ASSERT_TRUE(window.Reserve());
+    window.Sent(end);
+  }
   window.Handled(100);
   window.Handled(0);
   window.Handled(100);
@@ -47,6 +50,7 @@ TEST(TopicWindowTest, WhatWasHandledBeforeChangesNothing) {
 
 TEST(TopicWindowTest, ABlockedOneIsFullUntilThatIsHandled) {
   TopicWindow window(4);
+  ASSERT_TRUE(window.Reserve());
   window.Sent(100);
   window.Block(300);
   EXPECT_TRUE(window.is_full());
@@ -70,6 +74,7 @@ TEST(TopicWindowTest, RandomOperationsAgreeWithADeque) {
     for (int i = 0; i < 2000; ++i) {
       if (!window.is_full() && Below(random, 3) != 0) {
         expected.push_back(position += 8 * (1 + Below(random, 10)));
+        ASSERT_TRUE(window.Reserve());
         window.Sent(position);
       } else {
         const std::uint64_t handled = position - Below(random, position + 1) / 4;
@@ -112,6 +117,20 @@ TEST(TopicLogTest, ItHasTheMessagesFromTheFirstOneThatIsNeeded) {
   EXPECT_EQ(log.bytes(), 0U);
   log.Append(200, MessageOf(1));
   EXPECT_EQ(log.first(), 200U);
+}
+
+TEST(TopicLogTest, ItHasNoGaps) {
+  TopicLog log;
+  log.Append(1, MessageOf(10));
+  log.Append(3, MessageOf(20));
+  EXPECT_FALSE(log.Has(1));
+  EXPECT_TRUE(log.Has(3));
+  EXPECT_EQ(log.bytes(), 20U);
+  log.Append(4, nullptr);
+  EXPECT_TRUE(log.empty());
+  EXPECT_EQ(log.bytes(), 0U);
+  log.Append(5, MessageOf(5));
+  EXPECT_TRUE(log.Has(5));
 }
 
 TEST(TopicLogTest, WhoHasAMessageKeepsIt) {
