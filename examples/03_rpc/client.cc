@@ -1,8 +1,8 @@
 // Calls example.Hello of the peer "server". Usage: example_rpc_client ADDRESS [NAME]
+#include "ivmq/rpc/client.h"
+
 #include <chrono>
 #include <iostream>
-
-#include "ivmq/rpc/channel.h"
 
 #include "hello.ivmq.pb.h"
 

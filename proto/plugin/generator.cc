@@ -85,10 +85,9 @@ void PrintHeader(const File& file, const std::string& name, Printer* printer) {
         "#include <future>\n"
         "#include <memory>\n"
         "\n"
-        "#include \"ivmq/rpc/channel.h\"\n"
-        "#include \"ivmq/rpc/client_callback.h\"\n"
-        "#include \"ivmq/rpc/server_callback.h\"\n"
-        "#include \"ivmq/rpc/service.h\"\n"
+        "#include \"ivmq/rpc/client.h\"\n"
+        "#include \"ivmq/rpc/reactor.h\"\n"
+        "#include \"ivmq/rpc/server.h\"\n"
         "#include \"ivmq/rpc/stream.h\"\n"
         "\n");
   }

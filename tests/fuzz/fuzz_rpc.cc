@@ -29,9 +29,8 @@
 #include <google/protobuf/stubs/logging.h>
 
 #include "ivmq/inproc.h"
-#include "ivmq/rpc/client_callback.h"
+#include "ivmq/rpc/reactor.h"
 #include "ivmq/rpc/server.h"
-#include "ivmq/rpc/server_callback.h"
 
 #include "echo.ivmq.pb.h"
 #include "src/call_frame.h"

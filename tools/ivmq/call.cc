@@ -20,9 +20,9 @@
 #include <google/protobuf/util/json_util.h>
 #include <google/protobuf/wrappers.pb.h>
 
+#include "ivmq/rpc/client.h"
 #include "ivmq/rpc/endpoint.h"
 #include "ivmq/rpc/generic.h"
-#include "ivmq/rpc/metadata.h"
 
 #include "command.h"
 #include "commands.h"

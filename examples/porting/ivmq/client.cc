@@ -1,8 +1,9 @@
 // A client over ivmq. Usage: example_porting_ivmq_client ADDRESS
+#include "ivmq/rpc/client.h"
+
 #include <chrono>
 #include <iostream>
 
-#include "ivmq/rpc/channel.h"
 #include "ivmq/rpc/stream.h"
 
 #include "greeter.ivmq.pb.h"

@@ -1,5 +1,3 @@
-#include "ivmq/rpc/alarm.h"
-
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +11,8 @@
 #include <string>
 #include <thread>
 #include <utility>
+
+#include "ivmq/rpc/reactor.h"
 
 namespace ivmq::rpc {
 namespace {

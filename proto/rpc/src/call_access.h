@@ -8,9 +8,9 @@
 #include <string>
 #include <utility>
 
-#include "ivmq/rpc/client_context.h"
-#include "ivmq/rpc/server_callback.h"
-#include "ivmq/rpc/server_context.h"
+#include "ivmq/rpc/client.h"
+#include "ivmq/rpc/reactor.h"
+#include "ivmq/rpc/server.h"
 
 #include "src/call_frame.h"
 #include "src/call_life.h"

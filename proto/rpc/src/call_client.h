@@ -12,9 +12,8 @@
 
 #include "ivmq/internal/payload.h"
 #include "ivmq/node.h"
-#include "ivmq/rpc/channel.h"
-#include "ivmq/rpc/client_context.h"
-#include "ivmq/rpc/status.h"
+#include "ivmq/rpc/client.h"
+#include "ivmq/rpc/internal/status_names.h"
 
 #include "src/call_frame.h"
 #include "src/call_table.h"

@@ -2,7 +2,7 @@
 
 #include <cstring>
 
-#include "ivmq/rpc/metadata.h"
+#include "ivmq/rpc/internal/metadata.h"
 
 namespace ivmq::rpc::internal {
 

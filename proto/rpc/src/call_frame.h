@@ -15,7 +15,7 @@
 #include <type_traits>
 
 #include "ivmq/internal/layout.h"
-#include "ivmq/rpc/status.h"
+#include "ivmq/rpc/internal/status_names.h"
 
 namespace ivmq::rpc::internal {
 

@@ -17,9 +17,8 @@
 #include "ivmq/internal/payload.h"
 #include "ivmq/node.h"
 #include "ivmq/rpc/interceptor.h"
+#include "ivmq/rpc/internal/status_names.h"
 #include "ivmq/rpc/server.h"
-#include "ivmq/rpc/service.h"
-#include "ivmq/rpc/status.h"
 
 #include "src/call_frame.h"
 #include "src/end_frame.h"

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "ivmq/internal/spin_lock.h"
-#include "ivmq/rpc/client_context.h"
-#include "ivmq/rpc/status.h"
+#include "ivmq/rpc/client.h"
+#include "ivmq/rpc/internal/status_names.h"
 
 #include "src/call_access.h"
 #include "src/call_frame.h"

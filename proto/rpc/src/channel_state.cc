@@ -4,7 +4,7 @@
 #include <functional>
 #include <thread>
 
-#include "ivmq/rpc/channel.h"
+#include "ivmq/rpc/client.h"
 
 #include "src/call_client.h"
 #include "src/pool.h"

@@ -2,7 +2,7 @@
 
 #include <memory>
 
-#include "ivmq/rpc/server_context.h"
+#include "ivmq/rpc/server.h"
 
 #include "src/call_access.h"
 

@@ -6,7 +6,7 @@
 #include <mutex>
 #include <vector>
 
-#include "ivmq/rpc/client_context.h"
+#include "ivmq/rpc/client.h"
 
 namespace ivmq::rpc::internal {
 

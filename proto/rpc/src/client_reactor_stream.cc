@@ -2,7 +2,7 @@
 #include <mutex>
 #include <utility>
 
-#include "ivmq/rpc/client_callback.h"
+#include "ivmq/rpc/reactor.h"
 
 #include "src/client_stream_call.h"
 #include "src/steps.h"

@@ -8,9 +8,8 @@
 #include <optional>
 
 #include "ivmq/internal/payload.h"
-#include "ivmq/rpc/channel.h"
-#include "ivmq/rpc/client_context.h"
-#include "ivmq/rpc/status.h"
+#include "ivmq/rpc/client.h"
+#include "ivmq/rpc/internal/status_names.h"
 
 #include "src/call_client.h"
 #include "src/call_state.h"

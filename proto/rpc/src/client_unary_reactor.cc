@@ -1,6 +1,6 @@
 #include <utility>
 
-#include "ivmq/rpc/client_callback.h"
+#include "ivmq/rpc/reactor.h"
 
 #include "src/user_code.h"
 

@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "ivmq/node.h"
-#include "ivmq/rpc/client_context.h"
+#include "ivmq/rpc/client.h"
 #include "ivmq/rpc/endpoint.h"
 
 namespace ivmq::rpc::internal {

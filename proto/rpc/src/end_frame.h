@@ -8,8 +8,8 @@
 #include <string>
 
 #include "ivmq/node.h"
-#include "ivmq/rpc/server_context.h"
-#include "ivmq/rpc/status.h"
+#include "ivmq/rpc/internal/status_names.h"
+#include "ivmq/rpc/server.h"
 
 #include "src/call_frame.h"
 

@@ -6,7 +6,7 @@
 
 #include "ivmq/internal/payload.h"
 #include "ivmq/node.h"
-#include "ivmq/rpc/status.h"
+#include "ivmq/rpc/internal/status_names.h"
 
 #include "src/end_frame.h"
 #include "src/outbox.h"

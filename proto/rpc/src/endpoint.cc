@@ -13,7 +13,7 @@
 
 #include "ivmq/internal/keep_forever.h"
 #include "ivmq/internal/peer_table.h"
-#include "ivmq/rpc/channel.h"
+#include "ivmq/rpc/client.h"
 #include "ivmq/rpc/server.h"
 
 #include "src/builtin_protos.h"

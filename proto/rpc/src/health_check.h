@@ -11,9 +11,8 @@
 
 #include <google/protobuf/wrappers.pb.h>
 
-#include "ivmq/rpc/health.h"
-#include "ivmq/rpc/server_callback.h"
-#include "ivmq/rpc/service.h"
+#include "ivmq/rpc/reactor.h"
+#include "ivmq/rpc/server.h"
 
 namespace ivmq::rpc::internal {
 

@@ -1,4 +1,4 @@
-#include "ivmq/rpc/metadata.h"
+#include "ivmq/rpc/internal/metadata.h"
 
 #include <algorithm>
 

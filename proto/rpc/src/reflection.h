@@ -12,7 +12,7 @@
 #include <google/protobuf/field_mask.pb.h>
 #include <google/protobuf/wrappers.pb.h>
 
-#include "ivmq/rpc/service.h"
+#include "ivmq/rpc/server.h"
 
 namespace ivmq::rpc::internal {
 

@@ -15,9 +15,8 @@
 #include "ivmq/internal/spin_lock.h"
 #include "ivmq/node.h"
 #include "ivmq/rpc/interceptor.h"
-#include "ivmq/rpc/server_context.h"
-#include "ivmq/rpc/service.h"
-#include "ivmq/rpc/status.h"
+#include "ivmq/rpc/internal/status_names.h"
+#include "ivmq/rpc/server.h"
 
 #include "src/call_frame.h"
 #include "src/call_state.h"

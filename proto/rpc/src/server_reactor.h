@@ -8,8 +8,8 @@
 #include <optional>
 
 #include "ivmq/internal/payload.h"
-#include "ivmq/rpc/server_callback.h"
-#include "ivmq/rpc/status.h"
+#include "ivmq/rpc/internal/status_names.h"
+#include "ivmq/rpc/reactor.h"
 
 #include "src/call_state.h"
 #include "src/message_stream.h"

@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "ivmq/node.h"
-#include "ivmq/rpc/status.h"
+#include "ivmq/rpc/internal/status_names.h"
 
 namespace ivmq::rpc::internal {
 

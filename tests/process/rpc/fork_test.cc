@@ -12,7 +12,7 @@
 #include <gtest/gtest.h>
 
 #include "ivmq/inproc.h"
-#include "ivmq/rpc/client_callback.h"
+#include "ivmq/rpc/reactor.h"
 #include "ivmq/rpc/server.h"
 
 #include "echo.ivmq.pb.h"

@@ -15,8 +15,8 @@
 #include <gtest/gtest.h>
 
 #include "ivmq/address.h"
+#include "ivmq/rpc/reactor.h"
 #include "ivmq/rpc/server.h"
-#include "ivmq/rpc/server_callback.h"
 
 #include "echo.ivmq.pb.h"
 #include "support/child.h"

@@ -7,8 +7,7 @@
 #include <cstdlib>
 #include <string>
 
-#include "ivmq/rpc/client_context.h"
-#include "ivmq/rpc/status.h"
+#include "ivmq/rpc/client.h"
 
 namespace ivmq::testing {
 

@@ -1,5 +1,3 @@
-#include "ivmq/rpc/alarm.h"
-
 #include <chrono>
 #include <future>
 #include <memory>
@@ -8,6 +6,8 @@
 #include <vector>
 
 #include <gtest/gtest.h>
+
+#include "ivmq/rpc/reactor.h"
 
 namespace ivmq::testing {
 namespace {

@@ -3,8 +3,8 @@
 #include <memory>
 #include <utility>
 
-#include "ivmq/rpc/client_callback.h"
 #include "ivmq/rpc/coroutine.h"
+#include "ivmq/rpc/reactor.h"
 
 namespace ivmq::testing {
 namespace {

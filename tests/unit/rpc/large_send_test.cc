@@ -13,8 +13,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "ivmq/rpc/client_callback.h"
-#include "ivmq/rpc/server_callback.h"
+#include "ivmq/rpc/reactor.h"
 
 #include "echo_pair.h"
 

@@ -11,8 +11,7 @@
 
 #include <gtest/gtest.h>
 
-#include "ivmq/rpc/client_callback.h"
-#include "ivmq/rpc/server_callback.h"
+#include "ivmq/rpc/reactor.h"
 
 #include "echo_pair.h"
 

@@ -39,6 +39,11 @@ class OutboxTest : public ::testing::Test {
     }
   }
 
+  ~OutboxTest() override {
+    outbox_->Stop();
+    while (polling_->has_tasks()) (void)polling_->PollOnce();
+  }
+
   std::unique_ptr<Node> Open(const NodeOptions& options) {
     auto node = Node::Open(*region_->Join(), options);
     EXPECT_TRUE(node.ok()) << node.status().ToString();

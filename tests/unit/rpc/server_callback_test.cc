@@ -1,6 +1,4 @@
 // Handlers that give a reactor.
-#include "ivmq/rpc/server_callback.h"
-
 #include <atomic>
 #include <future>
 #include <memory>
@@ -12,7 +10,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "ivmq/rpc/client_callback.h"
+#include "ivmq/rpc/reactor.h"
 
 #include "echo_pair.h"
 

@@ -11,7 +11,7 @@
 
 #include "ivmq/internal/peer_table.h"
 #include "ivmq/rpc/coroutine.h"
-#include "ivmq/rpc/server_callback.h"
+#include "ivmq/rpc/reactor.h"
 
 #include "echo_pair.h"
 

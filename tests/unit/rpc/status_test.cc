@@ -7,7 +7,7 @@
 
 #include <gtest/gtest.h>
 
-#include "ivmq/rpc/status.h"
+#include "ivmq/rpc/client.h"
 
 namespace ivmq {
 namespace {

@@ -10,9 +10,8 @@
 
 #include <gtest/gtest.h>
 
-#include "ivmq/rpc/client_callback.h"
 #include "ivmq/rpc/coroutine.h"
-#include "ivmq/rpc/server_callback.h"
+#include "ivmq/rpc/reactor.h"
 
 #include "echo_pair.h"
 

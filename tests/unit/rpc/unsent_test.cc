@@ -8,7 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "ivmq/rpc/coroutine.h"
-#include "ivmq/rpc/server_callback.h"
+#include "ivmq/rpc/reactor.h"
 
 #include "call_kinds.h"
 #include "echo_pair.h"

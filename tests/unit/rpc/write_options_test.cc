@@ -1,13 +1,11 @@
 // The last message of a stream, written as gRPC's users do.
-#include "ivmq/rpc/write_options.h"
-
 #include <future>
 #include <string>
 
 #include <gtest/gtest.h>
 
-#include "ivmq/rpc/client_callback.h"
-#include "ivmq/rpc/server_callback.h"
+#include "ivmq/rpc/reactor.h"
+#include "ivmq/rpc/stream.h"
 
 #include "echo_pair.h"
 

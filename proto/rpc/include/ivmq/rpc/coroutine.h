@@ -31,9 +31,8 @@
 #include <type_traits>
 #include <utility>
 
-#include "ivmq/rpc/client_callback.h"
-#include "ivmq/rpc/server_callback.h"
-#include "ivmq/rpc/status.h"
+#include "ivmq/rpc/internal/status_names.h"
+#include "ivmq/rpc/reactor.h"
 
 namespace ivmq::rpc {
 

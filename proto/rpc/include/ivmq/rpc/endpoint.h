@@ -14,15 +14,25 @@
 #include <vector>
 
 #include "ivmq/node.h"
-#include "ivmq/rpc/interceptor.h"
 #include "ivmq/status.h"
 
 namespace ivmq::rpc {
 
 class Channel;
+class ClientInterceptor;
+class ServerInterceptor;
+struct CallInfo;
 namespace internal {
 struct Watch;
 }  // namespace internal
+
+// Create an interceptor for a call, or return nullptr for none; see ivmq/rpc/interceptor.h.
+// Thread-safe. The first one is the outermost: it is the first to see what its side sends, and the
+// last to see what arrives.
+using ClientInterceptorFactory =
+    std::function<std::unique_ptr<ClientInterceptor>(const CallInfo& call)>;
+using ServerInterceptorFactory =
+    std::function<std::unique_ptr<ServerInterceptor>(const CallInfo& call)>;
 
 struct EndpointOptions {
   NodeOptions node{};

@@ -24,14 +24,11 @@
 #include <type_traits>
 #include <utility>
 
-#include "ivmq/rpc/channel.h"
-#include "ivmq/rpc/client_callback.h"
-#include "ivmq/rpc/client_context.h"
-#include "ivmq/rpc/method.h"
-#include "ivmq/rpc/server_callback.h"
-#include "ivmq/rpc/server_context.h"
-#include "ivmq/rpc/service.h"
-#include "ivmq/rpc/status.h"
+#include "ivmq/rpc/client.h"
+#include "ivmq/rpc/internal/method.h"
+#include "ivmq/rpc/internal/status_names.h"
+#include "ivmq/rpc/reactor.h"
+#include "ivmq/rpc/server.h"
 #include "ivmq/rpc/stream.h"
 
 namespace ivmq::rpc {

@@ -37,21 +37,14 @@
 
 #include <google/protobuf/message.h>
 
-#include "ivmq/rpc/alarm.h"
-#include "ivmq/rpc/channel.h"
-#include "ivmq/rpc/client_callback.h"
-#include "ivmq/rpc/client_context.h"
+#include "ivmq/rpc/client.h"
 #include "ivmq/rpc/endpoint.h"
-#include "ivmq/rpc/health.h"
 #include "ivmq/rpc/interceptor.h"
-#include "ivmq/rpc/metadata.h"
+#include "ivmq/rpc/internal/metadata.h"
+#include "ivmq/rpc/internal/status_names.h"
+#include "ivmq/rpc/reactor.h"
 #include "ivmq/rpc/server.h"
-#include "ivmq/rpc/server_callback.h"
-#include "ivmq/rpc/server_context.h"
-#include "ivmq/rpc/service.h"
-#include "ivmq/rpc/status.h"
 #include "ivmq/rpc/stream.h"
-#include "ivmq/rpc/write_options.h"
 
 namespace ivmq::grpc {
 

@@ -8,10 +8,10 @@
 
 #include <google/protobuf/message.h>
 
-#include "ivmq/rpc/client_context.h"
-#include "ivmq/rpc/method.h"
-#include "ivmq/rpc/server_context.h"
-#include "ivmq/rpc/status.h"
+#include "ivmq/rpc/client.h"
+#include "ivmq/rpc/internal/method.h"
+#include "ivmq/rpc/internal/status_names.h"
+#include "ivmq/rpc/server.h"
 
 namespace ivmq::rpc {
 
@@ -103,13 +103,6 @@ class ServerInterceptor {
 // An interceptor or a factory that throws ends the call with UNKNOWN; After() or AfterStream() of
 // the interceptors before it are still called, and the exception is reported to
 // NodeOptions::on_report. All of them run with no lock held.
-
-// Create an interceptor for a call, or return nullptr for none. Thread-safe. The first one is the
-// outermost: it is the first to see what its side sends, and the last to see what arrives.
-using ClientInterceptorFactory =
-    std::function<std::unique_ptr<ClientInterceptor>(const CallInfo& call)>;
-using ServerInterceptorFactory =
-    std::function<std::unique_ptr<ServerInterceptor>(const CallInfo& call)>;
 
 }  // namespace ivmq::rpc
 

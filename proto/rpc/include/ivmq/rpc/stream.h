@@ -8,13 +8,39 @@
 #include <utility>
 
 #include "ivmq/internal/payload.h"
-#include "ivmq/rpc/channel.h"
-#include "ivmq/rpc/client_context.h"
-#include "ivmq/rpc/server_context.h"
-#include "ivmq/rpc/status.h"
-#include "ivmq/rpc/write_options.h"
+#include "ivmq/rpc/client.h"
+#include "ivmq/rpc/internal/status_names.h"
+#include "ivmq/rpc/server.h"
 
 namespace ivmq::rpc {
+
+// How a message of a stream is written. Thread-compatible value type. Options of compression and buffering have no effect: messages are
+// neither compressed nor held back.
+class WriteOptions {
+ public:
+  // It is the last message of this side. A client's stream ends with it, as by WritesDone().
+  WriteOptions& set_last_message() noexcept {
+    last_ = true;
+    return *this;
+  }
+  WriteOptions& clear_last_message() noexcept {
+    last_ = false;
+    return *this;
+  }
+  [[nodiscard]] bool is_last_message() const noexcept { return last_; }
+
+  WriteOptions& set_no_compression() noexcept { return *this; }
+  WriteOptions& clear_no_compression() noexcept { return *this; }
+  WriteOptions& set_buffer_hint() noexcept { return *this; }
+  WriteOptions& clear_buffer_hint() noexcept { return *this; }
+  WriteOptions& set_corked() noexcept { return *this; }
+  WriteOptions& clear_corked() noexcept { return *this; }
+  WriteOptions& set_write_through() noexcept { return *this; }
+  WriteOptions& clear_write_through() noexcept { return *this; }
+
+ private:
+  bool last_ = false;
+};
 
 namespace internal {
 

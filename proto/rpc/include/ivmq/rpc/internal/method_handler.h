@@ -1,6 +1,6 @@
-// The base class of generated services.
-#ifndef IVMQ_RPC_SERVICE_H_
-#define IVMQ_RPC_SERVICE_H_
+// What a method of a service does, as the runtime calls it.
+#ifndef IVMQ_RPC_INTERNAL_METHODANDLER_H_
+#define IVMQ_RPC_INTERNAL_METHODANDLER_H_
 
 #include <memory>
 #include <string>
@@ -9,11 +9,12 @@
 #include <vector>
 
 #include "ivmq/internal/payload.h"
-#include "ivmq/rpc/method.h"
-#include "ivmq/rpc/server_context.h"
-#include "ivmq/rpc/status.h"
+#include "ivmq/rpc/internal/method.h"
+#include "ivmq/rpc/internal/status_names.h"
 
 namespace ivmq::rpc {
+
+class ServerContext;
 
 namespace internal {
 
@@ -153,28 +154,6 @@ struct Method {
 
 }  // namespace internal
 
-// The base of all generated services. Must outlive the servers that offer it, see Server::Shutdown.
-// A handler that throws ends its call with UNKNOWN; the exception is reported to on_report.
-class Service {
- public:
-  Service() = default;
-  virtual ~Service() = default;
-  Service(const Service&) = delete;
-  Service& operator=(const Service&) = delete;
-
-  // ---- For the runtime ----
-  [[nodiscard]] const std::vector<internal::Method>& methods() const noexcept { return methods_; }
-
- protected:
-  void AddMethod(std::string path, MethodType type,
-                 std::unique_ptr<internal::MethodHandler> handler) {
-    methods_.push_back({std::move(path), type, std::move(handler)});
-  }
-
- private:
-  std::vector<internal::Method> methods_;
-};
-
 }  // namespace ivmq::rpc
 
-#endif  // IVMQ_RPC_SERVICE_H_
+#endif  // IVMQ_RPC_INTERNAL_METHODANDLER_H_

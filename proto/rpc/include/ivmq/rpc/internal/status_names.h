@@ -1,6 +1,6 @@
 // The result of a call: ivmq::Status, under the names that gRPC gives it.
-#ifndef IVMQ_RPC_STATUS_H_
-#define IVMQ_RPC_STATUS_H_
+#ifndef IVMQ_RPC_INTERNAL_STATUS_NAMES_H_
+#define IVMQ_RPC_INTERNAL_STATUS_NAMES_H_
 
 #include "ivmq/status.h"
 
@@ -32,4 +32,4 @@ using status_codes::UNKNOWN;
 
 }  // namespace ivmq::rpc
 
-#endif  // IVMQ_RPC_STATUS_H_
+#endif  // IVMQ_RPC_INTERNAL_STATUS_NAMES_H_

@@ -1,6 +1,6 @@
 // Metadata: pairs of key and value that are sent with a call in addition to its messages.
-#ifndef IVMQ_RPC_METADATA_H_
-#define IVMQ_RPC_METADATA_H_
+#ifndef IVMQ_RPC_INTERNAL_METADATA_H_
+#define IVMQ_RPC_INTERNAL_METADATA_H_
 
 #include <map>
 #include <memory>
@@ -51,4 +51,4 @@ class ReceivedMetadata {
 }  // namespace internal
 }  // namespace ivmq::rpc
 
-#endif  // IVMQ_RPC_METADATA_H_
+#endif  // IVMQ_RPC_INTERNAL_METADATA_H_

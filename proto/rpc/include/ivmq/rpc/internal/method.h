@@ -1,6 +1,6 @@
 // How methods are named on the wire.
-#ifndef IVMQ_RPC_METHOD_H_
-#define IVMQ_RPC_METHOD_H_
+#ifndef IVMQ_RPC_INTERNAL_METHOD_H_
+#define IVMQ_RPC_INTERNAL_METHOD_H_
 
 #include <cstdint>
 #include <string_view>
@@ -48,4 +48,4 @@ struct MethodName {
 }  // namespace internal
 }  // namespace ivmq::rpc
 
-#endif  // IVMQ_RPC_METHOD_H_
+#endif  // IVMQ_RPC_INTERNAL_METHOD_H_

@@ -1,6 +1,6 @@
 // Points of time as the library keeps them.
-#ifndef IVMQ_RPC_DEADLINE_H_
-#define IVMQ_RPC_DEADLINE_H_
+#ifndef IVMQ_RPC_INTERNAL_DEADLINE_H_
+#define IVMQ_RPC_INTERNAL_DEADLINE_H_
 
 #include <chrono>
 
@@ -23,4 +23,4 @@ std::chrono::steady_clock::time_point ToSteady(
 
 }  // namespace ivmq::rpc::internal
 
-#endif  // IVMQ_RPC_DEADLINE_H_
+#endif  // IVMQ_RPC_INTERNAL_DEADLINE_H_
