@@ -1,5 +1,4 @@
 #include <cassert>
-#include <limits>
 
 #include "ivmq/internal/serialize.h"
 #include "ivmq/proto.h"
@@ -14,20 +13,6 @@ MessageType TypeOf(const google::protobuf::Message& message, const TypeIds* ids)
     }
   }
   return {.kind = FrameKind::kTypedByName, .name = message.GetDescriptor()->full_name()};
-}
-
-std::uint64_t SizeOf(const google::protobuf::Message& message) {
-  assert(message.IsInitialized());
-  const std::size_t size = message.ByteSizeLong();
-  return size <= static_cast<std::size_t>(std::numeric_limits<int>::max())
-             ? size
-             : std::numeric_limits<std::uint64_t>::max();
-}
-
-void Write(const google::protobuf::Message& message, std::span<std::byte> to) {
-  auto* const begin = reinterpret_cast<std::uint8_t*>(to.data());
-  [[maybe_unused]] const std::uint8_t* const end = message.SerializeWithCachedSizesToArray(begin);
-  assert(end == begin + to.size());
 }
 
 }  // namespace internal

@@ -13,6 +13,7 @@
 #ifndef IVMQ_PROTO_H_
 #define IVMQ_PROTO_H_
 
+#include <cassert>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -29,6 +30,7 @@
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/message.h>
 
+#include "ivmq/internal/payload.h"
 #include "ivmq/node.h"
 #include "ivmq/status.h"
 
@@ -60,10 +62,6 @@ namespace internal {
 
 // The message's type: its id, if `ids` is not nullptr and has one; otherwise its full name.
 MessageType TypeOf(const google::protobuf::Message& message, const TypeIds* ids);
-// The serialized size. Larger than any limit if protobuf cannot serialize the message.
-std::uint64_t SizeOf(const google::protobuf::Message& message);
-// REQUIRES: SizeOf() returned to.size(), and the message has not been changed since.
-void Write(const google::protobuf::Message& message, std::span<std::byte> to);
 
 }  // namespace internal
 
@@ -96,15 +94,24 @@ struct ById {
 template <std::derived_from<google::protobuf::Message> T>
 struct Encoder<T> {
   static MessageType Type(const T& message) { return internal::TypeOf(message, nullptr); }
-  static std::uint64_t Size(const T& message) { return internal::SizeOf(message); }
-  static void Write(const T& message, std::span<std::byte> to) { internal::Write(message, to); }
+  static std::uint64_t Size(const T& message) {
+    assert(message.IsInitialized());
+    return internal::ProtobufBytes<T>::Measure(message);
+  }
+  static void Write(const T& message, std::span<std::byte> to) {
+    internal::ProtobufBytes<T>::Write(message, to);
+  }
 };
 template <>
 struct Encoder<ById> {
   static MessageType Type(const ById& typed) { return internal::TypeOf(typed.message, &typed.ids); }
-  static std::uint64_t Size(const ById& typed) { return internal::SizeOf(typed.message); }
+  using Serialized = internal::ProtobufBytes<google::protobuf::Message>;
+  static std::uint64_t Size(const ById& typed) {
+    assert(typed.message.IsInitialized());
+    return Serialized::Measure(typed.message);
+  }
   static void Write(const ById& typed, std::span<std::byte> to) {
-    internal::Write(typed.message, to);
+    Serialized::Write(typed.message, to);
   }
 };
 

@@ -446,9 +446,7 @@ void CallServer::Reply(ServerCall& call, const Status& status, bool may_wait) {
   }
 }
 
-bool CallServer::TryReply(ServerCall& call, const Status& status) {
-  Outgoing response;
-  const EndFrame end = MakeEnd(call, status, &response);
+bool CallServer::TryReply(ServerCall& call, const EndFrame& end, const Outgoing& response) {
   return ends_.TrySend(end, response) && call.TakeEnd();
 }
 

@@ -84,8 +84,10 @@ class CallServer {
   // Ends the call for its client, unless it was cut. `may_wait`: for room, while the client wants
   // it; otherwise the end is kept until there is room.
   void Reply(ServerCall& call, const Status& status, bool may_wait);
-  // The same if there is room now.
-  [[nodiscard]] bool TryReply(ServerCall& call, const Status& status);
+  // The end of the call, and the response that goes with it, measured, or nothing.
+  [[nodiscard]] EndFrame MakeEnd(ServerCall& call, const Status& result, Outgoing* response) const;
+  // Ends the call with that, if there is room now.
+  [[nodiscard]] bool TryReply(ServerCall& call, const EndFrame& end, const Outgoing& response);
   [[nodiscard]] Polling& polling() noexcept { return polling_; }
   // The end of a call that its handler has cancelled.
   [[nodiscard]] static Status CancelledHere() {
@@ -166,8 +168,6 @@ class CallServer {
   [[nodiscard]] std::unique_ptr<ServerCall> NewCall(MethodEntry& method);
   // Makes the call known. Not OK: why it is not.
   [[nodiscard]] Status Register(ServerCall& call);
-  // The end of the call, and the response that goes with it, measured, or nothing.
-  [[nodiscard]] EndFrame MakeEnd(ServerCall& call, const Status& result, Outgoing* response) const;
   // Waits for room while the client wants the end.
   void SendPatientlyOrKeep(const ServerCall& call, const EndFrame& end, const Outgoing& response);
   void CutAll();

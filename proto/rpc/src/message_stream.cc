@@ -109,14 +109,13 @@ SendResult MessageStream::Write(Outgoing message, std::string_view metadata, con
   return result;
 }
 
-MessageStream::Attempt MessageStream::TryWrite(Outgoing& message, std::string_view metadata,
+MessageStream::Attempt MessageStream::TryWrite(const Outgoing& message, std::string_view metadata,
                                                SendResult* result) {
   *result = SendResult::kStopped;
   if (HasEnded()) return Attempt::kEnd;
   if (!MayWrite()) return Attempt::kNotYet;
   const CallHeader header = HeaderOf(metadata);
   std::string longer;
-  message.Measure();
   *result =
       TrySendWithHead(node_, to_, TypeOf(kinds_.message), Head(header, metadata, &longer), message);
   if (*result == SendResult::kFull || *result == SendResult::kBusy) return Attempt::kFull;

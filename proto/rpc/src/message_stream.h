@@ -73,8 +73,8 @@ class MessageStream {
       kLarge,      // it does not fit one record; nothing was sent
   };
   Attempt TryRead(const Incoming& message) { return Take(message, nullptr); }
-  // Measures the message. kEnd: `*result` says why.
-  Attempt TryWrite(Outgoing& message, std::string_view metadata, SendResult* result);
+  // kEnd: `*result` says why. REQUIRES: the message was measured.
+  Attempt TryWrite(const Outgoing& message, std::string_view metadata, SendResult* result);
   // kDone, kFull, or kLarge if there is metadata.
   Attempt TrySendFrame(CallFrameKind kind, std::string_view metadata);
 

@@ -169,11 +169,12 @@ MessageStream::Attempt CallbackCall::OnIdle(bool reads, bool writes) {
   if (state_.Get() != ServerReactorState::kEnded) {
     const Status finish = *finish_;
     lock.unlock();
-    if (!result_.has_value()) {
-      result_ = finish.ok() ? call_.server.StreamStatus(call_, unparsable_, unsent_) : finish;
-      call_.server.After(call_, *result_);
+    if (!end_.has_value()) {
+      Status result = finish.ok() ? call_.server.StreamStatus(call_, unparsable_, unsent_) : finish;
+      call_.server.After(call_, result);
+      end_ = call_.server.MakeEnd(call_, result, &response_);
     }
-    if (!IsCancelled() && !call_.server.TryReply(call_, *result_)) return Attempt::kFull;
+    if (!IsCancelled() && !call_.server.TryReply(call_, *end_, response_)) return Attempt::kFull;
     state_.Set(ServerReactorEvent::kEnd);
     stream_.OnEnd();
     return Attempt::kDone;

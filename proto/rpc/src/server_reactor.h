@@ -12,6 +12,7 @@
 #include "ivmq/rpc/reactor.h"
 
 #include "src/call_state.h"
+#include "src/end_frame.h"
 #include "src/message_stream.h"
 #include "src/polling.h"
 #include "src/server_call.h"
@@ -74,7 +75,8 @@ class CallbackCall final : public Steps {
   ServerReactor* reactor_ = nullptr;     // from kRuns to kEnded
   bool unparsable_ = false;              // a message that came was no such message
   SendResult unsent_ = SendResult::kOk;  // how a write went that was in vain
-  std::optional<Status> result_;         // of the handler, once it has finished
+  std::optional<EndFrame> end_;          // once the handler has finished
+  Outgoing response_;                    // that goes with end_
 
   std::mutex mutex_;
   Initial initial_ = Initial::kHeld;  // guarded by mutex_

@@ -38,7 +38,9 @@ class Steps : private PollTask {
     Advance();
   }
   // `metadata` goes before the message.
-  void StartWrite(const Outgoing& message, std::string metadata = {}) {
+  void StartWrite(Outgoing message, std::string metadata = {}) {
+    // Once, however often it finds no room.
+    message.Measure();
     const Reference reference(*this);
     {
       const std::lock_guard lock(steps_mutex_);

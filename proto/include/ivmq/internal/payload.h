@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -18,6 +19,29 @@ namespace ivmq {
 
 template <typename T>
 concept ProtobufMessage = std::derived_from<T, google::protobuf::Message>;
+
+namespace internal {
+
+// A protobuf message as bytes, with T's own functions: generated classes are final, so that nothing
+// of it is virtual.
+template <ProtobufMessage T>
+struct ProtobufBytes {
+  // Larger than any limit if protobuf cannot serialize the message.
+  static std::size_t Measure(const T& message) {
+    const std::size_t size = message.ByteSizeLong();
+    return size <= static_cast<std::size_t>(std::numeric_limits<int>::max())
+               ? size
+               : std::numeric_limits<std::size_t>::max();
+  }
+  // REQUIRES: Measure() returned to.size(), and the message has not been changed since.
+  static void Write(const T& message, std::span<std::byte> to) {
+    auto* const begin = reinterpret_cast<std::uint8_t*>(to.data());
+    [[maybe_unused]] const std::uint8_t* const end = message.SerializeWithCachedSizesToArray(begin);
+    assert(end == begin + to.size());
+  }
+};
+
+}  // namespace internal
 
 // Something to be sent, or nothing. Thread-compatible; several may refer to one object.
 class Outgoing {
@@ -64,17 +88,16 @@ class Outgoing {
     std::string (*missing)(const void* object);
     const google::protobuf::Message* (*protobuf)(const void* object) noexcept;
   };
-  // With T's own functions: generated classes are final, so that nothing of it is virtual.
   template <typename T>
   static constexpr Kind kProtobuf{
       .is_whole = [](const void* object) { return static_cast<const T*>(object)->IsInitialized(); },
-      .measure = [](const void* object) { return static_cast<const T*>(object)->ByteSizeLong(); },
+      .measure =
+          [](const void* object) {
+            return internal::ProtobufBytes<T>::Measure(*static_cast<const T*>(object));
+          },
       .write =
-          [](const void* object, std::byte* out, [[maybe_unused]] std::size_t size) {
-            auto* const begin = reinterpret_cast<std::uint8_t*>(out);
-            [[maybe_unused]] const std::uint8_t* const end =
-                static_cast<const T*>(object)->SerializeWithCachedSizesToArray(begin);
-            assert(end == begin + size);
+          [](const void* object, std::byte* out, std::size_t size) {
+            internal::ProtobufBytes<T>::Write(*static_cast<const T*>(object), {out, size});
           },
       .missing =
           [](const void* object) {
