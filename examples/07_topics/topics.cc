@@ -4,7 +4,7 @@
 // Usage: example_topics [ADDRESS [FRAME_BYTES [FRAMES [HZ]]]]
 //
 // Large frames lie in the region, once for all viewers: 256 MiB have room for those of 8 MiB. In a
-// smaller one, such as the usual 64 MiB, frames go to each viewer in pieces, which is slower.
+// smaller one, such as the usual 64 MiB, some go to each viewer in pieces, which is slower.
 #include <algorithm>
 #include <atomic>
 #include <chrono>

@@ -1,5 +1,6 @@
 // The examples do what their README says.
 #include <fstream>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@ namespace ivmq::testing {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::StartsWith;
 
 class ExamplesTest : public ::testing::Test {
  protected:
@@ -89,6 +91,31 @@ TEST_F(ExamplesTest, CoroutinesCallAndAnswer) {
   EXPECT_EQ(coroutine.output(),
             "hat 300\ngloves 600\nboots 500\nthat is all\n"
             "hat 300\ngloves 600\nthere are no yetis\n");
+}
+
+TEST_F(ExamplesTest, ViewersOfACameraGetWhatTheyCanTake) {
+  Program topics({EXAMPLE_TOPICS, address_, "2000", "40", "200"});
+  EXPECT_EQ(topics.Wait(), 0);
+  std::istringstream lines(topics.output());
+  std::string line;
+  std::getline(lines, line);
+  EXPECT_THAT(line, StartsWith("40 frames of 2000 bytes"));
+  std::getline(lines, line);  // titles
+  for (const char* const expected : {"quick", "slow", "late"}) {
+    std::string name;
+    int frames = 0;
+    int missed = 0;
+    int damaged = -1;
+    std::getline(lines, line);
+    std::istringstream(line) >> name >> frames >> missed >> damaged;
+    EXPECT_EQ(name, expected);
+    EXPECT_GT(frames, 0) << line;
+    EXPECT_EQ(damaged, 0) << line;
+    // Each has got the last frame; one came late.
+    EXPECT_TRUE(frames + missed == 40 || name == "late") << line;
+  }
+  std::getline(lines, line);
+  EXPECT_THAT(line, HasSubstr(" of the history "));
 }
 
 constexpr const char* kPorted =
