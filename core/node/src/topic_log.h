@@ -10,6 +10,7 @@
 #include <new>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "ivmq/message.h"
 
@@ -57,8 +58,9 @@ class TopicLog {
     if (messages_.empty()) first_ = sequence;
     try {
       if (message != nullptr) {
-        messages_.push_back(message);
-        bytes_ += message->bytes.size();
+        const std::uint64_t bytes = message->bytes.size();
+        messages_.push_back(std::move(message));
+        bytes_ += bytes;
         return;
       }
     } catch (const std::bad_alloc&) {

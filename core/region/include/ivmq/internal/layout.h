@@ -280,7 +280,8 @@ struct RingHeader {
   Word32 cell;           // 8   index of its directory cell
   Word32 generation;     // 12  of that cell
   std::array<std::uint8_t, 112> pad0;
-  // Consumer's progress, for its successor and for tools: this line is not polled.
+  // Consumer's progress, for its successor, for tools, and for producers that count what is on its
+  // way: this line is not polled.
   Word delivered;  // 128 consumer: end of the last record given to a handler
   Word acked;      // 136 consumer: end of the last record whose handler returned, no further than
                    //     the first one that is kept beyond that
