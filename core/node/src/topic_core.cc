@@ -214,10 +214,11 @@ SendResult TopicCore::SendSlowly(Lock& lock, std::uint64_t sequence) {
                     context_.options.max_poll_interval);
   SendResult outcome = SendResult::kOk;
   for (bool is_over = false;;) {
-    if (!context_.IsMyLife()) return SendResult::kPeerGone;
     wait.BeginLook();
     FindSubscribers();
     const Look look = LookAtFlows(sequence, !wait.is_spinning());
+    // To a life that is over all its subscribers seem to be gone.
+    if (!context_.IsMyLife()) return SendResult::kPeerGone;
     if (look.large != nullptr && !is_over) {
       if (!SendFragments(lock, *look.large)) outcome = SendResult::kTimedOut;
       is_over = limits.IsOver();
