@@ -272,16 +272,23 @@ TEST_F(TopicSlowTest, APublisherThatDoesNothingIsHelpedByItsHeartbeat) {
   EXPECT_EQ(TextsOf(late), Numbers(2, 3));
 }
 
-TEST_F(TopicSlowTest, WhatWaitsForABatchToEndIsSentAfterIt) {
+TEST_F(TopicSlowTest, WhatWaitsForTheOwnerOfTheRingIsSentAfterIt) {
   std::vector<Got> got;
   const Subscription subscription = Subscribe(*b_, "news", got);
   Topic topic = Advertise(*a_, "news");
   {
-    Batch batch = a_->StartBatch(b_->id());
+    const Batch batch = a_->StartBatch(b_->id());
     PublishNumbers(topic, 1, 2);
   }
-  AwaitWithBoth(got, 2);
-  EXPECT_EQ(TextsOf(got), Numbers(1, 2));
+  {
+    const Result<Sender> exclusive = a_->OpenSender("b", {.exclusive = true});
+    ASSERT_TRUE(exclusive.ok());
+    PublishNumbers(topic, 3, 4);
+    Drain(*b_);
+    EXPECT_TRUE(got.empty());
+  }
+  AwaitWithBoth(got, 4);
+  EXPECT_EQ(TextsOf(got), Numbers(1, 4));
 }
 
 // ---- History ----
