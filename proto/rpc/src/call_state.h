@@ -149,6 +149,40 @@ inline constexpr StateTable<ClientStreamState, 7, 4> kClientStreamStates = [] {
   return After(state, ClientStreamEvent::kTell).has_value();
 }
 
+// ---- The messages of a call with streams, on either side ----
+
+enum class MessageStreamState : std::uint8_t {
+  kOpen,
+  kDiscards,  // nobody reads any more: what comes is dropped
+  kLast,      // the other side sends no more
+  kEnded,     // nor does this one; what was received can be read
+};
+
+enum class MessageStreamEvent : std::uint8_t {
+  kDiscard,
+  kLast,
+  kEnd,
+};
+
+//               kDiscard    kLast    kEnd
+//   kOpen       kDiscards   kLast    kEnded
+//   kDiscards   kDiscards   kLast    kEnded
+//   kLast       kLast       kLast    kEnded
+//   kEnded      kEnded      kEnded   kEnded
+inline constexpr StateTable<MessageStreamState, 4, 3> kMessageStreamStates = [] {
+  using enum MessageStreamState;
+  return StateTable<MessageStreamState, 4, 3>{{
+      {kDiscards, kLast, kEnded},
+      {kDiscards, kLast, kEnded},
+      {kLast, kLast, kEnded},
+      {kEnded, kEnded, kEnded},
+  }};
+}();
+[[nodiscard]] constexpr std::optional<MessageStreamState> After(MessageStreamState state,
+                                                                MessageStreamEvent event) noexcept {
+  return kMessageStreamStates[static_cast<std::size_t>(state)][static_cast<std::size_t>(event)];
+}
+
 // ---- Every call of a server ----
 
 enum class ServerCallState : std::uint8_t {

@@ -13,7 +13,7 @@ MessageStream::Attempt MessageStream::Take(const Incoming& message, PollWaiter* 
   if (reading_.empty()) {
     const std::lock_guard lock(lock_);
     if (received_.empty()) {
-      if (last_ || ended_.load(std::memory_order_relaxed)) return Attempt::kEnd;
+      if (!MayCome()) return Attempt::kEnd;
       reader_ = waiter;
       return Attempt::kNotYet;
     }
@@ -26,7 +26,7 @@ MessageStream::Attempt MessageStream::Take(const Incoming& message, PollWaiter* 
   if (consumed_ + kWindow - granted_ >= kWindow / 2) [[unlikely]] {
     granted_ = consumed_ + kWindow;
     std::unique_lock lock(lock_);
-    const bool wants_more = !last_ && !ended_.load(std::memory_order_relaxed);
+    const bool wants_more = MayCome();
     lock.unlock();
     if (wants_more) outbox_.SendNote(to_, {kinds_.credit, id_, granted_});
   }
@@ -76,8 +76,8 @@ void MessageStream::Discard() {
   {
     const std::lock_guard lock(lock_);
     received_.Clear();
-    discards_ = true;
-    if (last_ || ended_.load(std::memory_order_relaxed)) return;
+    state_.Set(MessageStreamEvent::kDiscard);
+    if (!MayCome()) return;
   }
   constexpr std::uint64_t kEverything = ~std::uint64_t{0} / 2;
   outbox_.SendNote(to_, {kinds_.credit, id_, kEverything});
@@ -157,7 +157,7 @@ bool MessageStream::OnMessage(std::string_view message) {
   PollWaiter* reader = nullptr;
   {
     const std::lock_guard lock(lock_);
-    if (last_ || ended_.load(std::memory_order_relaxed) || discards_) return true;
+    if (state_.Get() != MessageStreamState::kOpen) return true;
     // A correct sender is at most one message beyond the window.
     if (received_.size() > kWindow) return false;
     received_.Push(message);
@@ -182,7 +182,7 @@ void MessageStream::OnLast() {
   PollWaiter* reader = nullptr;
   {
     const std::lock_guard lock(lock_);
-    last_ = true;
+    state_.Set(MessageStreamEvent::kLast);
     reader = std::exchange(reader_, nullptr);
   }
   if (reader != nullptr) polling_.Complete(*reader);
@@ -193,7 +193,7 @@ void MessageStream::OnEnd() {
   PollWaiter* writer = nullptr;
   {
     const std::lock_guard lock(lock_);
-    ended_.store(true, std::memory_order_relaxed);
+    state_.Set(MessageStreamEvent::kEnd);
     reader = std::exchange(reader_, nullptr);
     writer = std::exchange(writer_, nullptr);
   }

@@ -19,6 +19,7 @@
 #include "src/byte_queue.h"
 #include "src/call_frame.h"
 #include "src/call_life.h"
+#include "src/call_state.h"
 #include "src/outbox.h"
 #include "src/polling.h"
 
@@ -90,7 +91,9 @@ class MessageStream {
   // Whether the calling thread polls: it must not wait.
   [[nodiscard]] bool IsInPoll() const noexcept { return polling_.InPoll(); }
   // Nothing is sent any more.
-  [[nodiscard]] bool HasEnded() const noexcept { return ended_.load(std::memory_order_relaxed); }
+  [[nodiscard]] bool HasEnded() const noexcept {
+    return state_.Get() == MessageStreamState::kEnded;
+  }
 
   // ---- For the thread that polls ----
 
@@ -103,6 +106,10 @@ class MessageStream {
   void OnEnd();
 
  private:
+  // Whether more messages may come. REQUIRES: lock_ is held.
+  [[nodiscard]] bool MayCome() const noexcept {
+    return state_.Get() <= MessageStreamState::kDiscards;
+  }
   // Whether the other side wants a message more. It may also have ended.
   [[nodiscard]] bool MayWrite() const noexcept {
     return sent_ < may_send_.load(std::memory_order_relaxed);
@@ -124,17 +131,15 @@ class MessageStream {
   const std::uint64_t& id_;
 
   SpinLock lock_;
-  ByteQueue received_;                            // guarded by lock_
-  bool last_ = false;                             // guarded by lock_
-  std::atomic<bool> ended_{false};                // written under lock_
-  bool discards_ = false;                         // guarded by lock_
-  PollWaiter* reader_ = nullptr;                  // guarded by lock_
-  PollWaiter* writer_ = nullptr;                  // guarded by lock_
-  std::atomic<std::uint64_t> may_send_{kWindow};  // written under lock_
-  ByteQueue reading_;                             // the reader's; received before the others
-  std::uint64_t sent_ = 0;                        // the writer's
-  std::uint64_t consumed_ = 0;                    // the reader's
-  std::uint64_t granted_ = kWindow;               // the reader's
+  ByteQueue received_;                                              // guarded by lock_
+  CallState<MessageStreamState> state_{MessageStreamState::kOpen};  // written under lock_
+  PollWaiter* reader_ = nullptr;                                    // guarded by lock_
+  PollWaiter* writer_ = nullptr;                                    // guarded by lock_
+  std::atomic<std::uint64_t> may_send_{kWindow};                    // written under lock_
+  ByteQueue reading_;                // the reader's; received before the others
+  std::uint64_t sent_ = 0;           // the writer's
+  std::uint64_t consumed_ = 0;       // the reader's
+  std::uint64_t granted_ = kWindow;  // the reader's
 };
 
 }  // namespace ivmq::rpc::internal

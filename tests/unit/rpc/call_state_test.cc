@@ -1,8 +1,10 @@
 // The transition tables of calls, and who tells the server of a cancel.
 #include "src/call_state.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <set>
 #include <vector>
@@ -49,6 +51,8 @@ TEST(CallStateTest, EveryStateIsReached) {
             UpTo(CallbackState::kCalledBack).size());
   EXPECT_EQ(Reached(ClientStreamState::kWaiting, ClientStreamEvent::kFinish).size(),
             UpTo(ClientStreamState::kFinished).size());
+  EXPECT_EQ(Reached(MessageStreamState::kOpen, MessageStreamEvent::kEnd).size(),
+            UpTo(MessageStreamState::kEnded).size());
   EXPECT_EQ(Reached(ServerCallState::kUnlisted, ServerCallEvent::kReuse).size(),
             UpTo(ServerCallState::kLingers).size());
   EXPECT_EQ(Reached(ServerReactorState::kNone, ServerReactorEvent::kFinish).size(),
@@ -103,6 +107,15 @@ TEST(CallStateTest, AReactorOfAClientHearsOfTheBeginningBeforeTheEndAndOnce) {
     EXPECT_TRUE(!HasEnded(state) || After(state, ClientStreamEvent::kBegin) == state);
     EXPECT_EQ(After(state, ClientStreamEvent::kFinish).has_value(),
               HasEnded(state) && state != ClientStreamState::kFinished);
+  }
+}
+
+TEST(CallStateTest, AStreamThatEndsOrHadItsLastMessageStaysSo) {
+  for (const MessageStreamState state : UpTo(MessageStreamState::kEnded)) {
+    EXPECT_EQ(After(state, MessageStreamEvent::kEnd), MessageStreamState::kEnded);
+    EXPECT_EQ(After(state, MessageStreamEvent::kLast), std::max(state, MessageStreamState::kLast));
+    EXPECT_EQ(After(state, MessageStreamEvent::kDiscard),
+              std::max(state, MessageStreamState::kDiscards));
   }
 }
 
