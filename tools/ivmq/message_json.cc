@@ -7,7 +7,11 @@
 
 namespace ivmq::tool {
 
+namespace {
+
 namespace pb = google::protobuf;
+
+}  // namespace
 
 Status ParseJson(const std::string& json, pb::Message& message) {
   message.Clear();

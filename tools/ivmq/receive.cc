@@ -10,8 +10,12 @@
 
 namespace ivmq::tool {
 
+namespace {
+
 using std::chrono::nanoseconds;
 using Clock = std::chrono::steady_clock;
+
+}  // namespace
 
 void AddReceiveLimits(CLI::App* command, ReceiveLimits* limits) {
   command->add_option("-n,--count", limits->count, "End after this many messages")
