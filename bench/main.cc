@@ -28,6 +28,7 @@ int main(int argc, char** argv) {
       {"blocking", BlockingRoundTrips},
       {"load", UnderLoad},
       {"receivers", ManyReceivers},
+      {"topics", Topics},
       {"doorbells", Doorbells},
       {"peers", ManyPeers},
       {"idle", Idle},

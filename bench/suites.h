@@ -40,6 +40,7 @@ void ManyPeers(const Plan& plan, Outcome& outcome);
 void Idle(const Plan& plan, Outcome& outcome);
 void UnderLoad(const Plan& plan, Outcome& outcome);
 void ManyReceivers(const Plan& plan, Outcome& outcome);
+void Topics(const Plan& plan, Outcome& outcome);
 
 }  // namespace ivmq::bench
 
