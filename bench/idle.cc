@@ -92,16 +92,20 @@ void Idle(const Plan& plan, Outcome& outcome) {
   Progress(fmt::format("idle nodes, {} ms", plan.idle.count()));
   const Shared<Cost> cost;
   {
-    const LocalRegion region(16U << 20, {.max_peers = 4}, 3);
+    // A region each: whoever shares one with a peer that cannot ring does not rely on doorbells.
+    const LocalRegion with_doorbells(16U << 20, {.max_peers = 4}, 2);
+    const LocalRegion without(16U << 20, {.max_peers = 4}, 2);
     const Child doorbell(
-        1, [&] { cost->doorbell = IdleCost(region, "doorbell", 0, true, plan.idle); });
-    const Child polling(1,
-                        [&] { cost->polling = IdleCost(region, "polling", 1, false, plan.idle); });
-    // Their peer, so that they have a ring to look at.
-    const auto node = region.Open(2, {.name = "silent"});
-    for (const char* name : {"doorbell", "polling"}) {
-      if (node->Send(AwaitPeer(*node, name), "here") != SendResult::kOk) Fail("cannot send");
-    }
+        1, [&] { cost->doorbell = IdleCost(with_doorbells, "idle", 0, true, plan.idle); });
+    const Child polling(1, [&] { cost->polling = IdleCost(without, "idle", 0, false, plan.idle); });
+    // Their peers, so that they have a ring to look at.
+    const auto say = [](Node& node) {
+      if (node.Send(AwaitPeer(node, "idle"), "here") != SendResult::kOk) Fail("cannot send");
+    };
+    const auto rings = with_doorbells.Open(1, {.name = "silent"});
+    const auto silent = without.Open(1, {.name = "silent"});
+    say(*rings);
+    say(*silent);
     std::this_thread::sleep_for(plan.idle);
   }
   const std::vector<double> doorbell = FirstMessages(true, plan.idle_messages);

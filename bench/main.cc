@@ -46,7 +46,7 @@ int main(int argc, char** argv) {
   Plan plan;
   std::string json;
   const std::vector<std::size_t> sizes = plan.sizes;
-  app.add_flag("--quick", quick, "a fifth of the time; noisier");
+  app.add_flag("--quick", quick, "a fifth of the time, fewer sizes; noisier");
   app.add_option("--sizes", plan.sizes, "bytes of a message, for `roundtrip` and `rate`")
       ->delimiter(',')
       ->check(CLI::IsMember(sizes));
@@ -69,6 +69,7 @@ int main(int argc, char** argv) {
     plan.slot = std::chrono::milliseconds(25);
     plan.idle = std::chrono::milliseconds(3000);
     plan.idle_messages = 10;
+    if (plan.sizes == sizes) plan.sizes = {64, 1U << 10, 16U << 10, 1U << 20};
   }
   if (rounds != 0) plan.rounds = rounds;
 
