@@ -22,16 +22,11 @@ struct Suite {
 int main(int argc, char** argv) {
   using namespace ivmq::bench;  // NOLINT(google-build-using-namespace)
   const std::vector<Suite> suites{
-      {"roundtrip", RoundTrips},
-      {"rate", Rates},
-      {"large", LargeMessages},
-      {"blocking", BlockingRoundTrips},
-      {"load", UnderLoad},
-      {"receivers", ManyReceivers},
-      {"topics", Topics},
-      {"doorbells", Doorbells},
-      {"peers", ManyPeers},
-      {"idle", Idle},
+      {"roundtrip", RoundTrips}, {"rate", Rates},
+      {"large", LargeMessages},  {"blocking", BlockingRoundTrips},
+      {"load", UnderLoad},       {"receivers", ManyReceivers},
+      {"topics", Topics},        {"doorbells", Doorbells},
+      {"peers", ManyPeers},      {"idle", Idle},
   };
   std::vector<std::string> names;
   for (const Suite& suite : suites) names.push_back(suite.name);
@@ -57,9 +52,7 @@ int main(int argc, char** argv) {
   app.add_option("--hdr", plan.folder,
                  "a folder for the histograms of `load`, HdrHistogram's format")
       ->check(CLI::ExistingDirectory);
-  app.add_option("--only", only, "these tables only")
-      ->delimiter(',')
-      ->check(CLI::IsMember(names));
+  app.add_option("--only", only, "these tables only")->delimiter(',')->check(CLI::IsMember(names));
   app.add_option("--rounds", rounds, "how often the candidates take turns")
       ->check(CLI::Range(1, 1000));
   CLI11_PARSE(app, argc, argv);
