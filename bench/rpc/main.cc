@@ -175,8 +175,7 @@ int main(int argc, char** argv) {
   app.add_option("--match", match, "rows only whose name holds one of these")->delimiter(',');
   app.add_option("--rounds", rounds, "how often the candidates take turns")
       ->check(CLI::Range(1, 1000));
-  app.add_option("--slot", slot, "milliseconds for one row and round")
-      ->check(CLI::Range(1, 60000));
+  app.add_option("--slot", slot, "milliseconds for one row and round")->check(CLI::Range(1, 60000));
   CLI11_PARSE(app, argc, argv);
   if (slot == 0) slot = quick ? 40 : 150;
   if (rounds == 0) rounds = quick ? 3 : 9;
