@@ -237,7 +237,7 @@ class Signal {
 
 struct Setup {
   std::string what;     // for people, if it fails
-  std::string address;  // of a region that ivmqd serves, for whom it concerns
+  std::string address;  // of a region that ivmqd serves, or of a socket; empty: the default
 };
 
 // Runs `use` with a stub in one new process and the server in another. Nothing is started in this

@@ -77,7 +77,10 @@ void Run(int rounds, nanoseconds slot, const std::vector<std::string>& match) {
   [[maybe_unused]] const std::size_t kinds = rates.size();
 #ifdef IVMQ_BENCH_GRPC
   const std::size_t grpc = latencies.size();
-  latencies.push_back({"gRPC, unix socket", GrpcLatency, 0});
+  latencies.push_back(
+      {"gRPC, unix socket", [](nanoseconds time) { return GrpcLatency("", time); }, 0});
+  latencies.push_back({"gRPC, TCP on loopback",
+                       [](nanoseconds time) { return GrpcLatency("127.0.0.1:42119", time); }, 0});
   rates.push_back(
       {"gRPC, unary, 64 under way", [](nanoseconds time) { return GrpcRate(Many::kUnary, time); }});
   rates.push_back({"gRPC, server stream",

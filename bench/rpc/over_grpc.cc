@@ -1,4 +1,4 @@
-// The calls over gRPC and a unix socket.
+// The calls over gRPC, by a unix socket or the loopback device.
 #include <unistd.h>
 
 #include <chrono>
@@ -26,8 +26,9 @@ class OverGrpc {
   using Reader = grpc::ServerReader<Payload>;
   using Writer = grpc::ServerWriter<Payload>;
 
-  explicit OverGrpc(const Setup& /*setup*/)
-      : address_(fmt::format("unix-abstract:ivmq_rpc_bench-{}", getpid())) {}
+  explicit OverGrpc(const Setup& setup)
+      : address_(setup.address.empty() ? fmt::format("unix-abstract:ivmq_rpc_bench-{}", getpid())
+                                       : setup.address) {}
 
   [[nodiscard]] std::unique_ptr<Bench::Stub> Connect() const {
     return Bench::NewStub(grpc::CreateChannel(address_, grpc::InsecureChannelCredentials()));
@@ -67,8 +68,8 @@ class OverGrpc {
 
 }  // namespace
 
-Latency GrpcLatency(std::chrono::nanoseconds duration) {
-  return UnaryLatency<OverGrpc<false>>({"gRPC, synchronous", ""}, duration);
+Latency GrpcLatency(const std::string& address, std::chrono::nanoseconds duration) {
+  return UnaryLatency<OverGrpc<false>>({"gRPC, synchronous", address}, duration);
 }
 
 double GrpcRate(Many what, std::chrono::nanoseconds duration) {

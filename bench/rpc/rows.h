@@ -21,7 +21,8 @@ Latency IvmqLatency(Unary how, const std::string& address, std::chrono::nanoseco
 double IvmqRate(Many what, std::chrono::nanoseconds duration);
 
 #ifdef IVMQ_BENCH_GRPC
-Latency GrpcLatency(std::chrono::nanoseconds duration);
+// An empty `address` is a unix socket.
+Latency GrpcLatency(const std::string& address, std::chrono::nanoseconds duration);
 double GrpcRate(Many what, std::chrono::nanoseconds duration);
 #endif
 
