@@ -38,8 +38,8 @@ using Clock = std::chrono::steady_clock;
 constexpr const char* kPubFooter =
     R"(Publishes DATA, or the content of a file, once; --count and --rate repeat it. Without
 DATA, or with -, each line of standard input is a message. With --proto, messages
-are JSON of the type --type. What a slow subscriber has not taken when the command
-ends is lost to it.
+are JSON of the type --type. Slow subscribers get --wait at the end to take what
+was kept for them.
 
 Example:
   ivmq topic pub shm:/demo camera/front 'hello there'
@@ -231,14 +231,21 @@ int RunPub(const PubFlags& flags, const std::string& address, const std::string&
   if (!opened.ok()) return Fail(opened.status());
   Node& node = **opened;
   const Interrupt interrupt([&node] { node.Wake(); });
-  auto topic = node.Advertise(
-      name, {.history = flags.history, .timeout = flags.wait.value_or(std::chrono::seconds(5))});
+  const nanoseconds wait = flags.wait.value_or(std::chrono::seconds(5));
+  auto topic = node.Advertise(name, {.history = flags.history, .timeout = wait});
   if (!topic.ok()) return Fail(topic.status());
   if (const Status status = AwaitSubscribers(node, *topic, flags, interrupt); !status.ok()) {
     return Fail(status);
   }
   Messages messages(std::move(text), encoder.get(), interrupt);
-  const Status status = PublishAll(node, *topic, messages, flags, count, interrupt);
+  Status status = PublishAll(node, *topic, messages, flags, count, interrupt);
+  if (status.ok() && !interrupt.requested()) {
+    if (topic->Flush(wait) != SendResult::kOk) {
+      status = {StatusCode::kDeadlineExceeded,
+                fmt::format("a subscriber of '{}' has not taken the last messages within {}", name,
+                            DurationText(wait))};
+    }
+  }
   if (topic->published() != 0 && topic->subscribers() == 0) {
     Complain(fmt::format("nobody has subscribed to '{}'", name));
   }
@@ -280,7 +287,7 @@ void AddTopicPub(CLI::App& topic, int* exit_code) {
       ->type_name("N");
   AddDuration(command, "--timeout", &flags->timeout, "How long to wait for them (without end)");
   AddDuration(command, "--wait", &flags->wait,
-              "How long to wait for slow subscribers that ask for it (5s)");
+              "How long to wait for slow subscribers, if they ask for it and at the end (5s)");
   command->add_option("--history", flags->history, "Keep so many messages for new subscribers (0)")
       ->type_name("N");
   AddProtoFlags(command, &flags->protos, "Messages are JSON of a type that this file defines");

@@ -40,6 +40,8 @@ SendResult Topic::PublishTyped(const MessageType& type, std::span<const std::byt
   return core_->Publish(type, bytes);
 }
 
+SendResult Topic::Flush(std::chrono::nanoseconds timeout) { return core_->Flush(timeout); }
+
 SendResult Topic::PublishWritten(const MessageType& type, std::uint64_t bytes, WriteFunction write,
                                  const void* value) {
   constexpr std::size_t kSmall = 1024;

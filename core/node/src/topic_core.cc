@@ -145,9 +145,7 @@ TopicCore::Progress TopicCore::Follow(TopicFlow& flow) {
   }
   if (progress == Progress::kDone) flow.EndLag();
   // Whoever sleeps until it has its message need not be rung any more.
-  if (sleepers_ != 0 && flow.when_slow() == WhenSlow::kWait && flow.next() != before) {
-    context_.sleeper->Notify();
-  }
+  if (sleepers_ != 0 && flow.next() != before) context_.sleeper->Notify();
   return progress;
 }
 
@@ -189,58 +187,69 @@ SendResult TopicCore::Publish(const MessageType& type, std::span<const std::byte
 SendResult TopicCore::KeepAndFollow(Lock& lock) {
   const std::uint64_t sequence = sequence_;
   Store();
-  const Look look = LookAtFlows(sequence, /*sleeps=*/false);
+  const Look look = LookAtFlows(sequence, Whom::kWhoAsks, /*sleeps=*/false);
   Trim();
   if (look.large == nullptr && !look.has_to_wait) return SendResult::kOk;
-  const SendResult result = SendSlowly(lock, sequence);
+  const SendResult result = SendSlowly(lock, sequence, Whom::kWhoAsks, options_.timeout);
+  if (result == SendResult::kTimedOut) {
+    for (const auto& flow : flows_) {
+      if (!IsAwaited(*flow, sequence, Whom::kWhoAsks)) continue;
+      CountDropped(flow->SkipTo(sequence + 1));
+      (void)Follow(*flow);
+    }
+  }
   Trim();
   return result;
 }
 
-TopicCore::Look TopicCore::LookAtFlows(std::uint64_t sequence, bool sleeps) {
+SendResult TopicCore::Flush(std::chrono::nanoseconds timeout) {
+  // Before the lock too: a forked child might never get it.
+  if (!context_.IsMyLife()) return SendResult::kPeerGone;
+  Lock lock(lock_);
+  const SendResult result = SendSlowly(lock, sequence_, Whom::kAll, timeout);
+  Trim();
+  return result;
+}
+
+TopicCore::Look TopicCore::LookAtFlows(std::uint64_t sequence, Whom whom, bool sleeps) {
   Look look;
   for (const auto& flow : flows_) {
     if (sleeps && flow->is_lagging()) look.is_rung &= flow->Rearm();
     const Progress progress = Follow(*flow);
     if (progress == Progress::kLarge) look.large = flow.get();
-    look.has_to_wait |= IsAwaited(*flow, sequence);
+    look.has_to_wait |= IsAwaited(*flow, sequence, whom);
   }
   return look;
 }
 
-SendResult TopicCore::SendSlowly(Lock& lock, std::uint64_t sequence) {
-  const WaitLimits limits{.deadline = DeadlineAfter(options_.timeout)};
+SendResult TopicCore::SendSlowly(Lock& lock, std::uint64_t sequence, Whom whom,
+                                 std::chrono::nanoseconds timeout) {
+  const WaitLimits limits{.deadline = DeadlineAfter(timeout)};
   WaitStrategy wait(*context_.sleeper, limits, context_.options.spin_budget,
                     context_.options.max_poll_interval);
   SendResult outcome = SendResult::kOk;
   for (bool is_over = false;;) {
     wait.BeginLook();
     FindSubscribers();
-    const Look look = LookAtFlows(sequence, !wait.is_spinning());
+    const Look look = LookAtFlows(sequence, whom, !wait.is_spinning());
     // To a life that is over all its subscribers seem to be gone.
     if (!context_.IsMyLife()) return SendResult::kPeerGone;
     if (look.large != nullptr && !is_over) {
-      if (!SendFragments(lock, *look.large)) outcome = SendResult::kTimedOut;
+      if (!SendFragments(lock, *look.large, timeout)) outcome = SendResult::kTimedOut;
       is_over = limits.IsOver();
       continue;
     }
     if (!look.has_to_wait) return outcome;
-    if (is_over) break;
+    if (is_over) return SendResult::kTimedOut;
     ++sleepers_;
     lock.unlock();
     is_over = wait.Pause(look.is_rung ? kNet : wait.Growing()) == Waited::kTimedOut;
     lock.lock();
     --sleepers_;
   }
-  for (const auto& flow : flows_) {
-    if (!IsAwaited(*flow, sequence)) continue;
-    CountDropped(flow->SkipTo(sequence + 1));
-    (void)Follow(*flow);
-  }
-  return SendResult::kTimedOut;
 }
 
-bool TopicCore::SendFragments(Lock& lock, TopicFlow& flow) {
+bool TopicCore::SendFragments(Lock& lock, TopicFlow& flow, std::chrono::nanoseconds timeout) {
   const Subscriber key{.peer = flow.to(), .topic = {.id = flow.subscription(), .name = {}}};
   const std::uint64_t sequence = flow.next();
   const std::shared_ptr<const StoredMessage> message = log_.At(sequence);
@@ -249,7 +258,7 @@ bool TopicCore::SendFragments(Lock& lock, TopicFlow& flow) {
   RingWriter& writer = flow.writer();
   lock.unlock();
   const SendResult result =
-      TopicFlow::SendFragments(writer, key.peer, type, message->bytes, options_.timeout);
+      TopicFlow::SendFragments(writer, key.peer, type, message->bytes, timeout);
   lock.lock();
   // Another thread may have ended the flow.
   const auto same = std::find_if(flows_.begin(), flows_.end(),

@@ -43,6 +43,8 @@ class TopicCore {
   // Takes back a loan's buffer, to be used again.
   void Return(std::unique_ptr<std::byte[]> buffer, std::uint64_t bytes) noexcept;
 
+  SendResult Flush(std::chrono::nanoseconds timeout);
+
   // Sends what waits to be sent and may go now, also to new subscribers. `sleeps`: the caller is
   // about to sleep, and those that lag are to ring.
   void Attend(bool sleeps);
@@ -90,22 +92,26 @@ class TopicCore {
   // already, or the heap has no room for it.
   bool MoveToHeap(std::uint64_t sequence);
   void Trim() noexcept;
-  // Whether Publish() of that message waits for the flow.
-  [[nodiscard]] static bool IsAwaited(const TopicFlow& flow, std::uint64_t sequence) noexcept {
-    return flow.when_slow() == WhenSlow::kWait && flow.next() <= sequence;
+  // Whom a thread waits for: Publish() for those that ask for it, Flush() for all.
+  enum class Whom : std::uint8_t { kWhoAsks, kAll };
+  // Whether a thread that waits until `sequence` has been sent waits for the flow.
+  [[nodiscard]] static bool IsAwaited(const TopicFlow& flow, std::uint64_t sequence,
+                                      Whom whom) noexcept {
+    return flow.next() <= sequence && (whom == Whom::kAll || flow.when_slow() == WhenSlow::kWait);
   }
   struct Look {
     TopicFlow* large = nullptr;  // one whose next message has to go in fragments
     bool has_to_wait = false;    // for a flow that is awaited
     bool is_rung = true;         // by all of those that lag, if `sleeps`
   };
-  Look LookAtFlows(std::uint64_t sequence, bool sleeps);
+  Look LookAtFlows(std::uint64_t sequence, Whom whom, bool sleeps);
   // Sends what has to go in fragments, and waits for the flows that are awaited. It gives the lock
   // up meanwhile.
-  SendResult SendSlowly(Lock& lock, std::uint64_t sequence);
+  SendResult SendSlowly(Lock& lock, std::uint64_t sequence, Whom whom,
+                        std::chrono::nanoseconds timeout);
   // Returns whether a subscriber that wants to be waited for has its message. It gives the lock up
   // meanwhile.
-  bool SendFragments(Lock& lock, TopicFlow& flow);
+  bool SendFragments(Lock& lock, TopicFlow& flow, std::chrono::nanoseconds timeout);
   void CountDropped(std::uint64_t messages) noexcept;
 
   NodeContext& context_;

@@ -1,13 +1,17 @@
 // topic list, echo, pub, hz and bw.
+#include <chrono>
 #include <csignal>
+#include <cstddef>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include <gmock/gmock.h>
 
 #include "ivmq/address.h"
+#include "ivmq/internal/layout.h"
 #include "ivmq/node.h"
 
 #include "fixture.h"
@@ -284,6 +288,24 @@ TEST_F(TopicTest, ASubscriberThatDoesNotReadInTimeIsATimeoutOfPub) {
       RunTool({"topic", "pub", address_, "numbers", "x", "--count", "2", "--wait", "10ms"});
   EXPECT_EQ(waited.exit_code, 4);
   EXPECT_THAT(waited.err, HasSubstr("numbers"));
+}
+
+TEST_F(TopicTest, PubEndsWhenSlowSubscribersHaveTheLastMessage) {
+  Tool echo({"topic", "echo", address_, "numbers", "-n", "2", "--depth", "1"});
+  echo.AwaitError("ready");
+  echo.Freeze();
+  Tool pub(
+      {"topic", "pub", address_, "numbers", "x", "--count", "5", "--name", "vm1", "--wait", "1m"});
+  const auto bob = OpenNode("bob");
+  const auto vm1 = bob->Await("vm1", std::chrono::minutes(1));
+  ASSERT_TRUE(vm1.ok()) << vm1.status().ToString();
+  // One is on its way, the last one is kept, and all have been published.
+  const auto& counters = bob->region().slot(vm1->id.slot).counters;
+  const auto& dropped = counters[static_cast<std::size_t>(layout::Counter::kTopicsDropped)];
+  while (bob->IsLive(vm1->id) && dropped != 3) std::this_thread::yield();
+  echo.Signal(SIGCONT);
+  EXPECT_THAT(echo.AwaitOutput("#5"), HasSubstr("(3 missed)"));
+  EXPECT_EQ(pub.Wait().exit_code, 0);
 }
 
 // ---- Protobuf messages ----

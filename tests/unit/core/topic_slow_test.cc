@@ -16,6 +16,7 @@
 #include <gtest/gtest.h>
 
 #include "ivmq/internal/layout.h"
+#include "ivmq/internal/peer_table.h"
 #include "ivmq/node.h"
 
 #include "support/node_pair.h"
@@ -270,6 +271,44 @@ TEST_F(TopicSlowTest, APublisherThatDoesNothingIsHelpedByItsHeartbeat) {
   const Subscription other = Subscribe(*b_, "news", late);
   AwaitCount(*b_, late, 2);
   EXPECT_EQ(TextsOf(late), Numbers(2, 3));
+}
+
+TEST_F(TopicSlowTest, WhatWaitsIsSentBeforeAPublisherThatFlushesEnds) {
+  for (const WhenSlow when_slow : {WhenSlow::kWait, WhenSlow::kDropOldest, WhenSlow::kDropNewest}) {
+    std::vector<Got> got;
+    const Subscription subscription =
+        Subscribe(*b_, "news", got, {.when_slow = when_slow, .depth = 3});
+    const auto publisher = Open("publisher");
+    std::optional<Topic> topic = Advertise(*publisher, "news", {.timeout = kPatience});
+    // A subscriber that asks for it is waited for already here.
+    const int last = when_slow == WhenSlow::kWait ? 3 : 6;
+    PublishNumbers(*topic, 1, last);
+    const bool has_all_sent = when_slow != WhenSlow::kDropOldest;
+    EXPECT_EQ(topic->Flush(std::chrono::nanoseconds(0)),
+              has_all_sent ? SendResult::kOk : SendResult::kTimedOut);
+    std::thread flusher([&] {
+      EXPECT_EQ(topic->Flush(kPatience), SendResult::kOk);
+      topic.reset();
+    });
+    // The first three go before anything is handled.
+    AwaitCount(*b_, got, 3);
+    flusher.join();
+    Drain(*b_);
+    EXPECT_EQ(TextsOf(got), has_all_sent ? Numbers(1, 3) : Numbers(1, 6));
+  }
+}
+
+TEST_F(TopicSlowTest, AFlushEndsWithTheOwnLifeAndWithTheSubscriber) {
+  std::vector<Got> got;
+  std::optional<Subscription> subscription = Subscribe(*b_, "news", got, {.depth = 1});
+  Topic topic = Advertise(*a_, "news");
+  PublishNumbers(topic, 1, 3);
+  EXPECT_EQ(topic.Flush(std::chrono::nanoseconds(0)), SendResult::kTimedOut);
+  std::thread flusher([&] { EXPECT_EQ(topic.Flush(kPatience), SendResult::kOk); });
+  subscription.reset();
+  flusher.join();
+  ASSERT_EQ(PeerTable(a_->region()).MarkIvpositionDead(a_->transport().info().ivposition), 1U);
+  EXPECT_EQ(topic.Flush(kPatience), SendResult::kPeerGone);
 }
 
 TEST_F(TopicSlowTest, WhatWaitsForTheOwnerOfTheRingIsSentAfterIt) {

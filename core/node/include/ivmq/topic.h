@@ -81,7 +81,7 @@ class TopicLoan {
 };
 
 // A topic of this node, from Node::Advertise() until it is destroyed. Then its history is gone, and
-// so is what subscribers have yet to get; what was sent to them arrives.
+// so is what has yet to be sent to slow subscribers (see Flush); what was sent to them arrives.
 //
 // Thread-safe; must not outlive its node.
 class Topic {
@@ -117,6 +117,10 @@ class Topic {
   // Returns room for a message of `bytes` bytes, which the caller writes. `type.name` must live
   // until the message is published.
   [[nodiscard]] TopicLoan Loan(std::uint64_t bytes, const MessageType& type = {});
+  // Waits until everything that was published has been sent to each subscriber, or dropped as it
+  // chose: before the topic or its node ends. kTimedOut: some has not, after `timeout`, and remains
+  // to be sent; kPeerGone: this node's life is over.
+  SendResult Flush(std::chrono::nanoseconds timeout);
 
   // How many subscriptions the topic has, as far as this node knows.
   [[nodiscard]] std::size_t subscribers() const;
