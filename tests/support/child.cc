@@ -10,13 +10,49 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
 #include <utility>
 
 #include <gtest/gtest.h>
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define IVMQ_WITH_ASAN
+#endif
+#endif
+
 namespace ivmq::testing {
 
+#ifdef IVMQ_WITH_ASAN
+namespace {
+
+// Whether every other thread of this process sleeps, so that none is within the allocator.
+bool OthersSleep() {
+  const std::string self = std::to_string(gettid());
+  for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task")) {
+    if (thread.path().filename() == self) continue;
+    std::string stat;
+    std::getline(std::ifstream(thread.path() / "stat"), stat);
+    const std::size_t name_end = stat.rfind(')');
+    if (name_end != std::string::npos && stat.substr(name_end, 3) != ") S") return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+void AwaitQuietAllocator() {
+  // A process whose threads never sleep takes its chance.
+  for (int look = 0; look < 1000 && !OthersSleep(); ++look) sched_yield();
+}
+#else
+void AwaitQuietAllocator() {}
+#endif
+
 Child Child::Fork(const std::function<void()>& body) {
+  AwaitQuietAllocator();
   const pid_t parent = getpid();
   (void)std::fflush(nullptr);
   const pid_t pid = fork();

@@ -42,6 +42,11 @@ class Child {
   pid_t pid_;
 };
 
+// For tests that fork otherwise: call it before. ASan's allocator has locks that a forked child
+// inherits as they are, and the copy of one that another thread holds is never given back; so this
+// waits until no other thread is in it.
+void AwaitQuietAllocator();
+
 // Runs `body` in a child, also while the test has other threads, if it needs nothing that they may
 // hold. What Child::Wait() says of its end.
 int RunInChild(const std::function<void()>& body);

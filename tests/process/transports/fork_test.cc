@@ -162,6 +162,7 @@ TEST_P(ForkTest, AChildsCopyDoesNothingAndSaysSo) {
 TEST_P(ForkTest, AChildEndsThatExitsWithTheNodeAlive) {
   static std::unique_ptr<Node> node;
   node = Open("node");
+  AwaitQuietAllocator();
   const pid_t child = fork();
   if (child == 0) std::exit(0);  // destroys the copy
   int status = -1;
@@ -176,6 +177,7 @@ TEST_P(ForkTest, ADaemonOpensANodeOfItsOwn) {
   std::unique_ptr<Node> peer;
   Child starter = Child::Fork([&] {
     auto node = Open("service");
+    AwaitQuietAllocator();
     ASSERT_EQ(daemon(1, 1), 0);
     EXPECT_FALSE(node->status().ok());
     node.reset();
