@@ -127,7 +127,7 @@ class Viewer {
       : node_(Open(settings, name)), depth_(depth), work_(work) {}
 
   // Looks at frames up to the last one, which even a slow viewer gets, or until `stop`.
-  void Run(std::stop_token stop) {
+  void Run(const std::stop_token& stop) {
     began_at_ = Clock::now();
     std::stop_source end;
     const std::stop_callback forward(stop, [&end] { end.request_stop(); });
@@ -226,7 +226,7 @@ int main(int argc, char** argv) {
   Viewer late(settings, "late", 2, std::chrono::milliseconds(0));
   std::atomic<int> looking = 3;
   const auto look = [&](Viewer& viewer) {
-    return std::jthread([&](std::stop_token stop) {
+    return std::jthread([&](const std::stop_token& stop) {
       viewer.Run(stop);
       --looking;
       camera.Wake();

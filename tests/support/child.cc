@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -44,8 +45,12 @@ bool OthersSleep() {
 }  // namespace
 
 void AwaitQuietAllocator() {
-  // A process whose threads never sleep takes its chance.
-  for (int look = 0; look < 1000 && !OthersSleep(); ++look) sched_yield();
+  static bool is_in_vain = false;  // there are threads that never sleep, and are rarely in it
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(2);
+  while (!is_in_vain && !OthersSleep()) {
+    is_in_vain = std::chrono::steady_clock::now() >= until;
+    sched_yield();
+  }
 }
 #else
 void AwaitQuietAllocator() {}
