@@ -11,6 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "ivmq/rpc/coroutine.h"
+#include "ivmq/rpc/interceptor.h"
 
 #include "echo_pair.h"
 

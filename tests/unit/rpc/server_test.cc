@@ -9,6 +9,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "ivmq/rpc/interceptor.h"
+
 #include "echo_pair.h"
 
 namespace ivmq::testing {
