@@ -1,4 +1,6 @@
 // Interceptors of calls with streams, and those that answer in the server's place.
+#include "ivmq/rpc/interceptor.h"
+
 #include <future>
 #include <memory>
 #include <mutex>
@@ -11,7 +13,6 @@
 #include <gtest/gtest.h>
 
 #include "ivmq/rpc/coroutine.h"
-#include "ivmq/rpc/interceptor.h"
 
 #include "echo_pair.h"
 
