@@ -12,6 +12,7 @@
 
 #include <gtest/gtest.h>
 
+#include "ivmq/internal/peer_table.h"
 #include "ivmq/node.h"
 
 #include "support/node_pair.h"
@@ -85,6 +86,10 @@ class TopicFixture : public NodeTest {
   static void Drain(Node& node) {
     while (node.Poll(kIgnore) != 0) {
     }
+  }
+  // As a server does that took the end of something for the node's death.
+  void DeclareDead(const Node& node) {
+    ASSERT_EQ(PeerTable(region()).MarkIvpositionDead(node.transport().info().ivposition), 1U);
   }
 
   std::unique_ptr<Node> a_;

@@ -18,7 +18,6 @@
 #include <gtest/gtest.h>
 
 #include "ivmq/internal/layout.h"
-#include "ivmq/internal/peer_table.h"
 #include "ivmq/internal/region.h"
 #include "ivmq/internal/ring.h"
 #include "ivmq/node.h"
@@ -40,13 +39,7 @@ using testing::Numbers;
 using testing::PollUntil;
 using testing::TextsOf;
 
-class TopicLifeTest : public testing::TopicFixture {
- protected:
-  // As a server does that took the end of something for the node's death.
-  void DeclareDead(const Node& node) {
-    ASSERT_EQ(PeerTable(region()).MarkIvpositionDead(node.transport().info().ivposition), 1U);
-  }
-};
+class TopicLifeTest : public testing::TopicFixture {};
 
 // ---- Publishers ----
 
@@ -159,14 +152,13 @@ TEST_F(TopicLifeTest, ASubscriberThatLeavesIsForgotten) {
 
 TEST_F(TopicLifeTest, APublishThatWaitsEndsWithItsSubscriber) {
   std::vector<Got> got;
-  std::optional<Subscription> subscription =
+  const Subscription subscription =
       Subscribe(*b_, "news", got, {.when_slow = WhenSlow::kWait, .depth = 1});
   Topic topic = Advertise(*a_, "news", {.timeout = kPatience});
   PublishNumbers(topic, 1, 1);
   std::thread publishing([&] { PublishNumbers(topic, 2, 2); });
   while (topic.published() < 2) std::this_thread::yield();
-  subscription.reset();
-  b_.reset();
+  DeclareDead(*b_);
   publishing.join();
 }
 

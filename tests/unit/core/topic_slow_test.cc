@@ -16,7 +16,6 @@
 #include <gtest/gtest.h>
 
 #include "ivmq/internal/layout.h"
-#include "ivmq/internal/peer_table.h"
 #include "ivmq/node.h"
 
 #include "support/node_pair.h"
@@ -307,7 +306,7 @@ TEST_F(TopicSlowTest, AFlushEndsWithTheOwnLifeAndWithTheSubscriber) {
   std::thread flusher([&] { EXPECT_EQ(topic.Flush(kPatience), SendResult::kOk); });
   subscription.reset();
   flusher.join();
-  ASSERT_EQ(PeerTable(a_->region()).MarkIvpositionDead(a_->transport().info().ivposition), 1U);
+  DeclareDead(*a_);
   EXPECT_EQ(topic.Flush(kPatience), SendResult::kPeerGone);
 }
 
