@@ -62,12 +62,14 @@ int RunServer(const std::string& socket) {
   options.socket = socket;
   options.size = kRegionBytes;
   options.max_peers = kSlots;
-  auto server = server::RegionServer::Create(std::move(options));
+  const auto loop = server::EventLoop::Create();
+  if (!loop.ok()) return 1;
+  const auto server = server::RegionServer::Create(std::move(options), **loop);
   if (!server.ok()) {
     (void)std::fprintf(stderr, "%s\n", server.status().ToString().c_str());
     return 1;
   }
-  return (*server)->Run().ok() ? 0 : 1;
+  return (*loop)->Run().ok() ? 0 : 1;
 }
 
 class Referee {

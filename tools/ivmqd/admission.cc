@@ -55,7 +55,7 @@ void RegionServer::Impl::OnNoDescriptors() {
 void RegionServer::Impl::PauseAccepting(const std::string& reason) {
   Log(LogLevel::kWarning, "no clients are accepted for the moment: {}", reason);
   accepting_ = false;
-  loop_.Modify(listener_watch_, 0);
+  listener_watch_.Modify(0);
   Soon(kAcceptPause);
 }
 
@@ -265,7 +265,7 @@ void RegionServer::Impl::Admit(UniqueFd socket) {
     known_.reset();
     return;
   }
-  client.watch = *watch;
+  client.watch = *std::move(watch);
   client.idle_at = Clock::now() + options_.handshake_timeout;
   LogAbout(client.process, LogLevel::kInfo, "id {} to {}{}", id, client.process.description(),
            lent ? ", lent" : "");

@@ -41,8 +41,8 @@ void RegionServer::Impl::OnClient(std::uint16_t id, std::uint32_t events) {
 }
 
 void RegionServer::Impl::UpdateWatch(const Client& client) {
-  loop_.Modify(client.watch, EPOLLRDHUP | (client.has_spoken ? 0U : EPOLLIN) |
-                                 (client.waits_for_space ? EPOLLOUT : 0U));
+  client.watch.Modify(EPOLLRDHUP | (client.has_spoken ? 0U : EPOLLIN) |
+                      (client.waits_for_space ? EPOLLOUT : 0U));
 }
 
 ivshmem::SendResult RegionServer::Impl::Send(const Client& client,
@@ -255,7 +255,7 @@ void RegionServer::Impl::EndMarked() {
 void RegionServer::Impl::Disconnect(std::uint16_t id) {
   const auto entry = clients_.find(id);
   Client& client = entry->second;
-  loop_.Remove(client.watch);
+  client.watch.Reset();
   (void)shutdown(client.socket.get(), SHUT_RDWR);
   lingering_.try_emplace(id, Lingering{.socket = std::move(client.socket),
                                        .process = std::move(client.process),

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <cstddef>
 #include <cstring>
 #include <utility>
 
@@ -95,6 +96,34 @@ Result<Listener> Listener::Open(const std::string& path, std::optional<gid_t> gr
     return SystemError(errno, fmt::format("--socket {}", path));
   }
   return listener;
+}
+
+Result<std::string> Listener::PathOf(int socket) {
+  int type = 0;
+  int listens = 0;
+  socklen_t length = sizeof(int);
+  sockaddr_un address{};
+  socklen_t filled = sizeof(address);
+  if (getsockopt(socket, SOL_SOCKET, SO_TYPE, &type, &length) != 0 || type != SOCK_STREAM ||
+      getsockopt(socket, SOL_SOCKET, SO_ACCEPTCONN, &listens, &length) != 0 || listens == 0 ||
+      getsockname(socket, reinterpret_cast<sockaddr*>(&address), &filled) != 0 ||
+      address.sun_family != AF_UNIX || address.sun_path[0] != '/') {
+    return Status(StatusCode::kInvalidArgument,
+                  fmt::format("descriptor {} is no UNIX stream socket that listens at a path; in a "
+                              "socket unit, set ListenStream= to a path",
+                              socket));
+  }
+  return std::string(address.sun_path,
+                     strnlen(address.sun_path, filled - offsetof(sockaddr_un, sun_path)));
+}
+
+Result<Listener> Listener::Adopt(UniqueFd socket) {
+  // Accept() must find out that nobody waits.
+  if (fcntl(socket.get(), F_SETFL, O_RDWR | O_NONBLOCK) != 0 ||
+      fcntl(socket.get(), F_SETFD, FD_CLOEXEC) != 0) {
+    return SystemError(errno, "fcntl");
+  }
+  return Listener(std::move(socket), std::string(), 0, 0);
 }
 
 AcceptOutcome Listener::Accept(UniqueFd* client) {

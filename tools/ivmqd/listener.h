@@ -31,9 +31,14 @@ class Listener {
   //   UNAVAILABLE          another process keeps the lock of the path
   //   FAILED_PRECONDITION  something that is no socket is there
   static Result<Listener> Open(const std::string& path, std::optional<gid_t> group, mode_t mode);
+  // A socket that listens already and is somebody else's to remove.
+  // REQUIRES: PathOf(socket) has a path
+  static Result<Listener> Adopt(UniqueFd socket);
+  // Where a UNIX stream socket listens. INVALID_ARGUMENT: it is none, or has no path.
+  static Result<std::string> PathOf(int socket);
   Listener(Listener&&) noexcept = default;
   Listener& operator=(Listener&&) = delete;
-  // Removes the socket, if it is still this one that stands at the path.
+  // Removes the socket that Open() made, if it is still this one that stands at the path.
   ~Listener();
 
   [[nodiscard]] int fd() const noexcept { return socket_.get(); }
@@ -46,8 +51,8 @@ class Listener {
   [[nodiscard]] UniqueFd AcceptWithReserve();
   void RestoreReserve();
 
-  // Removes the socket from the file system: nobody can connect from now on, and who waits can
-  // still be accepted.
+  // Removes the socket that Open() made from the file system: nobody can connect from now on, and
+  // who waits can still be accepted.
   void Unlink();
 
  private:
@@ -55,7 +60,7 @@ class Listener {
 
   UniqueFd socket_;
   UniqueFd reserve_;
-  std::string path_;  // empty: not there any more
+  std::string path_;  // empty: not there any more, or not to be removed
   dev_t device_;
   ino_t inode_;
 };

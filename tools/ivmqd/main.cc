@@ -21,14 +21,18 @@
 
 #include "ivmq/address.h"
 
+#include "event_loop.h"
 #include "region_server.h"
+#include "signals.h"
 
 namespace {
 
+using ivmq::server::EventLoop;
 using ivmq::server::IdPolicy;
 using ivmq::server::LogLevel;
 using ivmq::server::Options;
 using ivmq::server::RegionServer;
+using ivmq::server::Signals;
 
 constexpr int kExitFailed = 1;
 constexpr int kExitUsage = 2;
@@ -134,16 +138,34 @@ void WriteLog(LogLevel level, std::string_view line) {
   }
 }
 
+void OnSignal(EventLoop& loop, int signal, pid_t sender) {
+  if (signal == SIGHUP) {
+    spdlog::warn("SIGHUP from pid {} is ignored: options are read only at the start", sender);
+    return;
+  }
+  spdlog::info("{} from pid {}", signal == SIGTERM ? "SIGTERM" : "SIGINT", sender);
+  loop.Stop();
+}
+
+int Failed(const ivmq::Status& status) {
+  spdlog::error("{}", status.message());
+  return status.code() == ivmq::StatusCode::kInvalidArgument ? kExitUsage : kExitFailed;
+}
+
 int Serve(Options options) {
   // Whoever reads the log may go away.
   (void)std::signal(SIGPIPE, SIG_IGN);
-  auto server = RegionServer::Create(std::move(options));
-  if (!server.ok()) {
-    spdlog::error("{}", server.status().message());
-    return server.status().code() == ivmq::StatusCode::kInvalidArgument ? kExitUsage : kExitFailed;
-  }
+  const auto created = EventLoop::Create();
+  if (!created.ok()) return Failed(created.status());
+  EventLoop& loop = **created;
+  const auto signals =
+      Signals::Take(loop, {SIGTERM, SIGINT, SIGHUP},
+                    [&loop](int signal, pid_t sender) { OnSignal(loop, signal, sender); });
+  if (!signals.ok()) return Failed(signals.status());
+  const auto server = RegionServer::Create(std::move(options), loop);
+  if (!server.ok()) return Failed(server.status());
   (void)sd_notify(0, "READY=1");
-  const ivmq::Status status = (*server)->Run();
+  const ivmq::Status status = loop.Run();
   (void)sd_notify(0, "STOPPING=1");
   if (!status.ok()) {
     spdlog::error("{}", status.message());
@@ -154,7 +176,6 @@ int Serve(Options options) {
 
 int Main(int argc, char** argv) {
   Options options;
-  options.stop_on_signals = true;
   options.log = WriteLog;
   bool verbose = false;
 

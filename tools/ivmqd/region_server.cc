@@ -2,8 +2,8 @@
 
 #include <linux/capability.h>
 #include <linux/sockios.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
@@ -12,7 +12,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <csignal>
 #include <string>
 #include <utility>
 
@@ -72,9 +71,9 @@ std::uint64_t MessageCost(int descriptor) {
 
 }  // namespace
 
-RegionServer::Impl::Impl(Options options, EventLoop loop, RegionOwner region, Listener listener)
+RegionServer::Impl::Impl(Options options, EventLoop& loop, RegionOwner region, Listener listener)
     : options_(std::move(options)),
-      loop_(std::move(loop)),
+      loop_(loop),
       region_(std::move(region)),
       listener_(std::move(listener)),
       lingering_(FormerClients(region_)),
@@ -83,6 +82,12 @@ RegionServer::Impl::Impl(Options options, EventLoop loop, RegionOwner region, Li
       doorbells_(ids_),
       table_(region_.region()),
       log_limiter_(options_.log_lines_per_second) {}
+
+void RegionServer::Impl::End() {
+  RefuseWaiting();
+  Log(LogLevel::kInfo, "{} is not served any more; {} clients keep the region and their doorbells",
+      options_.socket, clients_.size());
+}
 
 bool RegionServer::Impl::MayLogAbout(uid_t uid, LogLevel level) {
   if (level == LogLevel::kDebug) return true;
@@ -95,52 +100,31 @@ bool RegionServer::Impl::MayLogAbout(uid_t uid, LogLevel level) {
   return left_out.has_value();
 }
 
-Status RegionServer::Impl::WatchSignals() {
-  sigset_t set;
-  sigemptyset(&set);
-  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, signal);
-  if (const int error = pthread_sigmask(SIG_BLOCK, &set, nullptr); error != 0) {
-    return SystemError(error, "pthread_sigmask");
-  }
-  signals_.reset(signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
-  if (!signals_.valid()) return SystemError(errno, "signalfd");
-  return loop_.Add(signals_.get(), EPOLLIN, [this](std::uint32_t) { OnSignal(); }).status();
-}
-
-void RegionServer::Impl::OnSignal() {
-  signalfd_siginfo signal{};
-  if (read(signals_.get(), &signal, sizeof(signal)) != sizeof(signal)) return;
-  if (signal.ssi_signo == SIGHUP) {
-    Log(LogLevel::kWarning, "SIGHUP from pid {} is ignored: options are read only at the start",
-        signal.ssi_pid);
-    return;
-  }
-  Log(LogLevel::kInfo, "{} from pid {}", signal.ssi_signo == SIGTERM ? "SIGTERM" : "SIGINT",
-      signal.ssi_pid);
-  stopping_ = true;
-}
-
 Status RegionServer::Impl::Start() {
-  stop_.reset(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
-  if (!stop_.valid()) return SystemError(errno, "eventfd");
   timer_.reset(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
   if (!timer_.valid()) return SystemError(errno, "timerfd_create");
   in_flight_is_limited_ = IsLimitedInFlight();
   message_cost_ = MessageCost(region_.fd());
-  if (auto watch = loop_.Add(stop_.get(), EPOLLIN, [this](std::uint32_t) { stopping_ = true; });
-      !watch.ok()) {
-    return watch.status();
+  const auto watch_by = [this](int fd, void (Impl::*member)(), Watch* watch) {
+    auto added = loop_.Add(fd, EPOLLIN, [this, member](std::uint32_t) { (this->*member)(); });
+    if (added.ok()) *watch = *std::move(added);
+    return added.status();
+  };
+  if (Status status = watch_by(timer_.get(), &Impl::OnTimer, &timer_watch_); !status.ok()) {
+    return status;
   }
-  if (auto watch = loop_.Add(timer_.get(), EPOLLIN, [this](std::uint32_t) { OnTimer(); });
-      !watch.ok()) {
-    return watch.status();
+  if (!region_.is_allocated()) {
+    allocate_.reset(::eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC));
+    if (!allocate_.valid()) return SystemError(errno, "eventfd");
+    if (Status status = watch_by(allocate_.get(), &Impl::AllocateMore, &allocate_watch_);
+        !status.ok()) {
+      return status;
+    }
   }
-  if (options_.stop_on_signals) {
-    if (Status status = WatchSignals(); !status.ok()) return status;
+  if (Status status = watch_by(listener_.fd(), &Impl::OnConnection, &listener_watch_);
+      !status.ok()) {
+    return status;
   }
-  auto watch = loop_.Add(listener_.fd(), EPOLLIN, [this](std::uint32_t) { OnConnection(); });
-  if (!watch.ok()) return watch.status();
-  listener_watch_ = *watch;
 
   const layout::Header& header = region_.region().header();
   Log(LogLevel::kInfo,
@@ -174,34 +158,24 @@ void RegionServer::Impl::ReportTakeover() {
                   : fmt::format("living peers have these ids of former servers: {}", ids));
 }
 
-Status RegionServer::Impl::AllocateMore() {
+void RegionServer::Impl::AllocateMore() {
   constexpr std::uint64_t kLines = 4;
   const std::uint64_t line = options_.size / kLines;
   const std::uint64_t before = region_.allocated() / line;
   if (Status status = region_.AllocateMore(); !status.ok()) {
-    return At(fmt::format("--region {}: {} of {} are allocated, and whoever touches more may be "
-                          "ended by the kernel",
-                          options_.region, SizeText(region_.allocated()), SizeText(options_.size)),
-              status);
+    return loop_.Fail(At(
+        fmt::format("--region {}: {} of {} are allocated, and whoever touches more may be ended by "
+                    "the kernel",
+                    options_.region, SizeText(region_.allocated()), SizeText(options_.size)),
+        status));
   }
   if (region_.allocated() / line != before) {
     Log(LogLevel::kInfo, "{} of {} are allocated", SizeText(region_.allocated()),
         SizeText(options_.size));
   }
-  return {};
-}
-
-Status RegionServer::Impl::Run() {
-  while (!stopping_) {
-    const bool is_busy = !region_.is_allocated();
-    if (Status status = loop_.RunOnce(is_busy ? milliseconds(0) : milliseconds(-1)); !status.ok()) {
-      return status;
-    }
-    if (!is_busy) continue;
-    if (Status status = AllocateMore(); !status.ok()) return status;
-  }
-  Log(LogLevel::kInfo, "ending; {} clients keep the region and their doorbells", clients_.size());
-  return {};
+  if (!region_.is_allocated()) return;
+  allocate_watch_.Reset();
+  allocate_.reset();
 }
 
 void RegionServer::Impl::Soon(milliseconds delay) {
@@ -221,7 +195,7 @@ void RegionServer::Impl::OnTimer() {
   listener_.RestoreReserve();
   if (!accepting_) {
     accepting_ = true;
-    loop_.Modify(listener_watch_, EPOLLIN);
+    listener_watch_.Modify(EPOLLIN);
   }
   LookAtLingering();
   LookAtObservers();
@@ -233,14 +207,18 @@ void RegionServer::Impl::OnTimer() {
 // ---- RegionServer
 
 RegionServer::RegionServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-RegionServer::~RegionServer() = default;
+RegionServer::~RegionServer() { impl_->End(); }
 
-Result<std::unique_ptr<RegionServer>> RegionServer::Create(Options options) {
+Result<std::unique_ptr<RegionServer>> RegionServer::Create(Options options, EventLoop& loop,
+                                                           UniqueFd listening) {
+  if (listening.valid()) {
+    Result<std::string> path = Listener::PathOf(listening.get());
+    if (!path.ok()) return path.status();
+    options.socket = *std::move(path);
+  }
   const Result<CheckedOptions> checked = CheckOptions(options);
   if (!checked.ok()) return checked.status();
   RaiseOwnDescriptorLimit();
-  Result<EventLoop> loop = EventLoop::Create();
-  if (!loop.ok()) return loop.status();
   // The region first: once the socket is there, clients may come.
   Result<RegionOwner> region = RegionOwner::Open(options, *checked);
   if (!region.ok()) return region.status();
@@ -250,17 +228,14 @@ Result<std::unique_ptr<RegionServer>> RegionServer::Create(Options options) {
                               "--id-policy unique; use lend, or another region",
                               options.region, region->HighestId()));
   }
-  Result<Listener> listener =
-      Listener::Open(options.socket, checked->group, static_cast<mode_t>(options.mode));
+  Result<Listener> listener = listening.valid() ? Listener::Adopt(std::move(listening))
+                                                : Listener::Open(options.socket, checked->group,
+                                                                 static_cast<mode_t>(options.mode));
   if (!listener.ok()) return listener.status();
-  auto impl = std::make_unique<Impl>(std::move(options), *std::move(loop), *std::move(region),
-                                     *std::move(listener));
+  auto impl =
+      std::make_unique<Impl>(std::move(options), loop, *std::move(region), *std::move(listener));
   if (Status status = impl->Start(); !status.ok()) return status;
   return std::unique_ptr<RegionServer>(new RegionServer(std::move(impl)));
 }
-
-Status RegionServer::Run() { return impl_->Run(); }
-
-void RegionServer::Stop() noexcept { impl_->Stop(); }
 
 }  // namespace ivmq::server

@@ -1,7 +1,8 @@
 // The ivshmem server behind ivmqd: hands one region and its doorbells to QEMUs and host processes.
 //
-//   auto server = ivmq::server::RegionServer::Create({.socket = "/run/ivmq/ivmq.sock"});
-//   if (server.ok()) status = (*server)->Run();
+//   auto loop = ivmq::server::EventLoop::Create();
+//   auto server = ivmq::server::RegionServer::Create({.socket = "/run/ivmq/ivmq.sock"}, **loop);
+//   if (server.ok()) status = (*loop)->Run();
 #ifndef IVMQ_TOOLS_IVMQD_REGION_SERVER_H_
 #define IVMQ_TOOLS_IVMQD_REGION_SERVER_H_
 
@@ -15,6 +16,9 @@
 
 #include "ivmq/internal/layout.h"
 #include "ivmq/status.h"
+
+#include "event_loop.h"
+#include "src/unique_fd.h"
 
 namespace ivmq::server {
 
@@ -32,8 +36,8 @@ enum class IdPolicy : std::uint8_t {
 enum class LogLevel : std::uint8_t { kDebug, kInfo, kWarning, kError };
 
 struct Options {
-  std::string socket;                            // path of the socket; required
-  std::string region = "memfd";                  // "memfd", "shm:NAME" or "file:PATH"
+  std::string socket;            // its path; required, unless Create() gets a listening socket
+  std::string region = "memfd";  // "memfd", "shm:NAME" or "file:PATH"
   std::uint64_t size = std::uint64_t{64} << 20;  // bytes, a power of two
   std::uint32_t vectors = 8;                     // doorbells of a client, 1..64
   std::uint32_t max_peers = layout::kDefaultMaxPeers;
@@ -58,18 +62,18 @@ struct Options {
   // Lines that the clients of one user may cause in a second, with ten seconds' worth at once; 0:
   // no limit. What was left out is counted in a line.
   std::uint32_t log_lines_per_second = 10;
-  // SIGTERM and SIGINT end Run(), SIGHUP is logged and does nothing. Create() blocks them in the
-  // calling thread for good.
-  bool stop_on_signals = false;
-  // Gets one line for each event, without a line end. Called from Create() and Run().
+  // Gets one line for each event, without a line end. Called by the thread that runs the loop.
   std::function<void(LogLevel, std::string_view)> log;
 };
 
-// Thread-compatible, except for Stop(). Starts no threads.
+// Several may share a loop. Thread-compatible. Starts no threads.
 class RegionServer {
  public:
   // Prepares the region and listens on the socket: clients may connect from now on, and are served
-  // by Run(). Raises this process's soft limit of open files to its hard one.
+  // while the loop runs. `listening`: a socket to listen on instead of one at options.socket, of
+  // somebody who keeps it: it stays where it is at the end. If there is no memory for the rest of a
+  // large region, the loop ends with RESOURCE_EXHAUSTED. The loop must outlive this. Raises this
+  // process's soft limit of open files to its hard one.
   //   INVALID_ARGUMENT     an option is out of range
   //   ALREADY_EXISTS       another server has the socket or the region
   //   FAILED_PRECONDITION  the file or shm holds something else than a matching region; a file that
@@ -77,18 +81,12 @@ class RegionServer {
   //   RESOURCE_EXHAUSTED   no memory, disk space or huge pages for the region, or no descriptors
   //   UNAVAILABLE          another process keeps the lock file beside the socket
   //   PERMISSION_DENIED, NOT_FOUND, ...  what the system says about a path
-  static Result<std::unique_ptr<RegionServer>> Create(Options options);
-  // Removes the socket. Clients keep the region and their doorbells.
+  static Result<std::unique_ptr<RegionServer>> Create(Options options, EventLoop& loop,
+                                                      UniqueFd listening = {});
+  // Removes the socket, and refuses who waits there. Clients keep the region and their doorbells.
   ~RegionServer();
   RegionServer(const RegionServer&) = delete;
   RegionServer& operator=(const RegionServer&) = delete;
-
-  // Serves until Stop() or a signal. Call it once. RESOURCE_EXHAUSTED: there was no memory for the
-  // rest of a large region.
-  Status Run();
-
-  // Ends Run(). From any thread or signal handler, at any time.
-  void Stop() noexcept;
 
  private:
   class Impl;

@@ -4,7 +4,6 @@
 #define IVMQ_TOOLS_IVMQD_REGION_SERVER_IMPL_H_
 
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/types.h>
 
 #include <chrono>
@@ -51,7 +50,7 @@ struct Client {
   UniqueFd memory;  // until it is sent: this server must not keep the client's lock
   ClientProcess process;
   ClientBacklog backlog;
-  Watch watch = 0;
+  Watch watch;
   std::uint64_t sent = 0;         // messages
   std::uint64_t read = 0;         // of these, at the last look
   bool is_greeting = true;        // has not been seen with nothing left to read
@@ -117,17 +116,16 @@ class Doorbells final : public Doorbell {
   IdPool& ids_;
 };
 
-// Thread-compatible, except for Stop().
+// Thread-compatible.
 class RegionServer::Impl {
  public:
-  Impl(Options options, EventLoop loop, RegionOwner region, Listener listener);
-  ~Impl() { RefuseWaiting(); }
+  Impl(Options options, EventLoop& loop, RegionOwner region, Listener listener);
+  ~Impl() = default;
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
 
   Status Start();
-  Status Run();
-  void Stop() noexcept { (void)eventfd_write(stop_.get(), 1); }
+  void End();
 
  private:
   using ClientMap = std::map<std::uint16_t, Client>;
@@ -146,10 +144,9 @@ class RegionServer::Impl {
   bool MayLogAbout(uid_t uid, LogLevel level);
 
   // ---- region_server.cc
-  Status WatchSignals();
-  void OnSignal();
   void ReportTakeover();
-  Status AllocateMore();
+  // Allocates the next part of the region, between the events of clients.
+  void AllocateMore();
   // Has OnTimer() called after `delay` at the latest.
   void Soon(std::chrono::milliseconds delay);
   void OnTimer();
@@ -197,7 +194,7 @@ class RegionServer::Impl {
   std::uint32_t MarkDead(std::uint16_t id);
 
   Options options_;
-  EventLoop loop_;
+  EventLoop& loop_;
   RegionOwner region_;
   Listener listener_;
   std::map<std::uint16_t, Lingering> lingering_;
@@ -206,12 +203,12 @@ class RegionServer::Impl {
   PeerTable table_;
   LogLimiter log_limiter_;
 
-  UniqueFd stop_;
-  UniqueFd signals_;
   UniqueFd timer_;
+  Watch timer_watch_;
   Clock::time_point timer_due_ = Clock::time_point::max();
-  Watch listener_watch_ = 0;
-  bool stopping_ = false;
+  UniqueFd allocate_;  // always ready; none: all of the region is allocated
+  Watch allocate_watch_;
+  Watch listener_watch_;
   bool accepting_ = true;
 
   // What a message with a descriptor counts in SIOCOUTQ.

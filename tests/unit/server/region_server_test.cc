@@ -1,14 +1,23 @@
 #include "region_server.h"
 
+#include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 
+#include <chrono>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "event_loop.h"
+#include "src/ivshmem_socket.h"
+#include "src/unique_fd.h"
 #include "support/temp_folder.h"
 
 namespace ivmq::server {
@@ -24,7 +33,7 @@ class ServerTest : public ::testing::Test {
   }
 
   void ExpectInvalid(const std::string& text) {
-    const auto server = RegionServer::Create(options_);
+    const auto server = RegionServer::Create(options_, *loop_);
     ASSERT_FALSE(server.ok());
     EXPECT_EQ(server.status().code(), StatusCode::kInvalidArgument) << server.status().ToString();
     EXPECT_THAT(server.status().message(), HasSubstr(text));
@@ -33,17 +42,71 @@ class ServerTest : public ::testing::Test {
 
   testing::TempFolder folder_;
   Options options_;
+  std::unique_ptr<EventLoop> loop_ = *EventLoop::Create();
 };
 
-TEST_F(ServerTest, StopEndsRunFromAnotherThreadAndTheSocketGoes) {
-  auto server = RegionServer::Create(options_);
+TEST_F(ServerTest, StopEndsTheLoopFromAnotherThreadAndTheSocketGoesWithTheServer) {
+  auto server = RegionServer::Create(options_, *loop_);
   ASSERT_TRUE(server.ok()) << server.status().ToString();
   EXPECT_TRUE(std::filesystem::exists(options_.socket));
-  std::thread stopper([&] { (*server)->Stop(); });
-  EXPECT_TRUE((*server)->Run().ok());
+  std::thread stopper([&] { loop_->Stop(); });
+  EXPECT_TRUE(loop_->Run().ok());
   stopper.join();
   *server = nullptr;
   EXPECT_FALSE(std::filesystem::exists(options_.socket));
+}
+
+TEST_F(ServerTest, ServersOfSeveralRegionsShareALoopAndEndApart) {
+  const std::string first_socket = options_.socket;
+  auto first = RegionServer::Create(options_, *loop_);
+  options_.socket = folder_ / "other";
+  auto second = RegionServer::Create(options_, *loop_);
+  ASSERT_TRUE(first.ok()) << first.status().ToString();
+  ASSERT_TRUE(second.ok()) << second.status().ToString();
+  std::thread runner([&] { EXPECT_TRUE(loop_->Run().ok()); });
+  const auto deadline = ivshmem::Clock::now() + std::chrono::seconds(30);
+  const auto first_memory = ivshmem::FetchSharedMemory(first_socket, deadline);
+  const auto second_memory = ivshmem::FetchSharedMemory(options_.socket, deadline);
+  loop_->Stop();
+  runner.join();
+  ASSERT_TRUE(first_memory.ok()) << first_memory.status().ToString();
+  ASSERT_TRUE(second_memory.ok()) << second_memory.status().ToString();
+  struct stat a {};
+  struct stat b {};
+  ASSERT_EQ(fstat(first_memory->get(), &a), 0);
+  ASSERT_EQ(fstat(second_memory->get(), &b), 0);
+  EXPECT_NE(a.st_ino, b.st_ino);
+  *first = nullptr;
+  EXPECT_FALSE(std::filesystem::exists(first_socket));
+  EXPECT_TRUE(std::filesystem::exists(options_.socket));
+}
+
+TEST_F(ServerTest, AListeningSocketOfSomebodyElseIsServedAndLeftAtTheEnd) {
+  UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  options_.socket.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  ASSERT_EQ(bind(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  ASSERT_EQ(listen(socket.get(), 5), 0);
+  options_.socket.clear();
+  auto server = RegionServer::Create(options_, *loop_, std::move(socket));
+  ASSERT_TRUE(server.ok()) << server.status().ToString();
+  std::thread runner([&] { EXPECT_TRUE(loop_->Run().ok()); });
+  const auto memory = ivshmem::FetchSharedMemory(static_cast<const char*>(address.sun_path),
+                                                 ivshmem::Clock::now() + std::chrono::seconds(30));
+  loop_->Stop();
+  runner.join();
+  EXPECT_TRUE(memory.ok()) << memory.status().ToString();
+  *server = nullptr;
+  EXPECT_TRUE(std::filesystem::exists(static_cast<const char*>(address.sun_path)));
+}
+
+TEST_F(ServerTest, ADescriptorThatDoesNotListenIsRefusedByWhatItIs) {
+  const auto server =
+      RegionServer::Create(options_, *loop_, UniqueFd(open("/dev/null", O_RDWR | O_CLOEXEC)));
+  ASSERT_FALSE(server.ok());
+  EXPECT_EQ(server.status().code(), StatusCode::kInvalidArgument);
+  EXPECT_THAT(server.status().message(), HasSubstr("listen"));
 }
 
 TEST_F(ServerTest, RefusesASizeThatIsNoPowerOfTwo) {
@@ -89,7 +152,7 @@ TEST_F(ServerTest, RefusesASocketPathThatIsTooLong) {
 
 TEST_F(ServerTest, NamesAnUnknownGroup) {
   options_.group = "no-such-group-here";
-  const auto server = RegionServer::Create(options_);
+  const auto server = RegionServer::Create(options_, *loop_);
   ASSERT_FALSE(server.ok());
   EXPECT_EQ(server.status().code(), StatusCode::kNotFound);
   EXPECT_THAT(server.status().message(), HasSubstr("no-such-group-here"));
