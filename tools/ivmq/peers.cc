@@ -1,7 +1,6 @@
 #include "peers.h"
 
 #include <algorithm>
-#include <array>
 #include <thread>
 
 #include <fmt/format.h>
@@ -27,17 +26,6 @@ std::string_view StateText(const PeerInfo& peer) {
       return peer.durable ? "away" : "dead";
   }
   return "unknown";
-}
-
-std::string_view CounterName(Counter counter) {
-  constexpr std::array<std::string_view, static_cast<std::size_t>(Counter::kCount)> kNames = {
-      "messages_sent", "bytes_sent",     "messages_received",  "bytes_received",  "doorbells_rung",
-      "sleeps",        "wakeups",        "net_finds",          "rings_full",      "dropped",
-      "redelivered",   "rings_poisoned", "fragments_received", "assemblies_lost", "unhandled",
-      "unparsable",    "kept",           "kept_now",           "keeps_refused",   "topics_dropped",
-      "topics_missed"};
-  static_assert(!kNames.back().empty(), "a counter has no name");
-  return kNames[static_cast<std::size_t>(counter)];
 }
 
 StillPeers::StillPeers(const PeerTable& table, const std::vector<PeerInfo>& peers) {

@@ -13,6 +13,7 @@
 #include "ivmq/internal/peer_table.h"
 #include "ivmq/node.h"
 
+#include "common/region_sample.h"
 #include "interrupt.h"
 #include "output.h"
 
@@ -21,12 +22,8 @@ namespace ivmq::tool {
 // "live", "claiming", "dead", or "away" for a durable peer that is expected back.
 std::string_view StateText(const PeerInfo& peer);
 
-// "messages_sent" and so on.
-std::string_view CounterName(layout::Counter counter);
-
-[[nodiscard]] inline std::uint64_t CounterOf(const PeerInfo& peer, layout::Counter counter) {
-  return peer.counters[static_cast<std::size_t>(counter)];
-}
+using inspect::CounterName;
+using inspect::CounterOf;
 
 // The live peers whose heartbeat does not move: a living one's moves four times a second.
 class StillPeers {
