@@ -29,6 +29,11 @@ Ledger::Ledger(std::uint32_t most_messages) : most_messages_(most_messages) {
 
 Ledger::~Ledger() { munmap(shared_, bytes_); }
 
+bool Ledger::IsFull() const {
+  return std::ranges::any_of(
+      shared_->processes, [](const Process& process) { return process.life + 10 >= kMostLives; });
+}
+
 void Ledger::Add(Fault fault, std::string_view text) const {
   if (shared_->faults[static_cast<std::size_t>(fault)].fetch_add(1) < kMostTextsOfAKind) {
     AddText(text);

@@ -16,7 +16,7 @@
 namespace ivmq::campaign {
 
 inline constexpr std::uint32_t kProcesses = 8;
-inline constexpr std::uint32_t kMostLives = 16384;  // of one process
+inline constexpr std::uint32_t kMostLives = 65536;  // of one process
 inline constexpr std::uint32_t kNumberBits = 29;    // of a message's type; the rest is its sender
 
 // Half of the processes keep their slot and their unread messages when they are killed.
@@ -104,6 +104,8 @@ class Ledger {
   [[nodiscard]] Entry& entry(std::uint32_t from, std::uint32_t to, std::uint32_t number) const {
     return entries_[std::size_t{from * kProcesses + to} * (most_messages_ + 1) + number];
   }
+  // Whether a process has had nearly as many lives as there is room for.
+  [[nodiscard]] bool IsFull() const;
   [[nodiscard]] std::atomic<Phase>& phase() const { return shared_->phase; }
 
   // Counts a fault, and keeps the text of the first ones of its kind.

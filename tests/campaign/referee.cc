@@ -32,7 +32,7 @@ using Clock = std::chrono::steady_clock;
 // Small, so that many messages are larger than a record of its rings.
 constexpr std::uint64_t kRegionBytes = std::uint64_t{16} << 20;
 constexpr std::uint32_t kSlots = 16;
-constexpr milliseconds kTick{5};
+constexpr milliseconds kTick{1};
 // A running process whose call or poll takes longer than this beyond its timeout hangs.
 constexpr seconds kStall{20};
 // For the last messages, once all processes run.
@@ -171,7 +171,7 @@ void Referee::Stop(std::uint32_t index) {
   child.state = State::kStopped;
   child.since = Clock::now();
   // Some so long that the others suspect it; some never go on.
-  child.until = child.since + milliseconds(Below(20) == 0 ? 3000 : 1 + Below(200));
+  child.until = child.since + milliseconds(Below(150) == 0 ? 3000 : 1 + Below(40));
   child.dies = Below(4) == 0;
 }
 
@@ -188,7 +188,7 @@ void Referee::Disturb() {
     child.since = Clock::now();
     ledger_.process(index).leaves = true;
   } else {
-    Kill(index, milliseconds(Below(20) == 0 ? Below(3000) : Below(50)));
+    Kill(index, milliseconds(Below(200) == 0 ? Below(3000) : Below(8)));
   }
 }
 
@@ -197,7 +197,7 @@ void Referee::GoOn(bool all) {
     Child& child = children_.at(index);
     if (child.state == State::kRunning || (!all && Clock::now() < child.until)) continue;
     if (child.state == State::kStopped && child.dies) {
-      Kill(index, milliseconds(Below(100)));
+      Kill(index, milliseconds(Below(20)));
       if (!all) continue;
     }
     if (child.state == State::kDead) {
@@ -291,9 +291,10 @@ void Referee::Run() {
   for (std::uint32_t index = 0; index < kProcesses; ++index) Start(index);
   Clock::time_point next = Clock::now();
   (void)Until(options_.duration, [&] {
+    if (ledger_.IsFull()) return true;
     if (Clock::now() < next) return false;
     Disturb();
-    next = Clock::now() + milliseconds(1 + Below(60));
+    next = Clock::now() + milliseconds(1 + Below(10));
     return false;
   });
   GoOn(true);
