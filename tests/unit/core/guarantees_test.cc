@@ -25,7 +25,7 @@ std::string Read(const fs::path& path) {
 std::set<std::string> TestsOfTheProject() {
   std::set<std::string> names;
   const std::regex test(R"(\bTEST(?:_F|_P)?\(\s*(\w+)\s*,\s*(\w+)\s*\))");
-  const std::regex program(R"(\badd_test\(\s*NAME\s+(\w+))");
+  const std::regex program(R"(\b(?:add_test\(\s*NAME\s+|ivmq_campaign\()(\w+))");
   for (const auto& entry : fs::recursive_directory_iterator(IVMQ_SOURCE_DIR "/tests")) {
     const fs::path& path = entry.path();
     const bool is_cmake = path.filename() == "CMakeLists.txt";
@@ -47,7 +47,7 @@ struct Promise {
 
 std::vector<std::string> TestsIn(const std::string& text) {
   std::vector<std::string> tests;
-  const std::regex name(R"(`([A-Z]\w*Test(?:\.\w+)?|kill_campaign)`)");
+  const std::regex name(R"(`([A-Z]\w*Test(?:\.\w+)?|\w+_campaign)`)");
   for (std::sregex_iterator at(text.begin(), text.end(), name), end; at != end; ++at) {
     tests.push_back((*at)[1]);
   }

@@ -1,4 +1,4 @@
-#include "worker.h"
+#include "kill/worker.h"
 
 #include <algorithm>
 #include <array>
@@ -16,6 +16,8 @@
 
 #include "ivmq/address.h"
 #include "ivmq/node.h"
+
+#include "common/process.h"
 
 namespace ivmq::campaign {
 namespace {
@@ -134,8 +136,8 @@ bool Worker::Open(const std::string& address) {
       return true;
     }
     if (std::chrono::steady_clock::now() > until) {
-      ledger_.Add(Fault::kCannotOpen,
-                  fmt::format("{}, life {}: {}", NameOf(self_), life_, node.status().ToString()));
+      ledger_.faults().Add(Fault::kCannotOpen, fmt::format("{}, life {}: {}", NameOf(self_), life_,
+                                                           node.status().ToString()));
       return false;
     }
     std::this_thread::sleep_for(milliseconds(20));
@@ -155,7 +157,8 @@ int Worker::Run(const std::string& address) {
   }
   if (!process_.leaves) SendFinal();
   const Status status = node_->status();
-  if (!status.ok()) ledger_.Add(Fault::kDeclaredDead, NameOf(self_) + ": " + status.ToString());
+  if (!status.ok())
+    ledger_.faults().Add(Fault::kDeclaredDead, NameOf(self_) + ": " + status.ToString());
   ends_ = true;
   receiver.join();
   node_.reset();
@@ -176,8 +179,8 @@ void Worker::Handle(const Message& message) {
   const std::uint32_t number = message.type & kNumberMask;
   const bool known = from != self_ && number != 0 && number <= ledger_.most_messages();
   if (!known || ledger_.entry(from, self_, number).sent == Sent::kNot) {
-    ledger_.Add(Fault::kChanged,
-                fmt::format("{} got type {:#x}, which nobody sent", NameOf(self_), message.type));
+    ledger_.faults().Add(Fault::kChanged, fmt::format("{} got type {:#x}, which nobody sent",
+                                                      NameOf(self_), message.type));
     return;
   }
   Entry& entry = ledger_.entry(from, self_, number);
@@ -186,17 +189,18 @@ void Worker::Handle(const Message& message) {
                        number, entry.size.load(), entry.life.load(), life_);
   };
   if (const std::string fault = Check(from, number, entry, message); !fault.empty()) {
-    ledger_.Add(Fault::kChanged, what() + ": " + fault);
+    ledger_.faults().Add(Fault::kChanged, what() + ": " + fault);
   }
   if (PeerWord(message.from) != ledger_.process(from).lives[entry.life]) {
-    ledger_.Add(Fault::kWrongLife, fmt::format("{}: named slot {}, incarnation {}", what(),
-                                               message.from.slot, message.from.incarnation));
+    ledger_.faults().Add(Fault::kWrongLife,
+                         fmt::format("{}: named slot {}, incarnation {}", what(), message.from.slot,
+                                     message.from.incarnation));
   }
   std::atomic<std::uint32_t>& last =
       ledger_.pair(from, self_).last[IsDurable(from) ? 0 : entry.life.load()];
   if (const std::uint32_t before = last;
       number < before || (number == before && !message.redelivered)) {
-    ledger_.Add(Fault::kOutOfOrder, fmt::format("{}: after number {}", what(), before));
+    ledger_.faults().Add(Fault::kOutOfOrder, fmt::format("{}: after number {}", what(), before));
   }
   last = number;
   Linger();
@@ -361,10 +365,6 @@ void Worker::SendFinal() {
 }
 
 }  // namespace
-
-std::int64_t MonotonicNanoseconds() {
-  return std::chrono::steady_clock::now().time_since_epoch().count();
-}
 
 int RunWorker(const Ledger& ledger, const std::string& address, std::uint32_t self,
               std::uint64_t seed, const std::string& log) {

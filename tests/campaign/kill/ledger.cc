@@ -1,4 +1,4 @@
-#include "ledger.h"
+#include "kill/ledger.h"
 
 #include <sys/mman.h>
 
@@ -32,28 +32,6 @@ Ledger::~Ledger() { munmap(shared_, bytes_); }
 bool Ledger::IsFull() const {
   return std::ranges::any_of(
       shared_->processes, [](const Process& process) { return process.life + 10 >= kMostLives; });
-}
-
-void Ledger::Add(Fault fault, std::string_view text) const {
-  if (shared_->faults[static_cast<std::size_t>(fault)].fetch_add(1) < kMostTextsOfAKind) {
-    AddText(text);
-  }
-}
-
-void Ledger::AddText(std::string_view text) const {
-  const std::uint32_t slot = shared_->texts_used.fetch_add(1);
-  if (slot >= kMostTexts) return;
-  Text& out = shared_->texts[slot];
-  std::copy_n(text.begin(), std::min(text.size(), out.size() - 1), out.begin());
-}
-
-std::string Ledger::Texts() const {
-  std::string texts;
-  const std::uint32_t used = shared_->texts_used.load();
-  for (std::size_t i = 0; i < std::min<std::size_t>(used, kMostTexts); ++i) {
-    texts += "  " + std::string(shared_->texts[i].data()) + "\n";
-  }
-  return texts;
 }
 
 }  // namespace ivmq::campaign

@@ -1,22 +1,17 @@
 // Starts a mesh of processes over one transport, kills and stops them at random, and judges what
 // they have sent and handled.
-#ifndef IVMQ_TESTS_CAMPAIGN_REFEREE_H_
-#define IVMQ_TESTS_CAMPAIGN_REFEREE_H_
+#ifndef IVMQ_TESTS_CAMPAIGN_KILL_REFEREE_H_
+#define IVMQ_TESTS_CAMPAIGN_KILL_REFEREE_H_
 
 #include <array>
-#include <chrono>
 #include <cstdint>
 
-#include "verdict.h"
+#include "common/arguments.h"
+#include "kill/verdict.h"
 
 namespace ivmq::campaign {
 
 enum class Mesh : std::uint8_t { kFile, kUnix };
-
-struct CampaignOptions {
-  std::chrono::seconds duration;
-  std::uint64_t seed = 0;
-};
 
 // Of one mesh. In memory that the caller shares with the referee's process.
 struct Outcome {
@@ -29,8 +24,8 @@ struct Outcome {
 };
 
 // For a process with one thread. Takes as long as `duration`, and a minute or two at most.
-void RunMesh(Mesh mesh, const CampaignOptions& options, Outcome* outcome);
+void RunMesh(Mesh mesh, const Arguments& arguments, Outcome* outcome);
 
 }  // namespace ivmq::campaign
 
-#endif  // IVMQ_TESTS_CAMPAIGN_REFEREE_H_
+#endif  // IVMQ_TESTS_CAMPAIGN_KILL_REFEREE_H_

@@ -1,17 +1,18 @@
 // What the processes of a mesh have sent and handled, in memory that outlives each of them: what a
 // process stored there before it was killed stands there afterwards.
-#ifndef IVMQ_TESTS_CAMPAIGN_LEDGER_H_
-#define IVMQ_TESTS_CAMPAIGN_LEDGER_H_
+#ifndef IVMQ_TESTS_CAMPAIGN_KILL_LEDGER_H_
+#define IVMQ_TESTS_CAMPAIGN_KILL_LEDGER_H_
 
 #include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <string>
-#include <string_view>
 
 #include "ivmq/internal/layout.h"
 #include "ivmq/node.h"
+
+#include "common/fault_log.h"
 
 namespace ivmq::campaign {
 
@@ -108,26 +109,14 @@ class Ledger {
   [[nodiscard]] bool IsFull() const;
   [[nodiscard]] std::atomic<Phase>& phase() const { return shared_->phase; }
 
-  // Counts a fault, and keeps the text of the first ones of its kind.
-  void Add(Fault fault, std::string_view text) const;
-  void AddText(std::string_view text) const;
-  [[nodiscard]] std::uint64_t count(Fault fault) const {
-    return shared_->faults[static_cast<std::size_t>(fault)].load();
-  }
-  [[nodiscard]] std::string Texts() const;
+  [[nodiscard]] FaultLog<Fault>& faults() const { return shared_->faults; }
 
  private:
-  static constexpr std::uint64_t kMostTextsOfAKind = 5;
-  static constexpr std::size_t kMostTexts = 60;
-  using Text = std::array<char, 256>;
-
   struct Shared {
     std::atomic<Phase> phase{Phase::kFaults};
     std::array<Process, kProcesses> processes;
     std::array<Pair, kProcesses * kProcesses> pairs;
-    std::array<std::atomic<std::uint64_t>, static_cast<std::size_t>(Fault::kCount)> faults{};
-    std::atomic<std::uint32_t> texts_used{0};
-    std::array<Text, kMostTexts> texts{};
+    FaultLog<Fault> faults;
   };
 
   const std::uint32_t most_messages_;
@@ -138,4 +127,4 @@ class Ledger {
 
 }  // namespace ivmq::campaign
 
-#endif  // IVMQ_TESTS_CAMPAIGN_LEDGER_H_
+#endif  // IVMQ_TESTS_CAMPAIGN_KILL_LEDGER_H_

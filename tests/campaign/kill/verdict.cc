@@ -1,4 +1,4 @@
-#include "verdict.h"
+#include "kill/verdict.h"
 
 #include <functional>
 #include <map>
@@ -163,7 +163,7 @@ Verdict JudgeAll(const Ledger& ledger, const OnBrokenOfPair& on_broken) {
     }
   }
   for (std::size_t i = 0; i < verdict.faults.size(); ++i) {
-    verdict.faults[i] = ledger.count(static_cast<Fault>(i));
+    verdict.faults[i] = ledger.faults().count(static_cast<Fault>(i));
   }
   return verdict;
 }
@@ -188,7 +188,7 @@ void Explain(const Ledger& ledger) {
     if (++explained[promise] > kMostOfAKind) return;
     const Entry& entry = ledger.entry(from, to, number);
     const Handled handled = entry.handled;
-    ledger.AddText(
+    ledger.faults().AddText(
         fmt::format("{}: {} (life {}) to {} (slot {}, incarnation {}{}), number {}, {} bytes{}, "
                     "handled {} times, in lives {} to {}",
                     promise, NameOf(from), entry.life.load(), NameOf(to), entry.to.load() >> 32,

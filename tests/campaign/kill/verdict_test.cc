@@ -1,11 +1,11 @@
 // That the campaign sees broken promises, and excuses no more than docs/guarantees.md does.
-#include "verdict.h"
+#include "kill/verdict.h"
 
 #include <cstdint>
 
 #include <gtest/gtest.h>
 
-#include "ledger.h"
+#include "kill/ledger.h"
 
 namespace ivmq::campaign {
 namespace {

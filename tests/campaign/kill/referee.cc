@@ -1,7 +1,5 @@
-#include "referee.h"
+#include "kill/referee.h"
 
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,6 +8,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <random>
 #include <string>
 #include <thread>
@@ -18,8 +17,9 @@
 
 #include "ivmq/address.h"
 
+#include "common/process.h"
+#include "kill/worker.h"
 #include "region_server.h"
-#include "worker.h"
 
 namespace ivmq::campaign {
 namespace {
@@ -41,22 +41,6 @@ constexpr std::uint32_t kMostDown = 3;
 // Messages of a pair: three times as many as a quiet machine sends.
 constexpr std::uint32_t kMessagesPerSecond = 600;
 
-pid_t Fork(const std::function<int()>& body) {
-  (void)std::fflush(nullptr);
-  const pid_t parent = getpid();
-  const pid_t pid = fork();
-  if (pid < 0) {
-    std::perror("fork");
-    std::abort();
-  }
-  if (pid != 0) return pid;
-  prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (getppid() != parent) _exit(1);
-  const int status = body();
-  (void)std::fflush(nullptr);
-  _exit(status);
-}
-
 int RunServer(const std::string& socket) {
   server::Options options;
   options.socket = socket;
@@ -74,12 +58,12 @@ int RunServer(const std::string& socket) {
 
 class Referee {
  public:
-  Referee(Mesh mesh, const CampaignOptions& options, Outcome* outcome)
+  Referee(Mesh mesh, const Arguments& arguments, Outcome* outcome)
       : mesh_(mesh),
-        options_(options),
+        arguments_(arguments),
         outcome_(*outcome),
-        ledger_(static_cast<std::uint32_t>(options.duration.count() + 60) * kMessagesPerSecond),
-        random_(options.seed) {}
+        ledger_(static_cast<std::uint32_t>(arguments.duration.count() + 60) * kMessagesPerSecond),
+        random_(arguments.seed) {}
 
   void Run();
 
@@ -111,7 +95,7 @@ class Referee {
   std::uint32_t Below(std::uint32_t limit) { return static_cast<std::uint32_t>(random_() % limit); }
 
   const Mesh mesh_;
-  const CampaignOptions options_;
+  const Arguments arguments_;
   Outcome& outcome_;
   const Ledger ledger_;
   std::mt19937_64 random_;
@@ -158,8 +142,7 @@ void Referee::Start(std::uint32_t index) {
 
 void Referee::Kill(std::uint32_t index, milliseconds pause) {
   Child& child = children_.at(index);
-  kill(child.pid, SIGKILL);
-  waitpid(child.pid, nullptr, 0);
+  KillAndWait(child.pid);
   ++outcome_.killed;
   child = {.state = State::kDead, .since = Clock::now(), .until = Clock::now() + pause};
 }
@@ -211,8 +194,8 @@ void Referee::GoOn(bool all) {
 }
 
 void Referee::Hang(std::uint32_t index, const std::string& what) {
-  ledger_.Add(Fault::kNotEnded, fmt::format("{}, life {}: {}", NameOf(index),
-                                            ledger_.process(index).life.load(), what));
+  ledger_.faults().Add(Fault::kNotEnded, fmt::format("{}, life {}: {}", NameOf(index),
+                                                     ledger_.process(index).life.load(), what));
   Kill(index, milliseconds(0));
 }
 
@@ -225,16 +208,13 @@ void Referee::Watch() {
   for (std::uint32_t index = 0; index < kProcesses; ++index) {
     Child& child = children_.at(index);
     if (child.state != State::kRunning) continue;
-    int status = 0;
-    if (waitpid(child.pid, &status, WNOHANG) == child.pid) {
-      if (child.leaves && status == 0) {
+    if (const std::optional<int> end = EndOf(child.pid)) {
+      if (child.leaves && *end == 0) {
         ++outcome_.left;
       } else {
-        ledger_.Add(Fault::kCrashed,
-                    fmt::format("{}, life {}: ended by {} {}", NameOf(index),
-                                ledger_.process(index).life.load(),
-                                WIFSIGNALED(status) ? "signal" : "status",
-                                WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status)));
+        ledger_.faults().Add(Fault::kCrashed,
+                             fmt::format("{}, life {}: {}", NameOf(index),
+                                         ledger_.process(index).life.load(), TextOfEnd(*end)));
       }
       child = {.state = State::kDead, .since = Clock::now(), .until = Clock::now()};
       continue;
@@ -268,29 +248,23 @@ void Referee::End() {
   const Clock::time_point until = Clock::now() + kStall;
   for (std::uint32_t index = 0; index < kProcesses; ++index) {
     Child& child = children_.at(index);
-    int status = 0;
-    pid_t ended = 0;
-    while ((ended = waitpid(child.pid, &status, WNOHANG)) == 0 && Clock::now() < until) {
-      std::this_thread::sleep_for(kTick);
-    }
-    if (ended == 0) {
+    std::optional<int> end;
+    while (!(end = EndOf(child.pid)) && Clock::now() < until) std::this_thread::sleep_for(kTick);
+    if (!end) {
       Hang(index, "a process did not leave");
-    } else if (status != 0) {
-      ledger_.Add(Fault::kCrashed,
-                  fmt::format("{}: left with wait status {:#x}", NameOf(index), status));
+    } else if (*end != 0) {
+      ledger_.faults().Add(Fault::kCrashed,
+                           fmt::format("{}, leaving: {}", NameOf(index), TextOfEnd(*end)));
     }
   }
-  if (server_ > 0) {
-    kill(server_, SIGKILL);
-    waitpid(server_, nullptr, 0);
-  }
+  if (server_ > 0) KillAndWait(server_);
 }
 
 void Referee::Run() {
   if (!Prepare()) return;
   for (std::uint32_t index = 0; index < kProcesses; ++index) Start(index);
   Clock::time_point next = Clock::now();
-  (void)Until(options_.duration, [&] {
+  (void)Until(arguments_.duration, [&] {
     if (ledger_.IsFull()) return true;
     if (Clock::now() < next) return false;
     Disturb();
@@ -310,9 +284,9 @@ void Referee::Run() {
   Explain(ledger_);
   End();
   for (std::size_t i = 0; i < outcome_.verdict.faults.size(); ++i) {
-    outcome_.verdict.faults.at(i) = ledger_.count(static_cast<Fault>(i));
+    outcome_.verdict.faults.at(i) = ledger_.faults().count(static_cast<Fault>(i));
   }
-  std::string texts = ledger_.Texts();
+  std::string texts = ledger_.faults().Texts();
   if (outcome_.verdict.holds()) {
     std::error_code ignored;
     std::filesystem::remove_all(folder_, ignored);
@@ -326,8 +300,8 @@ void Referee::Run() {
 
 }  // namespace
 
-void RunMesh(Mesh mesh, const CampaignOptions& options, Outcome* outcome) {
-  Referee(mesh, options, outcome).Run();
+void RunMesh(Mesh mesh, const Arguments& arguments, Outcome* outcome) {
+  Referee(mesh, arguments, outcome).Run();
 }
 
 }  // namespace ivmq::campaign

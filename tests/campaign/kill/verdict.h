@@ -1,11 +1,11 @@
 // What docs/guarantees.md promises, held against a ledger.
-#ifndef IVMQ_TESTS_CAMPAIGN_VERDICT_H_
-#define IVMQ_TESTS_CAMPAIGN_VERDICT_H_
+#ifndef IVMQ_TESTS_CAMPAIGN_KILL_VERDICT_H_
+#define IVMQ_TESTS_CAMPAIGN_KILL_VERDICT_H_
 
 #include <array>
 #include <cstdint>
 
-#include "ledger.h"
+#include "kill/ledger.h"
 
 namespace ivmq::campaign {
 
@@ -42,4 +42,4 @@ void Explain(const Ledger& ledger);
 
 }  // namespace ivmq::campaign
 
-#endif  // IVMQ_TESTS_CAMPAIGN_VERDICT_H_
+#endif  // IVMQ_TESTS_CAMPAIGN_KILL_VERDICT_H_

@@ -1,0 +1,99 @@
+// A mesh of eight processes, half of them durable, that send each other messages of 0 to 300 KiB
+// while they are killed, stopped, and leave and return at random; over file: and over unix: at
+// once. Afterwards each message is held against docs/guarantees.md.
+#include <array>
+#include <chrono>
+#include <csignal>
+#include <cstdint>
+#include <string_view>
+#include <thread>
+
+#include <fmt/format.h>
+
+#include "common/arguments.h"
+#include "common/process.h"
+#include "common/table.h"
+#include "kill/referee.h"
+
+namespace ivmq::campaign {
+namespace {
+
+using std::chrono::seconds;
+
+constexpr std::size_t kMeshes = 2;
+using Outcomes = std::array<Outcome, kMeshes>;
+
+// Everything behind the last fault has an end, well below this.
+constexpr seconds kAfterwards{150};
+
+Table Tabulate(const Outcomes& outcomes) {
+  Table table("8 processes, 4 of them durable, over", {"file:", "unix:"});
+  const auto values = [&](auto value) {
+    return Table::Values{value(outcomes[0]), value(outcomes[1])};
+  };
+  const auto of = [&](std::uint64_t Verdict::*member) {
+    return values([&](const Outcome& outcome) { return outcome.verdict.*member; });
+  };
+  const auto fault = [&](std::string_view what, Fault kind) {
+    table.Promise(what, values([&](const Outcome& outcome) {
+                    return outcome.verdict.faults.at(static_cast<std::size_t>(kind));
+                  }));
+  };
+  table.Needed("killed", values([](const Outcome& outcome) { return outcome.killed; }));
+  table.Figure("stopped", values([](const Outcome& outcome) { return outcome.stopped; }));
+  table.Figure("left in order", values([](const Outcome& outcome) { return outcome.left; }));
+  table.Needed("messages sent", of(&Verdict::ok));
+  table.Figure("  of them larger than a record", of(&Verdict::ok_large));
+  table.Figure("messages handled", of(&Verdict::handled));
+  table.Heading("not promised");
+  table.Figure("  refused: full, timed out, peer gone", of(&Verdict::refused));
+  table.Figure("  their sender was killed in the call", of(&Verdict::unfinished));
+  table.Figure("  unread by an ephemeral receiver that ended", of(&Verdict::excused_unread));
+  table.Figure("  large, and their durable receiver ended midway in them",
+               of(&Verdict::excused_cut));
+  table.Figure("  handled again, marked as redelivered", of(&Verdict::marked));
+  table.Heading("promised: none");
+  table.Promise("  lost", of(&Verdict::lost));
+  table.Promise("  handled twice, unmarked", of(&Verdict::twice_unmarked));
+  fault("  out of order", Fault::kOutOfOrder);
+  fault("  changed", Fault::kChanged);
+  fault("  from another life than Message::from says", Fault::kWrongLife);
+  table.Promise("  handled though the send was refused", of(&Verdict::refused_yet_handled));
+  table.Promise("  stuck: pairs without progress after the last fault", of(&Verdict::stuck));
+  fault("  stuck: calls that did not end", Fault::kNotEnded);
+  fault("  declared dead while it lived", Fault::kDeclaredDead);
+  fault("  could not open its node again", Fault::kCannotOpen);
+  fault("  ended by itself", Fault::kCrashed);
+  table.Promise("  rings given up", of(&Verdict::rings_given_up));
+  table.Promise("  meshes without a verdict",
+                values([](const Outcome& outcome) { return outcome.judged ? 0U : 1U; }));
+  return table;
+}
+
+bool Run(const Arguments& arguments) {
+  const Shared<Outcomes> outcomes;
+  std::array<pid_t, kMeshes> referees{};
+  for (std::size_t i = 0; i < kMeshes; ++i) {
+    const Arguments own{.duration = arguments.duration, .seed = arguments.seed + i};
+    referees.at(i) = Fork([&, i] {
+      RunMesh(static_cast<Mesh>(i), own, &outcomes->at(i));
+      return 0;
+    });
+  }
+  const auto until = std::chrono::steady_clock::now() + arguments.duration + kAfterwards;
+  for (const pid_t referee : referees) {
+    while (!EndOf(referee)) {
+      if (std::chrono::steady_clock::now() > until) kill(referee, SIGKILL);
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+  }
+  const Table table = Tabulate(*outcomes);
+  table.Print();
+  for (const Outcome& outcome : *outcomes) fmt::print("{}", outcome.texts.data());
+  return table.holds();
+}
+
+}  // namespace
+}  // namespace ivmq::campaign
+
+int main(int argc, char** argv) { return ivmq::campaign::Main(argc, argv, ivmq::campaign::Run); }
