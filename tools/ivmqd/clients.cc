@@ -154,6 +154,12 @@ void RegionServer::Impl::Flush(std::uint16_t id, Client& client) {
              id, client.process.description());
   }
   if (client.waits_for_kernel || client.is_held_back) Soon(kRetry);
+  // Until it has heard of all others, it and they look for each other's messages.
+  if (client.backlog.owed() != 0) {
+    epochs_.SetApart(id);
+  } else {
+    epochs_.Forget(id);
+  }
 }
 
 void RegionServer::Impl::FlushWaiting() {
@@ -284,6 +290,7 @@ void RegionServer::Impl::LookAtLingering() {
       lingering.pause = std::min(lingering.pause * 2, kLook);
       if (lingering.pause == kLook && !std::exchange(lingering.is_reported, true)) {
         (void)table_.MarkDisconnected(id);
+        epochs_.SetApart(id);
         LogAbout(
             *lingering.process, LogLevel::kInfo,
             "id {}: {} has no connection any more, but the region is still open or mapped by "
@@ -300,6 +307,7 @@ void RegionServer::Impl::LookAtLingering() {
 // The kernel has dropped the client's lock: nobody can write the region for it any more.
 void RegionServer::Impl::End(std::uint16_t id, const Lingering& lingering) {
   const std::uint32_t dead = MarkDead(id);
+  epochs_.Forget(id);
   const std::string dead_text =
       dead == 0 ? std::string() : fmt::format("; {} peers that had not left are dead", dead);
   if (!lingering.process) {

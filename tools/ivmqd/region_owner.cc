@@ -17,6 +17,8 @@
 
 #include <fmt/format.h>
 
+#include "ivmq/internal/doorbell_epochs.h"
+
 #include "src/file_lock.h"
 #include "src/region_file.h"
 #include "src/text.h"
@@ -273,10 +275,17 @@ Result<RegionOwner> RegionOwner::Open(const Options& options, const CheckedOptio
   layout::Header& header = region->header();
   owner.taken_over_ = !empty;
   owner.crashed_pid_ = header.server_pid.load(std::memory_order_relaxed);
-  header.server_vectors.store(options.vectors, std::memory_order_relaxed);
+  const std::set<std::uint16_t> former =
+      owner.taken_over_ ? owner.FormerIds() : std::set<std::uint16_t>();
+  // A process takes a vector by which all can ring it, clients of former servers included.
+  std::uint32_t vectors = options.vectors;
+  if (const std::uint32_t before = header.server_vectors.load(std::memory_order_relaxed);
+      !former.empty() && before != 0) {
+    vectors = std::min(vectors, before);
+  }
+  header.server_vectors.store(vectors, std::memory_order_relaxed);
   header.server_pid.store(static_cast<std::uint32_t>(getpid()), std::memory_order_relaxed);
-  header.server_epoch.store(header.server_epoch.load(std::memory_order_relaxed) + 1,
-                            std::memory_order_release);
+  DoorbellEpochs(*region).Begin(former);
   return owner;
 }
 

@@ -81,6 +81,7 @@ RegionServer::Impl::Impl(Options options, EventLoop& loop, RegionOwner region, L
            FirstId(options_, region_, lingering_)),
       doorbells_(ids_),
       table_(region_.region()),
+      epochs_(region_.region()),
       log_limiter_(options_.log_lines_per_second) {}
 
 void RegionServer::Impl::End() {

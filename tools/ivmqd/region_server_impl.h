@@ -17,6 +17,7 @@
 
 #include <fmt/format.h>
 
+#include "ivmq/internal/doorbell_epochs.h"
 #include "ivmq/internal/peer_table.h"
 #include "ivmq/transport.h"
 
@@ -201,6 +202,7 @@ class RegionServer::Impl {
   IdPool ids_;
   Doorbells doorbells_;
   PeerTable table_;
+  DoorbellEpochs epochs_;
   LogLimiter log_limiter_;
 
   UniqueFd timer_;

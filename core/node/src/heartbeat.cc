@@ -113,16 +113,6 @@ void Heartbeat::ShowLife() {
   }
 }
 
-bool Heartbeat::HasRingWith(std::uint32_t slot) const noexcept {
-  const Region& region = context_.region;
-  const std::uint32_t self = context_.self.id.slot;
-  for (const std::uint32_t index : {region.CellIndex(self, slot), region.CellIndex(slot, self)}) {
-    const std::uint64_t word = region.cell(index).load(std::memory_order_acquire);
-    if (layout::Cell::FromWord(word).state != layout::CellState::kEmpty) return true;
-  }
-  return false;
-}
-
 void Heartbeat::WatchOthers() {
   bool any_dead = false;
   bool any_still = false;
@@ -135,7 +125,7 @@ void Heartbeat::WatchOthers() {
     const Life life = Life::FromWord(life_word);
     if (life.state == PeerState::kDead) {
       any_dead = true;
-      partner_died |= life_word != life_[s] && HasRingWith(s);
+      partner_died |= life_word != life_[s] && context_.HasRingWith(s);
     }
     std::uint32_t still = 0;
     if (life.state == PeerState::kLive || life.state == PeerState::kClaiming) {

@@ -43,8 +43,6 @@ class Heartbeat {
   void AttendTransport();
   void ShowLife();
   void WatchOthers();
-  // Whether there is a ring from or to the slot's peer.
-  [[nodiscard]] bool HasRingWith(std::uint32_t slot) const noexcept;
 
   NodeContext& context_;
   Writers& writers_;

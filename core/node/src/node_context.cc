@@ -95,6 +95,15 @@ bool NodeContext::MoveLife(std::uint16_t ivposition) noexcept {
   return true;
 }
 
+bool NodeContext::HasRingWith(std::uint32_t slot) const noexcept {
+  const std::uint32_t own = self.id.slot;
+  for (const std::uint32_t index : {region.CellIndex(own, slot), region.CellIndex(slot, own)}) {
+    const std::uint64_t word = region.cell(index).load(std::memory_order_acquire);
+    if (layout::Cell::FromWord(word).state != layout::CellState::kEmpty) return true;
+  }
+  return false;
+}
+
 Status NodeContext::LifeStatus() {
   if (IsMyLife()) return {};
   if (is_forked_copy()) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "ivmq/internal/arena.h"
+#include "ivmq/internal/doorbell_epochs.h"
 #include "ivmq/internal/peer_table.h"
 #include "ivmq/internal/region.h"
 #include "ivmq/node.h"
@@ -63,6 +64,11 @@ struct NodeContext {
     return JudgeLife();
   }
 
+  // By which others ring this node.
+  [[nodiscard]] std::uint16_t ivposition() const noexcept {
+    return layout::Life::FromWord(live_word_.load(std::memory_order_relaxed)).ivposition;
+  }
+
   // Has this life go on under another ivposition. False: it is over, or damaged. Not while it is
   // being ended by its owner.
   bool MoveLife(std::uint16_t ivposition) noexcept;
@@ -79,6 +85,15 @@ struct NodeContext {
   [[nodiscard]] bool is_forked_copy() const noexcept {
     return forked_.load(std::memory_order_relaxed);
   }
+
+  // Whether the slot's peer and this node have each other's doorbells, if they have any.
+  [[nodiscard]] bool HasDoorbellOf(std::uint32_t slot) const noexcept {
+    const layout::Word& word = region.slot(slot).life;
+    const auto life = layout::Life::FromWord(word.load(std::memory_order_relaxed));
+    return DoorbellEpochs(region).AreTogether(life.ivposition, ivposition());
+  }
+  // Whether there is a ring from or to the slot's peer.
+  [[nodiscard]] bool HasRingWith(std::uint32_t slot) const noexcept;
 
   // How many subscriptions of this node's topics have messages that wait to be sent.
   void AddLagging(std::int32_t change) noexcept {

@@ -59,16 +59,6 @@ Armed& Poller::OwnArmed() noexcept {
 
 bool Poller::IsRung() { return context_.sleeper->Sleep(kRingGrace, context_.sleeper->Ticket()); }
 
-bool Poller::HasDoorbell() noexcept {
-  if (!context_.transport->info().wakeable) return false;
-  if (const std::uint64_t generation = context_.table.generation();
-      generation != generation_rung_) {
-    generation_rung_ = generation;
-    all_can_ring_ = context_.table.AllCanRing(context_.self.id.slot);
-  }
-  return all_can_ring_;
-}
-
 bool Poller::Sleep(WaitStrategy& wait, const WaitLimits& limits) {
   readers_.PublishReleased();
   const bool lived = context_.IsMyLife();
@@ -81,16 +71,18 @@ bool Poller::Sleep(WaitStrategy& wait, const WaitLimits& limits) {
       OwnArmed().Disarm();
       return true;
     }
-    const bool doorbell = HasDoorbell();
+    const Announced announced = reach_.Look();
     const nanoseconds left = limits.deadline - Clock::now();
     if (left > nanoseconds(0)) context_.CountAlone(Counter::kSleeps);
-    const Waited waited = wait.Pause(doorbell ? readers_.net() : wait.Growing());
+    const Waited waited = wait.Pause(LongestSleep(announced, [&] { return wait.Growing(); }));
     OwnArmed().Disarm();
     if (waited == Waited::kTimedOut) return false;
     const bool event = waited == Waited::kForEvent;
     if (event) context_.CountAlone(Counter::kWakeups);
     if (HasWork()) {
-      if (!event && doorbell && left > kNet && !IsRung()) context_.CountAlone(Counter::kNetFinds);
+      if (!event && announced == Announced::kAlways && left > kNet && !IsRung()) {
+        context_.CountAlone(Counter::kNetFinds);
+      }
       return true;
     }
     if (TakeWakeRequest() || (lived && !context_.IsMyLife())) return true;
@@ -137,7 +129,8 @@ bool Poller::Arm(nanoseconds look_again) {
     return false;
   }
   const nanoseconds own_look = arm_backoff_.Next();
-  context_.sleeper->SetTimer(std::min(look_again, HasDoorbell() ? readers_.net() : own_look));
+  context_.sleeper->SetTimer(
+      std::min(look_again, LongestSleep(reach_.Look(), [&] { return own_look; })));
   return true;
 }
 

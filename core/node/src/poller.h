@@ -2,6 +2,7 @@
 #ifndef IVMQ_POLLER_H_
 #define IVMQ_POLLER_H_
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -11,6 +12,7 @@
 #include "ivmq/internal/wake.h"
 #include "ivmq/peer.h"
 
+#include "src/doorbell_reach.h"
 #include "src/node_context.h"
 #include "src/publications.h"
 #include "src/readers.h"
@@ -27,6 +29,7 @@ class Poller {
       : context_(context),
         readers_(readers),
         publications_(publications),
+        reach_(context),
         armed_(context.slot().armed),
         arm_backoff_(context.options.max_poll_interval) {}
 
@@ -68,21 +71,30 @@ class Poller {
   // Whether the doorbell of what the periodic check found comes after all: it had been published
   // just then.
   [[nodiscard]] bool IsRung();
-  // Whether a doorbell announces every message, so that this node may sleep until it is rung. A
-  // peer that cannot ring counts from when it has joined, since its first message comes as silently
-  // as the others.
-  [[nodiscard]] bool HasDoorbell() noexcept;
+  // How long it may sleep without a look of its own. `growing()` says it where no doorbell announces
+  // what a peer sends.
+  template <typename Growing>
+  [[nodiscard]] std::chrono::nanoseconds LongestSleep(Announced announced, Growing growing) const {
+    switch (announced) {
+      case Announced::kAlways:
+        return readers_.net();
+      case Announced::kButForFirsts:
+        return std::min(readers_.net(), 10 * std::min(context_.options.max_poll_interval, kNet));
+      case Announced::kNotAlways:
+        break;
+    }
+    return growing();
+  }
   void TellWatcher(const PeerSnapshot& snapshot);
 
   NodeContext& context_;
   Readers& readers_;
   Publications& publications_;
+  DoorbellReach reach_;
   Armed armed_;  // see OwnArmed()
   layout::Word armed_for_nobody_{0};
   std::shared_ptr<const Watcher> watcher_;
   std::uint64_t generation_seen_ = 0;  // of the peer table, by the watcher
-  std::uint64_t generation_rung_ = 0;  // when `all_can_ring_` was looked at
-  bool all_can_ring_ = false;
   bool slept_long_ = false;
   Backoff arm_backoff_;  // of looks without a doorbell
   std::atomic<bool> wake_requested_{false};

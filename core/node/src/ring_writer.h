@@ -158,7 +158,8 @@ class alignas(2 * layout::kCacheLine) RingWriter {
     if (EnsureOpen(to) == SendResult::kOk) space_armed_.Arm();
   }
   [[nodiscard]] bool RingsForRoom() const noexcept {
-    return state_ == WriterState::kLive && can_ring_ && context_->transport->info().wakeable;
+    return state_ == WriterState::kLive && can_ring_ && context_->transport->info().wakeable &&
+           context_->HasDoorbellOf(slot_number_);
   }
 
   // Looks after the ring and its cell.

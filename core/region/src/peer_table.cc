@@ -335,17 +335,6 @@ std::optional<PeerInfo> PeerTable::Find(std::string_view name) const {
   return std::nullopt;
 }
 
-bool PeerTable::AllCanRing(std::uint32_t own_slot) const noexcept {
-  for (std::uint32_t s = 0; s < region_.max_peers(); ++s) {
-    const Life life = LoadLife(region_.slot(s));
-    if (own_slot != s && life.state == PeerState::kLive &&
-        (life.flags & layout::kPeerCanRing) == 0) {
-      return false;
-    }
-  }
-  return true;
-}
-
 void PeerTable::WakeAll(Doorbell& doorbell, std::optional<std::uint32_t> own_slot) const {
   for (std::uint32_t s = 0; s < region_.max_peers(); ++s) {
     const PeerSlot& slot = region_.slot(s);

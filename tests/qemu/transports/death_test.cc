@@ -106,7 +106,7 @@ TEST_F(DeathTest, WhoIsAskedForADeviceOverVfioGivesItBackAndIsDeadForTheOthers) 
 }
 
 // Nobody is told of a server's death. Peers of two servers cannot ring each other: what they send
-// is found by the once-a-second look.
+// is found by looks of their own.
 TEST_F(DeathTest, WithoutItsServerThePeersGoOnAndTheNextOneLetsOthersJoin) {
   const auto guest = WithDriver("guest", "6.1");
   const auto other = WithDriver("other", "6.12");

@@ -129,7 +129,9 @@ TEST(WireFormatTest, TheDocumentDescribesTheHeader) {
                FIELD(Header, server_vectors),
                FIELD(Header, pad0),
                FIELD(Header, peers_generation),
-               FIELD(Header, pad1)});
+               FIELD(Header, pad1),
+               FIELD(Header, apart_count),
+               FIELD(Header, apart)});
   EXPECT_EQ(layout::kHeaderImmutableBytes, 128U);
 }
 
@@ -233,6 +235,12 @@ TEST(WireFormatTest, TheDocumentDescribesTheCellAndOwnerWords) {
                             {"generation", layout::Owner{0xffffffff, 0}.ToWord()}});
 }
 
+TEST(WireFormatTest, TheDocumentDescribesTheWordOfAnIdApart) {
+  ExpectBits("Who has whose doorbells",
+             {{"ivposition", layout::ApartId{0xffff, 0}.ToWord()},
+              {"epoch", layout::ApartId{0, layout::kEpochUnsure}.ToWord()}});
+}
+
 TEST(WireFormatTest, TheDocumentDescribesTheCommitWord) {
   using layout::RecordKind;
   ExpectBits("Commit word",
@@ -249,6 +257,8 @@ TEST(WireFormatTest, TheDocumentHasTheConstants) {
       {"kPage", layout::kPage},
       {"kLimitMaxPeers", layout::kLimitMaxPeers},
       {"kNoIvposition", layout::kNoIvposition},
+      {"kMostApart", layout::kMostApart},
+      {"kEpochUnsure", layout::kEpochUnsure},
       {"kNameBytes", layout::kNameBytes},
       {"kServiceTextBytes", layout::kServiceTextBytes},
       {"kTopicTextBytes", layout::kTopicTextBytes},

@@ -39,12 +39,14 @@ static_assert(Word32::is_always_lock_free && sizeof(Word32) == 4);
 inline constexpr std::uint64_t kMagic = 0x4d48532d514d5649;  // the bytes "IVMQ-SHM"
 // A reader refuses another major version. A minor version adds only what older code may ignore.
 inline constexpr std::uint16_t kVersionMajor = 3;
-inline constexpr std::uint16_t kVersionMinor = 0;
+inline constexpr std::uint16_t kVersionMinor = 1;
 // A reader refuses a region that requires a feature it does not know; it ignores optional ones.
 inline constexpr std::uint32_t kKnownRequiredFeatures = 0;
 
 inline constexpr std::uint32_t kDefaultMaxPeers = 64;
 inline constexpr std::uint32_t kLimitMaxPeers = 1024;
+
+inline constexpr std::size_t kMostApart = 448;
 
 struct Header {
   // Immutable: written once by Format(), covered by `crc`.
@@ -71,13 +73,16 @@ struct Header {
   std::uint64_t reserved1;                 // 120 0
 
   // Mutable.
-  Word server_epoch;      // 128 server: grows by one each time a server takes the region over
+  Word server_epoch;      // 128 server: grows by one each time a server takes the region over and
+                          //     does not have the doorbells of the one before
   Word32 server_pid;      // 136 server: 0 after it has shut down in order
   Word32 server_vectors;  // 140 server: doorbell vectors of a client
   std::array<std::uint8_t, 112> pad0;  // 144
-  Word peers_generation;               // 256 grows by one after each change of a life word, or of
-                                       // a slot's services or topics
-  std::array<std::uint8_t, kPage - 264> pad1;
+  Word peers_generation;               // 256 grows by one after each change of a life word, of a
+                                       //     slot's services or topics, or of what follows
+  std::array<std::uint8_t, 240> pad1;
+  Word apart_count;                    // 504 server: entries of `apart` that may be used
+  std::array<Word, kMostApart> apart;  // 512 server: see ApartId
 };
 static_assert(sizeof(Header) == kPage);
 static_assert(offsetof(Header, version) == 8 && offsetof(Header, crc) == 12);
@@ -87,7 +92,23 @@ static_assert(offsetof(Header, peer_table_offset) == 56 && offsetof(Header, owne
 static_assert(offsetof(Header, unit_size) == 88 && offsetof(Header, ring_capacity) == 100);
 static_assert(offsetof(Header, formatted_at) == 112 && offsetof(Header, server_epoch) == 128);
 static_assert(offsetof(Header, peers_generation) == 256);
+static_assert(offsetof(Header, apart_count) == 504 && offsetof(Header, apart) == 512);
 inline constexpr std::size_t kHeaderImmutableBytes = offsetof(Header, server_epoch);
+
+// A word of Header::apart: a client that is not told of newcomers, and of which they are not told,
+// so that it and they cannot ring each other: epoch << 16 | ivposition. All other clients are of
+// `server_epoch`. 0: none.
+struct ApartId {
+  std::uint16_t ivposition = 0;  // kNoIvposition: there is no room for all of them
+  std::uint64_t epoch = 0;       // of the server that gave its doorbells, or kEpochUnsure
+
+  [[nodiscard]] static constexpr ApartId FromWord(std::uint64_t word) noexcept {
+    return {static_cast<std::uint16_t>(word), word >> 16};
+  }
+  [[nodiscard]] constexpr std::uint64_t ToWord() const noexcept { return epoch << 16 | ivposition; }
+};
+// Of a client that has not been told of all clients of its server.
+inline constexpr std::uint64_t kEpochUnsure = (std::uint64_t{1} << 48) - 1;
 
 // ---- Peer table ----
 

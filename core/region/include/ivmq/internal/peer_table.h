@@ -119,9 +119,6 @@ class PeerTable {
     return region_.header().peers_generation.load(std::memory_order_acquire);
   }
 
-  // Whether every live peer, except that of `own_slot`, can ring doorbells.
-  [[nodiscard]] bool AllCanRing(std::uint32_t own_slot) const noexcept;
-
   // Rings every peer that has a doorbell, except that of `own_slot`, so that it reads the table. A
   // peer that is awake is rung too, since another of its threads may wait for room in the ring to a
   // peer that has died.
