@@ -13,6 +13,7 @@ void AddLs(CLI::App& app, int* exit_code);
 void AddDump(CLI::App& app, int* exit_code);
 void AddCall(CLI::App& app, int* exit_code);
 void AddBench(CLI::App& app, int* exit_code);
+void AddTop(CLI::App& app, int* exit_code);
 void AddPing(CLI::App& app, int* exit_code);
 void AddSend(CLI::App& app, int* exit_code);
 void AddRecv(CLI::App& app, int* exit_code);

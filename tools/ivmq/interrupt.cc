@@ -1,10 +1,12 @@
 #include "interrupt.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <system_error>
@@ -40,6 +42,18 @@ Interrupt::~Interrupt() {
   (void)pthread_kill(thread_.native_handle(), SIGINT);
   thread_.join();
   close(fd_);
+}
+
+bool Interrupt::WaitFor(std::chrono::nanoseconds timeout) const {
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  while (!requested()) {
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    if (left.count() <= 0) return false;
+    pollfd wait{fd_, POLLIN, 0};
+    (void)poll(&wait, 1, static_cast<int>(std::min<std::int64_t>(left.count(), 3600 * 1000)));
+  }
+  return true;
 }
 
 void Interrupt::Watch(const std::function<void()>& wake) {

@@ -3,6 +3,7 @@
 #define IVMQ_TOOLS_IVMQ_INTERRUPT_H_
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <thread>
 
@@ -23,6 +24,8 @@ class Interrupt {
   Interrupt& operator=(const Interrupt&) = delete;
 
   [[nodiscard]] bool requested() const noexcept { return requested_.load(); }
+  // Waits until a signal has come; false: not within `timeout`.
+  [[nodiscard]] bool WaitFor(std::chrono::nanoseconds timeout) const;
   // Readable once a signal has come.
   [[nodiscard]] int fd() const noexcept { return fd_; }
 
