@@ -11,6 +11,7 @@
 
 #include "ivmq/ivshmem_client.h"
 
+#include "src/file_lock.h"
 #include "src/ivshmem_socket.h"
 #include "src/mapping.h"
 #include "src/region_file.h"
@@ -52,6 +53,7 @@ class HostTransport : public Transport {
   }
   [[nodiscard]] int wake_fd() const noexcept override { return wake_fd_; }
   [[nodiscard]] int control_fd() const noexcept override { return client_->control_fd(); }
+  [[nodiscard]] Served served() const noexcept override { return served_; }
   bool HandleControl() noexcept override { return client_->HandleControl(); }
   Status Attend(const Move& move) override;
   void LetGoInChild() noexcept override {
@@ -60,6 +62,7 @@ class HostTransport : public Transport {
   }
 
  private:
+  [[nodiscard]] bool IsOrphaned() const;
   void Reconnect(const Move& move);
 
   std::string socket_path_;
@@ -67,10 +70,12 @@ class HostTransport : public Transport {
   Mapping mapping_;
   TransportInfo info_;
   std::atomic<int> wake_fd_;
+  std::atomic<Served> served_{Served::kYes};
 
   // Attend()'s.
   std::unique_ptr<IvshmemClient> fresh_;
   bool is_lost_ = false;
+  bool is_news_ = false;              // the loss is still to be reported
   Clock::time_point connected_at_{};  // after a loss; at first, long ago
   Clock::time_point retry_at_{};
   std::chrono::milliseconds pause_{};
@@ -80,12 +85,23 @@ Status HostTransport::Attend(const Move& move) {
   client_->CloseFormer();
   if (client_->HandleControl()) return {};
   const Clock::time_point now = Clock::now();
-  const Status connection = client_->connection();
   if (!std::exchange(is_lost_, true)) {
-    const bool is_news = now - connected_at_ >= kStable;
-    if (is_news) pause_ = kFirstPause;
+    // A server that ends closes this connection a little before it lets go of the memory. So more
+    // is known at the next look.
+    is_news_ = now - connected_at_ >= kStable;
+    if (is_news_) pause_ = kFirstPause;
     retry_at_ = now + pause_;
-    if (!is_news) return {};
+    served_ = Served::kUnknown;
+    return {};
+  }
+  // There is nothing to come back to.
+  if (served_ == Served::kNever) return {};
+  if (IsOrphaned()) {
+    served_ = Served::kNever;
+    return {};
+  }
+  const Status connection = client_->connection();
+  if (std::exchange(is_news_, false)) {
     return {connection.code(),
             info_.address + ": the connection to the server was lost: " + connection.message() +
                 "; the node goes on without news of new peers, and tries to reconnect"};
@@ -96,6 +112,17 @@ Status HostTransport::Attend(const Move& move) {
   pause_ = std::min(pause_ * 2, kLongestPause);
   retry_at_ = now + pause_;
   return {};
+}
+
+// A server locks all ids, or whoever keeps its descriptors for the next one does. Where these locks
+// are gone and the memory has no name, as a memfd, nobody can come into it any more but by those
+// who are there. Other servers than ivmqd lock nothing, which proves nothing.
+bool HostTransport::IsOrphaned() const {
+  const auto& header = *reinterpret_cast<const layout::Header*>(mapping_.bytes().data());
+  struct stat file {};
+  return header.server_epoch.load(std::memory_order_relaxed) != 0 &&
+         fstat(client_->shared_memory(), &file) == 0 && file.st_nlink == 0 &&
+         !IsFileLocked(client_->shared_memory(), kIdLocks + layout::kNoIvposition, 1);
 }
 
 // The new connection's lock shows that this process lives before the former one's goes: so whoever
@@ -114,6 +141,7 @@ void HostTransport::Reconnect(const Move& move) {
   wake_fd_ = client_->vector_fd(info_.vector);
   connected_at_ = Clock::now();
   is_lost_ = false;
+  served_ = Served::kYes;
 }
 
 Result<Mapping> MapShared(int fd, Access access) {

@@ -1,6 +1,7 @@
 #include "src/heartbeat.h"
 
 #include <chrono>
+#include <utility>
 
 #include "ivmq/internal/str_cat.h"
 
@@ -58,6 +59,7 @@ void Heartbeat::Tick() {
   readers_.RequestHousekeeping();
   publications_.Attend(/*sleeps=*/true);
   AttendTransport();
+  if (context_.IsMyLife()) WatchServer();
 
   // A sleeper may have to tell its watcher, or to sleep shorter. Who changed the table rings for
   // that if it can.
@@ -91,6 +93,26 @@ void Heartbeat::AttendTransport() {
   // Who read the former ivposition before the move rang the former doorbell: what it sent is there,
   // and is seen by the look that follows.
   if (context_.sleeper->Rewatch()) context_.sleeper->Notify();
+}
+
+void Heartbeat::WatchServer() {
+  layout::Header& header = context_.region.header();
+  const Doorbell::Served served = context_.transport->served();
+  const std::uint64_t epoch = header.server_epoch.load(std::memory_order_relaxed);
+  if (served == Doorbell::Served::kNever) {
+    header.orphaned.store(epoch, std::memory_order_relaxed);
+  } else if (served == Doorbell::Served::kYes || epoch == 0 ||
+             header.orphaned.load(std::memory_order_relaxed) != epoch) {
+    return;
+  }
+  if (std::exchange(is_orphaned_, true)) return;
+  context_.Report(
+      Status(StatusCode::kUnavailable,
+             StrCat(context_.transport->info().address,
+                    ": the server has ended, and nobody can join this region any more, since only "
+                    "its peers have its memory. They go on, but those who start now meet in "
+                    "another region: to join them, open the node again on the host, and start "
+                    "QEMU again for a guest; `ivmq doctor` on the host says for which")));
 }
 
 // All words that only this node writes are stored anew, so that damage to them does not last.

@@ -41,6 +41,8 @@ class Heartbeat {
   // Whether this is the region, and the place in it, that the node was opened in.
   void CheckPlace();
   void AttendTransport();
+  // Says, here and in the region, if nobody can join it any more.
+  void WatchServer();
   void ShowLife();
   void WatchOthers();
 
@@ -53,6 +55,7 @@ class Heartbeat {
 
   // Of the thread alone, except `still_`, which others read.
   std::uint64_t beats_ = 0;
+  bool is_orphaned_ = false;  // that was reported
   std::uint64_t generation_seen_ = 0;
   std::uint64_t lives_seen_ = 0;
   std::uint64_t suspects_seen_ = 0;

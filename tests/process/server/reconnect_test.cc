@@ -214,7 +214,7 @@ TEST_F(ReconnectTest, ANodeOfAFileGoesOverToTheNextServer) {
 }
 
 TEST_F(ReconnectTest, AnotherRegionBehindTheSocketIsNotTakenForTheNodes) {
-  StartServer("memfd");
+  StartServer(file_);
   std::atomic<int> reports = 0;
   auto node = OpenNode(socket_, "node", [&](const Status&) { ++reports; });
   ASSERT_NE(node, nullptr);

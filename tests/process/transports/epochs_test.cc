@@ -7,6 +7,8 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -17,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "ivmq/internal/doorbell_epochs.h"
@@ -130,18 +133,42 @@ class Talker {
   std::thread thread_;
 };
 
-NodeOptions Named(const std::string& name) {
+NodeOptions Named(const std::string& name, std::function<void(const Status&)> on_report = {}) {
   NodeOptions options;
+  options.on_report = std::move(on_report);
   options.name = name;
   options.spin_budget = {};
   return options;
 }
 
+// The first report of a node, and how many there were.
+class Reports {
+ public:
+  [[nodiscard]] std::function<void(const Status&)> Taker() {
+    return [this](const Status& status) {
+      if (++count_ == 1) first_.set_value(status);
+    };
+  }
+  Status Await() {
+    auto first = first_.get_future();
+    if (first.wait_for(kPatience) == std::future_status::ready) return first.get();
+    ADD_FAILURE() << "nothing was reported";
+    return {};
+  }
+  [[nodiscard]] int count() const noexcept { return count_; }
+
+ private:
+  std::atomic<int> count_{0};
+  std::promise<Status> first_;
+};
+
 class EpochsTest : public ::testing::TestWithParam<const char*> {
  protected:
   EpochsTest() {
+    const std::string kind = GetParam();
     const std::string name = "/ivmq-epochs-" + std::to_string(getpid());
-    if (std::string(GetParam()) == "shm") {
+    if (kind == "memfd") region_ = "memfd";
+    if (kind == "shm") {
       shm_ = name;
       region_ = "shm:" + name;
     }
@@ -161,14 +188,18 @@ class EpochsTest : public ::testing::TestWithParam<const char*> {
     server_->Kill();
     StartServer();
   }
-  [[nodiscard]] std::unique_ptr<Talker> OnHost(const std::string& name) const {
-    return std::make_unique<Talker>(Node::Open("unix:" + socket_, Named(name)));
+  [[nodiscard]] std::unique_ptr<Talker> OnHost(
+      const std::string& name, std::function<void(const Status&)> on_report = {}) const {
+    return std::make_unique<Talker>(
+        Node::Open("unix:" + socket_, Named(name, std::move(on_report))));
   }
-  [[nodiscard]] std::unique_ptr<Talker> InGuest(const std::string& name) const {
+  [[nodiscard]] std::unique_ptr<Talker> InGuest(
+      const std::string& name, std::function<void(const Status&)> on_report = {}) const {
     auto client = IvshmemClient::Connect(socket_);
     EXPECT_TRUE(client.ok()) << client.status().ToString();
     return std::make_unique<Talker>(
-        Node::Open(std::make_unique<DeviceTransport>(*std::move(client), 4U << 20), Named(name)));
+        Node::Open(std::make_unique<DeviceTransport>(*std::move(client), 4U << 20),
+                   Named(name, std::move(on_report))));
   }
   // Waits until it has come to the server that runs.
   static void AwaitMove(Talker& talker, std::uint16_t from) {
@@ -295,6 +326,80 @@ TEST_P(ApartTest, WhileFormerClientsLiveTheRegionSaysTheLesserNumberOfVectors) {
   former.Close();
   StartServer({"--vectors", "4"});
   EXPECT_EQ(mapped.region().header().server_vectors.load(), 4U);
+}
+
+// A region that lies in no file ends with its server, as far as newcomers are concerned.
+class OrphanTest : public EpochsTest {
+ protected:
+  static void AwaitHeartbeats(Talker& talker, std::uint64_t count) {
+    const layout::Word& heartbeat = talker.node().region().slot(talker.node().id().slot).heartbeat;
+    const std::uint64_t before = heartbeat.load();
+    while (heartbeat.load() < before + count) usleep(1000);
+  }
+};
+
+TEST_P(OrphanTest, PeersAreToldOnceThatNobodyCanJoinThem) {
+  StartServer();
+  Reports host_reports;
+  Reports guest_reports;
+  auto host = OnHost("host", host_reports.Taker());
+  auto guest = InGuest("guest", guest_reports.Taker());
+  server_->Kill();
+  for (Reports* const reports : {&host_reports, &guest_reports}) {
+    const Status told = reports->Await();
+    EXPECT_EQ(told.code(), StatusCode::kUnavailable);
+    EXPECT_THAT(told.message(), ::testing::HasSubstr("nobody can join this region any more"));
+  }
+  const layout::Header& header = host->node().region().header();
+  EXPECT_EQ(header.orphaned.load(), header.server_epoch.load());
+  // They go on, and do not ask the next server, which has another region.
+  StartServer();
+  host->Ask(*guest);
+  guest->Ask(*host);
+  AwaitHeartbeats(*host, 8);
+  EXPECT_EQ(server_->Log().find("id 1 to"), std::string::npos) << server_->Log();
+  EXPECT_EQ(host_reports.count(), 1);
+  EXPECT_EQ(guest_reports.count(), 1);
+  EXPECT_TRUE(host->node().status().ok());
+}
+
+TEST_P(OrphanTest, PeersAreToldSoWhenTheServerEndsInOrder) {
+  StartServer();
+  Reports reports;
+  auto host = OnHost("host", reports.Taker());
+  EXPECT_EQ(server_->Terminate(), 0);
+  EXPECT_THAT(reports.Await().message(), ::testing::HasSubstr("nobody can join"));
+}
+
+// Whatever stands in the region: who is connected to the server knows better.
+TEST_P(OrphanTest, AConnectedPeerDoesNotBelieveIt) {
+  StartServer();
+  Reports reports;
+  Reports guest_reports;
+  auto host = OnHost("host", reports.Taker());
+  auto guest = InGuest("guest", guest_reports.Taker());
+  layout::Header& header = host->node().region().header();
+  header.orphaned = header.server_epoch.load();
+  (void)guest_reports.Await();
+  AwaitHeartbeats(*host, 4);
+  EXPECT_EQ(reports.count(), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Regions, OrphanTest, ::testing::Values("memfd"),
+                         [](const auto& name) { return std::string(name.param); });
+
+// Where the region has a name, the next server takes it over.
+TEST_P(EpochsTest, ALossIsNoEndWhereTheNextServerCanTakeTheRegionOver) {
+  StartServer();
+  Reports reports;
+  auto host = OnHost("host", reports.Taker());
+  const std::uint16_t id = IdOf(*host);
+  server_->Kill();
+  EXPECT_THAT(reports.Await().message(), ::testing::HasSubstr("connection to the server was lost"));
+  StartServer();
+  AwaitMove(*host, id);
+  EXPECT_EQ(host->node().region().header().orphaned.load(), 0U);
+  EXPECT_EQ(reports.count(), 1);
 }
 
 INSTANTIATE_TEST_SUITE_P(Regions, ApartTest, ::testing::Values("file", "shm"),

@@ -127,6 +127,7 @@ TEST(WireFormatTest, TheDocumentDescribesTheHeader) {
                FIELD(Header, server_epoch),
                FIELD(Header, server_pid),
                FIELD(Header, server_vectors),
+               FIELD(Header, orphaned),
                FIELD(Header, pad0),
                FIELD(Header, peers_generation),
                FIELD(Header, pad1),

@@ -65,6 +65,14 @@ class Doorbell {
   // Never blocks. False: the server is gone; stop watching control_fd().
   virtual bool HandleControl() noexcept { return false; }
 
+  // Whether others can get the same memory from its server.
+  enum class Served : std::uint8_t {
+    kUnknown,  // this process cannot tell
+    kYes,      // it is connected to the server
+    kNever,    // it has proof that no server has the memory any more, and none can get it
+  };
+  [[nodiscard]] virtual Served served() const noexcept { return Served::kUnknown; }
+
   // Publishes a new ivposition of this process. False: its life is over.
   using Move = std::function<bool(std::uint16_t ivposition)>;
   // Looks after the connection to the server. Called four times a second, by one thread. If the

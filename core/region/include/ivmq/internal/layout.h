@@ -77,9 +77,11 @@ struct Header {
                           //     does not have the doorbells of the one before
   Word32 server_pid;      // 136 server: 0 after it has shut down in order
   Word32 server_vectors;  // 140 server: doorbell vectors of a client
-  std::array<std::uint8_t, 112> pad0;  // 144
-  Word peers_generation;               // 256 grows by one after each change of a life word, of a
-                                       //     slot's services or topics, or of what follows
+  Word orphaned;          // 144 any peer with proof: the `server_epoch` behind which none can come,
+                          //     since nothing but its clients has the memory any more
+  std::array<std::uint8_t, 104> pad0;
+  Word peers_generation;  // 256 grows by one after each change of a life word, of a
+                          //     slot's services or topics, or of what follows
   std::array<std::uint8_t, 240> pad1;
   Word apart_count;                    // 504 server: entries of `apart` that may be used
   std::array<Word, kMostApart> apart;  // 512 server: see ApartId
