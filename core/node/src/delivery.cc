@@ -5,6 +5,7 @@
 #include <new>
 #include <string_view>
 
+#include "ivmq/internal/crash_point.h"
 #include "ivmq/internal/extent.h"
 #include "ivmq/internal/str_cat.h"
 
@@ -217,6 +218,7 @@ Outcome Delivery::HandBlock(RingReader& reader, const Frame& frame, std::string_
     block_copy_.capacity = block.size();
   }
   CopyBlock(block_copy_.bytes.get(), block.data(), block.size());
+  IVMQ_CRASH_POINT("release.block_copied");
   Hand(reader, frame, type_name, {block_copy_.bytes.get(), block.size()}, handler);
   if (block_copy_.capacity > kMostSpare) block_copy_ = Buffer{};
   return Outcome::kHandledBlock;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "ivmq/internal/copy.h"
+#include "ivmq/internal/crash_point.h"
 
 #include "src/frame.h"
 #include "src/ring_writer.h"
@@ -191,6 +192,7 @@ SendResult Fragmenter::SendNext(SendCall& call, Progress& progress) {
   progress.inner.Copy(record.subspan(kFragmentOverhead), progress.offset);
   progress.offset += piece;
   writer_.Publish(0, 0);
+  IVMQ_CRASH_POINT("fragment.sent");
   if (progress.offset < progress.total) return SendResult::kOk;
   // Its receiver may have dropped the first pieces, and the last one came too late to keep it from
   // that. With the fence here and in RingReader::DropAssembly() one of the two sees the other.

@@ -5,6 +5,7 @@
 #include <new>
 #include <utility>
 
+#include "ivmq/internal/crash_point.h"
 #include "ivmq/internal/str_cat.h"
 
 namespace ivmq {
@@ -63,6 +64,7 @@ void Heap::TakeOver(std::uint32_t number) {
     context_.arena.Free(index, word);
     return;
   }
+  IVMQ_CRASH_POINT("heap.taken_over");
   // Which blocks there are only the predecessor knew. Each of its messages stands before the
   // present end of some ring.
   extents_[number].cell = cell;
@@ -146,6 +148,7 @@ std::uint32_t Heap::Grow(std::uint64_t size) {
     return kNone;
   }
   extents_[number] = {.cell = carved->cell, .view = carved->extent, .used = {}};
+  IVMQ_CRASH_POINT("heap.grown");
   return number;
 }
 

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "ivmq/internal/crash_point.h"
 #include "ivmq/internal/keep_forever.h"
 #include "ivmq/internal/peer_slot.h"
 #include "ivmq/internal/str_cat.h"
@@ -107,6 +108,7 @@ Result<std::unique_ptr<Node>> Node::Open(std::unique_ptr<Transport> transport,
   const Result<ClaimedSlot> self = context.table.Claim(context.identity, *context.transport);
   if (!self.ok()) return at_address(self.status());
   context.BeginLife(*self);
+  IVMQ_CRASH_POINT("attach.claimed");
   if (const Status& complaint = context.transport->info().complaint; !complaint.ok()) {
     context.Report(at_address(complaint));
   }
@@ -119,6 +121,7 @@ Result<std::unique_ptr<Node>> Node::Open(std::unique_ptr<Transport> transport,
   impl->subscriptions = std::make_unique<Subscriptions>(context, *impl->board);
   impl->readers = std::make_unique<Readers>(context, *impl->writers, *impl->subscriptions);
   impl->poller.emplace(context, *impl->readers, *impl->publications);
+  IVMQ_CRASH_POINT("attach.built");
   try {
     impl->heartbeat = std::make_unique<Heartbeat>(
         context, *impl->writers, *impl->heap, *impl->readers, *impl->board, *impl->publications);
@@ -127,7 +130,9 @@ Result<std::unique_ptr<Node>> Node::Open(std::unique_ptr<Transport> transport,
     return at_address(Status(StatusCode::kResourceExhausted,
                              StrCat("no thread for the heartbeat: ", error.what())));
   }
+  IVMQ_CRASH_POINT("attach.beating");
   context.table.WakeAll(*context.transport, context.self.id.slot);
+  IVMQ_CRASH_POINT("attach.announced");
   return std::unique_ptr<Node>(new Node(std::move(impl)));
 }
 
@@ -138,14 +143,17 @@ Node::~Node() {
   }
   impl_->heartbeat->Stop();
   impl_->context.reporter.Finish();  // on_report may still use the node
+  IVMQ_CRASH_POINT("leave.begun");
   impl_->readers->PublishReleased();
   impl_->writers->PublishCommitted();
+  IVMQ_CRASH_POINT("leave.published");
   NodeContext& context = impl_->context;
   if (!context.IsMyLife()) {
     LetGoOfSlot(*context.transport, context.self.id.slot);
     return;
   }
   context.table.Leave(context.self, *context.transport);
+  IVMQ_CRASH_POINT("leave.reclaimed");
   context.table.WakeAll(*context.transport, std::nullopt);
 }
 

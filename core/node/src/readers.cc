@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "ivmq/internal/crash_point.h"
+
 namespace ivmq {
 namespace {
 
@@ -138,6 +140,7 @@ std::size_t Readers::Drain(Entry& entry, const Handler& handler, std::size_t lim
     } else if (outcome == Outcome::kHandledBlock) [[unlikely]] {
       // The record is small, but its block is not.
       reader.PublishReleased();
+      IVMQ_CRASH_POINT("release.block_released");
       ++handled;
     }
   }

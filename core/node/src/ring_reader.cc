@@ -3,6 +3,7 @@
 #include <cassert>
 #include <utility>
 
+#include "ivmq/internal/crash_point.h"
 #include "ivmq/internal/peer_slot.h"
 #include "ivmq/internal/str_cat.h"
 
@@ -106,6 +107,7 @@ void RingReader::Open(const RingView& ring, std::uint64_t cell_word) {
   }
   consumer_ = *std::move(consumer);
   Apply(ReaderEvent::kOpen);
+  IVMQ_CRASH_POINT("read.opened");
 }
 
 void RingReader::Close(std::uint64_t cell_word) noexcept {
@@ -142,6 +144,7 @@ void RingReader::PassSuccessor(std::uint32_t incarnation) {
   SetSender(incarnation);
   // Before the mark is acknowledged: a successor of this node begins with or behind it.
   ring_.header->sender.store(incarnation, std::memory_order_relaxed);
+  IVMQ_CRASH_POINT("read.successor_noted");
 }
 
 void RingReader::FollowLife() {
@@ -164,6 +167,7 @@ void RingReader::FollowLife() {
   EndAssembly();
   if (life.incarnation == opened_life_ && life.state == PeerState::kDead) {
     context_->arena.Free(CellIndex(), cell_word);
+    IVMQ_CRASH_POINT("read.ring_freed");
   }
   Apply(ReaderEvent::kForget);
   cell_word_ = 0;

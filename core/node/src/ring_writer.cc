@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "ivmq/internal/crash_point.h"
 #include "ivmq/internal/peer_slot.h"
 #include "ivmq/internal/str_cat.h"
 
@@ -95,6 +96,7 @@ Result<Producer> RingWriter::TakeUp(const Cell& cell) {
   if (!context_->arena.HoldUnits(CellIndex(), cell)) {
     return Status(StatusCode::kDataLoss, "another ring has got its memory");
   }
+  IVMQ_CRASH_POINT("takeover.units_held");
   Result<Producer> producer = Producer::Recover(*ring);
   if (!producer.ok()) return producer;
   // Nothing else is sent before the mark.
@@ -104,9 +106,12 @@ Result<Producer> RingWriter::TakeUp(const Cell& cell) {
   }
   WriteHead({.kind = layout::FrameKind::kSuccessor, .type = context_->self.id.incarnation},
             mark.data());
+  IVMQ_CRASH_POINT("takeover.mark_claimed");
   producer->Commit();
+  IVMQ_CRASH_POINT("takeover.marked");
   // The predecessor may have died before it could say that there is a ring.
   StoreCell(cell.ToWord());
+  IVMQ_CRASH_POINT("takeover.told");
   return producer;
 }
 
@@ -196,6 +201,7 @@ SendResult RingWriter::TrySendBlock(PeerId to, std::span<const std::byte> head,
   std::memcpy(behind, &block, sizeof(block));
   std::memcpy(behind + sizeof(block), head.data(), head.size());
   Publish(1, block.bytes);
+  IVMQ_CRASH_POINT("block.sent");
   *position = {.slot = slot_number_,
                .generation = Cell::FromWord(cell_word_).generation,
                .end = producer_.position()};
@@ -295,6 +301,7 @@ void RingWriter::FreeIfUnread() {
   if (!gone || !context_->IsMyLife()) return;
   Apply(WriterEvent::kLetGo);
   context_->arena.Free(CellIndex(), word);
+  IVMQ_CRASH_POINT("write.ring_freed");
 }
 
 void RingWriter::Care() {

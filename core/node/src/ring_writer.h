@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "ivmq/internal/copy.h"
+#include "ivmq/internal/crash_point.h"
 #include "ivmq/internal/ring.h"
 #include "ivmq/internal/wake.h"
 #include "ivmq/sender.h"
@@ -99,8 +100,10 @@ class alignas(2 * layout::kCacheLine) RingWriter {
     CountSent(messages, bytes);
     if (wakeable_) {
       FullFence();
-      if (wake_check_.MustRing(slot_->armed)) [[unlikely]]
+      if (wake_check_.MustRing(slot_->armed)) [[unlikely]] {
+        IVMQ_CRASH_POINT("publish.consumer_sleeps");
         RingDoorbell();
+      }
     }
     producer_.PrefetchAhead(bytes);
   }

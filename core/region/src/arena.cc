@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "ivmq/internal/crash_point.h"
 #include "ivmq/internal/str_cat.h"
 
 namespace ivmq {
@@ -162,12 +163,16 @@ Result<Cell> Arena::TakeUnits(std::uint32_t index, Choose&& choose, IsWanted&& i
                     .capacity_log2 = static_cast<std::uint8_t>(std::countr_zero(run->capacity)),
                     .state = CellState::kCarving};
     cell_word.store(cell.ToWord(), std::memory_order_seq_cst);
+    IVMQ_CRASH_POINT("carve.begun");
     if (Status status = is_wanted(); !status.ok()) return give_up(std::move(status));
 
     const std::uint64_t mine = OwnerWord(index, generation);
     const std::uint32_t end = run->first_unit + g.UnitsFor(run->capacity);
     std::uint32_t unit = run->first_unit;
-    while (unit < end && region_.owner(unit).compare_exchange_strong(map.owner[unit], mine)) ++unit;
+    while (unit < end && region_.owner(unit).compare_exchange_strong(map.owner[unit], mine)) {
+      ++unit;
+      IVMQ_CRASH_POINT("carve.unit_taken");
+    }
     if (unit == end) return cell;
     // Somebody else was faster; an empty cell disowns what was taken.
     (void)give_up({});
@@ -207,11 +212,15 @@ Result<CarvedRing> Arena::Carve(std::uint32_t consumer, std::uint32_t producer,
   }
   const RingView ring = *region_.RingOf(*cell);
   ring.Describe(index, *cell);
+  IVMQ_CRASH_POINT("carve.described");
   ring.Initialize(producer_incarnation);
+  IVMQ_CRASH_POINT("carve.initialized");
   cell->state = CellState::kLive;
   // Pairs with the acquire by which the consumer reads its row.
   region_.cell(index).store(cell->ToWord(), std::memory_order_release);
+  IVMQ_CRASH_POINT("carve.live");
   region_.slot(consumer).inbound_changes.fetch_add(1, std::memory_order_seq_cst);
+  IVMQ_CRASH_POINT("carve.told");
   return CarvedRing{*cell, ring};
 }
 
@@ -225,9 +234,11 @@ Result<CarvedExtent> Arena::CarveExtent(std::uint32_t slot, std::uint32_t extent
   if (!cell.ok()) return cell.status();
   const ExtentView view = *ExtentOf(region_, *cell);
   view.Describe(index, *cell);
+  IVMQ_CRASH_POINT("extent.described");
   cell->state = CellState::kLive;
   // Pairs with the acquire by which consumers follow a descriptor.
   region_.cell(index).store(cell->ToWord(), std::memory_order_release);
+  IVMQ_CRASH_POINT("extent.live");
   return CarvedExtent{*cell, view};
 }
 

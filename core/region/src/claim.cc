@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "ivmq/internal/crash_point.h"
 #include "ivmq/internal/fence.h"
 #include "ivmq/internal/peer_slot.h"
 #include "ivmq/internal/peer_table.h"
@@ -160,18 +161,23 @@ class PeerTable::Claimer {
     } else if (!status.ok()) {
       return status;
     }
+    IVMQ_CRASH_POINT("claim.held");
     if (!table_.Transition(choice.slot, choice.before.ToWord(), claiming)) {
       passed_over_[choice.slot] = true;
       LetGoOfSlot(transport_, choice.slot);
       return std::nullopt;
     }
+    IVMQ_CRASH_POINT("claim.claiming");
     region_.slot(choice.slot).claimed_at.store(NowSinceEpoch(), std::memory_order_relaxed);
     table_.WriteIdentity({choice.slot, claiming.incarnation}, request_, transport_);
     FullFence();
+    IVMQ_CRASH_POINT("claim.named");
 
     Outcome lost;
     if (OwnsName(choice.slot, lost)) {
+      IVMQ_CRASH_POINT("claim.compared");
       if (table_.Transition(choice.slot, claiming.ToWord(), live)) {
+        IVMQ_CRASH_POINT("claim.live");
         return ClaimedSlot{{choice.slot, live.incarnation}, live.ToWord(), choice.resumes};
       }
       LetGoOfSlot(transport_, choice.slot);

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "ivmq/internal/arena.h"
+#include "ivmq/internal/crash_point.h"
 #include "ivmq/internal/peer_slot.h"
 #include "ivmq/internal/str_cat.h"
 #include "ivmq/internal/topic_name.h"
@@ -80,9 +81,11 @@ void PeerTable::WriteIdentity(PeerId self, const ClaimRequest& request,
   slot.pid.store(request.pid, std::memory_order_relaxed);
   slot.vector.store(transport.info().vector, std::memory_order_relaxed);
   const NameWords name = ToWords(request.name);
+  IVMQ_CRASH_POINT("identity.half");
   for (std::size_t i = 0; i < name.size(); ++i) {
     slot.name[i].store(name[i], std::memory_order_relaxed);
   }
+  IVMQ_CRASH_POINT("identity.written");
   slot.name_incarnation.store(self.incarnation, std::memory_order_release);
 }
 
@@ -123,6 +126,7 @@ void PeerTable::TellPartners(std::uint32_t dead) const {
       const std::uint64_t word = region_.cell(index).load(std::memory_order_acquire);
       if (Cell::FromWord(word).state == CellState::kEmpty) continue;
       region_.slot(other).inbound_changes.fetch_add(1, std::memory_order_seq_cst);
+      IVMQ_CRASH_POINT("death.partner_told");
       break;
     }
   }
@@ -130,6 +134,7 @@ void PeerTable::TellPartners(std::uint32_t dead) const {
 
 bool PeerTable::Transition(std::uint32_t slot, std::uint64_t from, const Life& to) const {
   if (!region_.slot(slot).life.compare_exchange_strong(from, to.ToWord())) return false;
+  IVMQ_CRASH_POINT("life.changed");
   if (to.state == PeerState::kDead && !IsDurable(to)) TellPartners(slot);
   region_.header().peers_generation.fetch_add(1, std::memory_order_release);
   return true;
@@ -139,7 +144,9 @@ void PeerTable::Leave(const ClaimedSlot& claimed, ProofOfLife& proof) const {
   Life dead = Life::FromWord(claimed.live_word);
   dead.state = PeerState::kDead;
   const bool was_alive = Transition(claimed.id.slot, claimed.live_word, dead);
+  IVMQ_CRASH_POINT("leave.dead");
   LetGoOfSlot(proof, claimed.id.slot);
+  IVMQ_CRASH_POINT("leave.let_go");
   if (was_alive) Reclaim();
 }
 
@@ -236,17 +243,21 @@ void PeerTable::Reclaim() const {
           in_use = true;
         } else {
           arena.Free(index, word);
+          IVMQ_CRASH_POINT("reclaim.ring_freed");
         }
       }
     }
     if (in_use) continue;
+    IVMQ_CRASH_POINT("reclaim.rings_freed");
     // What it sent has been read, so nobody follows a descriptor to its heap any more.
     for (std::uint32_t extent = 0; extent < layout::kHeapExtents; ++extent) {
       const std::uint32_t index = region_.HeapCellIndex(dead, extent);
       const std::uint64_t word = region_.cell(index).load(std::memory_order_acquire);
       // In this order, as above.
       if (!(LoadLife(dead_slot) == life)) break;
-      if (Cell::FromWord(word).state != CellState::kEmpty) arena.Free(index, word);
+      if (Cell::FromWord(word).state == CellState::kEmpty) continue;
+      arena.Free(index, word);
+      IVMQ_CRASH_POINT("reclaim.extent_freed");
     }
     (void)Transition(dead, life.ToWord(),
                      Life{life.incarnation, layout::kNoIvposition, 0, PeerState::kFree});

@@ -111,6 +111,7 @@ void Consumer::PublishStep() noexcept {
   if (position - told_ >= ring_.capacity / 2) return PublishReleased();
   released_ = position;
   ring_.header->released.store(position, std::memory_order_release);
+  IVMQ_CRASH_POINT("release.step_published");
 }
 
 void Consumer::PublishReleased() noexcept {
@@ -119,6 +120,7 @@ void Consumer::PublishReleased() noexcept {
   ring_.header->released.store(released_, std::memory_order_release);
   // The producer's side of this: space_armed = odd, fence, read `released`. See wake.h.
   FullFence();
+  IVMQ_CRASH_POINT("release.published");
   wake_request_ |= wake_check_.MustRing(ring_.header->space_armed);
 }
 
@@ -144,6 +146,7 @@ PeekResult Consumer::PassPad(std::uint64_t word) noexcept {
   position_ += size;
   // What is released must have been acknowledged.
   if (!redelivered()) ring_.header->delivered.store(position_, std::memory_order_relaxed);
+  IVMQ_CRASH_POINT("release.pad_delivered");
   ring_.header->acked.store(acknowledged(), std::memory_order_relaxed);
   return PeekResult::kEmpty;
 }

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <string_view>
 
+#include "ivmq/internal/crash_point.h"
+
 namespace ivmq {
 namespace {
 
@@ -90,6 +92,7 @@ void StoreText(SlotText& head, std::span<Word> text, std::uint32_t incarnation,
   for (std::size_t i = 0; i < text.size(); ++i) {
     text[i].store(copy.words[i], std::memory_order_release);
   }
+  IVMQ_CRASH_POINT("text.odd");
   head.sequence.store(owner | static_cast<std::uint32_t>(changes + 2), std::memory_order_release);
 }
 

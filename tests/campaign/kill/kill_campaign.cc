@@ -1,9 +1,10 @@
 // A mesh of eight processes, half of them durable, that send each other messages of 0 to 300 KiB
 // while they are killed, stopped, and leave and return at random; over file: and over unix: at
-// once. Afterwards each message is held against docs/guarantees.md.
+// once. In the build with crash points, they are also killed at each of these. Afterwards each message is held against docs/guarantees.md.
 #include <array>
 #include <chrono>
 #include <csignal>
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 #include <thread>
@@ -24,7 +25,7 @@ constexpr std::size_t kMeshes = 2;
 using Outcomes = std::array<Outcome, kMeshes>;
 
 // Everything behind the last fault has an end, well below this.
-constexpr seconds kAfterwards{150};
+constexpr seconds kAfterwards{200};
 
 Table Tabulate(const Outcomes& outcomes) {
   Table table("8 processes, 4 of them durable, over", {"file:", "unix:"});
@@ -40,6 +41,11 @@ Table Tabulate(const Outcomes& outcomes) {
                   }));
   };
   table.Needed("killed", values([](const Outcome& outcome) { return outcome.killed; }));
+  for (std::size_t point = 0; kHasCrashPoints && point < kCrashPoints.size(); ++point) {
+    table.Figure(
+        fmt::format("  at {}", kCrashPoints.at(point)),
+        values([&](const Outcome& outcome) { return outcome.crash_schedule.kills(point); }));
+  }
   table.Figure("stopped", values([](const Outcome& outcome) { return outcome.stopped; }));
   table.Figure("left in order", values([](const Outcome& outcome) { return outcome.left; }));
   table.Needed("messages sent", of(&Verdict::ok));
@@ -65,6 +71,11 @@ Table Tabulate(const Outcomes& outcomes) {
   fault("  could not open its node again", Fault::kCannotOpen);
   fault("  ended by itself", Fault::kCrashed);
   table.Promise("  rings given up", of(&Verdict::rings_given_up));
+  if constexpr (kHasCrashPoints) {
+    table.Promise("  crash points at which nobody died",
+                  {outcomes[0].PointsWithoutDeath(Mesh::kFile).size(),
+                   outcomes[1].PointsWithoutDeath(Mesh::kUnix).size()});
+  }
   table.Promise("  meshes without a verdict",
                 values([](const Outcome& outcome) { return outcome.judged ? 0U : 1U; }));
   return table;

@@ -1,5 +1,6 @@
 #include "kill/referee.h"
 
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,8 +19,8 @@
 #include "ivmq/address.h"
 
 #include "common/process.h"
+#include "kill/crash_points.h"
 #include "kill/worker.h"
-#include "region_server.h"
 
 namespace ivmq::campaign {
 namespace {
@@ -29,8 +30,9 @@ using std::chrono::nanoseconds;
 using std::chrono::seconds;
 using Clock = std::chrono::steady_clock;
 
-// Small, so that many messages are larger than a record of its rings.
-constexpr std::uint64_t kRegionBytes = std::uint64_t{16} << 20;
+// Rings so small that many messages are larger than a record, and room for heaps beside them.
+constexpr std::uint64_t kRegionBytes = std::uint64_t{32} << 20;
+constexpr std::uint32_t kRingBytes = 128U << 10;
 constexpr std::uint32_t kSlots = 16;
 constexpr milliseconds kTick{1};
 // A running process whose call or poll takes longer than this beyond its timeout hangs.
@@ -41,19 +43,27 @@ constexpr std::uint32_t kMostDown = 3;
 // Messages of a pair: three times as many as a quiet machine sends.
 constexpr std::uint32_t kMessagesPerSecond = 600;
 
-int RunServer(const std::string& socket) {
-  server::Options options;
-  options.socket = socket;
-  options.size = kRegionBytes;
-  options.max_peers = kSlots;
-  const auto loop = server::EventLoop::Create();
-  if (!loop.ok()) return 1;
-  const auto server = server::RegionServer::Create(std::move(options), **loop);
-  if (!server.ok()) {
-    (void)std::fprintf(stderr, "%s\n", server.status().ToString().c_str());
-    return 1;
-  }
-  return (*loop)->Run().ok() ? 0 : 1;
+// Between two faults that are no crash points; some of these are reached only by who lives on.
+constexpr std::uint32_t kMostCalm = kHasCrashPoints ? 80 : 10;  // ms
+// An armed crash point that nobody passes within this time makes room for another.
+constexpr milliseconds kPatience{100};
+// Beyond its duration a campaign goes on until a process has died at each.
+constexpr seconds kMoreForPoints{60};
+
+int RunServer(const std::string& socket, const std::string& log) {
+  if (std::freopen(log.c_str(), "a", stderr) == nullptr) return 1;
+  const std::string size = fmt::format("{}M", kRegionBytes >> 20);
+  const std::string ring = fmt::format("{}K", kRingBytes >> 10);
+  const std::string peers = std::to_string(kSlots);
+  execl(IVMQD_PATH, IVMQD_PATH, "--socket", socket.c_str(), "--size", size.c_str(), "--ring-size",
+        ring.c_str(), "--max-peers", peers.c_str(), nullptr);
+  std::perror(IVMQD_PATH);
+  return 1;
+}
+
+// Whether processes of the mesh come to the point at all.
+bool IsPassed(std::size_t point, Mesh mesh) {
+  return mesh == Mesh::kUnix || kCrashPoints.at(point) != "publish.consumer_sleeps";
 }
 
 class Referee {
@@ -82,6 +92,10 @@ class Referee {
   void Start(std::uint32_t index);
   void Kill(std::uint32_t index, milliseconds pause);
   void Stop(std::uint32_t index);
+  // Has the process down for a while that was killed.
+  void IsKilled(std::uint32_t index, milliseconds pause);
+  // Arms a crash point, if none is: one at which few have died.
+  void ArmPoint();
   // One more fault, unless too many are down.
   void Disturb();
   // Lets go on what has waited long enough, or `all`.
@@ -92,6 +106,8 @@ class Referee {
   // Ticks until `done` says so; false if `limit` has passed.
   bool Until(milliseconds limit, const std::function<bool()>& done);
   void End();
+  // How long a process is away.
+  milliseconds SomePause() { return milliseconds(Below(200) == 0 ? Below(3000) : Below(8)); }
   std::uint32_t Below(std::uint32_t limit) { return static_cast<std::uint32_t>(random_() % limit); }
 
   const Mesh mesh_;
@@ -103,6 +119,8 @@ class Referee {
   std::string address_;
   pid_t server_ = -1;
   std::array<Child, kProcesses> children_;
+  std::size_t next_point_ = 0;
+  Clock::time_point armed_until_;  // when another crash point is to be armed
 };
 
 bool Referee::Prepare() {
@@ -114,11 +132,12 @@ bool Referee::Prepare() {
   if (mesh_ == Mesh::kUnix) {
     const std::string socket = folder_ + "/socket";
     address_ = "unix:" + socket;
-    server_ = Fork([&] { return RunServer(socket); });
+    server_ = Fork([&] { return RunServer(socket, folder_ + "/ivmqd.log"); });
     return true;
   }
   address_ = "file:" + folder_ + "/region";
-  const Status status = CreateRegionFile(address_, kRegionBytes, {.format = {.max_peers = kSlots}});
+  const Status status = CreateRegionFile(
+      address_, kRegionBytes, {.format = {.max_peers = kSlots, .ring_capacity = kRingBytes}});
   if (!status.ok()) (void)std::fprintf(stderr, "%s\n", status.ToString().c_str());
   return status.ok();
 }
@@ -141,10 +160,30 @@ void Referee::Start(std::uint32_t index) {
 }
 
 void Referee::Kill(std::uint32_t index, milliseconds pause) {
-  Child& child = children_.at(index);
-  KillAndWait(child.pid);
+  KillAndWait(children_.at(index).pid);
+  IsKilled(index, pause);
+}
+
+void Referee::IsKilled(std::uint32_t index, milliseconds pause) {
   ++outcome_.killed;
-  child = {.state = State::kDead, .since = Clock::now(), .until = Clock::now() + pause};
+  children_.at(index) = {
+      .state = State::kDead, .since = Clock::now(), .until = Clock::now() + pause};
+}
+
+void Referee::ArmPoint() {
+  CrashSchedule& schedule = outcome_.crash_schedule;
+  // The death of the last one is seen before another one is armed.
+  if (Clock::now() < armed_until_) return;
+  if (schedule.is_armed() && !schedule.Disarm()) return;
+  // One after the other, and in between the one at which the fewest have died.
+  std::size_t point = next_point_++ / 2 % kCrashPoints.size();
+  if (next_point_ % 2 == 0) {
+    for (std::size_t other = 0; other < kCrashPoints.size(); ++other) {
+      if (IsPassed(other, mesh_) && schedule.kills(other) < schedule.kills(point)) point = other;
+    }
+  }
+  schedule.Arm(point, 1 + Below(2));
+  armed_until_ = Clock::now() + kPatience;
 }
 
 void Referee::Stop(std::uint32_t index) {
@@ -171,7 +210,7 @@ void Referee::Disturb() {
     child.since = Clock::now();
     ledger_.process(index).leaves = true;
   } else {
-    Kill(index, milliseconds(Below(200) == 0 ? Below(3000) : Below(8)));
+    Kill(index, SomePause());
   }
 }
 
@@ -211,6 +250,10 @@ void Referee::Watch() {
     if (const std::optional<int> end = EndOf(child.pid)) {
       if (child.leaves && *end == 0) {
         ++outcome_.left;
+      } else if (WIFSIGNALED(*end) && outcome_.crash_schedule.HasKilled(child.pid)) {
+        armed_until_ = Clock::now();
+        IsKilled(index, SomePause());
+        continue;
       } else {
         ledger_.faults().Add(Fault::kCrashed,
                              fmt::format("{}, life {}: {}", NameOf(index),
@@ -257,20 +300,28 @@ void Referee::End() {
                            fmt::format("{}, leaving: {}", NameOf(index), TextOfEnd(*end)));
     }
   }
-  if (server_ > 0) KillAndWait(server_);
+  if (server_ > 0) {
+    kill(server_, SIGTERM);
+    waitpid(server_, nullptr, 0);
+  }
 }
 
 void Referee::Run() {
   if (!Prepare()) return;
+  if constexpr (kHasCrashPoints) crash_schedule = &outcome_.crash_schedule;
   for (std::uint32_t index = 0; index < kProcesses; ++index) Start(index);
   Clock::time_point next = Clock::now();
-  (void)Until(arguments_.duration, [&] {
+  const Clock::time_point end = Clock::now() + arguments_.duration;
+  (void)Until(arguments_.duration + kMoreForPoints, [&] {
     if (ledger_.IsFull()) return true;
+    if (Clock::now() >= end && outcome_.PointsWithoutDeath(mesh_).empty()) return true;
+    if constexpr (kHasCrashPoints) ArmPoint();
     if (Clock::now() < next) return false;
     Disturb();
-    next = Clock::now() + milliseconds(1 + Below(10));
+    next = Clock::now() + milliseconds(1 + Below(kMostCalm));
     return false;
   });
+  outcome_.crash_schedule.Disarm();
   GoOn(true);
   ledger_.phase() = Phase::kFinal;
   (void)Until(kSettle, [&] {
@@ -299,6 +350,16 @@ void Referee::Run() {
 }
 
 }  // namespace
+
+std::vector<std::string_view> Outcome::PointsWithoutDeath(Mesh mesh) const {
+  std::vector<std::string_view> labels;
+  for (std::size_t point = 0; kHasCrashPoints && point < kCrashPoints.size(); ++point) {
+    if (IsPassed(point, mesh) && crash_schedule.kills(point) == 0) {
+      labels.push_back(kCrashPoints.at(point));
+    }
+  }
+  return labels;
+}
 
 void RunMesh(Mesh mesh, const Arguments& arguments, Outcome* outcome) {
   Referee(mesh, arguments, outcome).Run();

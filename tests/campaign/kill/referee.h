@@ -5,8 +5,11 @@
 
 #include <array>
 #include <cstdint>
+#include <string_view>
+#include <vector>
 
 #include "common/arguments.h"
+#include "kill/crash_points.h"
 #include "kill/verdict.h"
 
 namespace ivmq::campaign {
@@ -18,12 +21,16 @@ struct Outcome {
   std::uint32_t killed = 0;
   std::uint32_t stopped = 0;
   std::uint32_t left = 0;  // ended in order, and came back
+  CrashSchedule crash_schedule;
   bool judged = false;
   Verdict verdict;
   std::array<char, 16384> texts{};  // of broken promises
+
+  // The labels of crash points at which none died, of those that the mesh passes.
+  [[nodiscard]] std::vector<std::string_view> PointsWithoutDeath(Mesh mesh) const;
 };
 
-// For a process with one thread. Takes as long as `duration`, and a minute or two at most.
+// For a process with one thread. Takes as long as the duration, and two or three minutes at most.
 void RunMesh(Mesh mesh, const Arguments& arguments, Outcome* outcome);
 
 }  // namespace ivmq::campaign

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <random>
 #include <span>
 #include <thread>
@@ -16,6 +17,7 @@
 
 #include "ivmq/address.h"
 #include "ivmq/node.h"
+#include "ivmq/sender.h"
 
 #include "common/process.h"
 
@@ -98,6 +100,8 @@ class Worker {
   void Linger();
   void SendSomething();
   void SendBatch(std::uint32_t to, PeerId peer);
+  // A message that is written where its receiver takes it from: in the ring or in the heap.
+  void SendLoan(std::uint32_t to, PeerId peer);
   void SendFinal();
   SendResult SendOne(std::uint32_t to, PeerId peer, std::uint32_t size, const SendOptions& options);
   // Enters a message into the ledger: from now on it may arrive. 0: there is no room in it.
@@ -119,6 +123,7 @@ class Worker {
   std::vector<std::byte> bytes_;     // the sending thread's
   std::vector<std::byte> expected_;  // the receiving thread's
   std::unique_ptr<Node> node_;
+  std::array<std::optional<Sender>, kProcesses> senders_;  // of loans
   std::atomic<bool> ends_{false};
 };
 
@@ -133,6 +138,10 @@ bool Worker::Open(const std::string& address) {
     auto node = Node::Open(address, std::move(options));
     if (node.ok()) {
       node_ = *std::move(node);
+      if (const Status status = node_->SetServices({fmt::format("campaign.Life{}", life_)});
+          !status.ok()) {
+        ledger_.faults().Add(Fault::kDeclaredDead, NameOf(self_) + ": " + status.ToString());
+      }
       return true;
     }
     if (std::chrono::steady_clock::now() > until) {
@@ -161,6 +170,7 @@ int Worker::Run(const std::string& address) {
     ledger_.faults().Add(Fault::kDeclaredDead, NameOf(self_) + ": " + status.ToString());
   ends_ = true;
   receiver.join();
+  for (std::optional<Sender>& sender : senders_) sender.reset();
   node_.reset();
   return status.ok() ? 0 : 1;
 }
@@ -262,6 +272,8 @@ void Worker::SendSomething() {
   if (peer.ok()) {
     if (Below(10) == 0) {
       SendBatch(to, peer->id);
+    } else if (Below(5) == 0) {
+      SendLoan(to, peer->id);
     } else {
       const SendOptions options{
           .when_full = Below(3) == 0 ? WhenFull::kFail : WhenFull::kWait,
@@ -337,6 +349,38 @@ void Worker::SendBatch(std::uint32_t to, PeerId peer) {
     }
     result = batch.Commit();
     for (std::size_t i = 0; i < count; ++i) End(to, numbers[i], result);
+  }
+  process_.sending_since = 0;
+}
+
+void Worker::SendLoan(std::uint32_t to, PeerId peer) {
+  std::optional<Sender>& sender = senders_.at(to);
+  if (!sender) {
+    auto opened = node_->OpenSender(
+        NameOf(to), {.when_full = WhenFull::kWait, .timeout = milliseconds(1 + Below(500))});
+    if (!opened.ok()) return;
+    sender.emplace(*std::move(opened));
+  }
+  const std::uint32_t size = Below(2) == 0 ? SomeSize() : kMostBytes / 4 + Below(kMostBytes / 2);
+  const std::uint64_t record = std::max(node_->MaxRecordMessage(peer, {}), kSurelyOneRecord);
+  const std::uint32_t number = Begin(to, peer, size, false);
+  if (number == 0) return;
+  process_.sending_since = MonotonicNanoseconds();
+  {
+    Loan loan = sender->Loan(size, TypeOf(number));
+    SendResult result = loan.result();
+    if (result == SendResult::kOk) {
+      Fill(loan.payload(), self_, to, number, life_);
+      // Neither in the ring nor in the heap, it goes in fragments.
+      const std::span<const std::byte> region = node_->transport().memory();
+      const std::byte* const at = loan.payload().data();
+      const bool in_place = at >= region.data() && at < region.data() + region.size();
+      ledger_.entry(self_, to, number).large = size > record && !in_place;
+      result = loan.Publish();
+    }
+    // It went to the life that had the name at that time.
+    ledger_.entry(self_, to, number).to = PeerWord(sender->peer());
+    End(to, number, result);
   }
   process_.sending_since = 0;
 }

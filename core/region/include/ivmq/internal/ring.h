@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <span>
 
+#include "ivmq/internal/crash_point.h"
 #include "ivmq/internal/layout.h"
 #include "ivmq/internal/wake.h"
 #include "ivmq/status.h"
@@ -98,6 +99,7 @@ class Producer {
       Stage(layout::CommitWord(tail_, layout::RecordKind::kPad,
                                static_cast<std::uint32_t>(pad - layout::kRecordHeader)));
       tail_ += pad;
+      IVMQ_CRASH_POINT("commit.padded");
     }
     Stage(layout::CommitWord(tail_, layout::RecordKind::kData, static_cast<std::uint32_t>(size)));
     *payload = {ring_.DataAt(tail_) + layout::kRecordHeader, size};
@@ -118,10 +120,13 @@ class Producer {
     if (tail == first) return;
     std::atomic_ref(first_).store(tail, std::memory_order_relaxed);
     layout::Word& published = ring_.CommitWordAt(first);
+    IVMQ_CRASH_POINT("commit.begun");
     ring_.CommitWordAt(tail).store(0, std::memory_order_relaxed);
+    IVMQ_CRASH_POINT("commit.next_cleared");
     // Pairs with the acquire in Consumer::Peek: payloads, inner commit words and the cleared next
     // one are visible before this word is.
     published.store(first_word_, std::memory_order_release);
+    IVMQ_CRASH_POINT("commit.published");
   }
 
   // Fetches lines for those that a record of `bytes` bytes took, as far ahead as it takes them to
@@ -221,6 +226,7 @@ class Consumer {
         size_ = size;
         *payload = {record + layout::kRecordHeader, length};
         ring_.header->delivered.store(position + size, std::memory_order_relaxed);
+        IVMQ_CRASH_POINT("release.delivered");
         return PeekResult::kRecord;
       }
       if (const PeekResult result = PassPad(word); result != PeekResult::kEmpty) return result;
@@ -231,7 +237,9 @@ class Consumer {
   void Release() noexcept {
     const std::uint64_t position = position_ + size_;
     position_ = position;
+    IVMQ_CRASH_POINT("release.handled");
     ring_.header->acked.store(position, std::memory_order_relaxed);
+    IVMQ_CRASH_POINT("release.acked");
     if (position - released_ >= release_step_) [[unlikely]]
       PublishStep();
   }
