@@ -14,6 +14,7 @@ if(IVMQ_BUILD_TOOLS OR IVMQ_BUILD_TESTS OR IVMQ_BUILD_EXAMPLES OR IVMQ_BUILD_BEN
   find_package(CLI11 REQUIRED)             # libcli11-dev: CLI11::CLI11
   find_package(fmt REQUIRED)               # libfmt-dev: fmt::fmt
   find_package(spdlog REQUIRED)            # libspdlog-dev: spdlog::spdlog
+  find_package(nlohmann_json 3 REQUIRED)   # nlohmann-json3-dev: nlohmann_json::nlohmann_json
 endif()
 if(IVMQ_BUILD_TESTS)
   find_package(GTest REQUIRED)             # libgtest-dev libgmock-dev

@@ -201,7 +201,7 @@ void RegionServer::Impl::ServeObserver(UniqueFd socket, ClientProcess process) {
   (void)shutdown(socket.get(), SHUT_RDWR);
   process.ForgetLimit();
   observers_.push_back({std::move(socket), std::move(process),
-                        /*idle_at=*/Clock::now() + options_.handshake_timeout});
+                        /*idle_since=*/Clock::now()});
   LookAtObservers();
 }
 
@@ -266,7 +266,7 @@ void RegionServer::Impl::Admit(UniqueFd socket) {
     return;
   }
   client.watch = *std::move(watch);
-  client.idle_at = Clock::now() + options_.handshake_timeout;
+  client.idle_since = Clock::now();
   LogAbout(client.process, LogLevel::kInfo, "id {} to {}{}", id, client.process.description(),
            lent ? ", lent" : "");
   Flush(id, client);

@@ -216,8 +216,8 @@ void RegionServer::Impl::LookAtGreetings() {
     const std::uint64_t read = client.sent - std::min(client.sent, unread);
     if (read > client.read) {
       client.read = read;
-      client.idle_at = now + options_.handshake_timeout;
-    } else if (now >= client.idle_at) {
+      client.idle_since = now;
+    } else if (now - client.idle_since >= options_.handshake_timeout) {
       LogAbout(client.process, LogLevel::kWarning,
                "id {}: {} has read nothing of its greeting for {} s (--handshake-timeout); its "
                "connection is ended",
@@ -234,7 +234,7 @@ void RegionServer::Impl::LookAtObservers() {
   const Clock::time_point now = Clock::now();
   for (Observer& observer : observers_) {
     if (observer.is_idle || options_.handshake_timeout == milliseconds(0)) continue;
-    if (now < observer.idle_at) continue;
+    if (now - observer.idle_since < options_.handshake_timeout) continue;
     observer.is_idle = true;
     LogAbout(observer.process, LogLevel::kWarning,
              "{} asked for the region and has not read it for {} s (--handshake-timeout)",

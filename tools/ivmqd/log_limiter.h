@@ -20,6 +20,8 @@ class LogLimiter {
   // 0: no limit.
   explicit LogLimiter(std::uint32_t lines_per_second) : rate_(lines_per_second) {}
 
+  void SetRate(std::uint32_t lines_per_second) noexcept { rate_ = lines_per_second; }
+
   // Whether a line about a client of `uid` may be logged: how many were left out since the last one
   // that might. Nothing: this one is left out, too.
   std::optional<std::uint64_t> Ask(uid_t uid, Clock::time_point now);

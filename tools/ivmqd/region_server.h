@@ -88,6 +88,10 @@ class RegionServer {
   RegionServer(const RegionServer&) = delete;
   RegionServer& operator=(const RegionServer&) = delete;
 
+  // Takes what may change while it serves: allow_uids and ids_per_uid, for whoever comes from now
+  // on, handshake_timeout and log_lines_per_second.
+  void Reconfigure(const Options& options);
+
  private:
   class Impl;
   explicit RegionServer(std::unique_ptr<Impl> impl);

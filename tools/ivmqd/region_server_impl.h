@@ -55,7 +55,7 @@ struct Client {
   std::uint64_t sent = 0;         // messages
   std::uint64_t read = 0;         // of these, at the last look
   bool is_greeting = true;        // has not been seen with nothing left to read
-  Clock::time_point idle_at{};    // is_greeting: when it has read nothing for too long
+  Clock::time_point idle_since{};  // is_greeting: when it read the last of what it has
   bool has_spoken = false;        // sent something, which no correct client does
   bool waits_for_space = false;   // EPOLLOUT is watched
   bool waits_for_kernel = false;  // too many descriptors are on their way
@@ -76,7 +76,7 @@ struct Lingering {
 struct Observer {
   UniqueFd socket;
   ClientProcess process;
-  Clock::time_point idle_at{};  // when it has not read for too long
+  Clock::time_point idle_since{};
   bool is_idle = false;
 };
 
@@ -127,6 +127,7 @@ class RegionServer::Impl {
 
   Status Start();
   void End();
+  void Reconfigure(const Options& options);
 
  private:
   using ClientMap = std::map<std::uint16_t, Client>;

@@ -273,16 +273,6 @@ TEST_F(LifecycleTest, ALockOnTheFolderHoldsNobodyUp) {
   server.AwaitReady();
 }
 
-TEST_F(LifecycleTest, SighupIsLoggedAndDoesNothingElse) {
-  ServerProcess server(socket_, {"--size", "1M"});
-  server.AwaitReady();
-  server.Signal(SIGHUP);
-  server.AwaitLog("SIGHUP from pid " + std::to_string(getpid()) + " is ignored");
-  RawClient client(socket_);
-  EXPECT_TRUE(client.Greet(8));
-  EXPECT_EQ(server.Terminate(), 0);
-}
-
 // Runs `body` in a process that sees no process of the test, and that the test's processes see.
 int RunInPidNamespace(const std::function<void()>& body) {
   return Child::Fork([&] {
@@ -369,23 +359,6 @@ TEST_F(LifecycleTest, AWorldWritableSocketIsPossibleAndLogged) {
   ServerProcess server(socket_, {"--size", "1M", "--mode", "0666"});
   server.AwaitLog("every user of this machine may connect");
   EXPECT_EQ(StatSocket().st_mode & 0777, 0666U);
-}
-
-TEST_F(LifecycleTest, ASupervisorIsToldWhenItIsReady) {
-  const std::string path = folder_ / "notify";
-  const UniqueFd notify(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
-  ASSERT_EQ(bind(notify.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
-  ServerProcess server(socket_, {"--size", "1M"},
-                       [&] { setenv("NOTIFY_SOCKET", path.c_str(), 1); });
-  std::array<char, 64> text{};
-  ASSERT_GT(recv(notify.get(), text.data(), text.size() - 1, 0), 0);
-  EXPECT_STREQ(text.data(), "READY=1");
-  // Ready means that a client can connect.
-  RawClient client(socket_);
-  EXPECT_TRUE(client.Greet(8));
 }
 
 }  // namespace

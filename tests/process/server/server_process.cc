@@ -2,16 +2,24 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstddef>
 #include <utility>
 
 namespace ivmq::testing {
 namespace {
 
-std::vector<std::string> Command(const std::string& socket, std::vector<std::string> arguments) {
-  if (std::find(arguments.begin(), arguments.end(), "--log-limit") == arguments.end()) {
-    arguments.insert(arguments.end(), {"--log-limit", "0"});
+// Those of `defaults`, names and values, that are not given otherwise.
+void AddDefaults(const std::vector<std::string>& defaults, std::vector<std::string>* arguments) {
+  for (std::size_t i = 0; i < defaults.size(); i += 2) {
+    if (std::find(arguments->begin(), arguments->end(), defaults[i]) != arguments->end()) continue;
+    arguments->insert(arguments->end(), {defaults[i], defaults[i + 1]});
   }
-  arguments.insert(arguments.begin(), {IVMQD_PATH, "--socket", socket, "--verbose"});
+}
+
+std::vector<std::string> Command(const std::string& socket, std::vector<std::string> arguments) {
+  AddDefaults({"--log-limit", "0", "--log-level", "debug"}, &arguments);
+  if (!socket.empty()) arguments.insert(arguments.begin(), {"--socket", socket});
+  arguments.insert(arguments.begin(), IVMQD_PATH);
   return arguments;
 }
 

@@ -1,0 +1,41 @@
+// What the operator asked for: on the command line and in a file.
+#ifndef IVMQ_TOOLS_IVMQD_CONFIG_H_
+#define IVMQ_TOOLS_IVMQD_CONFIG_H_
+
+#include <string>
+#include <vector>
+
+#include "ivmq/status.h"
+
+#include "log.h"
+#include "region_server.h"
+
+namespace ivmq::server {
+
+struct RegionConfig {
+  std::string name;  // of its section; empty: the only region of this server
+  Options options;   // without `log`
+};
+
+struct Config {
+  LogLevel log_level = LogLevel::kInfo;
+  LogFormat log_format = LogFormat::kText;
+  std::vector<RegionConfig> regions;  // at least one
+  std::string help;                   // not empty: print this and end
+};
+
+// Reads the command line and the file that it names with --config: lines "NAME = VALUE" with the
+// names of the options, then a section "[REGION]" for each of several regions. What the command
+// line says goes before what the file says. Read again after a change of the file, the same
+// arguments give what holds now.
+//   INVALID_ARGUMENT  names the option, and the file and section if it stands there
+//   NOT_FOUND, ...    the file cannot be read
+Result<Config> ReadConfig(const std::vector<std::string>& arguments);
+
+// The options, apart from those that Reconfigure() takes while the server runs, by which `wanted`
+// differs from `running`.
+std::vector<std::string> FixedDifferences(const RegionConfig& running, const RegionConfig& wanted);
+
+}  // namespace ivmq::server
+
+#endif  // IVMQ_TOOLS_IVMQD_CONFIG_H_

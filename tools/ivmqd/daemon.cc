@@ -1,0 +1,162 @@
+#include "daemon.h"
+
+#include <algorithm>
+#include <csignal>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "listener.h"
+#include "service_manager.h"
+#include "src/text.h"
+#include "src/unique_fd.h"
+
+namespace ivmq::server {
+namespace {
+
+// By path.
+using ListeningSockets = std::map<std::string, UniqueFd>;
+
+Result<ListeningSockets> TakeListeningSockets() {
+  ListeningSockets sockets;
+  for (UniqueFd& socket : service_manager::TakeDescriptors()) {
+    Result<std::string> path = Listener::PathOf(socket.get());
+    if (!path.ok()) return path.status();
+    sockets.emplace(*std::move(path), std::move(socket));
+  }
+  return sockets;
+}
+
+UniqueFd Take(const std::string& path, ListeningSockets* sockets) {
+  const auto entry = sockets->extract(path);
+  return entry.empty() ? UniqueFd() : std::move(entry.mapped());
+}
+
+std::string Where(const RegionConfig& region) {
+  return region.name.empty() ? std::string() : fmt::format("[{}] ", region.name);
+}
+
+std::string Join(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
+  return text;
+}
+
+}  // namespace
+
+Daemon::Daemon(std::vector<std::string> arguments, EventLoop& loop, Log& log)
+    : arguments_(std::move(arguments)), loop_(loop), log_(log), write_(log.WriterFor("")) {}
+
+Daemon::~Daemon() { service_manager::NotifyStopping(); }
+
+Result<std::unique_ptr<Daemon>> Daemon::Start(Config config, std::vector<std::string> arguments,
+                                              EventLoop& loop, Log& log) {
+  std::unique_ptr<Daemon> daemon(new Daemon(std::move(arguments), loop, log));
+  auto signals = Signals::Take(
+      loop, {SIGTERM, SIGINT, SIGHUP},
+      [self = daemon.get()](int signal, pid_t sender) { self->OnSignal(signal, sender); });
+  if (!signals.ok()) return signals.status();
+  daemon->signals_ = *std::move(signals);
+  if (Status status = daemon->ServeRegions(std::move(config.regions)); !status.ok()) return status;
+  if (Status status = daemon->WatchDog(); !status.ok()) return status;
+  daemon->NotifyReady();
+  return daemon;
+}
+
+Status Daemon::ServeRegions(std::vector<RegionConfig> configs) {
+  Result<ListeningSockets> sockets = TakeListeningSockets();
+  if (!sockets.ok()) return sockets.status();
+  for (RegionConfig& config : configs) {
+    Log::Writer log = log_.WriterFor(config.name);
+    Options options = config.options;
+    options.log = log;
+    auto server =
+        RegionServer::Create(std::move(options), loop_, Take(config.options.socket, &*sockets));
+    if (!server.ok()) {
+      return {server.status().code(),
+              fmt::format("{}{}", Where(config), server.status().message())};
+    }
+    regions_.push_back({std::move(config), std::move(log), *std::move(server)});
+  }
+  if (!sockets->empty()) {
+    return {StatusCode::kInvalidArgument,
+            fmt::format("the service manager has passed a socket that listens at {}, and no region "
+                        "has this --socket",
+                        sockets->begin()->first)};
+  }
+  return {};
+}
+
+Status Daemon::WatchDog() {
+  const auto timeout = service_manager::WatchdogTimeout();
+  if (!timeout) return {};
+  auto timer = Timer::Create(loop_, [] { service_manager::NotifyAlive(); });
+  if (!timer.ok()) return timer.status();
+  watchdog_ = *std::move(timer);
+  watchdog_->Repeat(*timeout / 2);
+  return {};
+}
+
+void Daemon::NotifyReady() const {
+  const std::size_t regions = regions_.size();
+  service_manager::NotifyReady(
+      fmt::format("serving {} region{}", regions, regions == 1 ? "" : "s"));
+}
+
+void Daemon::OnSignal(int signal, pid_t sender) {
+  if (signal == SIGHUP) {
+    write_(LogLevel::kInfo, fmt::format("SIGHUP from pid {}: reading the options again", sender));
+    service_manager::NotifyReloading();
+    Reload();
+    NotifyReady();
+    return;
+  }
+  write_(LogLevel::kInfo,
+         fmt::format("{} from pid {}", signal == SIGTERM ? "SIGTERM" : "SIGINT", sender));
+  loop_.Stop();
+}
+
+// All or nothing: a file with a mistake changes nothing.
+void Daemon::Reload() {
+  const Result<Config> wanted = ReadConfig(arguments_);
+  if (!wanted.ok()) {
+    write_(LogLevel::kError,
+           fmt::format("{}; the options stay as they were", wanted.status().message()));
+    return;
+  }
+  log_.SetLevel(wanted->log_level);
+  log_.SetFormat(wanted->log_format);
+  for (const RegionConfig& config : wanted->regions) {
+    const auto is_it = [&](const ServedRegion& region) {
+      return region.config.name == config.name;
+    };
+    const auto region = std::find_if(regions_.begin(), regions_.end(), is_it);
+    if (region != regions_.end()) {
+      ReloadRegion(*region, config);
+    } else {
+      write_(LogLevel::kWarning,
+             fmt::format("{}is new: it is served after a restart", Where(config)));
+    }
+  }
+  for (const ServedRegion& region : regions_) {
+    const auto is_it = [&](const RegionConfig& config) {
+      return region.config.name == config.name;
+    };
+    if (std::none_of(wanted->regions.begin(), wanted->regions.end(), is_it)) {
+      region.log(LogLevel::kWarning, "is not there any more: it is served until a restart");
+    }
+  }
+  write_(LogLevel::kInfo, "the options were read again");
+}
+
+void Daemon::ReloadRegion(ServedRegion& region, const RegionConfig& wanted) {
+  if (const auto fixed = FixedDifferences(region.config, wanted); !fixed.empty()) {
+    region.log(LogLevel::kWarning,
+               fmt::format("these options stay as they were until a restart: {}", Join(fixed)));
+  }
+  region.server->Reconfigure(wanted.options);
+}
+
+}  // namespace ivmq::server
