@@ -24,6 +24,19 @@ constexpr std::chrono::milliseconds kAcceptPause{100};
 // The largest part of `whole` that leaves something for others.
 constexpr std::uint64_t MostOf(std::uint64_t whole) { return whole - whole / 4; }
 
+// The first of several questions that says no.
+struct Check {
+  Status status;
+  Refusal reason{};  // if !status.ok()
+
+  template <typename Question>
+  void Ask(Refusal refusal, const Question& question) {
+    if (!status.ok()) return;
+    status = question();
+    reason = refusal;
+  }
+};
+
 }  // namespace
 
 void RegionServer::Impl::OnConnection() {
@@ -45,7 +58,7 @@ void RegionServer::Impl::OnNoDescriptors() {
   const std::string reason = fmt::format("accept: {}; this server may open {} files, see ulimit -n",
                                          ErrnoText(errno), OwnDescriptorLimit());
   if (const UniqueFd socket = listener_.AcceptWithReserve(); socket.valid()) {
-    Refuse(socket, ClientProcess(socket.get()), reason);
+    Refuse(socket, ClientProcess(socket.get()), Refusal::kServerDescriptors, reason);
   } else {
     PauseAccepting(reason);
   }
@@ -60,10 +73,11 @@ void RegionServer::Impl::PauseAccepting(const std::string& reason) {
 }
 
 void RegionServer::Impl::Refuse(const UniqueFd& socket, const ClientProcess& process,
-                                const std::string& reason) {
+                                Refusal reason, const std::string& text) {
+  ++state_.refused[static_cast<std::size_t>(reason)];
   // A closed socket alone would make QEMU spin; this ends it with a clear error.
   (void)ivshmem::SendMessage(socket.get(), ivshmem::kRefusal);
-  LogAbout(process, LogLevel::kWarning, "refused {}: {}", process.description(), reason);
+  LogAbout(process, LogLevel::kWarning, "refused {}: {}", process.description(), text);
 }
 
 // Nobody is left with a connection that ends without a word: QEMU would spin.
@@ -71,7 +85,7 @@ void RegionServer::Impl::RefuseWaiting() {
   listener_.Unlink();
   UniqueFd socket;
   while (listener_.Accept(&socket) == AcceptOutcome::kAccepted) {
-    Refuse(socket, ClientProcess(socket.get()), "the server ends");
+    Refuse(socket, ClientProcess(socket.get()), Refusal::kEnding, "the server ends");
   }
 }
 
@@ -104,6 +118,12 @@ Holdings RegionServer::Impl::CountHoldings(std::optional<uid_t> uid) const {
   }
   all.without_connection = all.ids - connected;
   return all;
+}
+
+Status RegionServer::Impl::CheckDraining() const {
+  if (!state_.is_draining) return {};
+  return {StatusCode::kUnavailable,
+          "newcomers are refused until `ivmq server undrain` lets them in again"};
 }
 
 // Connected or not: an id is taken as long as somebody has the region by it.
@@ -184,11 +204,12 @@ Status RegionServer::Impl::CheckInFlight(const ClientProcess& process, std::uint
 }
 
 void RegionServer::Impl::ServeObserver(UniqueFd socket, ClientProcess process) {
-  Status status = CheckOwnDescriptors(0);
-  if (status.ok()) status = CheckQuota(process);
-  if (status.ok()) status = CheckInFlight(process, 1);
-  if (!status.ok()) {
-    Refuse(socket, process, status.message());
+  Check check;
+  check.Ask(Refusal::kServerDescriptors, [&] { return CheckOwnDescriptors(0); });
+  check.Ask(Refusal::kQuota, [&] { return CheckQuota(process); });
+  check.Ask(Refusal::kInFlight, [&] { return CheckInFlight(process, 1); });
+  if (!check.status.ok()) {
+    Refuse(socket, process, check.reason, check.status.message());
     return;
   }
   if (ivshmem::SendMessage(socket.get(), ivshmem::kVersion) != ivshmem::SendResult::kSent ||
@@ -208,7 +229,7 @@ void RegionServer::Impl::ServeObserver(UniqueFd socket, ClientProcess process) {
 void RegionServer::Impl::Admit(UniqueFd socket) {
   ClientProcess process(socket.get());
   if (Status status = CheckUser(process); !status.ok()) {
-    Refuse(socket, process, status.message());
+    Refuse(socket, process, Refusal::kUser, status.message());
     return;
   }
   if (ivshmem::IsObserver(socket.get())) {
@@ -218,17 +239,19 @@ void RegionServer::Impl::Admit(UniqueFd socket) {
   IdSet held = region_.HeldIds();
   for (const auto& [id, lingering] : lingering_) held.set(id);
   const bool lent = ids_.CanLend(held);
-  Status status = CheckDescriptors(process);
-  if (status.ok()) status = CheckOwnDescriptors(lent ? 0 : 1);
-  if (status.ok()) status = CheckQuota(process);
-  if (status.ok()) status = CheckInFlight(process, 1 + options_.vectors);
-  if (!status.ok()) {
-    Refuse(socket, process, status.message());
+  Check check;
+  check.Ask(Refusal::kDraining, [&] { return CheckDraining(); });
+  check.Ask(Refusal::kClientDescriptors, [&] { return CheckDescriptors(process); });
+  check.Ask(Refusal::kServerDescriptors, [&] { return CheckOwnDescriptors(lent ? 0 : 1); });
+  check.Ask(Refusal::kQuota, [&] { return CheckQuota(process); });
+  check.Ask(Refusal::kInFlight, [&] { return CheckInFlight(process, 1 + options_.vectors); });
+  if (!check.status.ok()) {
+    Refuse(socket, process, check.reason, check.status.message());
     return;
   }
   const Result<std::uint16_t> taken = ids_.Take(held);
   if (!taken.ok()) {
-    Refuse(socket, process, taken.status().message());
+    Refuse(socket, process, Refusal::kNoId, taken.status().message());
     return;
   }
   const std::uint16_t id = *taken;
@@ -241,7 +264,7 @@ void RegionServer::Impl::Admit(UniqueFd socket) {
   };
   Result<UniqueFd> memory = region_.OpenForClient(id);
   if (!memory.ok()) {
-    Refuse(socket, process, memory.status().message());
+    Refuse(socket, process, Refusal::kFailed, memory.status().message());
     give_back();
     return;
   }
@@ -259,7 +282,7 @@ void RegionServer::Impl::Admit(UniqueFd socket) {
   auto watch = loop_.Add(client.socket.get(), EPOLLIN | EPOLLRDHUP,
                          [this, id](std::uint32_t events) { OnClient(id, events); });
   if (!watch.ok()) {
-    Refuse(client.socket, client.process, watch.status().message());
+    Refuse(client.socket, client.process, Refusal::kFailed, watch.status().message());
     give_back();
     clients_.erase(entry);
     known_.reset();
@@ -267,6 +290,7 @@ void RegionServer::Impl::Admit(UniqueFd socket) {
   }
   client.watch = *std::move(watch);
   client.idle_since = Clock::now();
+  ++state_.admitted;
   LogAbout(client.process, LogLevel::kInfo, "id {} to {}{}", id, client.process.description(),
            lent ? ", lent" : "");
   Flush(id, client);

@@ -103,9 +103,9 @@ ClientProcess::ClientProcess(int socket) {
     return;
   }
   key_.birth = Birth(pidfd_.get(), pid());
-  const std::string name = ProcessName(pid());
-  description_ = fmt::format("pid {} ({}), uid {}", pid(), name, uid());
-  is_qemu_ = name.starts_with("qemu") || ProgramOf(pid()).starts_with("qemu");
+  name_ = ProcessName(pid());
+  description_ = fmt::format("pid {} ({}), uid {}", pid(), name_, uid());
+  is_qemu_ = name_.starts_with("qemu") || ProgramOf(pid()).starts_with("qemu");
 }
 
 bool ClientProcess::HasEnded() const {

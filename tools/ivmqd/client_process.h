@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <compare>
 #include <cstdint>
 #include <string>
@@ -46,6 +47,10 @@ class ClientProcess {
   // privileges sees the program of its own user's processes only.
   [[nodiscard]] bool IsQemu() const noexcept { return is_qemu_; }
 
+  // What it called itself when it connected; empty if its pid is not visible.
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+  // When it connected.
+  [[nodiscard]] std::chrono::system_clock::time_point since() const noexcept { return since_; }
   // "pid 812 (qemu-system-x86), uid 1000"
   [[nodiscard]] const std::string& description() const noexcept { return description_; }
 
@@ -55,6 +60,8 @@ class ClientProcess {
   ProcessKey key_;
   UniqueFd pidfd_;
   std::uint64_t descriptor_limit_ = kUnknownDescriptorLimit;
+  std::chrono::system_clock::time_point since_ = std::chrono::system_clock::now();
+  std::string name_;
   std::string description_;
   bool is_qemu_ = false;
 };

@@ -306,6 +306,7 @@ void RegionServer::Impl::LookAtLingering() {
 
 // The kernel has dropped the client's lock: nobody can write the region for it any more.
 void RegionServer::Impl::End(std::uint16_t id, const Lingering& lingering) {
+  ++state_.ended;
   const std::uint32_t dead = MarkDead(id);
   epochs_.Forget(id);
   const std::string dead_text =

@@ -32,6 +32,7 @@ std::optional<std::uint64_t> LogLimiter::Ask(uid_t uid, Clock::time_point now) {
   user.filled_at = now;
   if (user.stock < 1) {
     ++user.left_out;
+    ++omitted_;
     return std::nullopt;
   }
   user.stock -= 1;

@@ -26,6 +26,9 @@ class LogLimiter {
   // that might. Nothing: this one is left out, too.
   std::optional<std::uint64_t> Ask(uid_t uid, Clock::time_point now);
 
+  // Lines that were left out so far.
+  [[nodiscard]] std::uint64_t omitted() const noexcept { return omitted_; }
+
  private:
   struct User {
     double stock = 0;
@@ -38,6 +41,7 @@ class LogLimiter {
   [[nodiscard]] double Stock(const User& user, Clock::time_point now) const;
 
   double rate_;
+  std::uint64_t omitted_ = 0;
   std::map<uid_t, User> users_;
 };
 

@@ -179,16 +179,6 @@ void RegionServer::Impl::AllocateMore() {
   allocate_.reset();
 }
 
-void RegionServer::Impl::Reconfigure(const Options& options) {
-  options_.allow_uids = options.allow_uids;
-  options_.ids_per_uid = options.ids_per_uid;
-  options_.handshake_timeout = options.handshake_timeout;
-  options_.log_lines_per_second = options.log_lines_per_second;
-  log_limiter_.SetRate(options_.log_lines_per_second);
-  // Whose time was not limited may have none left.
-  Soon(milliseconds(0));
-}
-
 void RegionServer::Impl::Soon(milliseconds delay) {
   const Clock::time_point due = Clock::now() + delay;
   if (timer_due_ <= due) return;
@@ -219,8 +209,6 @@ void RegionServer::Impl::OnTimer() {
 
 RegionServer::RegionServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 RegionServer::~RegionServer() { impl_->End(); }
-
-void RegionServer::Reconfigure(const Options& options) { impl_->Reconfigure(options); }
 
 Result<std::unique_ptr<RegionServer>> RegionServer::Create(Options options, EventLoop& loop,
                                                            UniqueFd listening) {

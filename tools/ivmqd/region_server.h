@@ -15,9 +15,11 @@
 #include <vector>
 
 #include "ivmq/internal/layout.h"
+#include "ivmq/internal/region.h"
 #include "ivmq/status.h"
 
 #include "event_loop.h"
+#include "server_state.h"
 #include "src/unique_fd.h"
 
 namespace ivmq::server {
@@ -88,6 +90,17 @@ class RegionServer {
   RegionServer(const RegionServer&) = delete;
   RegionServer& operator=(const RegionServer&) = delete;
 
+  // By id.
+  [[nodiscard]] std::vector<ClientInfo> Clients() const;
+  [[nodiscard]] ServerState state() const;
+  [[nodiscard]] const Region& region() const;
+
+  // Ends a client's connection, as if it had closed it. `by`: who wants that, for the log.
+  //   NOT_FOUND            no client has this id
+  //   FAILED_PRECONDITION  the client has no connection, but still the region
+  Status Evict(std::uint16_t id, std::string_view by);
+  // Whether newcomers are refused, who only look excepted.
+  void SetDraining(bool is_draining, std::string_view by);
   // Takes what may change while it serves: allow_uids and ids_per_uid, for whoever comes from now
   // on, handshake_timeout and log_lines_per_second.
   void Reconfigure(const Options& options);

@@ -1,5 +1,5 @@
 // What a server is made of. region_server.cc: its start and end; admission.cc: who comes;
-// clients.cc: who is there, and who goes.
+// clients.cc: who is there, and who goes; administration.cc: what the operator sees and does.
 #ifndef IVMQ_TOOLS_IVMQD_REGION_SERVER_IMPL_H_
 #define IVMQ_TOOLS_IVMQD_REGION_SERVER_IMPL_H_
 
@@ -13,7 +13,9 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -52,14 +54,14 @@ struct Client {
   ClientProcess process;
   ClientBacklog backlog;
   Watch watch;
-  std::uint64_t sent = 0;         // messages
-  std::uint64_t read = 0;         // of these, at the last look
-  bool is_greeting = true;        // has not been seen with nothing left to read
+  std::uint64_t sent = 0;          // messages
+  std::uint64_t read = 0;          // of these, at the last look
+  bool is_greeting = true;         // has not been seen with nothing left to read
   Clock::time_point idle_since{};  // is_greeting: when it read the last of what it has
-  bool has_spoken = false;        // sent something, which no correct client does
-  bool waits_for_space = false;   // EPOLLOUT is watched
-  bool waits_for_kernel = false;  // too many descriptors are on their way
-  bool is_held_back = false;      // has no room for the descriptors of further peers
+  bool has_spoken = false;         // sent something, which no correct client does
+  bool waits_for_space = false;    // EPOLLOUT is watched
+  bool waits_for_kernel = false;   // too many descriptors are on their way
+  bool is_held_back = false;       // has no room for the descriptors of further peers
 };
 
 // An id without a connection whose holder may still write the region: no proof of its death yet.
@@ -127,6 +129,13 @@ class RegionServer::Impl {
 
   Status Start();
   void End();
+
+  // ---- administration.cc: see RegionServer
+  [[nodiscard]] std::vector<ClientInfo> Clients() const;
+  [[nodiscard]] ServerState state() const;
+  [[nodiscard]] const Region& region() const noexcept { return region_.region(); }
+  Status Evict(std::uint16_t id, std::string_view by);
+  void SetDraining(bool is_draining, std::string_view by);
   void Reconfigure(const Options& options);
 
  private:
@@ -144,6 +153,7 @@ class RegionServer::Impl {
     options_.log(level, fmt::format(format, std::forward<Args>(args)...));
   }
   bool MayLogAbout(uid_t uid, LogLevel level);
+  [[nodiscard]] ClientState StateOf(const Client& client) const;
 
   // ---- region_server.cc
   void ReportTakeover();
@@ -160,6 +170,7 @@ class RegionServer::Impl {
   void Admit(UniqueFd socket);
   void ServeObserver(UniqueFd socket, ClientProcess process);
   [[nodiscard]] Status CheckUser(const ClientProcess& process) const;
+  [[nodiscard]] Status CheckDraining() const;
   // Of the clients of one user, or of all.
   [[nodiscard]] Holdings CountHoldings(std::optional<uid_t> uid) const;
   [[nodiscard]] Status CheckQuota(const ClientProcess& process) const;
@@ -167,7 +178,8 @@ class RegionServer::Impl {
   // Whether this server may open what it needs beside what it has: the doorbells of `new_ids`.
   [[nodiscard]] Status CheckOwnDescriptors(std::size_t new_ids) const;
   [[nodiscard]] Status CheckInFlight(const ClientProcess& process, std::uint64_t descriptors);
-  void Refuse(const UniqueFd& socket, const ClientProcess& process, const std::string& reason);
+  void Refuse(const UniqueFd& socket, const ClientProcess& process, Refusal reason,
+              const std::string& text);
   void RefuseWaiting();
 
   // ---- clients.cc
@@ -196,6 +208,7 @@ class RegionServer::Impl {
   std::uint32_t MarkDead(std::uint16_t id);
 
   Options options_;
+  ServerState state_;  // its counters and what the operator has said
   EventLoop& loop_;
   RegionOwner region_;
   Listener listener_;

@@ -38,6 +38,16 @@ TEST(LogLimiterTest, OneUserDoesNotUseUpAnothersLines) {
   EXPECT_EQ(limiter.Ask(kUser, kStart + seconds(100)), 90U);
 }
 
+TEST(LogLimiterTest, ItsRateMayChangeAndWhatItLeavesOutIsCounted) {
+  LogLimiter limiter(0);
+  EXPECT_EQ(limiter.Ask(kUser, kStart), 0U);
+  limiter.SetRate(1);
+  for (int i = 0; i < 13; ++i) (void)limiter.Ask(kUser, kStart);
+  EXPECT_EQ(limiter.omitted(), 3U);
+  EXPECT_EQ(limiter.Ask(kUser, kStart + seconds(1)), 3U);
+  EXPECT_EQ(limiter.omitted(), 3U);
+}
+
 TEST(LogLimiterTest, ZeroIsNoLimit) {
   LogLimiter limiter(0);
   for (int i = 0; i < 1000; ++i) EXPECT_EQ(limiter.Ask(kUser, kStart), 0U);

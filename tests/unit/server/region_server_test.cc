@@ -16,6 +16,7 @@
 #include <gtest/gtest.h>
 
 #include "event_loop.h"
+#include "src/ivshmem_protocol.h"
 #include "src/ivshmem_socket.h"
 #include "src/unique_fd.h"
 #include "support/temp_folder.h"
@@ -107,6 +108,29 @@ TEST_F(ServerTest, ADescriptorThatDoesNotListenIsRefusedByWhatItIs) {
   ASSERT_FALSE(server.ok());
   EXPECT_EQ(server.status().code(), StatusCode::kInvalidArgument);
   EXPECT_THAT(server.status().message(), HasSubstr("listen"));
+}
+
+TEST_F(ServerTest, WhileItDrainsNewcomersAreRefusedAndWhoOnlyLooksIsServed) {
+  auto server = RegionServer::Create(options_, *loop_);
+  ASSERT_TRUE(server.ok()) << server.status().ToString();
+  (*server)->SetDraining(true, "a test");
+  std::thread runner([&] { EXPECT_TRUE(loop_->Run().ok()); });
+  const auto deadline = ivshmem::Clock::now() + std::chrono::seconds(30);
+  EXPECT_TRUE(ivshmem::FetchSharedMemory(options_.socket, deadline).ok());
+  const auto newcomer = ivshmem::ConnectSocket(options_.socket, /*observer=*/false, deadline);
+  ASSERT_TRUE(newcomer.ok()) << newcomer.status().ToString();
+  ivshmem::MessageReader reader;
+  ivshmem::Message message;
+  const Status status = ivshmem::ReadMessage(reader, newcomer->get(), deadline, &message);
+  loop_->Stop();
+  runner.join();
+  ASSERT_TRUE(status.ok()) << status.ToString();
+  EXPECT_EQ(message.value, ivshmem::kRefusal);
+  const ServerState state = (*server)->state();
+  EXPECT_TRUE(state.is_draining);
+  EXPECT_EQ(state.admitted, 0U);
+  EXPECT_EQ(state.refused[static_cast<std::size_t>(Refusal::kDraining)], 1U);
+  EXPECT_EQ((*server)->Evict(1, "a test").code(), StatusCode::kNotFound);
 }
 
 TEST_F(ServerTest, RefusesASizeThatIsNoPowerOfTwo) {
