@@ -208,12 +208,14 @@ void RegionServer::Impl::ServeObserver(UniqueFd socket, ClientProcess process) {
   check.Ask(Refusal::kServerDescriptors, [&] { return CheckOwnDescriptors(0); });
   check.Ask(Refusal::kQuota, [&] { return CheckQuota(process); });
   check.Ask(Refusal::kInFlight, [&] { return CheckInFlight(process, 1); });
+  const Result<UniqueFd> memory = region_.OpenForObserver();
+  check.Ask(Refusal::kFailed, [&] { return memory.status(); });
   if (!check.status.ok()) {
     Refuse(socket, process, check.reason, check.status.message());
     return;
   }
   if (ivshmem::SendMessage(socket.get(), ivshmem::kVersion) != ivshmem::SendResult::kSent ||
-      ivshmem::SendMessage(socket.get(), ivshmem::kSharedMemory, region_.fd()) !=
+      ivshmem::SendMessage(socket.get(), ivshmem::kSharedMemory, memory->get()) !=
           ivshmem::SendResult::kSent) {
     return;
   }

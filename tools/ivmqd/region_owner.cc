@@ -64,8 +64,8 @@ class Undo {
 };
 
 // The same file once more, not by its path, where another one may be by now.
-Result<UniqueFd> OpenAgain(int fd) {
-  UniqueFd again(open(fmt::format("/proc/self/fd/{}", fd).c_str(), O_RDWR | O_CLOEXEC));
+Result<UniqueFd> OpenAgain(int fd, int mode = O_RDWR) {
+  UniqueFd again(open(fmt::format("/proc/self/fd/{}", fd).c_str(), mode | O_CLOEXEC));
   if (!again.valid()) {
     return SystemError(errno, "opening the region again through /proc, which must be mounted");
   }
@@ -97,6 +97,8 @@ Result<LockedFile> MakeMemfd(std::uint64_t size) {
   if (!file.fd.valid()) {
     return SystemError(errno, "memfd_create");
   }
+  // It is born with 0777: whoever has a read-only descriptor could open it again to write.
+  if (fchmod(file.fd.get(), 0600) != 0) return SystemError(errno, "setting its mode");
   if (Status status = AllocateFirst(file, size); !status.ok()) return status;
   if (fcntl(file.fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
     return SystemError(errno, "sealing");
@@ -296,6 +298,8 @@ Result<UniqueFd> RegionOwner::OpenForClient(std::uint16_t id) const {
   }
   return fd;
 }
+
+Result<UniqueFd> RegionOwner::OpenForObserver() const { return OpenAgain(fd_.get(), O_RDONLY); }
 
 bool RegionOwner::IsHeld(std::uint16_t id) const {
   return IsFileLocked(lock_.get(), kIdLocks + id, 1);

@@ -36,8 +36,9 @@ class RegionOwner {
   // Says in the header that the server left in order.
   ~RegionOwner();
 
-  // What who only looks gets.
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
+  // What who only looks gets: it cannot be written or mapped writable. No lock hangs on it.
+  [[nodiscard]] Result<UniqueFd> OpenForObserver() const;
   // What the client with this id gets: a lock of its own hangs on it. The kernel drops the lock
   // when the last descriptor and the last mapping that came of it are gone, however they went.
   [[nodiscard]] Result<UniqueFd> OpenForClient(std::uint16_t id) const;

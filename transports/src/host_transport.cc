@@ -171,6 +171,13 @@ Result<std::unique_ptr<Transport>> OpenHostTransport(const std::string& socket_p
 
 Result<RegionMemory> OpenHostRegion(const std::string& socket_path, std::string_view address,
                                     Access access) {
+  if (access == Access::kReadWrite) {
+    // An observer gets a descriptor that cannot be written.
+    auto transport = OpenHostTransport(socket_path, address);
+    if (!transport.ok()) return transport.status();
+    std::shared_ptr<Transport> client = *std::move(transport);
+    return RegionMemory{std::string(address), client->info().description, client->memory(), client};
+  }
   const auto fd = ivshmem::FetchSharedMemory(socket_path, ivshmem::Clock::now() + kObserverTimeout);
   if (!fd.ok()) return fd.status();
   auto mapped = MapShared(fd->get(), access);

@@ -13,8 +13,8 @@
 //
 // An observer wants the shared memory only, no id. It says so by its own socket's name: it binds an
 // abstract address that starts with kObserverName before it connects (QEMU's sockets have no name).
-// A server that knows observers sends them version and shared memory and closes; any other one
-// takes them for a client, which works as well but spends an id.
+// A server that knows observers sends them version and shared memory, read-only, and closes; any
+// other one takes them for a client, which works as well but spends an id.
 #ifndef IVMQ_TRANSPORTS_SRC_IVSHMEM_PROTOCOL_H_
 #define IVMQ_TRANSPORTS_SRC_IVSHMEM_PROTOCOL_H_
 

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 
 #include "fixture.h"
+#include "server_process.h"
 #include "tool_process.h"
 
 namespace ivmq::testing {
@@ -190,6 +191,21 @@ TEST_F(MessagesTest, ForgetDropsADurablePeer) {
   EXPECT_EQ(forgotten.out, "forgot bob\n");
   EXPECT_TRUE(RunTool({"ls", address_, "--json"}).Json()["peers"].empty());
   EXPECT_EQ(RunTool({"forget", address_, "bob"}).exit_code, 3);
+}
+
+// Who only looks could not.
+TEST_F(MessagesTest, ForgetWritesToTheRegionOfAServer) {
+  ServerProcess server(folder_ / "socket", {"--size", "1M"});
+  server.AwaitReady();
+  const std::string address = "unix:" + server.socket();
+  {
+    Tool receiver({"recv", address, "--name", "bob", "--durable"});
+    receiver.AwaitError("ready");
+    receiver.Signal(SIGTERM);
+    EXPECT_EQ(receiver.Wait().exit_code, 0);
+  }
+  EXPECT_EQ(RunTool({"forget", address, "bob"}).exit_code, 0);
+  EXPECT_TRUE(RunTool({"ls", address, "--json"}).Json()["peers"].empty());
 }
 
 TEST_F(MessagesTest, ALivePeerIsNotForgotten) {

@@ -58,8 +58,8 @@ struct RegionMemory {
   std::shared_ptr<const void> mapping;  // keeps `memory` mapped
 };
 
-// Opens `address` for a tool. It takes no id, except for a moment from an ivshmem server other than
-// ivmqd. The memory need not be formatted: call Region::Attach(). Thread-safe. Errors: those of
+// Opens `address` for a tool. kReadOnly takes no id, except for a moment from an ivshmem server other
+// than ivmqd; kReadWrite takes one of a server's until the mapping goes. The memory need not be formatted: call Region::Attach(). Thread-safe. Errors: those of
 // OpenTransport.
 Result<RegionMemory> OpenRegion(std::string_view address, Access access = Access::kReadOnly);
 
