@@ -45,6 +45,7 @@ void CheckEverything(const std::string& devices, Findings* findings) {
   const std::size_t found = CheckDevices(devices, findings);
   const std::vector<std::string> sockets = ListServerSockets();
   for (const std::string& socket : sockets) CheckServerAt("unix:" + socket, findings);
+  CheckLostRegions(/*is_aside=*/false, findings);
   if (found != 0 || !sockets.empty()) return;
   Findings::Remedies remedies = NoDeviceRemedies();
   remedies.emplace_back("ivmqd --socket /run/ivmq/ivmq.sock --size 64M   # on a host");
@@ -61,6 +62,7 @@ int RunDoctor(const std::string& address, const std::string& devices, bool json)
     CheckDeviceAt(devices, address, &findings);
   } else if (address.starts_with("unix:")) {
     CheckServerAt(address, &findings);
+    CheckLostRegions(/*is_aside=*/true, &findings);
   } else if (IsAddress(address)) {
     CheckFileAt(address, &findings);
   } else {

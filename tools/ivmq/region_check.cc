@@ -1,18 +1,22 @@
 #include "region_check.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <fstream>
+#include <map>
 #include <sstream>
 #include <vector>
 
 #include <fmt/format.h>
 
+#include "ivmq/internal/doorbell_epochs.h"
 #include "ivmq/internal/layout.h"
 #include "ivmq/internal/peer_table.h"
 #include "ivmq/internal/region.h"
 
 #include "load_timing.h"
 #include "peers.h"
+#include "region_holders.h"
 #include "text.h"
 
 namespace ivmq::tool {
@@ -70,6 +74,15 @@ void CheckServer(const layout::Header& header, const RegionHome& home, Findings*
                    {"ivmqd --socket PATH --size SIZE   # instead of that server"});
     return;
   }
+  if (header.orphaned.load(std::memory_order_relaxed) == epoch) {
+    findings->Problem(
+        home.subject,
+        "nobody can join this region any more: its server has ended, and it is in no file that the "
+        "next one could take over. Attached peers go on, but do not meet those who start now",
+        {home.on_host ? "ivmq doctor   # says which processes and guests are to be started again"
+                      : "poweroff   # then start QEMU again on the host: a reboot is not enough"});
+    return;
+  }
   if (pid == 0 || (home.on_host && !IsServer(pid))) {
     findings->Note(home.subject,
                    fmt::format("its server ivmqd{} has ended: attached peers go on, but no peer "
@@ -116,8 +129,7 @@ void CheckPeer(const PeerInfo& peer, bool still, const RegionMemory& memory, con
   if (peer.disconnected) {
     note(
         "is suspected: its connection to ivmqd has ended, though it still has the region. It gets "
-        "no doorbells of new peers. A process of the host reconnects on its own; the device of a "
-        "guest has to be unplugged and plugged in again",
+        "no doorbells of new peers. A process of the host reconnects on its own",
         {"journalctl -u ivmqd   # says when and why"});
   }
   if (const auto finds = CounterOf(peer, Counter::kNetFinds); finds != 0) {
@@ -127,6 +139,74 @@ void CheckPeer(const PeerInfo& peer, bool still, const RegionMemory& memory, con
   if (const auto poisoned = CounterOf(peer, Counter::kRingsPoisoned); poisoned != 0) {
     note(fmt::format("gave up {} damaged rings: some process writes to memory that is not its own",
                      poisoned));
+  }
+}
+
+// The process that has the region by that id of a server; nullptr: not to be found.
+const RegionHolder* HolderOf(const std::vector<HeldRegion>& regions, std::uint16_t ivposition) {
+  for (const HeldRegion& region : regions) {
+    for (const RegionHolder& holder : region.holders) {
+      if (holder.ids.contains(ivposition)) return &holder;
+    }
+  }
+  return nullptr;
+}
+
+// How to bring peers, with the doorbells of a former server, to the present one.
+std::string ReturnRemedy(const PeerInfo& peer, const RegionHolder* holder, bool on_host) {
+  constexpr const char* kUnless =
+      "start it again, unless it reconnects by itself within half a minute";
+  if (holder != nullptr && !holder->is_qemu) {
+    return fmt::format("kill {}   # then {}", holder->pid, kUnless);
+  }
+  // What the region says of pids anybody may have written.
+  if (holder == nullptr && on_host && peer.boot_id == ReadBootId()) {
+    return fmt::format("ps -o pid,args -p {}   # {}", peer.pid, kUnless);
+  }
+  return "poweroff   # in its guest; then start its QEMU again: a reboot is not enough";
+}
+
+// Peers that cannot ring others and be rung by them, since their doorbells are of another server.
+void CheckDoorbells(const Region& region, const std::vector<PeerInfo>& live,
+                    const RegionMemory& memory, const RegionHome& home, Findings* findings) {
+  const DoorbellEpochs epochs(region);
+  const std::uint64_t epoch = region.header().server_epoch.load(std::memory_order_relaxed);
+  std::map<std::uint16_t, std::vector<PeerInfo>> apart;
+  for (const PeerInfo& peer : live) {
+    const bool is_alone = std::none_of(live.begin(), live.end(), [&](const PeerInfo& other) {
+      return other.ivposition != layout::kNoIvposition &&
+             !epochs.AreTogether(peer.ivposition, other.ivposition);
+    });
+    if (peer.ivposition == layout::kNoIvposition || is_alone) continue;
+    if (epochs.Of(peer.ivposition) != epoch) apart[peer.ivposition].push_back(peer);
+  }
+  if (apart.empty()) return;
+  std::vector<HeldRegion> regions;
+  if (const auto file = FileMappedAt(memory.memory.data()); home.on_host && file) {
+    regions = FindHeldRegions(file);
+    std::erase_if(regions, [&](const HeldRegion& held) { return held.file != *file; });
+  }
+  for (const auto& [ivposition, peers] : apart) {
+    const std::uint64_t its = epochs.Of(ivposition);
+    if (its == layout::kEpochUnsure) {
+      findings->Note(
+          home.subject,
+          fmt::format("{} (ivposition {}) and peers that have come since cannot wake each other: "
+                      "ivmqd does not reach it, or it may open too few files. They look for each "
+                      "other's messages every millisecond",
+                      FirstNames(peers), ivposition),
+          {"journalctl -u ivmqd   # says when and why"});
+      continue;
+    }
+    const RegionHolder* const holder = HolderOf(regions, ivposition);
+    findings->Note(
+        home.subject,
+        fmt::format("{} (ivposition {}{}) cannot wake, nor be woken by, peers that have come since "
+                    "its server ended (epoch {}, now {}). They look for each other's messages "
+                    "every millisecond",
+                    FirstNames(peers), ivposition, holder == nullptr ? "" : ", " + holder->text,
+                    its, epoch),
+        {ReturnRemedy(peers.front(), holder, home.on_host)});
   }
 }
 
@@ -154,6 +234,7 @@ void CheckPeers(const Region& region, const RegionMemory& memory, const RegionHo
   for (const PeerInfo& peer : peers) {
     CheckPeer(peer, still.Contains(peer), memory, home, findings);
   }
+  CheckDoorbells(region, live, memory, home, findings);
 }
 
 void CheckMapping(const RegionMemory& memory, const RegionHome& home, Findings* findings) {

@@ -4,9 +4,11 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <optional>
 #include <set>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -14,6 +16,7 @@
 
 #include "access_check.h"
 #include "region_check.h"
+#include "region_holders.h"
 #include "text.h"
 
 namespace ivmq::tool {
@@ -97,6 +100,32 @@ void CheckServerAt(const std::string& address, Findings* findings) {
       break;
     default:
       findings->Problem(address, status.message());
+  }
+}
+
+void CheckLostRegions(bool is_aside, Findings* findings) {
+  for (const HeldRegion& region : FindHeldRegions(std::nullopt)) {
+    if (region.has_server || region.holders.empty()) continue;
+    std::string who;
+    Findings::Remedies remedies;
+    for (const RegionHolder& holder : region.holders) {
+      who += (who.empty() ? "" : ", ") + holder.text;
+      remedies.push_back(fmt::format(
+          "kill {}   # {}", holder.pid,
+          holder.is_qemu
+              ? "when its guest is shut down; then start it again: a reboot is not enough"
+              : "then start it again"));
+    }
+    remedies.emplace_back("ivmqd --region shm:/ivmq ...   # a region that outlives its server");
+    const std::string text = fmt::format(
+        "in a region that nobody can join any more, since its server has ended and it is in no "
+        "file: {}. They do not meet those who start now",
+        who);
+    if (is_aside) {
+      findings->Note("machine", text, std::move(remedies));
+    } else {
+      findings->Problem("machine", text, std::move(remedies));
+    }
   }
 }
 

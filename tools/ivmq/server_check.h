@@ -15,6 +15,10 @@ std::vector<std::string> ListServerSockets();
 // Checks the server at unix:PATH and its region. Takes no id of ivmqd.
 void CheckServerAt(const std::string& address, Findings* findings);
 
+// Checks whether processes of this machine are in regions that nobody can join any more, which is a
+// problem, or a note if the caller asked for something else (`is_aside`).
+void CheckLostRegions(bool is_aside, Findings* findings);
+
 // Checks the region of file:PATH or shm:/NAME.
 void CheckFileAt(const std::string& address, Findings* findings);
 

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include <gmock/gmock.h>
 
@@ -172,6 +173,56 @@ TEST_F(DoctorTest, ARegionWhoseServerWasKilledIsNoted) {
   const Outcome found = RunTool({"doctor", address_});
   ExpectUsable(found);
   EXPECT_THAT(found.out, HasSubstr("has ended: attached peers go on"));
+}
+
+// The next server has another region, and so cannot say who is in this one.
+TEST_F(DoctorTest, ProcessesInARegionThatNobodyCanJoinAreNamedWithTheRemedy) {
+  ServerProcess server(folder_ / "socket", {"--size", "1M"});
+  server.AwaitReady();
+  const std::string address = "unix:" + server.socket();
+  Tool receiver({"recv", address, "--name", "bob"});
+  receiver.AwaitError("ready");
+  const std::string pid = std::to_string(receiver.pid());
+  EXPECT_THAT(RunTool({"doctor", address}).out, Not(HasSubstr("pid " + pid + " (ivmq)")));
+  server.Kill();
+  receiver.AwaitError("nobody can join this region any more");
+  ServerProcess next(folder_ / "socket", {"--size", "1M"});
+  next.AwaitReady();
+  const Outcome found = RunTool({"doctor", address});
+  EXPECT_THAT(found.out, AllOf(HasSubstr("in a region that nobody can join any more"),
+                               HasSubstr("pid " + pid + " (ivmq)"),
+                               HasSubstr("kill " + pid + "   # then start it again")));
+}
+
+TEST_F(DoctorTest, ARegionThatNobodyCanJoinIsAProblem) {
+  MakeRegion();
+  Overwrite(offsetof(layout::Header, server_epoch), std::string("\1\0\0\0\0\0\0\0", 8));
+  Overwrite(offsetof(layout::Header, orphaned), std::string("\1\0\0\0\0\0\0\0", 8));
+  ExpectProblem(RunTool({"doctor", address_}), "nobody can join this region any more",
+                "ivmq doctor");
+}
+
+// Its doorbells are of the first server; the second one's clients do not have them.
+TEST_F(DoctorTest, PeersThatCannotWakeOthersAreNamedWithTheirProcess) {
+  const std::vector<std::string> region{"--size", "1M", "--region", "shm:" + name_};
+  ServerProcess server(folder_ / "socket", region);
+  server.AwaitReady();
+  const std::string address = "unix:" + server.socket();
+  Tool former({"recv", address, "--name", "former"});
+  former.AwaitError("ready");
+  former.Freeze();
+  server.Kill();
+  ServerProcess next(folder_ / "socket", region);
+  next.AwaitReady();
+  EXPECT_THAT(RunTool({"doctor", address}).out, Not(HasSubstr("cannot wake")))
+      << "there is nobody else";
+  Tool late({"recv", address, "--name", "late"});
+  late.AwaitError("ready");
+  const std::string pid = std::to_string(former.pid());
+  const Outcome found = RunTool({"doctor", address});
+  EXPECT_THAT(found.out,
+              AllOf(HasSubstr("former (ivposition 1, pid " + pid + " (ivmq)) cannot wake"),
+                    HasSubstr("(epoch 1, now 2)"), HasSubstr("kill " + pid)));
 }
 
 TEST_F(DoctorTest, APlainDeviceWithoutADriverPollsOnly) {
