@@ -32,6 +32,11 @@ class DoorbellReach {
     return announced_ == Announced::kButForFirsts ? LookAtRings() : announced_;
   }
 
+  // Whether nobody has come or gone since the last Look().
+  [[nodiscard]] bool IsUpToDate() const noexcept {
+    return context_.table.generation() == generation_;
+  }
+
  private:
   // Looks at who lives. A peer counts from when it has joined, since its first message comes as
   // silently as the others.

@@ -80,7 +80,9 @@ bool Poller::Sleep(WaitStrategy& wait, const WaitLimits& limits) {
     const bool event = waited == Waited::kForEvent;
     if (event) context_.CountAlone(Counter::kWakeups);
     if (HasWork()) {
-      if (!event && announced == Announced::kAlways && left > kNet && !IsRung()) {
+      // Who has come during the sleep may be one of those whose doorbells do not reach this node.
+      if (!event && announced == Announced::kAlways && left > kNet && reach_.IsUpToDate() &&
+          !IsRung()) {
         context_.CountAlone(Counter::kNetFinds);
       }
       return true;

@@ -196,6 +196,32 @@ TEST_F(EpochsOfNodesTest, WhoWaitsForRoomOfAPeerOfAnotherServerLooksForItself) {
   sender.join();
 }
 
+// A sleeper that was alone sleeps as long as ever when it sends.
+TEST_F(EpochsOfNodesTest, TheFirstMessageOfOneWhoHasJustComeIsNoMissedWakeUp) {
+  late_.reset();
+  std::atomic<std::uint64_t> received = 0;
+  std::atomic<bool> end = false;
+  std::thread sleeper([&] {
+    while (!end) {
+      received += former_->Poll(kIgnore);
+      (void)former_->Wait(kPatience);
+    }
+  });
+  const layout::Word& heartbeat = region().slot(former_->id().slot).heartbeat;
+  for (std::uint64_t round = 1; round <= 4; ++round) {
+    // Into the end of its sleep.
+    const std::uint64_t before = heartbeat.load();
+    while (heartbeat.load() < before + 3) std::this_thread::yield();
+    const auto late = OpenStrange("late");
+    ASSERT_EQ(late->Send(former_->id(), "x"), SendResult::kOk);
+    while (received < round) std::this_thread::yield();
+  }
+  EXPECT_EQ(former_->counter(Counter::kNetFinds), 0U);
+  end = true;
+  former_->Wake();
+  sleeper.join();
+}
+
 // A sleeper counts its sleeps, and its heartbeat the time.
 TEST_F(EpochsOfNodesTest, WhereAllLiveOnesAreOfOneServerNobodyLooksForThem) {
   former_.reset();
