@@ -21,6 +21,7 @@ void AddRing(CLI::App& app, int* exit_code);
 void AddTopic(CLI::App& app, int* exit_code);
 void AddWait(CLI::App& app, int* exit_code);
 void AddForget(CLI::App& app, int* exit_code);
+void AddServer(CLI::App& app, int* exit_code);
 void AddDoctor(CLI::App& app, int* exit_code);
 
 }  // namespace ivmq::tool

@@ -173,6 +173,10 @@ void AddRegionOptions(CLI::App& app, RegionConfig* region) {
          "lines are only counted; 0: no limit")
       ->capture_default_str()
       ->type_name("N");
+  app.add_option("--control", region->control,
+                 "Path of the socket for `ivmq server`, which only root and this server's user can "
+                 "use; none: there is none; default: that of --socket with .control behind it")
+      ->type_name("PATH");
 }
 
 void AddServerOptions(CLI::App& app, Config* config) {
@@ -311,7 +315,7 @@ Status ParseSection(CLI::App& app, const File& file, const Section& section,
 }
 
 // The options that make a region what it is, so that there is nothing to inherit.
-constexpr const char* kOwnOptions[] = {"--socket"};
+constexpr const char* kOwnOptions[] = {"--socket", "--control"};
 
 Status ReadSections(const File& file, const CLI::App& given, const RegionConfig& all,
                     Config* config) {
@@ -415,6 +419,7 @@ std::vector<std::string> FixedDifferences(const RegionConfig& running, const Reg
   compare(is.mode == was.mode, "mode");
   compare(is.id_policy == was.id_policy, "id-policy");
   compare(is.first_id == was.first_id, "first-id");
+  compare(running.control == wanted.control, "control");
   return names;
 }
 

@@ -13,8 +13,9 @@
 namespace ivmq::server {
 
 struct RegionConfig {
-  std::string name;  // of its section; empty: the only region of this server
-  Options options;   // without `log`
+  std::string name;     // of its section; empty: the only region of this server
+  Options options;      // without `log`
+  std::string control;  // path of its control socket; empty: beside its socket; "none": none
 };
 
 struct Config {

@@ -16,11 +16,8 @@
 namespace ivmq::server {
 namespace {
 
-// By path.
-using ListeningSockets = std::map<std::string, UniqueFd>;
-
-Result<ListeningSockets> TakeListeningSockets() {
-  ListeningSockets sockets;
+Result<std::map<std::string, UniqueFd>> TakeListeningSockets() {
+  std::map<std::string, UniqueFd> sockets;
   for (UniqueFd& socket : service_manager::TakeDescriptors()) {
     Result<std::string> path = Listener::PathOf(socket.get());
     if (!path.ok()) return path.status();
@@ -29,7 +26,7 @@ Result<ListeningSockets> TakeListeningSockets() {
   return sockets;
 }
 
-UniqueFd Take(const std::string& path, ListeningSockets* sockets) {
+UniqueFd Take(const std::string& path, std::map<std::string, UniqueFd>* sockets) {
   const auto entry = sockets->extract(path);
   return entry.empty() ? UniqueFd() : std::move(entry.mapped());
 }
@@ -79,13 +76,42 @@ Status Daemon::ServeRegions(std::vector<RegionConfig> configs) {
               fmt::format("{}{}", Where(config), server.status().message())};
     }
     regions_.push_back({std::move(config), std::move(log), *std::move(server)});
+    if (Status status = ServeControl(regions_.back(), &*sockets); !status.ok()) return status;
   }
   if (!sockets->empty()) {
     return {StatusCode::kInvalidArgument,
             fmt::format("the service manager has passed a socket that listens at {}, and no region "
-                        "has this --socket",
+                        "has this --socket or --control",
                         sockets->begin()->first)};
   }
+  return {};
+}
+
+// Where nobody has asked for it, it is no reason not to serve.
+Status Daemon::ServeControl(ServedRegion& region, ListeningSockets* sockets) {
+  const std::string& wanted = region.config.control;
+  if (wanted == "none") return {};
+  const std::string path = wanted.empty() ? region.config.options.socket + ".control" : wanted;
+  UniqueFd passed = Take(path, sockets);
+  auto listener = passed.valid() ? Listener::Adopt(std::move(passed))
+                                 : Listener::Open(path, /*group=*/std::nullopt, /*mode=*/0600);
+  if (!listener.ok()) {
+    const std::string text =
+        fmt::format("{}--control {}", Where(region.config), listener.status().message());
+    if (!wanted.empty()) return {listener.status().code(), text};
+    region.log(LogLevel::kWarning, text + "; it goes on without");
+    return {};
+  }
+  region.control =
+      std::make_unique<Control>(region.config, *region.server, [] { return std::string(); });
+  auto requests =
+      RequestServer::Create(loop_, *std::move(listener),
+                            [control = region.control.get()](int socket, std::string* input) {
+                              return control->AnswerLine(socket, input);
+                            });
+  if (!requests.ok()) return requests.status();
+  region.requests = *std::move(requests);
+  region.log(LogLevel::kInfo, fmt::format("control socket at {}", path));
   return {};
 }
 

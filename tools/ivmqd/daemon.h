@@ -2,6 +2,8 @@
 #ifndef IVMQ_TOOLS_IVMQD_DAEMON_H_
 #define IVMQ_TOOLS_IVMQD_DAEMON_H_
 
+#include <list>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -9,10 +11,13 @@
 #include "ivmq/status.h"
 
 #include "config.h"
+#include "control.h"
 #include "event_loop.h"
 #include "log.h"
 #include "region_server.h"
+#include "request_server.h"
 #include "signals.h"
+#include "src/unique_fd.h"
 #include "timer.h"
 
 namespace ivmq::server {
@@ -22,8 +27,8 @@ class Daemon {
  public:
   // Serves the regions of the configuration as soon as the loop runs, and tells the service manager
   // then. `arguments`: those that `config` was read from. Loop and log must outlive this.
-  // Errors: those of RegionServer::Create(); INVALID_ARGUMENT: the service manager has passed a
-  // socket that no region has.
+  // Errors: those of RegionServer::Create(); what Listener::Open() says about a control socket that
+  // was asked for; INVALID_ARGUMENT: the service manager has passed a socket that nobody has.
   static Result<std::unique_ptr<Daemon>> Start(Config config, std::vector<std::string> arguments,
                                                EventLoop& loop, Log& log);
   // Tells the service manager, and ends the regions' service.
@@ -32,15 +37,21 @@ class Daemon {
   Daemon& operator=(const Daemon&) = delete;
 
  private:
+  // By path: those that the service manager has opened.
+  using ListeningSockets = std::map<std::string, UniqueFd>;
+
   struct ServedRegion {
-    RegionConfig config;  // as it is in force
+    RegionConfig config;  // as it was at the start
     Log::Writer log;
     std::unique_ptr<RegionServer> server;
+    std::unique_ptr<Control> control{};
+    std::unique_ptr<RequestServer> requests{};  // for the control
   };
 
   Daemon(std::vector<std::string> arguments, EventLoop& loop, Log& log);
 
   Status ServeRegions(std::vector<RegionConfig> configs);
+  Status ServeControl(ServedRegion& region, ListeningSockets* sockets);
   Status WatchDog();
   void NotifyReady() const;
   void OnSignal(int signal, pid_t sender);
@@ -53,7 +64,7 @@ class Daemon {
   Log::Writer write_;  // lines about no single region
   std::unique_ptr<Signals> signals_;
   std::unique_ptr<Timer> watchdog_;
-  std::vector<ServedRegion> regions_;
+  std::list<ServedRegion> regions_;
 };
 
 }  // namespace ivmq::server

@@ -26,19 +26,26 @@ constexpr std::chrono::seconds kLockPatience{2};
 sockaddr_un AddressOf(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
-  std::memcpy(address.sun_path, path.data(), path.size());  // CheckOptions() has checked the length
+  std::memcpy(address.sun_path, path.data(), path.size());
   return address;
+}
+
+Status CheckLength(const std::string& path) {
+  constexpr std::size_t kMost = sizeof(sockaddr_un::sun_path) - 1;
+  if (path.size() <= kMost) return {};
+  return {StatusCode::kInvalidArgument,
+          fmt::format("{}: the path has {} bytes; the system allows {}", path, path.size(), kMost)};
 }
 
 // Removes a socket that no process has bound any more.
 Status RemoveStale(const std::string& path, const sockaddr_un& address) {
   struct stat found {};
   if (lstat(path.c_str(), &found) != 0) {
-    return errno == ENOENT ? Status() : SystemError(errno, fmt::format("--socket {}", path));
+    return errno == ENOENT ? Status() : SystemError(errno, path);
   }
   if (!S_ISSOCK(found.st_mode)) {
     return {StatusCode::kFailedPrecondition,
-            fmt::format("--socket {}: there is something that is no socket; give another path or "
+            fmt::format("{}: there is something that is no socket; give another path or "
                         "remove it",
                         path)};
   }
@@ -48,18 +55,16 @@ Status RemoveStale(const std::string& path, const sockaddr_un& address) {
   if (!probe.valid()) return SystemError(errno, "socket");
   if (connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0 ||
       errno == EPROTOTYPE || errno == EPERM) {
-    return {
-        StatusCode::kAlreadyExists,
-        fmt::format("--socket {}: a running process has this socket, probably another server; end "
-                    "it first, or give another path",
-                    path)};
+    return {StatusCode::kAlreadyExists,
+            fmt::format("{}: a running process has this socket, probably another server; end "
+                        "it first, or give another path",
+                        path)};
   }
   if (errno != ECONNREFUSED) {
-    return SystemError(errno,
-                       fmt::format("--socket {}: cannot determine whether a server uses it", path));
+    return SystemError(errno, fmt::format("{}: cannot determine whether a server uses it", path));
   }
   if (unlink(path.c_str()) != 0 && errno != ENOENT) {
-    return SystemError(errno, fmt::format("--socket {}: cannot remove a stale socket", path));
+    return SystemError(errno, fmt::format("{}: cannot remove a stale socket", path));
   }
   return {};
 }
@@ -74,9 +79,10 @@ Listener::Listener(UniqueFd socket, std::string path, dev_t device, ino_t inode)
 Listener::~Listener() { Unlink(); }
 
 Result<Listener> Listener::Open(const std::string& path, std::optional<gid_t> group, mode_t mode) {
+  if (Status status = CheckLength(path); !status.ok()) return status;
   const sockaddr_un address = AddressOf(path);
   const Result<PathLock> lock = PathLock::Take(path, kLockPatience);
-  if (!lock.ok()) return At(fmt::format("--socket {}", path), lock.status());
+  if (!lock.ok()) return At(path, lock.status());
   if (Status status = RemoveStale(path, address); !status.ok()) return status;
 
   UniqueFd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
@@ -86,14 +92,14 @@ Result<Listener> Listener::Open(const std::string& path, std::optional<gid_t> gr
   if (fchmod(socket.get(), 0600) != 0 ||
       bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 ||
       lstat(path.c_str(), &bound) != 0) {
-    return SystemError(errno, fmt::format("--socket {}", path));
+    return SystemError(errno, path);
   }
   Listener listener(std::move(socket), path, bound.st_dev, bound.st_ino);
   if (group && lchown(path.c_str(), static_cast<uid_t>(-1), *group) != 0) {
-    return SystemError(errno, fmt::format("--socket {}: giving it to group {}", path, *group));
+    return SystemError(errno, fmt::format("{}: giving it to group {}", path, *group));
   }
   if (chmod(path.c_str(), mode) != 0 || listen(listener.fd(), SOMAXCONN) != 0) {
-    return SystemError(errno, fmt::format("--socket {}", path));
+    return SystemError(errno, path);
   }
   return listener;
 }

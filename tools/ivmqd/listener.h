@@ -26,7 +26,8 @@ class Listener {
  public:
   // Listens at `path`, with these permissions from the first moment at which somebody can connect.
   // Removes a socket at which nobody listens any more. Waits a moment for another server that does
-  // the same at this path; see PathLock.
+  // the same at this path; see PathLock. Errors start with the path.
+  //   INVALID_ARGUMENT     the path is too long
   //   ALREADY_EXISTS       a living process has a socket there
   //   UNAVAILABLE          another process keeps the lock of the path
   //   FAILED_PRECONDITION  something that is no socket is there

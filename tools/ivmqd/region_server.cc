@@ -232,7 +232,10 @@ Result<std::unique_ptr<RegionServer>> RegionServer::Create(Options options, Even
   Result<Listener> listener = listening.valid() ? Listener::Adopt(std::move(listening))
                                                 : Listener::Open(options.socket, checked->group,
                                                                  static_cast<mode_t>(options.mode));
-  if (!listener.ok()) return listener.status();
+  if (!listener.ok()) {
+    return Status(listener.status().code(),
+                  fmt::format("--socket {}", listener.status().message()));
+  }
   auto impl =
       std::make_unique<Impl>(std::move(options), loop, *std::move(region), *std::move(listener));
   if (Status status = impl->Start(); !status.ok()) return status;

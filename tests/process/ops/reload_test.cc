@@ -77,8 +77,8 @@ TEST_F(ReloadTest, LevelAndFormatOfTheLogChange) {
   Configure("log-level = debug\nlog-format = json\n");
   daemon.Reload();
   RawClient observer = ConnectObserver(socket_);
-  const auto json = nlohmann::json::parse(daemon.AwaitLog("looks at the region"));
-  EXPECT_EQ(json.at("level"), "debug");
+  const auto line = nlohmann::json::parse(daemon.AwaitLog("looks at the region"));
+  EXPECT_EQ(line.at("level"), "debug");
   EXPECT_THAT(daemon.Log(), AllOf(Not(HasSubstr("serving")), Not(HasSubstr("id 1 to"))));
 }
 
