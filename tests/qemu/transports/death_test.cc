@@ -130,11 +130,11 @@ TEST_F(DeathTest, WithoutItsServerThePeersGoOnAndTheNextOneLetsOthersJoin) {
   AwaitAll("+late", {{"the host", &host}, {"the other guest", &far}});
   for (const std::string whom : {"host", "far", "late"}) {
     Peer asks(*guest, "auto", "asks", "ask " + whom + " again");
-    std::printf("guest asks %s: %s", whom.c_str(), asks.Finish().c_str());
+    ExpectNoneLost(asks.Finish());
   }
   for (const std::string whom : {"host", "far", "late"}) {
     Peer asks = OnHost("asks", "ask " + whom + " again");
-    std::printf("host asks %s: %s", whom.c_str(), asks.Finish().c_str());
+    ExpectNoneLost(asks.Finish());
   }
   // The next server confirms the deaths of the former one's clients, too.
   Peer stays(*guest, "auto", "stays", "sit");
@@ -145,8 +145,8 @@ TEST_F(DeathTest, WithoutItsServerThePeersGoOnAndTheNextOneLetsOthersJoin) {
   late.FinishKilled();
   (void)OnHost("last", "say far end").Finish();
   (void)OnHost("last", "say host end").Finish();
-  (void)far.Finish();
-  (void)host.Finish();
+  ExpectNoneLost(far.Finish());
+  ExpectNoneLost(host.Finish());
 }
 
 }  // namespace
