@@ -1,5 +1,6 @@
 #include <limits>
 
+#include "ivmq/internal/str_cat.h"
 #include "ivmq/proto.h"
 
 namespace ivmq {
@@ -115,7 +116,7 @@ std::string Dispatcher::Describe(const Message& message) const {
   } else {
     text += "no protobuf type";
   }
-  return text + ", " + std::to_string(message.payload.size()) + " bytes, from slot " +
+  return text + ", " + BytesText(message.payload.size()) + ", from slot " +
          std::to_string(message.from.slot) + ", incarnation " +
          std::to_string(message.from.incarnation) + ",";
 }

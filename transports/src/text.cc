@@ -7,6 +7,8 @@
 #include <cstdio>
 #include <cstring>
 
+#include "ivmq/internal/str_cat.h"
+
 namespace ivmq {
 
 std::string ErrnoText(int error) {
@@ -16,7 +18,7 @@ std::string ErrnoText(int error) {
 
 std::string SizeText(std::uint64_t bytes) {
   constexpr std::array<const char*, 3> kUnits = {" KiB", " MiB", " GiB"};
-  if (bytes == 0 || bytes % 1024 != 0) return std::to_string(bytes) + " bytes";
+  if (bytes == 0 || bytes % 1024 != 0) return BytesText(bytes);
   std::size_t unit = 0;
   bytes /= 1024;
   while (bytes % 1024 == 0 && unit + 1 < kUnits.size()) {

@@ -18,7 +18,7 @@ void Delivery::ReportTooLarge(const RingReader& reader, std::uint64_t bytes) {
   context_.Count(layout::Counter::kDropped);
   context_.Report(
       Status(StatusCode::kResourceExhausted,
-             StrCat("a message of ", bytes, " bytes from slot ", reader.slot(),
+             StrCat("a message of ", BytesText(bytes), " from slot ", reader.slot(),
                     " is dropped: the limit here is ", context_.options.max_message_bytes)));
 }
 

@@ -41,10 +41,10 @@ Outcome Reassembler::Take(std::uint32_t slot, Assembly& assembly, const Frame& f
     if (number == assembly.skipped) return Outcome::kConsumed;
     assembly.skipped = number;
     ReportLoss(StatusCode::kDataLoss,
-               StrCat("a message of ", header.total, " bytes from slot ", slot,
+               StrCat("a message of ", BytesText(header.total), " from slot ", slot,
                       " is lost: a former life of this node took its "
                       "first ",
-                      header.offset, " bytes"));
+                      BytesText(header.offset)));
     return Outcome::kConsumed;
   } else if (number != assembly.number || header.total != assembly.total ||
              header.offset != assembly.received) {
@@ -73,7 +73,7 @@ Outcome Reassembler::Begin(std::uint32_t slot, Assembly& assembly, const Frame& 
   }
   if (total > context_.options.max_message_bytes + sizeof(Frame) + kMaxTypeName) {
     ReportLoss(StatusCode::kResourceExhausted,
-               StrCat("a message of ", total, " bytes from slot ", slot,
+               StrCat("a message of ", BytesText(total), " from slot ", slot,
                       " is refused: the limit here is ", context_.options.max_message_bytes));
     return Outcome::kConsumed;
   }
@@ -120,7 +120,7 @@ void Reassembler::End(std::uint32_t slot, Assembly& assembly, bool is_lost) {
   if (!assembly.is_under_way()) return;
   if (is_lost) {
     ReportLoss(StatusCode::kDataLoss,
-               StrCat("a message of ", assembly.total, " bytes from slot ", slot,
+               StrCat("a message of ", BytesText(assembly.total), " from slot ", slot,
                       " is lost: its sender stopped at ", assembly.received));
   }
   reserved_ -= assembly.total;

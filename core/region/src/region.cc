@@ -103,8 +103,8 @@ std::string FindFault(const Geometry& g) {
     const auto [offset, size] = part;
     if (offset % layout::kCacheLine != 0 || offset < end || offset > g.region_size ||
         size > g.region_size - offset) {
-      return StrCat("the ", name, " at ", offset, " with ", size, " bytes does not fit between ",
-                    end, " and ", g.region_size);
+      return StrCat("the ", name, " at ", offset, " with ", BytesText(size),
+                    " does not fit between ", end, " and ", g.region_size);
     }
     end = offset + size;
   }
@@ -152,12 +152,13 @@ Result<Geometry> PlanGeometry(std::uint64_t region_size, const FormatOptions& op
     return Status(StatusCode::kInvalidArgument, std::move(message));
   };
   if (!std::has_single_bit(region_size)) {
-    return invalid(StrCat("a region of ", region_size,
-                          " bytes: the size must be a power of two, since it is a PCI BAR; try ",
+    return invalid(StrCat("a region of ", BytesText(region_size),
+                          ": the size must be a power of two, since it is a PCI BAR; try ",
                           std::bit_ceil(std::min(region_size, std::uint64_t{1} << 62))));
   }
   if (region_size > kMaxRegionSize) {
-    return invalid(StrCat("a region of ", region_size, " bytes is larger than ", kMaxRegionSize));
+    return invalid(
+        StrCat("a region of ", BytesText(region_size), " is larger than ", kMaxRegionSize));
   }
   if (options.max_peers < 2 || options.max_peers > layout::kLimitMaxPeers) {
     return invalid(
@@ -187,7 +188,7 @@ Result<Geometry> PlanGeometry(std::uint64_t region_size, const FormatOptions& op
   g.ring_capacity_small = layout::kMinRingCapacity;
   const std::uint32_t small_units = g.UnitsFor(g.ring_capacity_small);
   if (g.unit_count < 2 * small_units) {
-    return invalid(StrCat("a region of ", region_size, " bytes is too small for ", g.max_peers,
+    return invalid(StrCat("a region of ", BytesText(region_size), " is too small for ", g.max_peers,
                           " peers: the tables take ", g.arena_offset,
                           " bytes and no ring fits behind them; take at least ",
                           std::bit_ceil(g.arena_offset + kMiB / 4), " bytes or fewer peers"));
@@ -262,7 +263,7 @@ Status Format(std::span<std::byte> memory, const FormatOptions& options) {
 Result<Region> Region::Attach(std::span<std::byte> memory) {
   if (memory.size() < sizeof(Header)) {
     return Status(StatusCode::kOutOfRange,
-                  StrCat("the memory has ", memory.size(), " bytes, less than the header's ",
+                  StrCat("the memory has ", BytesText(memory.size()), ", less than the header's ",
                          sizeof(Header), "; it was truncated, or it is not an ivmq region"));
   }
   const auto bytes = LoadImmutable(memory.data());

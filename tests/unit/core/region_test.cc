@@ -114,7 +114,7 @@ TEST(PlanGeometryTest, RefusalsNameTheNumbers) {
       {64 * kMiB, {.ring_capacity = 48 * kKiB}, "49152"},
       {64 * kMiB, {.ring_capacity = 512 * kMiB}, "536870912"},
       {64 * kMiB, {.ring_capacity = 64 * kMiB}, "67108864"},
-      {1, {}, "1 bytes"},
+      {1, {}, "a region of 1 byte is"},
       {4096, {}, "4096"},
       {128 * kKiB, {}, "64 peers"},
       {8 * kMiB, {.max_peers = 1024}, "1024 peers"},

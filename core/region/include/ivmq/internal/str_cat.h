@@ -2,6 +2,7 @@
 #ifndef IVMQ_INTERNAL_STR_CAT_H_
 #define IVMQ_INTERNAL_STR_CAT_H_
 
+#include <cstdint>
 #include <sstream>
 #include <string>
 
@@ -12,6 +13,11 @@ std::string StrCat(const Parts&... parts) {
   std::ostringstream out;
   (out << ... << parts);
   return std::move(out).str();
+}
+
+// "1 byte", "2 bytes".
+inline std::string BytesText(std::uint64_t bytes) {
+  return std::to_string(bytes) + (bytes == 1 ? " byte" : " bytes");
 }
 
 }  // namespace ivmq
