@@ -16,6 +16,8 @@ void AddBench(CLI::App& app, int* exit_code);
 void AddTop(CLI::App& app, int* exit_code);
 void AddPing(CLI::App& app, int* exit_code);
 void AddSend(CLI::App& app, int* exit_code);
+void AddRecord(CLI::App& app, int* exit_code);
+void AddReplay(CLI::App& app, int* exit_code);
 void AddRecv(CLI::App& app, int* exit_code);
 void AddRing(CLI::App& app, int* exit_code);
 void AddTopic(CLI::App& app, int* exit_code);

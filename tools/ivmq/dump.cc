@@ -241,16 +241,6 @@ Json ExtentJson(const Region& region, const Names& names, std::uint32_t slot,
   return json;
 }
 
-// The slot that a number or a name stands for.
-std::optional<std::uint32_t> SlotOf(const Region& region, const std::string& word) {
-  if (const auto slot = ParseNumber(word, region.max_peers() - 1)) {
-    return static_cast<std::uint32_t>(*slot);
-  }
-  const auto peer = PeerTable(region).Find(word);
-  if (!peer) return std::nullopt;
-  return peer->id.slot;
-}
-
 struct DumpFlags {
   std::vector<std::string> ring;  // FROM TO, or empty
   bool json = false;
@@ -260,14 +250,8 @@ int DumpRing(const RegionMemory& memory, const Region& region, const Names& name
              const DumpFlags& options) {
   std::array<std::uint32_t, 2> slots{};
   for (std::size_t i = 0; i < slots.size(); ++i) {
-    const std::string& word = options.ring[i];
-    const auto slot = SlotOf(region, word);
-    if (!slot) {
-      return Fail(
-          {StatusCode::kNotFound,
-           fmt::format("{}: '{}' is neither the name of a peer nor a slot below {}; see `ivmq ls`",
-                       memory.address, word, region.max_peers())});
-    }
+    const auto slot = SlotOf({memory, region}, options.ring[i]);
+    if (!slot.ok()) return Fail(slot.status());
     slots[i] = *slot;
   }
   const Json ring = RingJson(region, names, slots[1], slots[0], kRecordsShown);

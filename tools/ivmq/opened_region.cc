@@ -5,6 +5,9 @@
 
 #include <fmt/format.h>
 
+#include "ivmq/internal/peer_table.h"
+
+#include "command.h"
 #include "text.h"
 
 namespace ivmq::tool {
@@ -18,6 +21,17 @@ Result<OpenedRegion> OpenFormatted(const std::string& address, Access access) {
                   fmt::format("{}: {}", memory->address, region.status().message()));
   }
   return OpenedRegion{*std::move(memory), *region};
+}
+
+Result<std::uint32_t> SlotOf(const OpenedRegion& opened, const std::string& word) {
+  const std::uint32_t slots = opened.region.max_peers();
+  if (const auto slot = ParseNumber(word, slots - 1)) return static_cast<std::uint32_t>(*slot);
+  const auto peer = PeerTable(opened.region).Find(word);
+  if (peer) return peer->id.slot;
+  return Status(StatusCode::kNotFound,
+                fmt::format("{}: '{}' is neither the name of a peer nor a slot below {}; see "
+                            "`ivmq ls`",
+                            opened.memory.address, word, slots));
 }
 
 Json GeometryJson(const Geometry& geometry) {

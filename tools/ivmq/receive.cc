@@ -30,13 +30,14 @@ ReceiveEnd ReceiveAll(Node& node, const Receiving& receiving, const ReceiveLimit
   const std::uint64_t wanted =
       limits.count == 0 ? std::numeric_limits<std::uint64_t>::max() : limits.count;
   std::uint64_t received = receiving.received();
-  Clock::time_point last = Clock::now();
-  Clock::time_point called = last;
+  const Clock::time_point start = Clock::now();
+  Clock::time_point last = start;
+  Clock::time_point called = start;
   while (received < wanted && !interrupt.requested()) {
     const auto limit = static_cast<std::size_t>(std::min(wanted - received, kAtOnce));
     const bool idle = node.Poll(receiving.handler, limit) == 0;
     const std::uint64_t before = std::exchange(received, receiving.received());
-    if (!limits.timeout && !receiving.interval) {
+    if (!limits.timeout && !limits.duration && !receiving.interval) {
       if (idle) (void)node.Wait(nanoseconds::max());
       continue;
     }
@@ -46,6 +47,10 @@ ReceiveEnd ReceiveAll(Node& node, const Receiving& receiving, const ReceiveLimit
     if (limits.timeout) {
       left = last + *limits.timeout - now;
       if (left <= nanoseconds(0)) return ReceiveEnd::kTimeout;
+    }
+    if (limits.duration) {
+      left = std::min(left, start + *limits.duration - now);
+      if (left <= nanoseconds(0)) return ReceiveEnd::kDuration;
     }
     if (receiving.interval) {
       if (now - called >= *receiving.interval) {
@@ -62,6 +67,7 @@ ReceiveEnd ReceiveAll(Node& node, const Receiving& receiving, const ReceiveLimit
 int ReceiveExitCode(ReceiveEnd end, std::uint64_t received, const ReceiveLimits& limits) {
   const bool complete = received >= std::max<std::uint64_t>(limits.count, 1);
   if (end == ReceiveEnd::kTimeout) return complete ? kExitOk : kExitTimedOut;
+  if (end == ReceiveEnd::kDuration) return kExitOk;
   return limits.count == 0 || complete ? kExitOk : kExitInterrupted;
 }
 

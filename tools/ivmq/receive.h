@@ -16,8 +16,9 @@
 namespace ivmq::tool {
 
 struct ReceiveLimits {
-  std::uint64_t count = 0;                          // ends after so many; 0: no limit
-  std::optional<std::chrono::nanoseconds> timeout;  // ends when none has come for so long
+  std::uint64_t count = 0;                             // ends after so many; 0: no limit
+  std::optional<std::chrono::nanoseconds> timeout;     // ends when none has come for so long
+  std::optional<std::chrono::nanoseconds> duration{};  // ends after so long
 };
 // --count and --timeout.
 void AddReceiveLimits(CLI::App* command, ReceiveLimits* limits);
@@ -31,7 +32,7 @@ struct Receiving {
   std::function<void()> at_interval{};
 };
 
-enum class ReceiveEnd : std::uint8_t { kCount, kTimeout, kSignal };
+enum class ReceiveEnd : std::uint8_t { kCount, kTimeout, kDuration, kSignal };
 
 ReceiveEnd ReceiveAll(Node& node, const Receiving& receiving, const ReceiveLimits& limits,
                       const Interrupt& interrupt);
