@@ -2,18 +2,16 @@
 // three are spared, and must lose nothing between each other; the other three may lose whatever is
 // theirs, but must neither crash nor hang nor take memory without bound. Over file: and over unix:
 // in turn, where the server must not crash either.
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <csignal>
 #include <cstdint>
 #include <cstdio>
-#include <filesystem>
 #include <fstream>
 #include <functional>
+#include <optional>
 #include <random>
 #include <string>
 #include <thread>
@@ -23,6 +21,7 @@
 #include "ivmq/address.h"
 
 #include "common/arguments.h"
+#include "common/place.h"
 #include "common/process.h"
 #include "common/table.h"
 #include "hostile/peers.h"
@@ -52,16 +51,6 @@ constexpr std::uint64_t kMostMemory = std::uint64_t{2} << 30;  // with what the 
 #else
 constexpr std::uint64_t kMostMemory = std::uint64_t{256} << 20;
 #endif
-
-int RunServer(const std::string& socket, const std::string& region, const std::string& log) {
-  if (std::freopen(log.c_str(), "a", stderr) == nullptr) return 1;
-  const std::string size = fmt::format("{}M", kRegionBytes >> 20);
-  const std::string peers = std::to_string(kSlots);
-  execl(IVMQD_PATH, IVMQD_PATH, "--socket", socket.c_str(), "--region", region.c_str(), "--size",
-        size.c_str(), "--max-peers", peers.c_str(), nullptr);
-  std::perror(IVMQD_PATH);
-  return 1;
-}
 
 int RunScribbler(Stage& stage, const std::string& region_address, std::uint64_t seed,
                  bool is_clever) {
@@ -103,7 +92,9 @@ class Round {
       : stage_(stage), over_unix_(over_unix), random_(seed) {}
 
   // The most memory that a peer had.
-  std::uint64_t Run(const std::string& folder);
+  std::uint64_t Run();
+  // The folder that is worth a look, as a line.
+  std::string Keep() { return place_->Keep(); }
 
  private:
   struct Process {
@@ -123,6 +114,7 @@ class Round {
   Stage& stage_;
   const bool over_unix_;
   std::mt19937_64 random_;
+  std::optional<Place> place_;
   std::vector<Process> processes_;  // peers first
   std::uint64_t most_memory_ = 0;
 };
@@ -157,8 +149,7 @@ void Round::Watch() {
     }
     process.runs = false;
     if (*end == 0) continue;
-    stage_.faults.Add(process.name == "ivmqd" ? Fault::kServer : Fault::kCrashed,
-                      fmt::format("{} {}", process.name, TextOfEnd(*end)));
+    stage_.faults.Add(Fault::kCrashed, fmt::format("{} {}", process.name, TextOfEnd(*end)));
   }
 }
 
@@ -172,20 +163,16 @@ bool Round::Until(milliseconds limit, const std::function<bool()>& done) {
   return true;
 }
 
-std::uint64_t Round::Run(const std::string& folder) {
-  const std::string region = "file:" + folder + "/region";
-  const std::string log = folder + "/errors";
-  std::string address = region;
-  pid_t server = -1;
-  if (over_unix_) {
-    const std::string socket = folder + "/socket";
-    address = "unix:" + socket;
-    server = Fork([&] { return RunServer(socket, region, folder + "/ivmqd.log"); });
-    (void)Until(kLimit, [&] { return std::filesystem::exists(socket) || EndOf(server); });
-  } else {
-    const Status made = CreateRegionFile(region, kRegionBytes, {.format = {.max_peers = kSlots}});
-    if (!made.ok()) stage_.faults.Add(Fault::kCrashed, made.ToString());
+std::uint64_t Round::Run() {
+  place_.emplace(PlaceOptions{.over_unix = over_unix_,
+                              .region_bytes = kRegionBytes,
+                              .max_peers = kSlots,
+                              .region_is_file = true});
+  if (!place_->status().ok()) {
+    stage_.faults.Add(Fault::kServer, place_->status().ToString());
+    return 0;
   }
+  const std::string log = place_->folder() + "/errors";
   stage_.part = Part::kWarmUp;
   for (Peer& peer : stage_.peers) {
     peer.slot = kNowhere;
@@ -199,11 +186,10 @@ std::uint64_t Round::Run(const std::string& folder) {
     Start(NameOfPeer(peer), [&, peer, seed] {
       // What a sanitizer says.
       if (std::freopen(log.c_str(), "a", stderr) == nullptr) return 1;
-      return peer < kSpared ? RunSpared(stage_, address, peer, seed)
-                            : RunExposed(stage_, address, peer, seed);
+      return peer < kSpared ? RunSpared(stage_, place_->address(), peer, seed)
+                            : RunExposed(stage_, place_->address(), peer, seed);
     });
   }
-  if (server > 0) processes_.push_back({"ivmqd", server});
   const auto runs = [](const Process& process) { return process.runs; };
   const bool have_met = Until(kLimit, [&] {
     if (!std::ranges::all_of(processes_, runs)) return true;
@@ -216,8 +202,9 @@ std::uint64_t Round::Run(const std::string& folder) {
   if (is_fine) {
     for (const bool is_clever : {false, true}) {
       const std::uint64_t seed = random_();
-      Start(is_clever ? "clever scribbler" : "scribbler",
-            [&, is_clever, seed] { return RunScribbler(stage_, region, seed, is_clever); });
+      Start(is_clever ? "clever scribbler" : "scribbler", [&, is_clever, seed] {
+        return RunScribbler(stage_, place_->file_address(), seed, is_clever);
+      });
     }
     (void)Until(kRound, [] { return false; });
   }
@@ -238,21 +225,15 @@ std::uint64_t Round::Run(const std::string& folder) {
     }
   }
   stage_.part = Part::kEnd;
-  const auto ended = [](const Process& process) {
-    return !process.runs || process.name == "ivmqd";
-  };
+  const auto ended = [](const Process& process) { return !process.runs; };
   (void)Until(2 * kLimit, [&] { return std::ranges::all_of(processes_, ended); });
-  for (Process& process : processes_) {
+  for (const Process& process : processes_) {
     if (!process.runs) continue;
-    if (process.name == "ivmqd") {
-      kill(process.pid, SIGTERM);
-      int status = 0;
-      waitpid(process.pid, &status, 0);
-      if (status != 0) stage_.faults.Add(Fault::kServer, "ivmqd " + TextOfEnd(status));
-    } else {
-      stage_.faults.Add(Fault::kHung, process.name + " does not end");
-      KillAndWait(process.pid);
-    }
+    stage_.faults.Add(Fault::kHung, process.name + " does not end");
+    KillAndWait(process.pid);
+  }
+  if (const Status status = place_->EndServer(); !status.ok()) {
+    stage_.faults.Add(Fault::kServer, status.ToString());
   }
   return most_memory_;
 }
@@ -266,20 +247,11 @@ bool Run(const Arguments& arguments) {
   std::string kept;
   do {
     const std::uint64_t seed = random();
-    std::string folder = (std::filesystem::temp_directory_path() / "ivmq-campaign-XXXXXX").string();
-    if (mkdtemp(folder.data()) == nullptr) {
-      std::perror("mkdtemp");
-      return false;
-    }
     const std::string before = stage->faults.Texts();
-    memory = std::max(memory, Round(*stage, rounds % 2 == 1, seed).Run(folder));
+    Round round(*stage, rounds % 2 == 1, seed);
+    memory = std::max(memory, round.Run());
     ++rounds;
-    if (stage->faults.Texts() != before) {
-      kept += fmt::format("  Of round {}, region and errors are kept in {}\n", rounds, folder);
-    } else {
-      std::error_code ignored;
-      std::filesystem::remove_all(folder, ignored);
-    }
+    if (stage->faults.Texts() != before) kept += round.Keep();
   } while (Clock::now() < end);
 
   Table table("3 spared and 3 exposed peers, 2 scribblers");

@@ -5,6 +5,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <csignal>
@@ -96,8 +97,10 @@ class CrashSchedule {
   // False: nothing was armed, or a process dies of it now.
   bool Disarm() noexcept { return armed_.exchange(0) != 0; }
   [[nodiscard]] bool is_armed() const noexcept { return armed_ != 0; }
-  // Whether the last one to die was this process.
-  [[nodiscard]] bool HasKilled(pid_t pid) const noexcept { return victim_ == pid; }
+  // Whether this process was one of the last to die.
+  [[nodiscard]] bool HasKilled(pid_t pid) const noexcept {
+    return std::ranges::any_of(victims_, [pid](const auto& victim) { return victim == pid; });
+  }
   // How many died at a point.
   [[nodiscard]] std::uint64_t kills(std::size_t point) const { return kills_.at(point); }
 
@@ -105,7 +108,7 @@ class CrashSchedule {
     auto armed = static_cast<std::uint32_t>(point) + 1;
     if (armed_.load(std::memory_order_relaxed) != armed || passes_.fetch_sub(1) != 1) return;
     if (!armed_.compare_exchange_strong(armed, 0)) return;
-    victim_ = getpid();
+    victims_[deaths_++ % victims_.size()] = getpid();
     ++kills_[point];
     (void)kill(getpid(), SIGKILL);
   }
@@ -113,7 +116,8 @@ class CrashSchedule {
  private:
   std::atomic<std::uint32_t> armed_{0};  // 1 + the number of the point
   std::atomic<std::uint32_t> passes_{0};
-  std::atomic<pid_t> victim_{0};
+  std::array<std::atomic<pid_t>, 64> victims_{};
+  std::atomic<std::uint32_t> deaths_{0};
   std::array<std::atomic<std::uint64_t>, kCrashPoints.size()> kills_{};
 };
 

@@ -40,14 +40,14 @@ Table Tabulate(const Outcomes& outcomes) {
                     return outcome.verdict.faults.at(static_cast<std::size_t>(kind));
                   }));
   };
-  table.Needed("killed", values([](const Outcome& outcome) { return outcome.killed; }));
+  table.Needed("killed", values([](const Outcome& outcome) { return outcome.deaths.killed; }));
   for (std::size_t point = 0; kHasCrashPoints && point < kCrashPoints.size(); ++point) {
     table.Figure(
         fmt::format("  at {}", kCrashPoints.at(point)),
         values([&](const Outcome& outcome) { return outcome.crash_schedule.kills(point); }));
   }
-  table.Figure("stopped", values([](const Outcome& outcome) { return outcome.stopped; }));
-  table.Figure("left in order", values([](const Outcome& outcome) { return outcome.left; }));
+  table.Figure("stopped", values([](const Outcome& outcome) { return outcome.deaths.stopped; }));
+  table.Figure("left in order", values([](const Outcome& outcome) { return outcome.deaths.left; }));
   table.Needed("messages sent", of(&Verdict::ok));
   table.Figure("  of them larger than a record", of(&Verdict::ok_large));
   table.Figure("messages handled", of(&Verdict::handled));

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "common/arguments.h"
+#include "common/mortals.h"
 #include "kill/crash_points.h"
 #include "kill/verdict.h"
 
@@ -18,9 +19,7 @@ enum class Mesh : std::uint8_t { kFile, kUnix };
 
 // Of one mesh. In memory that the caller shares with the referee's process.
 struct Outcome {
-  std::uint32_t killed = 0;
-  std::uint32_t stopped = 0;
-  std::uint32_t left = 0;  // ended in order, and came back
+  Deaths deaths;
   CrashSchedule crash_schedule;
   bool judged = false;
   Verdict verdict;

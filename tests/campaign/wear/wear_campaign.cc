@@ -2,15 +2,12 @@
 // they can, under ever new names: they send, lend, publish, offer services, leave in order or are
 // killed. A resident peer stays. Afterwards everything is as it was before: slots, arena,
 // descriptors and memory, here and in the server.
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
-#include <csignal>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -36,6 +33,7 @@
 
 #include "common/arguments.h"
 #include "common/fault_log.h"
+#include "common/place.h"
 #include "common/process.h"
 #include "common/table.h"
 
@@ -47,7 +45,7 @@ using std::chrono::seconds;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::uint64_t kRegionBytes = std::uint64_t{32} << 20;
-constexpr std::uint32_t kSlots = 64;
+constexpr std::uint32_t kMaxPeers = 64;
 // Of one region within a process, which lends each ivposition once.
 constexpr std::uint64_t kMostOfInproc = 60'000;
 // What is kept by the allocator and by libraries may still grow a little once all has been used.
@@ -55,8 +53,8 @@ constexpr std::uint64_t kMostGrowth = std::uint64_t{4} << 20;
 // For a step that takes microseconds, and for the resident peer to free what is left.
 constexpr seconds kLimit{30};
 
-enum class Place : std::uint8_t { kInproc, kFile, kUnix, kCount };
-constexpr std::size_t kPlaces = static_cast<std::size_t>(Place::kCount);
+enum class Kind : std::uint8_t { kInproc, kFile, kUnix, kCount };
+constexpr std::size_t kKinds = static_cast<std::size_t>(Kind::kCount);
 
 // A server keeps the doorbells of an id for the next one that gets it, and so does everybody who
 // knows it: four for each of the ids that were in use at once.
@@ -65,7 +63,7 @@ constexpr std::size_t kMostDoorbells = 4 * std::size_t{32};
 enum class Fault : std::uint8_t {
   kRefused,  // a node or a connection that was not opened
   kLost,     // a message that the resident peer did not get
-  kSlotsTaken,
+  kSlots,
   kArena,
   kDescriptors,
   kMemory,
@@ -134,8 +132,13 @@ struct Level {
 // The process of one place.
 class Worker {
  public:
-  Worker(Wear& wear, Place place, std::uint64_t seed, std::string folder, pid_t server)
-      : wear_(wear), place_(place), random_(seed), folder_(std::move(folder)), server_(server) {}
+  // `place`: none for a region within the process.
+  Worker(Wear& wear, Kind kind, std::uint64_t seed, const Place* place)
+      : wear_(wear),
+        kind_(kind),
+        random_(seed),
+        address_(place == nullptr ? "inproc:" : place->address()),
+        server_(place == nullptr ? -1 : place->server()) {}
 
   int Run(seconds duration);
 
@@ -143,7 +146,6 @@ class Worker {
   // Until `end`, or until another region is needed. False: it could not begin.
   bool RunRegion(Clock::time_point end);
   void Step();
-  bool Prepare();
   Result<std::unique_ptr<Transport>> Join() const {
     if (inproc_ != nullptr) return inproc_->Join();
     return OpenTransport(address_);
@@ -167,11 +169,10 @@ class Worker {
   std::uint64_t Below(std::uint64_t limit) { return random_() % limit; }
 
   Wear& wear_;
-  const Place place_;
+  const Kind kind_;
   std::mt19937_64 random_;
-  const std::string folder_;
+  const std::string address_;
   const pid_t server_;
-  std::string address_;
   std::shared_ptr<InprocRegion> inproc_;
   std::unique_ptr<Node> resident_;
   std::vector<std::byte> bytes_ = std::vector<std::byte>(400'000);
@@ -179,29 +180,6 @@ class Worker {
   std::uint64_t memory_ = 0;  // of this process, after a tenth of the time
   std::uint64_t server_memory_ = 0;
 };
-
-bool Worker::Prepare() {
-  Status status;
-  switch (place_) {
-    case Place::kInproc: {
-      address_ = "inproc:";
-      auto made = InprocRegion::Create(kRegionBytes, {.max_peers = kSlots});
-      status = made.status();
-      if (made.ok()) inproc_ = *std::move(made);
-      break;
-    }
-    case Place::kFile:
-      address_ = "file:" + folder_ + "/region";
-      status = CreateRegionFile(address_, kRegionBytes, {.format = {.max_peers = kSlots}});
-      break;
-    default:
-      address_ = "unix:" + folder_ + "/socket";
-      break;
-  }
-  if (status.ok()) return true;
-  Fail(Fault::kRefused, status.ToString());
-  return false;
-}
 
 int Worker::Kill(std::uint64_t seed) const {
   std::mt19937_64 random(seed);
@@ -258,7 +236,7 @@ void Worker::Attach() {
   }
   if (!durable) return;
   const Status forgotten = PeerTable(resident_->region()).Forget(name);
-  if (!forgotten.ok()) return Fail(Fault::kSlotsTaken, forgotten.ToString());
+  if (!forgotten.ok()) return Fail(Fault::kSlots, forgotten.ToString());
   ++wear_.forgotten;
 }
 
@@ -292,7 +270,7 @@ void Worker::Compare(const Level& before) {
     after = Look();
   }
   if (after.slots != before.slots) {
-    Fail(Fault::kSlotsTaken, fmt::format("{} slots in use, {} before", after.slots, before.slots));
+    Fail(Fault::kSlots, fmt::format("{} slots in use, {} before", after.slots, before.slots));
   }
   if (after.units_free != before.units_free || after.rings != before.rings ||
       after.extents != before.extents) {
@@ -309,7 +287,7 @@ void Worker::Compare(const Level& before) {
 
 void Worker::Step() {
   wear_.stepped_at = MonotonicNanoseconds();
-  if (place_ == Place::kUnix && Below(4) != 0) {
+  if (kind_ == Kind::kUnix && Below(4) != 0) {
     Connect();
   } else {
     Attach();
@@ -317,9 +295,16 @@ void Worker::Step() {
 }
 
 bool Worker::RunRegion(Clock::time_point end) {
-  if (!Prepare()) return false;
+  if (kind_ == Kind::kInproc) {
+    auto made = InprocRegion::Create(kRegionBytes, {.max_peers = kMaxPeers});
+    if (!made.ok()) {
+      Fail(Fault::kRefused, made.status().ToString());
+      return false;
+    }
+    inproc_ = *std::move(made);
+  }
   pid_t killer = -1;
-  if (place_ != Place::kInproc) {
+  if (kind_ != Kind::kInproc) {
     const std::uint64_t seed = random_();
     killer = Fork([&] { return Kill(seed); });
   }
@@ -338,7 +323,7 @@ bool Worker::RunRegion(Clock::time_point end) {
   const Level before = Look();
   wear_.may_kill = true;
   for (std::uint64_t count = 0; Clock::now() < end; ++count) {
-    if (place_ == Place::kInproc && count == kMostOfInproc) break;
+    if (kind_ == Kind::kInproc && count == kMostOfInproc) break;
     // What is made at the first use is no wear.
     if (memory_ == 0 && Clock::now() > begin + (end - begin) / 10) {
       memory_ = MemoryOf(getpid());
@@ -380,19 +365,7 @@ int Worker::Run(seconds duration) {
   return 0;
 }
 
-int RunServer(const std::string& folder) {
-  const std::string log = folder + "/ivmqd.log";
-  if (std::freopen(log.c_str(), "a", stderr) == nullptr) return 1;
-  const std::string socket = folder + "/socket";
-  const std::string size = fmt::format("{}M", kRegionBytes >> 20);
-  const std::string peers = std::to_string(kSlots);
-  execl(IVMQD_PATH, IVMQD_PATH, "--socket", socket.c_str(), "--size", size.c_str(), "--max-peers",
-        peers.c_str(), nullptr);
-  std::perror(IVMQD_PATH);
-  return 1;
-}
-
-using Wears = std::array<Wear, kPlaces>;
+using Wears = std::array<Wear, kKinds>;
 
 Table Tabulate(const Wears& wears) {
   Table table("peers that come and go, over", {"inproc:", "file:", "unix:"});
@@ -417,7 +390,7 @@ Table Tabulate(const Wears& wears) {
   table.Heading("promised: none");
   promise("  refused", Fault::kRefused);
   promise("  messages lost", Fault::kLost);
-  promise("  slots not as before", Fault::kSlotsTaken);
+  promise("  slots not as before", Fault::kSlots);
   promise("  arena not as before", Fault::kArena);
   promise("  descriptors not as before", Fault::kDescriptors);
   promise("  memory grew by more than 4 MiB", Fault::kMemory);
@@ -428,26 +401,24 @@ Table Tabulate(const Wears& wears) {
 
 bool Run(const Arguments& arguments) {
   const Shared<Wears> wears;
-  std::string folder = (std::filesystem::temp_directory_path() / "ivmq-campaign-XXXXXX").string();
-  if (mkdtemp(folder.data()) == nullptr) {
-    std::perror("mkdtemp");
-    return false;
-  }
-  const pid_t server = Fork([&] { return RunServer(folder); });
-  while (!std::filesystem::exists(folder + "/socket") && !EndOf(server)) {
-    std::this_thread::sleep_for(milliseconds(5));
-  }
-  std::array<pid_t, kPlaces> workers{};
-  for (std::size_t i = 0; i < kPlaces; ++i) {
+  const auto make = [](bool over_unix) {
+    return std::make_unique<Place>(
+        PlaceOptions{.over_unix = over_unix, .region_bytes = kRegionBytes, .max_peers = kMaxPeers});
+  };
+  const auto file = make(false);
+  const auto served = make(true);
+  std::array<pid_t, kKinds> workers{};
+  for (std::size_t i = 0; i < kKinds; ++i) {
     wears->at(i).stepped_at = MonotonicNanoseconds();
     workers.at(i) = Fork([&, i] {
-      const auto place = static_cast<Place>(i);
-      return Worker(wears->at(i), place, arguments.seed + i, folder,
-                    place == Place::kUnix ? server : -1)
-          .Run(arguments.duration);
+      const auto kind = static_cast<Kind>(i);
+      const Place* const place = kind == Kind::kFile   ? file.get()
+                                 : kind == Kind::kUnix ? served.get()
+                                                       : nullptr;
+      return Worker(wears->at(i), kind, arguments.seed + i, place).Run(arguments.duration);
     });
   }
-  for (std::size_t i = 0; i < kPlaces; ++i) {
+  for (std::size_t i = 0; i < kKinds; ++i) {
     Wear& wear = wears->at(i);
     for (;;) {
       if (const std::optional<int> end = EndOf(workers.at(i))) {
@@ -463,21 +434,13 @@ bool Run(const Arguments& arguments) {
       std::this_thread::sleep_for(milliseconds(20));
     }
   }
-  if (const std::optional<int> end = EndOf(server)) {
-    wears->back().faults.Add(Fault::kCrashed, "ivmqd " + TextOfEnd(*end));
-  } else {
-    kill(server, SIGTERM);
-    waitpid(server, nullptr, 0);
+  if (const Status status = served->EndServer(); !status.ok()) {
+    wears->back().faults.Add(Fault::kCrashed, status.ToString());
   }
   const Table table = Tabulate(*wears);
   table.Print();
   for (const Wear& wear : *wears) fmt::print("{}", wear.faults.Texts());
-  if (table.holds()) {
-    std::error_code ignored;
-    std::filesystem::remove_all(folder, ignored);
-  } else {
-    fmt::print("  Region and reports are kept in {}\n", folder);
-  }
+  if (!table.holds()) fmt::print("{}{}", file->Keep(), served->Keep());
   return table.holds();
 }
 
