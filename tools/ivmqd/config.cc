@@ -202,6 +202,10 @@ void AddServerOptions(CLI::App& app, Config* config) {
          "Lines for people, or an object of JSON in each line")
       ->type_name("text|json")
       ->default_str("text");
+  app.add_option("--metrics", config->metrics,
+                 "Where Prometheus can fetch metrics by HTTP: unix:PATH, or a port of this machine "
+                 "as 127.0.0.1:PORT or [::1]:PORT")
+      ->type_name("ADDRESS");
 }
 
 // ---- The file

@@ -21,6 +21,7 @@ struct RegionConfig {
 struct Config {
   LogLevel log_level = LogLevel::kInfo;
   LogFormat log_format = LogFormat::kText;
+  std::string metrics;                // where they are served; empty: nowhere
   std::vector<RegionConfig> regions;  // at least one
   std::string help;                   // not empty: print this and end
 };

@@ -8,7 +8,9 @@
 
 #include <fmt/format.h>
 
+#include "http.h"
 #include "listener.h"
+#include "metrics_listener.h"
 #include "service_manager.h"
 #include "src/text.h"
 #include "src/unique_fd.h"
@@ -57,6 +59,7 @@ Result<std::unique_ptr<Daemon>> Daemon::Start(Config config, std::vector<std::st
   if (!signals.ok()) return signals.status();
   daemon->signals_ = *std::move(signals);
   if (Status status = daemon->ServeRegions(std::move(config.regions)); !status.ok()) return status;
+  if (Status status = daemon->ServeMetrics(config.metrics); !status.ok()) return status;
   if (Status status = daemon->WatchDog(); !status.ok()) return status;
   daemon->NotifyReady();
   return daemon;
@@ -75,7 +78,8 @@ Status Daemon::ServeRegions(std::vector<RegionConfig> configs) {
       return {server.status().code(),
               fmt::format("{}{}", Where(config), server.status().message())};
     }
-    regions_.push_back({std::move(config), std::move(log), *std::move(server)});
+    auto metrics = std::make_unique<RegionMetrics>(config.name, config.options.size, **server);
+    regions_.push_back({std::move(config), std::move(log), *std::move(server), std::move(metrics)});
     if (Status status = ServeControl(regions_.back(), &*sockets); !status.ok()) return status;
   }
   if (!sockets->empty()) {
@@ -102,8 +106,8 @@ Status Daemon::ServeControl(ServedRegion& region, ListeningSockets* sockets) {
     region.log(LogLevel::kWarning, text + "; it goes on without");
     return {};
   }
-  region.control =
-      std::make_unique<Control>(region.config, *region.server, [] { return std::string(); });
+  region.control = std::make_unique<Control>(region.config, *region.server,
+                                             [this, &region] { return MetricsOf(region); });
   auto requests =
       RequestServer::Create(loop_, *std::move(listener),
                             [control = region.control.get()](int socket, std::string* input) {
@@ -113,6 +117,31 @@ Status Daemon::ServeControl(ServedRegion& region, ListeningSockets* sockets) {
   region.requests = *std::move(requests);
   region.log(LogLevel::kInfo, fmt::format("control socket at {}", path));
   return {};
+}
+
+Status Daemon::ServeMetrics(const std::string& address) {
+  metrics_address_ = address;
+  if (address.empty()) return {};
+  auto listening = ListenForMetrics(address);
+  if (!listening.ok()) return listening.status();
+  auto metrics = RequestServer::Create(loop_, std::move(listening->listener),
+                                       [this](int /*socket*/, std::string* input) {
+                                         return AnswerHttp([this] { return AllMetrics(); }, input);
+                                       });
+  if (!metrics.ok()) return metrics.status();
+  metrics_ = *std::move(metrics);
+  write_(LogLevel::kInfo, fmt::format("metrics at {}", listening->where));
+  return {};
+}
+
+std::string Daemon::AllMetrics() {
+  std::vector<RegionFigures> figures;
+  for (ServedRegion& region : regions_) figures.push_back(region.metrics->Look());
+  return MetricsText(figures, log_.dropped());
+}
+
+std::string Daemon::MetricsOf(ServedRegion& region) {
+  return MetricsText({region.metrics->Look()}, log_.dropped());
 }
 
 Status Daemon::WatchDog() {
@@ -154,6 +183,9 @@ void Daemon::Reload() {
   }
   log_.SetLevel(wanted->log_level);
   log_.SetFormat(wanted->log_format);
+  if (wanted->metrics != metrics_address_) {
+    write_(LogLevel::kWarning, "metrics stays as it was until a restart");
+  }
   for (const RegionConfig& config : wanted->regions) {
     const auto is_it = [&](const ServedRegion& region) {
       return region.config.name == config.name;

@@ -14,6 +14,7 @@
 #include "control.h"
 #include "event_loop.h"
 #include "log.h"
+#include "metrics.h"
 #include "region_server.h"
 #include "request_server.h"
 #include "signals.h"
@@ -28,7 +29,7 @@ class Daemon {
   // Serves the regions of the configuration as soon as the loop runs, and tells the service manager
   // then. `arguments`: those that `config` was read from. Loop and log must outlive this.
   // Errors: those of RegionServer::Create(); what Listener::Open() says about a control socket that
-  // was asked for; INVALID_ARGUMENT: the service manager has passed a socket that nobody has.
+  // was asked for; those of ListenForMetrics(); INVALID_ARGUMENT: the service manager has passed a socket that nobody has.
   static Result<std::unique_ptr<Daemon>> Start(Config config, std::vector<std::string> arguments,
                                                EventLoop& loop, Log& log);
   // Tells the service manager, and ends the regions' service.
@@ -44,6 +45,7 @@ class Daemon {
     RegionConfig config;  // as it was at the start
     Log::Writer log;
     std::unique_ptr<RegionServer> server;
+    std::unique_ptr<RegionMetrics> metrics;
     std::unique_ptr<Control> control{};
     std::unique_ptr<RequestServer> requests{};  // for the control
   };
@@ -52,6 +54,10 @@ class Daemon {
 
   Status ServeRegions(std::vector<RegionConfig> configs);
   Status ServeControl(ServedRegion& region, ListeningSockets* sockets);
+  Status ServeMetrics(const std::string& address);
+  // Of all regions, or of one.
+  std::string AllMetrics();
+  std::string MetricsOf(ServedRegion& region);
   Status WatchDog();
   void NotifyReady() const;
   void OnSignal(int signal, pid_t sender);
@@ -64,7 +70,9 @@ class Daemon {
   Log::Writer write_;  // lines about no single region
   std::unique_ptr<Signals> signals_;
   std::unique_ptr<Timer> watchdog_;
+  std::string metrics_address_;
   std::list<ServedRegion> regions_;
+  std::unique_ptr<RequestServer> metrics_;
 };
 
 }  // namespace ivmq::server
