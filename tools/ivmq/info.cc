@@ -31,6 +31,7 @@ struct Server {
   std::uint64_t epoch = 0;
   std::uint32_t pid = 0;
   std::uint32_t vectors = 0;
+  bool is_last = false;  // peers say that nobody can join behind it
 };
 
 struct PeerCounts {
@@ -41,9 +42,10 @@ struct PeerCounts {
 };
 
 Server ServerOf(const layout::Header& header) {
-  return {header.server_epoch.load(std::memory_order_relaxed),
-          header.server_pid.load(std::memory_order_relaxed),
-          header.server_vectors.load(std::memory_order_relaxed)};
+  const std::uint64_t epoch = header.server_epoch.load(std::memory_order_relaxed);
+  return {epoch, header.server_pid.load(std::memory_order_relaxed),
+          header.server_vectors.load(std::memory_order_relaxed),
+          epoch != 0 && header.orphaned.load(std::memory_order_relaxed) == epoch};
 }
 
 PeerCounts CountPeers(const Region& region) {
@@ -66,9 +68,9 @@ PeerCounts CountPeers(const Region& region) {
 
 std::string ServerText(const Server& server) {
   if (server.epoch == 0) return "none has had this region";
-  return fmt::format("{}, {} vectors, epoch {}",
-                     server.pid == 0 ? "ended" : fmt::format("pid {}", server.pid), server.vectors,
-                     server.epoch);
+  std::string state = server.pid == 0 ? "ended" : fmt::format("pid {}", server.pid);
+  if (server.is_last) state = "ended, and nobody can join any more";
+  return fmt::format("{}, {} vectors, epoch {}", state, server.vectors, server.epoch);
 }
 
 int RunInfo(const std::string& address, bool json) {
@@ -85,8 +87,10 @@ int RunInfo(const std::string& address, bool json) {
     document["address"] = opened->memory.address;
     document["description"] = opened->memory.description;
     document.update(GeometryJson(geometry));
-    document["server"] = {
-        {"epoch", server.epoch}, {"pid", server.pid}, {"vectors", server.vectors}};
+    document["server"] = {{"epoch", server.epoch},
+                          {"pid", server.pid},
+                          {"vectors", server.vectors},
+                          {"last", server.is_last}};
     document["peers"] = {{"live", peers.live},
                          {"claiming", peers.claiming},
                          {"away", peers.away},

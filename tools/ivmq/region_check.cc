@@ -74,7 +74,9 @@ void CheckServer(const layout::Header& header, const RegionHome& home, Findings*
                    {"ivmqd --socket PATH --size SIZE   # instead of that server"});
     return;
   }
-  if (header.orphaned.load(std::memory_order_relaxed) == epoch) {
+  // Of a region that a server has just given, it is not true.
+  const bool is_reached = home.on_host && home.served;
+  if (!is_reached && header.orphaned.load(std::memory_order_relaxed) == epoch) {
     findings->Problem(
         home.subject,
         "nobody can join this region any more: its server has ended, and it is in no file that the "

@@ -200,6 +200,8 @@ TEST_F(DoctorTest, ARegionThatNobodyCanJoinIsAProblem) {
   Overwrite(offsetof(layout::Header, orphaned), std::string("\1\0\0\0\0\0\0\0", 8));
   ExpectProblem(RunTool({"doctor", address_}), "nobody can join this region any more",
                 "ivmq doctor");
+  EXPECT_EQ(RunTool({"info", address_, "--json"}).Json()["server"]["last"], true);
+  EXPECT_THAT(RunTool({"info", address_}).out, HasSubstr("nobody can join any more"));
 }
 
 // Its doorbells are of the first server; the second one's clients do not have them.
