@@ -1,5 +1,7 @@
 // Peers in guests and on the host whose doorbells are of different servers of one region.
+#include <memory>
 #include <string>
+#include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -61,6 +63,39 @@ TEST_F(ServersTest, DoctorNamesTheGuestWhoseDeviceKnowsNobodyNew) {
   (void)OnHost("last", "say host end").Finish();
   ExpectNoneLost(inside.Finish());
   ExpectNoneLost(host.Finish());
+}
+
+// A memfd ends with its server, as far as newcomers are concerned. Only a process of the host sees
+// that; it tells the guests.
+TEST_F(ServersTest, AGuestInARegionThatNobodyCanJoinIsToldAndFound) {
+  const std::vector<std::string> memfd{"--size", "8M", "--vectors", std::to_string(kVectors)};
+  server_->Terminate();
+  server_ = std::make_unique<ServerProcess>(socket_, memfd);
+  server_->AwaitReady();
+  const auto guest = WithDriver("guest", "6.12");
+  ASSERT_NE(guest, nullptr);
+  Peer inside(*guest, "auto", "inside", "sit");
+  Peer host = OnHost("host", "sit");
+  ASSERT_TRUE(host.Await("+inside\n"));
+  server_->Kill();
+  ASSERT_TRUE(host.Await("nobody can join this region any more"));
+  ASSERT_TRUE(inside.Await("nobody can join this region any more"));
+  EXPECT_THAT(guest->Run("ivmq doctor").output,
+              AllOf(HasSubstr("nobody can join this region any more"),
+                    HasSubstr("poweroff   # then start QEMU again on the host")));
+  server_ = std::make_unique<ServerProcess>(socket_, memfd);
+  server_->AwaitReady();
+  Program doctor({IVMQ_TOOL, "doctor", address_});
+  EXPECT_EQ(doctor.Wait(), 0);
+  const std::string pid = std::to_string(guest->Pid());
+  EXPECT_THAT(doctor.output(),
+              AllOf(HasSubstr("in a region that nobody can join any more"),
+                    HasSubstr("pid " + pid + " (qemu"),
+                    HasSubstr("kill " + pid + "   # when its guest is shut down; then start it")));
+  inside.Kill();
+  host.Kill();
+  inside.FinishKilled();
+  host.FinishKilled();
 }
 
 }  // namespace
