@@ -286,11 +286,12 @@ void RegionServer::Impl::LookAtLingering() {
         End(id, ended.mapped());
         continue;
       }
+      // Nobody who comes from now on and it hear of each other. A former server's has its epoch.
+      if (lingering.process) epochs_.SetApart(id);
       lingering.look_at = now + lingering.pause;
       lingering.pause = std::min(lingering.pause * 2, kLook);
       if (lingering.pause == kLook && !std::exchange(lingering.is_reported, true)) {
         (void)table_.MarkDisconnected(id);
-        epochs_.SetApart(id);
         LogAbout(
             *lingering.process, LogLevel::kInfo,
             "id {}: {} has no connection any more, but the region is still open or mapped by "
