@@ -295,13 +295,14 @@ void RegionServer::Impl::Admit(UniqueFd socket) {
   ++state_.admitted;
   LogAbout(client.process, LogLevel::kInfo, "id {} to {}{}", id, client.process.description(),
            lent ? ", lent" : "");
-  Flush(id, client);
-  LookAtGreetings();
+  // Before the newcomer can say anything: who answers must know whom to ring.
   for (auto& [other, peer] : clients_) {
     if (other == id) continue;
     peer.backlog.Come(id);
     Flush(other, peer);
   }
+  Flush(id, client);
+  LookAtGreetings();
 }
 
 }  // namespace ivmq::server

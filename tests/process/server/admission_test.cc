@@ -195,6 +195,7 @@ TEST_F(AdmissionTest, TheDescriptorsOfAllConnectionsOfAProcessCount) {
               EXPECT_TRUE(first.Greet(64));
               RawClient second(server.socket());
               EXPECT_TRUE(second.Greet(64));
+              while (first.HasUnread()) ASSERT_TRUE(first.ReadUpdate());
               EXPECT_EQ(first.known().size() + second.known().size(), 3U);
               RawClient third(server.socket());
               third.ExpectRefusal();

@@ -65,6 +65,20 @@ TEST_F(ClientsTest, DoorbellsReachTheirPeerAndVectorAndNobodyElse) {
   for (const std::uint32_t vector : {1U, 2U}) EXPECT_EQ(a.TakeRings(vector), 0U);
 }
 
+// Otherwise they would ring it in vain when they answer.
+TEST_F(ClientsTest, OthersHaveHeardOfANewcomerBeforeItCanSayAnything) {
+  ServerProcess server(folder_ / "s", {"--size", "1M", "--vectors", "4"});
+  server.AwaitReady();
+  RawClient first(server.socket());
+  ASSERT_TRUE(first.Greet(4));
+  for (int i = 0; i < 50; ++i) {
+    RawClient newcomer(server.socket());
+    ASSERT_TRUE(newcomer.Greet(4));
+    while (first.HasUnread()) ASSERT_TRUE(first.ReadUpdate());
+    ASSERT_TRUE(first.Knows(newcomer.id())) << "newcomer " << i;
+  }
+}
+
 TEST_F(ClientsTest, TheDefaultRegionIsSealedPreallocatedAndShared) {
   ServerProcess server(folder_ / "s", {"--size", "1M"});
   server.AwaitReady();
