@@ -127,6 +127,11 @@ void Heartbeat::ShowLife() {
   }
   board_.Restore();
   slot.heartbeat.store(++beats_, std::memory_order_relaxed);
+  ShowCounters();
+}
+
+void Heartbeat::ShowCounters() noexcept {
+  layout::PeerSlot& slot = context_.slot();
   for (std::size_t i = 0; i < layout::kCounterWords; ++i) {
     const auto counter = static_cast<layout::Counter>(i);
     slot.counters[i].store(

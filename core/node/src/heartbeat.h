@@ -28,6 +28,10 @@ class Heartbeat {
   // Ends the thread. What it found last can be asked for afterwards, too.
   void Stop();
 
+  // Publishes what was counted: in each beat, and once more before the node leaves its slot. Of
+  // the thread, or once it has ended. REQUIRES: the slot is this node's.
+  void ShowCounters() noexcept;
+
   // Whether the slot's peer has shown no sign of life for eight samples of this node's.
   [[nodiscard]] bool IsSuspected(std::uint32_t slot) const noexcept {
     return still_[slot].load(std::memory_order_relaxed) >= kSuspectAfter;

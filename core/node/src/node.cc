@@ -152,6 +152,7 @@ Node::~Node() {
     LetGoOfSlot(*context.transport, context.self.id.slot);
     return;
   }
+  impl_->heartbeat->ShowCounters();
   context.table.Leave(context.self, *context.transport);
   IVMQ_CRASH_POINT("leave.reclaimed");
   context.table.WakeAll(*context.transport, std::nullopt);

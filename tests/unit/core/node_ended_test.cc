@@ -57,6 +57,20 @@ TEST_F(NodeTest, WhatAPeerSentBeforeItLeftArrives) {
       [&] { return received; }));
 }
 
+TEST_F(NodeTest, TheLastFiguresOfAPeerThatLeftStayInItsSlot) {
+  auto a = Open("a");
+  auto b = Open("b");
+  const std::uint32_t slot = a->id().slot;
+  for (int i = 0; i < 3; ++i) ASSERT_EQ(a->Send(b->id(), "hello"), SendResult::kOk);
+  EXPECT_EQ(ReceiveTexts(*b, 3).size(), 3U);
+  ASSERT_EQ(a->Send(b->id(), "last"), SendResult::kOk);
+  // Their sender may leave long before its heart would have beaten again.
+  a.reset();
+  const auto& counters = hub_.region().slot(slot).counters;
+  EXPECT_EQ(counters[static_cast<std::size_t>(Counter::kMessagesSent)].load(), 4U);
+  EXPECT_EQ(counters[static_cast<std::size_t>(Counter::kBytesSent)].load(), 19U);
+}
+
 TEST_F(NodeTest, RingsAndSlotOfAPeerThatLeftAreReclaimed) {
   auto a = Open("a");
   const Arena arena(hub_.region());
