@@ -11,6 +11,7 @@ void AddFormat(CLI::App& app, int* exit_code);
 void AddInfo(CLI::App& app, int* exit_code);
 void AddLs(CLI::App& app, int* exit_code);
 void AddDump(CLI::App& app, int* exit_code);
+void AddFsck(CLI::App& app, int* exit_code);
 void AddCall(CLI::App& app, int* exit_code);
 void AddBench(CLI::App& app, int* exit_code);
 void AddTop(CLI::App& app, int* exit_code);

@@ -15,6 +15,7 @@ enum ExitCode : int {
   kExitNotFound = 3,
   kExitTimedOut = 4,
   kExitDropped = 5,
+  kExitDamaged = 6,
   kExitCallStatus = 64,
   kExitInterrupted = 130,
 };
@@ -28,6 +29,7 @@ inline constexpr const char* kExitCodeHelp =
   3    not there: no such region, server or peer
   4    timed out: no answer, no message, no subscriber, no ring, no room in time
   5    send --drop dropped messages
+  6    dump, fsck: the region is damaged
   65.. call: the call ended with the status 1.. of google.rpc.Code, 69 is NOT_FOUND
   130  SIGINT or SIGTERM came before the requested COUNT was reached)";
 

@@ -49,10 +49,10 @@ int Main(int argc, char** argv) {
   int exit_code = ivmq::tool::kExitFailed;
   for (const auto add :
        {ivmq::tool::AddFormat, ivmq::tool::AddInfo, ivmq::tool::AddLs, ivmq::tool::AddTop,
-        ivmq::tool::AddDump, ivmq::tool::AddPing, ivmq::tool::AddBench, ivmq::tool::AddSend,
-        ivmq::tool::AddRecv, ivmq::tool::AddTopic, ivmq::tool::AddRecord, ivmq::tool::AddReplay,
-        ivmq::tool::AddRing, ivmq::tool::AddWait, ivmq::tool::AddCall, ivmq::tool::AddForget,
-        ivmq::tool::AddServer, ivmq::tool::AddDoctor}) {
+        ivmq::tool::AddDump, ivmq::tool::AddFsck, ivmq::tool::AddPing, ivmq::tool::AddBench,
+        ivmq::tool::AddSend, ivmq::tool::AddRecv, ivmq::tool::AddTopic, ivmq::tool::AddRecord,
+        ivmq::tool::AddReplay, ivmq::tool::AddRing, ivmq::tool::AddWait, ivmq::tool::AddCall,
+        ivmq::tool::AddForget, ivmq::tool::AddServer, ivmq::tool::AddDoctor}) {
     add(app, &exit_code);
   }
   try {

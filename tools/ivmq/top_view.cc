@@ -45,7 +45,7 @@ std::string_view CodeOf(Tone tone) {
   return "";
 }
 
-struct Cell {
+struct TableCell {
   std::string text;
   Tone tone = Tone::kPlain;
 };
@@ -105,7 +105,7 @@ struct Column {
   std::string title;
   std::size_t width;  // at least
   int rank;           // columns with a lower one come first where there is too little room
-  std::function<Cell(const Row& row, std::size_t width)> cell;
+  std::function<TableCell(const Row& row, std::size_t width)> cell;
   bool right = true;
   std::size_t most = 0;  // where there is room; 0: width
 };
@@ -144,11 +144,11 @@ std::vector<Column<Row>> Fit(std::vector<Column<Row>> columns, std::size_t width
 
 template <typename Row>
 std::string LineOf(const std::vector<Column<Row>>& columns, const Pen& pen,
-                   const std::function<Cell(const Column<Row>&)>& cell_of) {
+                   const std::function<TableCell(const Column<Row>&)>& cell_of) {
   std::string line;
   std::size_t owed = 0;  // blanks before the next text
   for (const auto& column : columns) {
-    Cell cell = cell_of(column);
+    TableCell cell = cell_of(column);
     cell.text = pen.Cut(cell.text, column.width);
     const std::size_t blanks = column.width - Width(cell.text);
     line += std::string(owed + (column.right ? blanks : 0), ' ') + pen.Paint(cell.text, cell.tone);
@@ -164,7 +164,7 @@ std::vector<std::string> TableLines(const std::vector<Column<Row>>& all,
   const auto columns = Fit(all, width);
   std::vector<std::string> lines;
   lines.push_back(LineOf<Row>(columns, pen, [](const Column<Row>& column) {
-    return Cell{column.title, Tone::kTitle};
+    return TableCell{column.title, Tone::kTitle};
   }));
   for (const Row& row : rows) {
     lines.push_back(LineOf<Row>(columns, pen, [&row](const Column<Row>& column) {
@@ -188,7 +188,7 @@ std::vector<Column<PeerRow>> PeerColumns(const TopView& view, const Pen& pen) {
   }
   const auto rate = [&view](Counter counter) {
     return [counter, known = view.has_rates](const PeerRow& row, std::size_t /*width*/) {
-      return Cell{known ? CountText(row.rates.Of(counter)) : "-"};
+      return TableCell{known ? CountText(row.rates.Of(counter)) : "-"};
     };
   };
   const auto count = [](std::initializer_list<Counter> counters, Tone tone) {
@@ -197,23 +197,23 @@ std::vector<Column<PeerRow>> PeerColumns(const TopView& view, const Pen& pen) {
       for (const Counter counter : counters) {
         sum += static_cast<double>(CounterOf(*row.peer, counter));
       }
-      return Cell{CountText(sum), sum != 0 ? tone : Tone::kPlain};
+      return TableCell{CountText(sum), sum != 0 ? tone : Tone::kPlain};
     };
   };
   std::vector<Column<PeerRow>> columns{
       {"NAME", 10, 0,
        [](const PeerRow& row, std::size_t /*width*/) {
-         return Cell{PrintableName(row.peer->name), ToneOfState(row)};
+         return TableCell{PrintableName(row.peer->name), ToneOfState(row)};
        },
        false, longest},
       {"STATE", 5, 1,
        [](const PeerRow& row, std::size_t /*width*/) {
-         return Cell{row.state, ToneOfState(row)};
+         return TableCell{row.state, ToneOfState(row)};
        },
        false}};
   if (probes) {
     columns.push_back({"PROBE", 7, 2, [](const PeerRow& row, std::size_t /*width*/) {
-                         return Cell{row.probe.empty() ? "-" : row.probe};
+                         return TableCell{row.probe.empty() ? "-" : row.probe};
                        }});
   }
   const std::vector<Column<PeerRow>> others{
@@ -223,11 +223,11 @@ std::vector<Column<PeerRow>> PeerColumns(const TopView& view, const Pen& pen) {
       {"IN B/s", 6, 9, rate(Counter::kBytesReceived)},
       {"UNREAD", 6, 10,
        [](const PeerRow& row, std::size_t /*width*/) {
-         return Cell{UnreadText(row.unread, row.unread_complete)};
+         return TableCell{UnreadText(row.unread, row.unread_complete)};
        }},
       {"FILL", 9, 5,
        [pen](const PeerRow& row, std::size_t width) {
-         return Cell{pen.Bar(row.fill, width), ToneOfFill(row.fill)};
+         return TableCell{pen.Bar(row.fill, width), ToneOfFill(row.fill)};
        },
        true, 25},
       {"BELLS/s", 7, 6, rate(Counter::kDoorbellsRung)},
@@ -240,16 +240,16 @@ std::vector<Column<PeerRow>> PeerColumns(const TopView& view, const Pen& pen) {
       {"KEPT", 5, 18, count({Counter::kKeptNow}, Tone::kPlain)},
       {"SLOT", 4, 17,
        [](const PeerRow& row, std::size_t /*width*/) {
-         return Cell{fmt::to_string(row.peer->id.slot)};
+         return TableCell{fmt::to_string(row.peer->id.slot)};
        }},
       {"IVPOS", 5, 19,
        [](const PeerRow& row, std::size_t /*width*/) {
-         return Cell{row.peer->ivposition == layout::kNoIvposition
-                         ? "-"
-                         : fmt::to_string(row.peer->ivposition)};
+         return TableCell{row.peer->ivposition == layout::kNoIvposition
+                              ? "-"
+                              : fmt::to_string(row.peer->ivposition)};
        }},
       {"PID", 7, 16, [](const PeerRow& row, std::size_t /*width*/) {
-         return Cell{fmt::to_string(row.peer->pid)};
+         return TableCell{fmt::to_string(row.peer->pid)};
        }}};
   columns.insert(columns.end(), others.begin(), others.end());
   return columns;
@@ -266,35 +266,35 @@ std::vector<Column<PairRow>> PairColumns(const TopView& view, const Pen& pen) {
   }
   std::vector<Column<PairRow>> columns{
       {"FROM", 10, 0,
-       [](const PairRow& row, std::size_t /*width*/) { return Cell{PrintableName(row.from)}; },
+       [](const PairRow& row, std::size_t /*width*/) { return TableCell{PrintableName(row.from)}; },
        false, from},
       {"TO", 10, 1,
-       [](const PairRow& row, std::size_t /*width*/) { return Cell{PrintableName(row.to)}; }, false,
-       to},
+       [](const PairRow& row, std::size_t /*width*/) { return TableCell{PrintableName(row.to)}; },
+       false, to},
       {"B/s", 6, 2,
        [known = view.has_rates](const PairRow& row, std::size_t /*width*/) {
-         return Cell{known ? CountText(row.rates.bytes) : "-"};
+         return TableCell{known ? CountText(row.rates.bytes) : "-"};
        }},
       {"UNREAD", 6, 4,
        [](const PairRow& row, std::size_t /*width*/) {
-         return Cell{UnreadText(row.ring->unread.messages, row.ring->unread.complete)};
+         return TableCell{UnreadText(row.ring->unread.messages, row.ring->unread.complete)};
        }},
       {"FILL", 9, 3,
        [pen](const PairRow& row, std::size_t width) {
-         return Cell{pen.Bar(row.ring->fill(), width), ToneOfFill(row.ring->fill())};
+         return TableCell{pen.Bar(row.ring->fill(), width), ToneOfFill(row.ring->fill())};
        },
        true, 45},
       {"SIZE", 8, 5,
        [](const PairRow& row, std::size_t /*width*/) {
-         return Cell{SizeText(row.ring->capacity)};
+         return TableCell{SizeText(row.ring->capacity)};
        }},
       {"GEN", 5, 7, [](const PairRow& row, std::size_t /*width*/) {
-         return Cell{CountText(row.ring->generation)};
+         return TableCell{CountText(row.ring->generation)};
        }}};
   if (problem != 0) {
     columns.push_back({"DAMAGE", 7, 6,
                        [](const PairRow& row, std::size_t /*width*/) {
-                         return Cell{row.ring->unread.problem, Tone::kAlarm};
+                         return TableCell{row.ring->unread.problem, Tone::kAlarm};
                        },
                        false, problem});
   }

@@ -159,7 +159,7 @@ TEST_F(LookTest, DumpAndInfoShowHeaps) {
   EXPECT_EQ(heaps[0]["extent"], 1);
   EXPECT_EQ(heaps[0]["generation"], 3);
   EXPECT_EQ(heaps[0]["capacity"], 16 << 10);
-  EXPECT_EQ(heaps[0]["problem"], "the cell does not lead to an extent of this heap");
+  EXPECT_EQ(heaps[0]["problems"][0], "the cell does not lead to an extent of this heap");
   EXPECT_EQ(RunTool({"info", address_, "--json"}).Json()["arena"]["extents"], 1);
   EXPECT_THAT(RunTool({"info", address_}).out, HasSubstr("1 extent, 16 KiB"));
 }
