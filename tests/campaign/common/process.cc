@@ -4,8 +4,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <system_error>
 
 #include <fmt/format.h>
 
@@ -45,6 +49,25 @@ std::optional<int> EndOf(pid_t pid) {
 std::string TextOfEnd(int status) {
   return WIFSIGNALED(status) ? fmt::format("ended by signal {}", WTERMSIG(status))
                              : fmt::format("ended with status {}", WEXITSTATUS(status));
+}
+
+std::uint64_t MemoryOf(pid_t pid) {
+  std::ifstream file(fmt::format("/proc/{}/statm", pid));
+  std::uint64_t pages = 0;
+  std::uint64_t resident = 0;
+  std::uint64_t shared = 0;
+  file >> pages >> resident >> shared;
+  return (resident - std::min(resident, shared)) * static_cast<std::uint64_t>(getpagesize());
+}
+
+std::size_t DescriptorsOf(pid_t pid) {
+  std::error_code error;
+  std::size_t count = 0;
+  for (std::filesystem::directory_iterator at(fmt::format("/proc/{}/fd", pid), error), end;
+       !error && at != end; at.increment(error)) {
+    ++count;
+  }
+  return count;
 }
 
 }  // namespace ivmq::campaign

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/types.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -28,6 +29,10 @@ void KillAndWait(pid_t pid);
 std::optional<int> EndOf(pid_t pid);
 // In words.
 std::string TextOfEnd(int status);
+
+// Bytes of memory that are the process's own.
+std::uint64_t MemoryOf(pid_t pid);
+std::size_t DescriptorsOf(pid_t pid);
 
 // An object in memory that forked processes share: what one has stored there before it was killed
 // stands there afterwards.

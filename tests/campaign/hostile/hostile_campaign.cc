@@ -77,15 +77,6 @@ int RunScribbler(Stage& stage, const std::string& region_address, std::uint64_t 
   return 0;
 }
 
-std::uint64_t MemoryOf(pid_t pid) {
-  std::ifstream file(fmt::format("/proc/{}/statm", pid));
-  std::uint64_t pages = 0;
-  std::uint64_t resident = 0;
-  std::uint64_t shared = 0;
-  file >> pages >> resident >> shared;
-  return (resident - std::min(resident, shared)) * static_cast<std::uint64_t>(getpagesize());
-}
-
 class Round {
  public:
   Round(Stage& stage, bool over_unix, std::uint64_t seed)

@@ -87,25 +87,6 @@ struct Wear {
   FaultLog<Fault> faults;
 };
 
-std::uint64_t MemoryOf(pid_t pid) {
-  std::ifstream file(fmt::format("/proc/{}/statm", pid));
-  std::uint64_t pages = 0;
-  std::uint64_t resident = 0;
-  std::uint64_t shared = 0;
-  file >> pages >> resident >> shared;
-  return (resident - std::min(resident, shared)) * static_cast<std::uint64_t>(getpagesize());
-}
-
-std::size_t DescriptorsOf(pid_t pid) {
-  std::error_code error;
-  std::size_t count = 0;
-  for (std::filesystem::directory_iterator at(fmt::format("/proc/{}/fd", pid), error), end;
-       !error && at != end; at.increment(error)) {
-    ++count;
-  }
-  return count;
-}
-
 // What must be the same before and after.
 struct Level {
   std::size_t slots = 0;  // that are not free
