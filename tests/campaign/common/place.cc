@@ -1,5 +1,6 @@
 #include "common/place.h"
 
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,8 +24,12 @@ namespace {
 
 constexpr std::chrono::seconds kServerStarts{30};
 
-int RunServer(std::vector<std::string> command, const std::string& log) {
+int RunServer(std::vector<std::string> command, const std::string& log, std::uint64_t descriptors) {
   if (std::freopen(log.c_str(), "a", stderr) == nullptr) return 1;
+  if (descriptors != 0) {
+    const rlimit limit{descriptors, descriptors};
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0) return 1;
+  }
   std::vector<char*> arguments;
   for (std::string& argument : command) arguments.push_back(argument.data());
   arguments.push_back(nullptr);
@@ -66,7 +71,9 @@ void Place::StartServer(const PlaceOptions& options) {
     command.insert(command.end(), {"--ring-size", fmt::format("{}K", options.ring_bytes >> 10)});
   }
   if (options.region_is_file) command.insert(command.end(), {"--region", file_address_});
-  server_ = Fork([&] { return RunServer(command, folder_ + "/ivmqd.log"); });
+  command.insert(command.end(), options.server_arguments.begin(), options.server_arguments.end());
+  server_ =
+      Fork([&] { return RunServer(command, folder_ + "/ivmqd.log", options.server_descriptors); });
   const auto until = std::chrono::steady_clock::now() + kServerStarts;
   while (!std::filesystem::exists(socket)) {
     if (EndOf(server_) || std::chrono::steady_clock::now() > until) {

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "ivmq/status.h"
 
@@ -15,8 +16,10 @@ struct PlaceOptions {
   bool over_unix = false;  // served by an ivmqd, otherwise a file
   std::uint64_t region_bytes = std::uint64_t{64} << 20;
   std::uint32_t max_peers = 64;
-  std::uint32_t ring_bytes = 0;  // 0: as by default
-  bool region_is_file = false;   // that of ivmqd, too
+  std::uint32_t ring_bytes = 0;                 // 0: as by default
+  bool region_is_file = false;                  // that of ivmqd, too
+  std::vector<std::string> server_arguments{};  // further ones
+  std::uint64_t server_descriptors = 0;         // that it may open; 0: as many as this process
 };
 
 // For a process with one thread.
