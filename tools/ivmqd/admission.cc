@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <span>
 #include <string>
 #include <utility>
 
 #include "region_server_impl.h"
 #include "src/text.h"
+#include "step.h"
 #include "system_error.h"
 
 namespace ivmq::server {
@@ -19,6 +21,8 @@ namespace {
 // that does not read counts against the descriptors that this user may have in flight.
 constexpr int kSendBuffer = 32 << 10;
 constexpr int kAcceptsPerEvent = 16;
+// The region twice, the listener, and two records during a takeover.
+constexpr std::uint64_t kKeptByRegion = 5;
 constexpr std::chrono::milliseconds kAcceptPause{100};
 
 // The largest part of `whole` that leaves something for others.
@@ -44,7 +48,9 @@ void RegionServer::Impl::OnConnection() {
     UniqueFd socket;
     const AcceptOutcome outcome = listener_.Accept(&socket);
     if (outcome == AcceptOutcome::kAccepted) {
-      Admit(std::move(socket));
+      IVMQ_SERVER_STEP("accept.after");
+      Admit(ivshmem::IsObserver(socket.get()) ? KeptFd::Only(std::move(socket))
+                                              : estate_.Adopt(std::move(socket)));
       continue;
     }
     if (outcome == AcceptOutcome::kNoDescriptors) OnNoDescriptors();
@@ -57,7 +63,7 @@ void RegionServer::Impl::OnConnection() {
 void RegionServer::Impl::OnNoDescriptors() {
   const std::string reason = fmt::format("accept: {}; this server may open {} files, see ulimit -n",
                                          ErrnoText(errno), OwnDescriptorLimit());
-  if (const UniqueFd socket = listener_.AcceptWithReserve(); socket.valid()) {
+  if (const KeptFd socket = KeptFd::Only(listener_.AcceptWithReserve()); socket.valid()) {
     Refuse(socket, ClientProcess(socket.get()), Refusal::kServerDescriptors, reason);
   } else {
     PauseAccepting(reason);
@@ -72,11 +78,21 @@ void RegionServer::Impl::PauseAccepting(const std::string& reason) {
   Soon(kAcceptPause);
 }
 
-void RegionServer::Impl::Refuse(const UniqueFd& socket, const ClientProcess& process,
-                                Refusal reason, const std::string& text) {
+bool RegionServer::Impl::SendAndEnd(const KeptFd& socket, std::span<const PenMessage> messages) {
+  const PenResult result =
+      SendWithReceipts(estate_.pen(), share_.index, Pen::kNoId, socket, messages);
+  // Before the pen is lifted: a successor sees by it that nothing is missing.
+  (void)shutdown(socket.get(), SHUT_RDWR);
+  IVMQ_SERVER_STEP("refuse.ended");
+  Lift(estate_.pen());
+  return result.sent == messages.size();
+}
+
+void RegionServer::Impl::Refuse(const KeptFd& socket, const ClientProcess& process, Refusal reason,
+                                const std::string& text) {
   ++state_.refused[static_cast<std::size_t>(reason)];
   // A closed socket alone would make QEMU spin; this ends it with a clear error.
-  (void)ivshmem::SendMessage(socket.get(), ivshmem::kRefusal);
+  (void)SendAndEnd(socket, std::array{PenMessage{{}, ivshmem::kRefusal}});
   LogAbout(process, LogLevel::kWarning, "refused {}: {}", process.description(), text);
 }
 
@@ -85,7 +101,8 @@ void RegionServer::Impl::RefuseWaiting() {
   listener_.Unlink();
   UniqueFd socket;
   while (listener_.Accept(&socket) == AcceptOutcome::kAccepted) {
-    Refuse(socket, ClientProcess(socket.get()), Refusal::kEnding, "the server ends");
+    const KeptFd refused = KeptFd::Only(std::move(socket));
+    Refuse(refused, ClientProcess(refused.get()), Refusal::kEnding, "the server ends");
   }
 }
 
@@ -178,6 +195,14 @@ Status RegionServer::Impl::CheckOwnDescriptors(std::size_t new_ids) const {
                 ids, options_.vectors, observers_.size(), need, limit,
                 CountHoldings(std::nullopt).MostText())};
   }
+  if (const std::uint64_t capacity = estate_.capacity();
+      capacity != 0 && ids * (options_.vectors + 1) + kKeptByRegion > capacity) {
+    return {StatusCode::kResourceExhausted,
+            fmt::format("{} ids with {} vectors have more descriptors than systemd keeps for this "
+                        "service, {}; set a higher FileDescriptorStoreMax= in its unit, or start "
+                        "it with fewer --vectors; {}",
+                        ids, options_.vectors, capacity, CountHoldings(std::nullopt).MostText())};
+  }
   return {};
 }
 
@@ -203,7 +228,7 @@ Status RegionServer::Impl::CheckInFlight(const ClientProcess& process, std::uint
       errno, "the shared memory cannot be sent now, since clients do not read what was sent");
 }
 
-void RegionServer::Impl::ServeObserver(UniqueFd socket, ClientProcess process) {
+void RegionServer::Impl::ServeObserver(KeptFd socket, ClientProcess process, bool knows_version) {
   Check check;
   check.Ask(Refusal::kServerDescriptors, [&] { return CheckOwnDescriptors(0); });
   check.Ask(Refusal::kQuota, [&] { return CheckQuota(process); });
@@ -214,21 +239,18 @@ void RegionServer::Impl::ServeObserver(UniqueFd socket, ClientProcess process) {
     Refuse(socket, process, check.reason, check.status.message());
     return;
   }
-  if (ivshmem::SendMessage(socket.get(), ivshmem::kVersion) != ivshmem::SendResult::kSent ||
-      ivshmem::SendMessage(socket.get(), ivshmem::kSharedMemory, memory->get()) !=
-          ivshmem::SendResult::kSent) {
-    return;
-  }
+  const std::array<PenMessage, 2> messages{
+      {{{}, ivshmem::kVersion}, {{}, ivshmem::kSharedMemory, memory->get()}}};
+  if (!SendAndEnd(socket, std::span(messages).subspan(knows_version ? 1 : 0))) return;
   LogAbout(process, LogLevel::kDebug, "{} looks at the region", process.description());
   CountInFlight(process, 1);
-  (void)shutdown(socket.get(), SHUT_RDWR);
   process.ForgetLimit();
   observers_.push_back({std::move(socket), std::move(process),
                         /*idle_since=*/Clock::now()});
   LookAtObservers();
 }
 
-void RegionServer::Impl::Admit(UniqueFd socket) {
+void RegionServer::Impl::Admit(KeptFd socket) {
   ClientProcess process(socket.get());
   if (Status status = CheckUser(process); !status.ok()) {
     Refuse(socket, process, Refusal::kUser, status.message());
@@ -291,6 +313,9 @@ void RegionServer::Impl::Admit(UniqueFd socket) {
     return;
   }
   client.watch = *std::move(watch);
+  std::vector<RecordedFd> doorbells;
+  for (const KeptFd& doorbell : ids_.eventfds(id)) doorbells.emplace_back(doorbell);
+  record_.Connect(id, RecordedFd(client.socket), order, doorbells);
   client.idle_since = Clock::now();
   ++state_.admitted;
   LogAbout(client.process, LogLevel::kInfo, "id {} to {}{}", id, client.process.description(),

@@ -13,10 +13,13 @@
 #ifndef IVMQ_TOOLS_IVMQD_CLIENT_BACKLOG_H_
 #define IVMQ_TOOLS_IVMQD_CLIENT_BACKLOG_H_
 
+#include <bitset>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <set>
+#include <utility>
+#include <vector>
 
 namespace ivmq::server {
 
@@ -32,11 +35,24 @@ class ClientBacklog {
   };
 
   enum class Order : std::uint8_t { kPeersFirst, kOwnFirst };
+  // What the greeting waits for; kPresent: the peers and the own vectors.
+  enum class Stage : std::uint8_t { kVersion, kOwnId, kSharedMemory, kPresent, kUpToDate };
+
+  // What the client has been told. With who is there, all that a backlog is made of.
+  struct Told {
+    Stage stage = Stage::kVersion;
+    std::optional<Message> partial;  // the next vector of an announcement that was begun
+    std::bitset<65536> known;        // ids, announced at least in part, and not as gone
+  };
 
   // `present`: the peers that are there already, without the client itself.
   ClientBacklog(std::uint16_t own_id, std::uint32_t vectors, std::set<std::uint16_t> present,
                 Order order = Order::kPeersFirst)
       : own_id_(own_id), vectors_(vectors), order_(order), present_(std::move(present)) {}
+
+  // `connected`: the peers that are there; `retired`: the ids that nobody has any more.
+  ClientBacklog(std::uint16_t own_id, std::uint32_t vectors, Order order, const Told& told,
+                const std::set<std::uint16_t>& connected, const std::bitset<65536>& retired);
 
   // A peer has come. Nothing is owed if the client knows its id already.
   void Come(std::uint16_t id);
@@ -51,6 +67,13 @@ class ClientBacklog {
   // REQUIRES: Next(), of either kind, has given `message`
   void Sent(const Message& message);
 
+  // Messages that may be sent at once, since nothing about the client or others decides about those
+  // behind the first: the start of the greeting, ends of peers, the rest of an announcement. As for
+  // Next(), with Sent() for each, in turn. At most 64.
+  [[nodiscard]] std::vector<Message> Batch(bool has_room = true) const;
+
+  [[nodiscard]] Told State() const;
+
   // Ids that are still to be announced, in whole or in part.
   [[nodiscard]] std::size_t owed() const noexcept {
     return present_.size() + come_.size() + gone_.size() + (partial_ ? 1 : 0);
@@ -62,8 +85,6 @@ class ClientBacklog {
   }
 
  private:
-  enum class Stage : std::uint8_t { kVersion, kOwnId, kSharedMemory, kPresent, kUpToDate };
-
   // The peer whose vectors come next, if any.
   [[nodiscard]] std::optional<std::uint16_t> NextPeer(bool has_room) const;
 

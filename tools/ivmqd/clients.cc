@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "region_server_impl.h"
+#include "step.h"
 
 namespace ivmq::server {
 namespace {
@@ -45,21 +46,28 @@ void RegionServer::Impl::UpdateWatch(const Client& client) {
                       (client.waits_for_space ? EPOLLOUT : 0U));
 }
 
-ivshmem::SendResult RegionServer::Impl::Send(const Client& client,
-                                             const ClientBacklog::Message& message) const {
-  const int socket = client.socket.get();
-  switch (message.kind) {
-    case ClientBacklog::Kind::kVersion:
-      return ivshmem::SendMessage(socket, ivshmem::kVersion);
-    case ClientBacklog::Kind::kOwnId:
-    case ClientBacklog::Kind::kGone:
-      return ivshmem::SendMessage(socket, message.id);
-    case ClientBacklog::Kind::kSharedMemory:
-      return ivshmem::SendMessage(socket, ivshmem::kSharedMemory, client.memory.get());
-    case ClientBacklog::Kind::kVector:
-      break;
+PenResult RegionServer::Impl::Send(std::uint16_t id, const Client& client,
+                                   std::span<const ClientBacklog::Message> messages) const {
+  std::vector<PenMessage> lines;
+  lines.reserve(messages.size());
+  for (const ClientBacklog::Message& message : messages) {
+    switch (message.kind) {
+      case ClientBacklog::Kind::kVersion:
+        lines.push_back({message, ivshmem::kVersion});
+        break;
+      case ClientBacklog::Kind::kOwnId:
+      case ClientBacklog::Kind::kGone:
+        lines.push_back({message, message.id});
+        break;
+      case ClientBacklog::Kind::kSharedMemory:
+        lines.push_back({message, ivshmem::kSharedMemory, client.memory.get()});
+        break;
+      case ClientBacklog::Kind::kVector:
+        lines.push_back({message, message.id, ids_.eventfd(message.id, message.vector)});
+        break;
+    }
   }
-  return ivshmem::SendMessage(socket, message.id, ids_.eventfd(message.id, message.vector));
+  return SendWithReceipts(estate_.pen(), share_.index, id, client.socket, lines);
 }
 
 std::uint64_t RegionServer::Impl::KnownIds(const ClientProcess& process) {
@@ -74,29 +82,30 @@ std::uint64_t RegionServer::Impl::KnownIds(const ClientProcess& process) {
   return found == known_->end() ? 0 : found->second;
 }
 
-std::optional<ClientBacklog::Message> RegionServer::Impl::NextMessage(std::uint16_t id,
-                                                                      Client& client) {
-  auto message = client.backlog.Next();
-  const bool is_other =
-      message && message->kind == ClientBacklog::Kind::kVector && message->id != id;
-  if (!is_other) {
-    if (!message) client.is_held_back = false;
-    return message;
-  }
+std::vector<ClientBacklog::Message> RegionServer::Impl::NextMessages(std::uint16_t id,
+                                                                     Client& client) {
+  std::vector<ClientBacklog::Message> messages = client.backlog.Batch();
+  if (messages.empty()) client.is_held_back = false;
+  const bool is_other = !messages.empty() &&
+                        messages.front().kind == ClientBacklog::Kind::kVector &&
+                        messages.front().id != id;
+  if (!is_other) return messages;
   // A QEMU that runs out of descriptors amid announcements takes them for disconnects and corrupts
   // its heap. So nothing is begun that might not fit.
-  if (message->vector == 0) {
+  if (messages.front().vector == 0) {
     const std::uint64_t known =
         client.process.pid() == 0 ? client.backlog.told() : KnownIds(client.process);
     if ((known + 1) * options_.vectors + kSpareDescriptors >= client.process.DescriptorLimit()) {
       if (!std::exchange(client.is_held_back, true)) ReportHeldBack(id, client);
       // Its own doorbells go before those of the others then.
-      return client.backlog.Next(/*has_room=*/false);
+      return client.backlog.Batch(/*has_room=*/false);
     }
     client.is_held_back = false;
   }
-  client.waits_for_kernel = !MayFly(client.process, 1);
-  return client.waits_for_kernel ? std::nullopt : message;
+  if (!MayFly(client.process, messages.size())) messages.resize(1);
+  client.waits_for_kernel = !MayFly(client.process, messages.size());
+  if (client.waits_for_kernel) messages.clear();
+  return messages;
 }
 
 void RegionServer::Impl::ReportHeldBack(std::uint16_t id, Client& client) {
@@ -115,28 +124,36 @@ void RegionServer::Impl::ReportHeldBack(std::uint16_t id, Client& client) {
                : "");
 }
 
+void RegionServer::Impl::OnSent(std::uint16_t id, Client& client,
+                                const ClientBacklog::Message& message) {
+  using Kind = ClientBacklog::Kind;
+  record_.Sent(id, message);
+  const std::size_t told = client.backlog.told();
+  client.backlog.Sent(message);
+  if (known_) (*known_)[client.process.key()] += client.backlog.told() - told;
+  ++client.sent;
+  if (message.kind == Kind::kSharedMemory) client.memory.reset();
+  if (message.kind == Kind::kSharedMemory || message.kind == Kind::kVector) {
+    CountInFlight(client.process, 1);
+  }
+}
+
 // Sends what the client is owed, as far as its socket takes it. Disconnects nobody: lists may be
 // being walked.
 void RegionServer::Impl::Flush(std::uint16_t id, Client& client) {
   const bool waited_for_kernel = std::exchange(client.waits_for_kernel, false);
   bool wants_space = false;
-  while (const auto message = NextMessage(id, client)) {
-    const ivshmem::SendResult result = Send(client, *message);
-    if (result == ivshmem::SendResult::kSent) {
-      const std::size_t told = client.backlog.told();
-      client.backlog.Sent(*message);
-      if (known_) (*known_)[client.process.key()] += client.backlog.told() - told;
-      ++client.sent;
-      if (message->kind == ClientBacklog::Kind::kSharedMemory) client.memory.reset();
-      if (message->kind == ClientBacklog::Kind::kSharedMemory ||
-          message->kind == ClientBacklog::Kind::kVector) {
-        CountInFlight(client.process, 1);
-      }
-      continue;
-    }
-    wants_space = result == ivshmem::SendResult::kWouldBlock;
-    client.waits_for_kernel = result == ivshmem::SendResult::kTooManyRefs;
-    if (result == ivshmem::SendResult::kError) ending_.insert(id);
+  for (;;) {
+    const std::vector<ClientBacklog::Message> messages = NextMessages(id, client);
+    if (messages.empty()) break;
+    const PenResult result = Send(id, client, messages);
+    for (std::size_t i = 0; i < result.sent; ++i) OnSent(id, client, messages[i]);
+    IVMQ_SERVER_STEP("send.applied");
+    Lift(estate_.pen());
+    if (result.next == ivshmem::SendResult::kSent) continue;
+    wants_space = result.next == ivshmem::SendResult::kWouldBlock;
+    client.waits_for_kernel = result.next == ivshmem::SendResult::kTooManyRefs;
+    if (result.next == ivshmem::SendResult::kError) ending_.insert(id);
     break;
   }
   if (wants_space != client.waits_for_space) {
@@ -170,7 +187,7 @@ void RegionServer::Impl::FlushWaiting() {
 
 // ---- What they do not read
 
-std::uint64_t RegionServer::Impl::Unread(const UniqueFd& socket) const {
+std::uint64_t RegionServer::Impl::Unread(const KeptFd& socket) const {
   int bytes = 0;
   if (message_cost_ == 0 || !socket.valid() || ioctl(socket.get(), SIOCOUTQ, &bytes) != 0) return 0;
   return (static_cast<std::uint64_t>(bytes) + message_cost_ - 1) / message_cost_;
@@ -262,6 +279,9 @@ void RegionServer::Impl::Disconnect(std::uint16_t id) {
   const auto entry = clients_.find(id);
   Client& client = entry->second;
   client.watch.Reset();
+  IVMQ_SERVER_STEP("disconnect.before");
+  record_.SetState(id, IdState::kLingering);
+  IVMQ_SERVER_STEP("disconnect.after");
   (void)shutdown(client.socket.get(), SHUT_RDWR);
   lingering_.try_emplace(id, Lingering{.socket = std::move(client.socket),
                                        .process = std::move(client.process),
@@ -290,7 +310,8 @@ void RegionServer::Impl::LookAtLingering() {
       if (lingering.process) epochs_.SetApart(id);
       lingering.look_at = now + lingering.pause;
       lingering.pause = std::min(lingering.pause * 2, kLook);
-      if (lingering.pause == kLook && !std::exchange(lingering.is_reported, true)) {
+      if (lingering.pause == kLook && lingering.process &&
+          !std::exchange(lingering.is_reported, true)) {
         (void)table_.MarkDisconnected(id);
         LogAbout(
             *lingering.process, LogLevel::kInfo,
@@ -314,14 +335,20 @@ void RegionServer::Impl::End(std::uint16_t id, const Lingering& lingering) {
       dead == 0 ? std::string() : fmt::format("; {} peers that had not left are dead", dead);
   if (!lingering.process) {
     Log(LogLevel::kInfo, "id {} of a former server has gone{}", id, dead_text);
-    return;
+  } else {
+    LogAbout(*lingering.process, LogLevel::kInfo, "id {} has gone: {}{}", id,
+             lingering.process->description(), dead_text);
   }
-  LogAbout(*lingering.process, LogLevel::kInfo, "id {} has gone: {}{}", id,
-           lingering.process->description(), dead_text);
+  if (!ids_.Has(id)) return;
+  IVMQ_SERVER_STEP("end.before");
   if (options_.id_policy == IdPolicy::kLend) {
     ids_.Lend(id);
+    record_.SetState(id, IdState::kLendable);
+    IVMQ_SERVER_STEP("end.lent");
     return;
   }
+  record_.SetState(id, IdState::kRetired);
+  IVMQ_SERVER_STEP("end.retired");
   for (auto& [other, client] : clients_) client.backlog.Gone(id);
   known_.reset();
   for (auto& [other, client] : clients_) Flush(other, client);

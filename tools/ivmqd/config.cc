@@ -29,8 +29,8 @@ constexpr const char* kDescription =
 
 constexpr const char* kFooter = R"(
 Regions:
-  memfd      memory of this server, sealed: no client can truncate it. It exists as long as a process
-             maps it, but a restarted server creates a new one.
+  memfd      memory of this server, sealed: no client can truncate it. The next server goes on with it
+             if somebody kept it (--keep); else it creates a new one.
   shm:NAME   POSIX shared memory; survives the server, which takes it over at its next start.
   file:PATH  a file, e.g. in hugetlbfs (then --size is a multiple of its huge page). As with shm, a
              process that may write it can truncate it, which ends every process that uses it.
@@ -56,6 +56,13 @@ sections hold for all regions:
   allow-uid = [1001, 1002]
   SIGHUP has it read again. What changes then: --allow-uid, --ids-per-uid, --handshake-timeout,
   --log-limit, --log-level and --log-format.
+
+The end of a server:
+  SIGTERM and SIGINT end it for good: connections end, and so does a memfd, once nobody maps it. When
+  it ends otherwise (SIGKILL, a crash), its keeper has all of it, and the next ivmqd with this --socket
+  goes on from there: clients notice nothing, and a newcomer waits. To replace a running server by
+  another version, start that one with the same options and --upgrade. What systemd keeps
+  (FileDescriptorStoreMax= in the unit), it keeps at SIGTERM, too: restart the service to upgrade.
 
 Exit status:
   0  ended by SIGTERM or SIGINT
@@ -206,6 +213,32 @@ void AddServerOptions(CLI::App& app, Config* config) {
                  "Where Prometheus can fetch metrics by HTTP: unix:PATH, or a port of this machine "
                  "as 127.0.0.1:PORT or [::1]:PORT")
       ->type_name("ADDRESS");
+}
+
+// Who keeps what this server has, and what becomes of what was kept of the last one.
+void AddKeepingOptions(CLI::App& app, Config* config) {
+  app.add_option_function<std::string>(
+         "--keep",
+         [config](const std::string& text) {
+           config->keep = Word<Keep>("--keep", text,
+                                     {{"auto", Keep::kAuto},
+                                      {"keeper", Keep::kKeeper},
+                                      {"systemd", Keep::kSystemd},
+                                      {"none", Keep::kNone}});
+         },
+         "Who keeps connections, doorbells and a memfd when this server ends suddenly: a keeper, "
+         "which is a process of its own; systemd, if its unit has FileDescriptorStoreMax=; nobody; "
+         "auto: systemd if it does, else a keeper")
+      ->type_name("auto|keeper|systemd|none")
+      ->default_str("auto");
+  app.add_flag_callback(
+      "--no-keeper", [config] { config->keep = Keep::kNone; }, "The same as --keep none");
+  app.add_flag_callback(
+      "--upgrade", [config] { config->upgrade = true; },
+      "Take over from a server that runs, too: it ends, and its clients notice nothing");
+  app.add_flag_callback(
+      "--no-takeover", [config] { config->take_over = false; },
+      "Give up what was kept of a server that ended suddenly: its clients' connections end");
 }
 
 // ---- The file
@@ -368,6 +401,7 @@ Result<Config> ReadConfig(const std::vector<std::string>& arguments) {
   app.footer(kFooter);
   AddRegionOptions(app, &region);
   AddServerOptions(app, &config);
+  AddKeepingOptions(app, &config);
   app.add_option("--config", path,
                  "File with options, and with a section for each region if there are several")
       ->type_name("FILE");
@@ -393,6 +427,7 @@ Result<Config> ReadConfig(const std::vector<std::string>& arguments) {
     top.set_help_flag();
     AddRegionOptions(top, &region);
     AddServerOptions(top, &config);
+    AddKeepingOptions(top, &config);
     if (Status status = ParseSection(top, file, file.sections.front(), &app); !status.ok()) {
       return status;
     }

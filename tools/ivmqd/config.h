@@ -7,6 +7,7 @@
 
 #include "ivmq/status.h"
 
+#include "estate.h"
 #include "log.h"
 #include "region_server.h"
 
@@ -22,6 +23,9 @@ struct Config {
   LogLevel log_level = LogLevel::kInfo;
   LogFormat log_format = LogFormat::kText;
   std::string metrics;                // where they are served; empty: nowhere
+  Keep keep = Keep::kAuto;
+  bool upgrade = false;  // see EstateOptions, as for the next one
+  bool take_over = true;
   std::vector<RegionConfig> regions;  // at least one
   std::string help;                   // not empty: print this and end
 };

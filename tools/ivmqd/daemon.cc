@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <utility>
@@ -18,12 +19,12 @@
 namespace ivmq::server {
 namespace {
 
-Result<std::map<std::string, UniqueFd>> TakeListeningSockets() {
+Result<std::map<std::string, UniqueFd>> ListeningSocketsOf(std::vector<PassedFd> passed) {
   std::map<std::string, UniqueFd> sockets;
-  for (UniqueFd& socket : service_manager::TakeDescriptors()) {
-    Result<std::string> path = Listener::PathOf(socket.get());
+  for (PassedFd& one : passed) {
+    Result<std::string> path = Listener::PathOf(one.fd.get());
     if (!path.ok()) return path.status();
-    sockets.emplace(*std::move(path), std::move(socket));
+    sockets.emplace(*std::move(path), std::move(one.fd));
   }
   return sockets;
 }
@@ -48,32 +49,57 @@ std::string Join(const std::vector<std::string>& words) {
 Daemon::Daemon(std::vector<std::string> arguments, EventLoop& loop, Log& log)
     : arguments_(std::move(arguments)), loop_(loop), log_(log), write_(log.WriterFor("")) {}
 
-Daemon::~Daemon() { service_manager::NotifyStopping(); }
+Daemon::~Daemon() {
+  service_manager::NotifyStopping();
+  if (estate_) estate_->End();
+}
 
 Result<std::unique_ptr<Daemon>> Daemon::Start(Config config, std::vector<std::string> arguments,
-                                              EventLoop& loop, Log& log) {
+                                              std::vector<PassedFd> passed, EventLoop& loop,
+                                              Log& log) {
   std::unique_ptr<Daemon> daemon(new Daemon(std::move(arguments), loop, log));
   auto signals = Signals::Take(
       loop, {SIGTERM, SIGINT, SIGHUP},
       [self = daemon.get()](int signal, pid_t sender) { self->OnSignal(signal, sender); });
   if (!signals.ok()) return signals.status();
   daemon->signals_ = *std::move(signals);
-  if (Status status = daemon->ServeRegions(std::move(config.regions)); !status.ok()) return status;
+  if (Status status = daemon->OpenEstate(config, &passed); !status.ok()) return status;
+  Status served = daemon->ServeRegions(std::move(config.regions), std::move(passed));
+  if (!served.ok()) return served;
   if (Status status = daemon->ServeMetrics(config.metrics); !status.ok()) return status;
+  if (Status status = daemon->estate_->Commit(); !status.ok()) return status;
   if (Status status = daemon->WatchDog(); !status.ok()) return status;
   daemon->NotifyReady();
   return daemon;
 }
 
-Status Daemon::ServeRegions(std::vector<RegionConfig> configs) {
-  Result<ListeningSockets> sockets = TakeListeningSockets();
+// Leaves in `passed` what is none of the estate.
+Status Daemon::OpenEstate(const Config& config, std::vector<PassedFd>* passed) {
+  EstateOptions options{
+      .keep = config.keep, .upgrade = config.upgrade, .take_over = config.take_over, .log = write_};
+  for (const RegionConfig& region : config.regions) {
+    options.sockets.push_back(region.options.socket);
+  }
+  const auto kept = std::partition(passed->begin(), passed->end(),
+                                   [](const PassedFd& one) { return KeyOf(one.name) == 0; });
+  std::vector<PassedFd> of_estate;
+  std::move(kept, passed->end(), std::back_inserter(of_estate));
+  passed->erase(kept, passed->end());
+  auto estate = Estate::Open(std::move(options), loop_, std::move(of_estate));
+  if (!estate.ok()) return estate.status();
+  estate_ = *std::move(estate);
+  return {};
+}
+
+Status Daemon::ServeRegions(std::vector<RegionConfig> configs, std::vector<PassedFd> passed) {
+  Result<ListeningSockets> sockets = ListeningSocketsOf(std::move(passed));
   if (!sockets.ok()) return sockets.status();
   for (RegionConfig& config : configs) {
     Log::Writer log = log_.WriterFor(config.name);
     Options options = config.options;
     options.log = log;
-    auto server =
-        RegionServer::Create(std::move(options), loop_, Take(config.options.socket, &*sockets));
+    auto server = RegionServer::Create(std::move(options), loop_, *estate_,
+                                       Take(config.options.socket, &*sockets));
     if (!server.ok()) {
       return {server.status().code(),
               fmt::format("{}{}", Where(config), server.status().message())};

@@ -12,6 +12,8 @@
 
 #include "config.h"
 #include "control.h"
+#include "descriptor_store.h"
+#include "estate.h"
 #include "event_loop.h"
 #include "log.h"
 #include "metrics.h"
@@ -27,12 +29,15 @@ namespace ivmq::server {
 class Daemon {
  public:
   // Serves the regions of the configuration as soon as the loop runs, and tells the service manager
-  // then. `arguments`: those that `config` was read from. Loop and log must outlive this.
-  // Errors: those of RegionServer::Create(); what Listener::Open() says about a control socket that
-  // was asked for; those of ListenForMetrics(); INVALID_ARGUMENT: the service manager has passed a socket that nobody has.
+  // then. `arguments`: those that `config` was read from; `passed`: see TakePassedFds(). Loop and log
+  // must outlive this.
+  // Errors: those of Estate::Open() and RegionServer::Create(); what Listener::Open() says about a
+  // control socket that was asked for; those of ListenForMetrics(); INVALID_ARGUMENT: the service
+  // manager has passed a socket that nobody has.
   static Result<std::unique_ptr<Daemon>> Start(Config config, std::vector<std::string> arguments,
-                                               EventLoop& loop, Log& log);
-  // Tells the service manager, and ends the regions' service.
+                                               std::vector<PassedFd> passed, EventLoop& loop,
+                                               Log& log);
+  // Tells the service manager, and ends the regions' service; see Estate::End().
   ~Daemon();
   Daemon(const Daemon&) = delete;
   Daemon& operator=(const Daemon&) = delete;
@@ -52,7 +57,8 @@ class Daemon {
 
   Daemon(std::vector<std::string> arguments, EventLoop& loop, Log& log);
 
-  Status ServeRegions(std::vector<RegionConfig> configs);
+  Status OpenEstate(const Config& config, std::vector<PassedFd>* passed);
+  Status ServeRegions(std::vector<RegionConfig> configs, std::vector<PassedFd> passed);
   Status ServeControl(ServedRegion& region, ListeningSockets* sockets);
   Status ServeMetrics(const std::string& address);
   // Of all regions, or of one.
@@ -71,6 +77,7 @@ class Daemon {
   std::unique_ptr<Signals> signals_;
   std::unique_ptr<Timer> watchdog_;
   std::string metrics_address_;
+  std::unique_ptr<Estate> estate_;
   std::list<ServedRegion> regions_;
   std::unique_ptr<RequestServer> metrics_;
 };

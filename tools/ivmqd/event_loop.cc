@@ -64,7 +64,7 @@ void EventLoop::Fail(Status status) {
   if (!std::exchange(stopping_, true)) failure_ = std::move(status);
 }
 
-Status EventLoop::RunOnce() {
+Status EventLoop::RunOnce() noexcept {
   std::array<epoll_event, 64> events;
   const int ready =
       epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), /*timeout=*/-1);

@@ -58,6 +58,8 @@ class EventLoop {
   Result<Watch> Add(int fd, std::uint32_t events, Callback callback);
 
   // Waits and calls back until Stop() or Fail(). Call it once. What Fail() said, or what epoll did.
+  // An exception of a callback ends the process: were it to unwind, what a keeper shares with this
+  // process would be closed.
   Status Run();
   // Ends Run(), also one that has not begun. From any thread or signal handler, at any time.
   void Stop() noexcept;
@@ -72,7 +74,7 @@ class EventLoop {
   };
 
   EventLoop(UniqueFd epoll, UniqueFd stop) : epoll_(std::move(epoll)), stop_(std::move(stop)) {}
-  Status RunOnce();
+  Status RunOnce() noexcept;
 
   UniqueFd epoll_;
   UniqueFd stop_;

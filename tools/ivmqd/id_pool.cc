@@ -43,7 +43,7 @@ std::optional<std::uint16_t> IdPool::Unused(const IdSet& held) const {
 Result<std::uint16_t> IdPool::Take(const IdSet& held) {
   if (const std::optional<std::uint16_t> id = Lendable(held)) {
     Entry& entry = ids_.at(*id);
-    for (const UniqueFd& doorbell : entry.eventfds) {
+    for (const KeptFd& doorbell : entry.eventfds) {
       // A QEMU that was killed while it received the doorbell left it blocking.
       (void)fcntl(doorbell.get(), F_SETFL, O_RDWR | O_NONBLOCK);
       // What rang for the last holder is not for the next one.
@@ -67,11 +67,17 @@ Result<std::uint16_t> IdPool::Take(const IdSet& held) {
   for (std::uint32_t i = 0; i < vectors_; ++i) {
     UniqueFd doorbell(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
     if (!doorbell.valid()) return SystemError(errno, "no eventfd for its doorbells");
-    entry.eventfds.push_back(std::move(doorbell));
+    entry.eventfds.push_back(keep_(std::move(doorbell)));
   }
   ids_.emplace(*id, std::move(entry));
   ever_used_.set(*id);
   return *id;
+}
+
+void IdPool::Restore(std::uint16_t id, bool is_in_use, std::vector<KeptFd> eventfds) {
+  ever_used_.set(id);
+  if (eventfds.size() != vectors_) return;
+  ids_.emplace(id, Entry{is_in_use ? State::kInUse : State::kLendable, std::move(eventfds)});
 }
 
 void IdPool::Lend(std::uint16_t id) { ids_.at(id).state = State::kLendable; }

@@ -15,12 +15,16 @@
 #include <bitset>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "ivmq/status.h"
 
+#include "descriptor_store.h"
 #include "eventfd_signal.h"
 #include "region_server.h"
 #include "src/unique_fd.h"
@@ -36,9 +40,18 @@ using IdSet = std::bitset<65536>;
 class IdPool {
  public:
   // The first id is `first`; with kLend those from `lowest` up to it follow when the ids above are
-  // used up. REQUIRES: lowest <= first <= kLastId
-  IdPool(std::uint32_t vectors, IdPolicy policy, std::uint16_t lowest, std::uint16_t first)
-      : vectors_(vectors), policy_(policy), lowest_(lowest), first_(first) {}
+  // used up. `keep` has eventfds kept. REQUIRES: lowest <= first <= kLastId
+  IdPool(std::uint32_t vectors, IdPolicy policy, std::uint16_t lowest, std::uint16_t first,
+         std::function<KeptFd(UniqueFd)> keep = &KeptFd::Only)
+      : vectors_(vectors),
+        policy_(policy),
+        lowest_(lowest),
+        first_(first),
+        keep_(std::move(keep)) {}
+
+  // An id that a former server has given out, with all its eventfds, or without any: then it is
+  // never given again.
+  void Restore(std::uint16_t id, bool is_in_use, std::vector<KeptFd> eventfds);
 
   // An id for a new client: a lendable one, its eventfds drained, or an unused one with new
   // eventfds. Never one of `held`: ids that peers of the region have which are no clients of this
@@ -55,6 +68,11 @@ class IdPool {
   // Ids that have eventfds: in use and lendable.
   [[nodiscard]] std::size_t size() const noexcept { return ids_.size(); }
 
+  [[nodiscard]] bool Has(std::uint16_t id) const { return ids_.contains(id); }
+  // All eventfds of an id. REQUIRES: Has(id)
+  [[nodiscard]] std::span<const KeptFd> eventfds(std::uint16_t id) const {
+    return ids_.at(id).eventfds;
+  }
   // The eventfd of an id's vector, -1 if there is none.
   [[nodiscard]] int eventfd(std::uint16_t id, std::uint32_t vector) const;
   // Rings an id's vector, if it has one. Never blocks: see EventfdSignal.
@@ -64,7 +82,7 @@ class IdPool {
   enum class State : std::uint8_t { kInUse, kLendable };
   struct Entry {
     State state = State::kInUse;
-    std::vector<UniqueFd> eventfds;
+    std::vector<KeptFd> eventfds;
   };
 
   [[nodiscard]] std::optional<std::uint16_t> Lendable(const IdSet& held) const;
@@ -74,6 +92,7 @@ class IdPool {
   IdPolicy policy_;
   std::uint16_t lowest_;
   std::uint16_t first_;
+  std::function<KeptFd(UniqueFd)> keep_;
   IdSet ever_used_;
   std::map<std::uint16_t, Entry> ids_;
   EventfdSignal signal_;

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "ivmq/status.h"
 
@@ -35,6 +36,11 @@ class Listener {
   // A socket that listens already and is somebody else's to remove.
   // REQUIRES: PathOf(socket) has a path
   static Result<Listener> Adopt(UniqueFd socket);
+  // A socket that Open() made in a former process: the file at `path` is this one's to remove, if
+  // it is still that socket's, whose device and inode device() and inode() gave then.
+  static Listener Restore(UniqueFd socket, std::string path, dev_t device, ino_t inode) {
+    return {std::move(socket), std::move(path), device, inode};
+  }
   // Where a UNIX stream socket listens. INVALID_ARGUMENT: it is none, or has no path.
   static Result<std::string> PathOf(int socket);
   Listener(Listener&&) noexcept = default;
@@ -43,6 +49,11 @@ class Listener {
   ~Listener();
 
   [[nodiscard]] int fd() const noexcept { return socket_.get(); }
+  [[nodiscard]] bool is_removed_at_end() const noexcept { return !path_.empty(); }
+  [[nodiscard]] dev_t device() const noexcept { return device_; }
+  [[nodiscard]] ino_t inode() const noexcept { return inode_; }
+  // Leaves the socket where it is at the end.
+  void Leave() noexcept { path_.clear(); }
 
   // Accepts one client, non-blocking.
   AcceptOutcome Accept(UniqueFd* client);

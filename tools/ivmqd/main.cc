@@ -11,6 +11,7 @@
 
 #include "config.h"
 #include "daemon.h"
+#include "descriptor_store.h"
 #include "event_loop.h"
 #include "log.h"
 
@@ -21,6 +22,7 @@ using ivmq::server::Daemon;
 using ivmq::server::EventLoop;
 using ivmq::server::Log;
 using ivmq::server::LogLevel;
+using ivmq::server::PassedFd;
 
 constexpr int kExitFailed = 1;
 constexpr int kExitUsage = 2;
@@ -29,10 +31,12 @@ int ExitCode(const ivmq::Status& status) {
   return status.code() == ivmq::StatusCode::kInvalidArgument ? kExitUsage : kExitFailed;
 }
 
-ivmq::Status Serve(Config config, std::vector<std::string> arguments, Log& log) {
+ivmq::Status Serve(Config config, std::vector<std::string> arguments, std::vector<PassedFd> passed,
+                   Log& log) {
   const auto loop = EventLoop::Create();
   if (!loop.ok()) return loop.status();
-  const auto daemon = Daemon::Start(std::move(config), std::move(arguments), **loop, log);
+  const auto daemon =
+      Daemon::Start(std::move(config), std::move(arguments), std::move(passed), **loop, log);
   if (!daemon.ok()) return daemon.status();
   return (*loop)->Run();
 }
@@ -40,6 +44,7 @@ ivmq::Status Serve(Config config, std::vector<std::string> arguments, Log& log) 
 int Main(int argc, char** argv) {
   // Whoever reads the log may go away.
   (void)std::signal(SIGPIPE, SIG_IGN);
+  std::vector<PassedFd> passed = ivmq::server::TakePassedFds();
   std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
   auto config = ivmq::server::ReadConfig(arguments);
   if (!config.ok()) {
@@ -51,7 +56,8 @@ int Main(int argc, char** argv) {
                                                                                      : kExitFailed;
   }
   Log log(STDERR_FILENO, config->log_level, config->log_format);
-  const ivmq::Status status = Serve(*std::move(config), std::move(arguments), log);
+  const ivmq::Status status =
+      Serve(*std::move(config), std::move(arguments), std::move(passed), log);
   if (status.ok()) return 0;
   log.WriterFor("")(LogLevel::kError, status.message());
   return ExitCode(status);

@@ -188,6 +188,13 @@ Result<LockedFile> OpenFile(const Options& options, const CheckedOptions& checke
   return file;
 }
 
+// No keeper needs the memory.
+Result<Mapping> MapForServer(int fd, std::uint64_t size) {
+  Result<Mapping> mapping = MapRegion(fd, size, Access::kReadWrite);
+  if (mapping.ok()) (void)madvise(mapping->bytes().data(), mapping->bytes().size(), MADV_DONTFORK);
+  return mapping;
+}
+
 // Attaches to what is there, which must be what the options would make.
 Result<Region> Attach(std::span<std::byte> memory, const Options& options) {
   Result<Region> region = Region::Attach(memory);
@@ -245,8 +252,27 @@ RegionOwner::RegionOwner(UniqueFd fd, UniqueFd lock, Mapping mapping, const Regi
       region_(region),
       allocated_(allocated) {}
 
-RegionOwner::~RegionOwner() {
-  if (fd_.valid()) region_.header().server_pid.store(0, std::memory_order_release);
+void RegionOwner::SayGoodbye() const {
+  region_.header().server_pid.store(0, std::memory_order_release);
+}
+
+Result<RegionOwner> RegionOwner::Adopt(const Options& options, UniqueFd fd, UniqueFd lock,
+                                       std::uint64_t allocated) {
+  const std::string where = fmt::format("--region {}", options.region);
+  Result<Mapping> mapping = MapForServer(fd.get(), options.size);
+  if (!mapping.ok()) return At(where, mapping.status());
+  const Result<Region> region = Attach(mapping->bytes(), options);
+  if (!region.ok()) return At(where, region.status());
+  RegionOwner owner(std::move(fd), std::move(lock), *std::move(mapping), *region,
+                    std::min(allocated, options.size));
+  owner.taken_over_ = true;
+  owner.crashed_pid_ = region->header().server_pid.load(std::memory_order_relaxed);
+  return owner;
+}
+
+void RegionOwner::SayHello() const {
+  region_.header().server_pid.store(static_cast<std::uint32_t>(getpid()),
+                                    std::memory_order_release);
 }
 
 Result<RegionOwner> RegionOwner::Open(const Options& options, const CheckedOptions& checked) {
@@ -257,7 +283,7 @@ Result<RegionOwner> RegionOwner::Open(const Options& options, const CheckedOptio
   if (!opened.ok()) return At(where, opened.status());
   LockedFile file = *std::move(opened);
   if (Status status = ShareIdLocks(file.lock.get()); !status.ok()) return At(where, status);
-  Result<Mapping> mapping = MapRegion(file.fd.get(), options.size, Access::kReadWrite);
+  Result<Mapping> mapping = MapForServer(file.fd.get(), options.size);
   if (!mapping.ok()) return At(where, mapping.status());
 
   const bool empty = file.is_blank || IsAllZero(mapping->bytes());

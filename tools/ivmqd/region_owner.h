@@ -31,12 +31,19 @@ class RegionOwner {
  public:
   // Errors: see RegionServer::Create(). Removes again what it made if it fails.
   static Result<RegionOwner> Open(const Options& options, const CheckedOptions& checked);
+  // Goes on with the region of a server that ended, by its descriptors: doorbells between all its
+  // clients go on as well, so the server's epoch stays as it is.
+  static Result<RegionOwner> Adopt(const Options& options, UniqueFd fd, UniqueFd lock,
+                                   std::uint64_t allocated);
   RegionOwner(RegionOwner&&) = default;
   RegionOwner& operator=(RegionOwner&&) = delete;
+  // Says in the header that this process is the server now: once it has taken over.
+  void SayHello() const;
   // Says in the header that the server left in order.
-  ~RegionOwner();
+  void SayGoodbye() const;
 
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
+  [[nodiscard]] int lock_fd() const noexcept { return lock_.get(); }
   // What who only looks gets: it cannot be written or mapped writable. No lock hangs on it.
   [[nodiscard]] Result<UniqueFd> OpenForObserver() const;
   // What the client with this id gets: a lock of its own hangs on it. The kernel drops the lock

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -27,20 +28,13 @@ using std::chrono::milliseconds;
 // Where the ids start. Clients of a former server keep the doorbells that they know: an id that one
 // of them may know is the last to be given.
 std::uint16_t FirstId(const Options& options, const RegionOwner& region,
-                      const std::map<std::uint16_t, Lingering>& former) {
+                      const std::set<std::uint16_t>& former) {
   const auto lowest = static_cast<std::uint16_t>(options.first_id);
   if (former.empty() && options.id_policy == IdPolicy::kLend) return lowest;
   std::uint32_t after = region.taken_over() ? std::uint32_t{region.HighestId()} + 1 : lowest;
-  if (!former.empty()) after = std::max(after, std::uint32_t{former.rbegin()->first} + 1);
+  if (!former.empty()) after = std::max(after, std::uint32_t{*former.rbegin()} + 1);
   return after <= kLastId ? static_cast<std::uint16_t>(std::max<std::uint32_t>(after, lowest))
                           : lowest;
-}
-
-std::map<std::uint16_t, Lingering> FormerClients(const RegionOwner& region) {
-  std::map<std::uint16_t, Lingering> former;
-  if (!region.taken_over()) return former;
-  for (const std::uint16_t id : region.FormerIds()) former[id].is_reported = true;
-  return former;
 }
 
 // Whether the kernel limits the descriptors that this process has on their way (unix(7),
@@ -71,21 +65,34 @@ std::uint64_t MessageCost(int descriptor) {
 
 }  // namespace
 
-RegionServer::Impl::Impl(Options options, EventLoop& loop, RegionOwner region, Listener listener)
+RegionServer::Impl::Impl(Options options, EventLoop& loop, Estate& estate,
+                         const Estate::Share& share, RegionOwner region, Listener listener,
+                         const std::set<std::uint16_t>& former, std::uint16_t first_id)
     : options_(std::move(options)),
       loop_(loop),
+      estate_(estate),
+      share_(share),
+      record_(share.record),
       region_(std::move(region)),
       listener_(std::move(listener)),
-      lingering_(FormerClients(region_)),
       ids_(options_.vectors, options_.id_policy, static_cast<std::uint16_t>(options_.first_id),
-           FirstId(options_, region_, lingering_)),
+           first_id, [&estate](UniqueFd fd) { return estate.Adopt(std::move(fd)); }),
       doorbells_(ids_),
       table_(region_.region()),
       epochs_(region_.region()),
-      log_limiter_(options_.log_lines_per_second) {}
+      log_limiter_(options_.log_lines_per_second),
+      message_cost_(MessageCost(region_.fd())),
+      in_flight_is_limited_(IsLimitedInFlight()) {
+  for (const std::uint16_t id : former) lingering_[id].is_reported = true;
+}
 
 void RegionServer::Impl::End() {
+  if (estate_.is_kept()) {
+    listener_.Leave();
+    return;
+  }
   RefuseWaiting();
+  region_.SayGoodbye();
   Log(LogLevel::kInfo, "{} is not served any more; {} clients keep the region and their doorbells",
       options_.socket, clients_.size());
 }
@@ -104,10 +111,10 @@ bool RegionServer::Impl::MayLogAbout(uid_t uid, LogLevel level) {
 Status RegionServer::Impl::Start() {
   timer_.reset(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
   if (!timer_.valid()) return SystemError(errno, "timerfd_create");
-  in_flight_is_limited_ = IsLimitedInFlight();
-  message_cost_ = MessageCost(region_.fd());
   const auto watch_by = [this](int fd, void (Impl::*member)(), Watch* watch) {
-    auto added = loop_.Add(fd, EPOLLIN, [this, member](std::uint32_t) { (this->*member)(); });
+    // Nothing but the timer before Begin().
+    auto added = loop_.Add(fd, fd == timer_.get() ? EPOLLIN : 0U,
+                           [this, member](std::uint32_t) { (this->*member)(); });
     if (added.ok()) *watch = *std::move(added);
     return added.status();
   };
@@ -127,6 +134,13 @@ Status RegionServer::Impl::Start() {
     return status;
   }
 
+  Soon(milliseconds(0));
+  return {};
+}
+
+// The loop runs: this is the server now.
+void RegionServer::Impl::Begin() {
+  region_.SayHello();
   const layout::Header& header = region_.region().header();
   Log(LogLevel::kInfo,
       "serving {}: region {} of {}, {} vectors, up to {} peers, ids are {}, epoch {}",
@@ -136,16 +150,25 @@ Status RegionServer::Impl::Start() {
   if ((options_.mode & 02) != 0) {
     Log(LogLevel::kWarning, "mode {:04o}: every user of this machine may connect", options_.mode);
   }
-  if (region_.taken_over()) ReportTakeover();
+  if (share_.former) {
+    Log(LogLevel::kInfo,
+        "went on where the last server, pid {}, stopped: {} clients, {} ids "
+        "without a connection",
+        region_.crashed_pid(), clients_.size(), lingering_.size());
+    share_.former.reset();
+  } else if (region_.taken_over()) {
+    ReportTakeover();
+  }
   if (!region_.is_allocated()) {
     Log(LogLevel::kInfo, "{} of {} are allocated, the rest while clients are served",
         SizeText(region_.allocated()), SizeText(options_.size));
   }
-  return {};
+  listener_watch_.Modify(EPOLLIN);
+  allocate_watch_.Modify(EPOLLIN);
+  AdmitNewcomers();
 }
 
 void RegionServer::Impl::ReportTakeover() {
-  LookAtLingering();
   std::string ids;
   const IdSet held = region_.HeldIds();
   for (std::uint32_t id = 0; id <= kLastId; ++id) {
@@ -174,6 +197,7 @@ void RegionServer::Impl::AllocateMore() {
     Log(LogLevel::kInfo, "{} of {} are allocated", SizeText(region_.allocated()),
         SizeText(options_.size));
   }
+  record_.header().allocated.store(region_.allocated(), std::memory_order_release);
   if (!region_.is_allocated()) return;
   allocate_watch_.Reset();
   allocate_.reset();
@@ -193,6 +217,7 @@ void RegionServer::Impl::OnTimer() {
   std::uint64_t expirations = 0;
   (void)!read(timer_.get(), &expirations, sizeof(expirations));
   timer_due_ = Clock::time_point::max();
+  if (!std::exchange(has_begun_, true)) Begin();
   listener_.RestoreReserve();
   if (!accepting_) {
     accepting_ = true;
@@ -210,8 +235,83 @@ void RegionServer::Impl::OnTimer() {
 RegionServer::RegionServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 RegionServer::~RegionServer() { impl_->End(); }
 
+namespace {
+
+// Whether clients of the last server can be served on by these options.
+Status CheckFormer(const RegionRecord& former, const Options& options) {
+  const RegionHeader& header = former.header();
+  const auto with = [](const std::string& what) {
+    return Status(StatusCode::kFailedPrecondition,
+                  fmt::format("the last server of this socket has clients with {}; start with "
+                              "that, or give their connections up by --no-takeover",
+                              what));
+  };
+  if (former.region() != options.region) return with(fmt::format("--region {}", former.region()));
+  if (header.vectors != options.vectors) return with(fmt::format("--vectors {}", header.vectors));
+  if (header.id_policy != static_cast<std::uint32_t>(options.id_policy)) {
+    return with(
+        fmt::format("--id-policy {}", options.id_policy == IdPolicy::kLend ? "unique" : "lend"));
+  }
+  return {};
+}
+
+// The region of the options, or the one that the last server had.
+Result<RegionOwner> OpenRegion(const Options& options, const CheckedOptions& checked,
+                               Estate& estate, const Estate::Share& share) {
+  RegionHeader& header = share.record.header();
+  if (!share.former) {
+    Result<RegionOwner> region = RegionOwner::Open(options, checked);
+    if (!region.ok()) return region;
+    header.memory = estate.Register(region->fd());
+    header.lock = estate.Register(region->lock_fd());
+    return region;
+  }
+  const RegionHeader& former = share.former->header();
+  KeptFd memory = estate.Inherit(former.memory);
+  KeptFd lock = estate.Inherit(former.lock);
+  if (!memory.valid() || !lock.valid()) {
+    return Status(StatusCode::kFailedPrecondition,
+                  fmt::format("--region {}: the last server's region was not kept; give its "
+                              "clients' connections up by --no-takeover",
+                              options.region));
+  }
+  header.memory = RecordedFd(memory);
+  header.lock = RecordedFd(lock);
+  return RegionOwner::Adopt(options, memory.Release(), lock.Release(),
+                            former.allocated.load(std::memory_order_acquire));
+}
+
+// `listening`, the last server's, or a new one at the path.
+Result<Listener> OpenListener(const Options& options, const CheckedOptions& checked, Estate& estate,
+                              const Estate::Share& share, UniqueFd listening) {
+  RegionHeader& header = share.record.header();
+  const auto record = [&header](const Listener& listener, RecordedFd fd) {
+    header.is_listener_owned = 1;
+    header.listener_device = listener.device();
+    header.listener_inode = listener.inode();
+    header.listener = fd;
+  };
+  if (listening.valid()) return Listener::Adopt(std::move(listening));
+  if (share.former && share.former->header().is_listener_owned != 0) {
+    const RegionHeader& former = share.former->header();
+    if (KeptFd fd = estate.Inherit(former.listener); fd.valid()) {
+      const RecordedFd recorded(fd);
+      Listener listener = Listener::Restore(fd.Release(), options.socket, former.listener_device,
+                                            former.listener_inode);
+      record(listener, recorded);
+      return listener;
+    }
+  }
+  Result<Listener> listener =
+      Listener::Open(options.socket, checked.group, static_cast<mode_t>(options.mode));
+  if (listener.ok()) record(*listener, estate.Register(listener->fd()));
+  return listener;
+}
+
+}  // namespace
+
 Result<std::unique_ptr<RegionServer>> RegionServer::Create(Options options, EventLoop& loop,
-                                                           UniqueFd listening) {
+                                                           Estate& estate, UniqueFd listening) {
   if (listening.valid()) {
     Result<std::string> path = Listener::PathOf(listening.get());
     if (!path.ok()) return path.status();
@@ -220,24 +320,48 @@ Result<std::unique_ptr<RegionServer>> RegionServer::Create(Options options, Even
   const Result<CheckedOptions> checked = CheckOptions(options);
   if (!checked.ok()) return checked.status();
   RaiseOwnDescriptorLimit();
+  const Estate::Share share = estate.ShareOf(options.socket);
+  if (share.former) {
+    if (Status status = CheckFormer(*share.former, options); !status.ok()) {
+      return At(fmt::format("--socket {}", options.socket), status);
+    }
+  }
   // The region first: once the socket is there, clients may come.
-  Result<RegionOwner> region = RegionOwner::Open(options, *checked);
+  Result<RegionOwner> region = OpenRegion(options, *checked, estate, share);
   if (!region.ok()) return region.status();
-  if (options.id_policy == IdPolicy::kUnique && region->HighestId() >= kLastId) {
+  if (options.id_policy == IdPolicy::kUnique && !share.former && region->HighestId() >= kLastId) {
+    region->SayGoodbye();
     return Status(StatusCode::kFailedPrecondition,
                   fmt::format("--region {}: a peer in it has id {}, so no unused id is left for "
                               "--id-policy unique; use lend, or another region",
                               options.region, region->HighestId()));
   }
-  Result<Listener> listener = listening.valid() ? Listener::Adopt(std::move(listening))
-                                                : Listener::Open(options.socket, checked->group,
-                                                                 static_cast<mode_t>(options.mode));
+  Result<Listener> listener = OpenListener(options, *checked, estate, share, std::move(listening));
   if (!listener.ok()) {
+    if (!share.former) region->SayGoodbye();
     return Status(listener.status().code(),
                   fmt::format("--socket {}", listener.status().message()));
   }
-  auto impl =
-      std::make_unique<Impl>(std::move(options), loop, *std::move(region), *std::move(listener));
+  std::set<std::uint16_t> former_ids;
+  if (region->taken_over()) former_ids = region->FormerIds();
+  if (share.former) {
+    std::erase_if(former_ids, [&share](std::uint16_t id) {
+      const IdState state = share.former->state(id);
+      return state != IdState::kUnused && state != IdState::kRetired;
+    });
+  }
+  const std::uint16_t first_id = share.former
+                                     ? static_cast<std::uint16_t>(share.former->header().first_id)
+                                     : FirstId(options, *region, former_ids);
+  RegionHeader& header = share.record.header();
+  header.vectors = options.vectors;
+  header.id_policy = static_cast<std::uint32_t>(options.id_policy);
+  header.first_id = first_id;
+  header.allocated.store(region->allocated(), std::memory_order_relaxed);
+  share.record.SetNames(options.socket, options.region);
+  auto impl = std::make_unique<Impl>(std::move(options), loop, estate, share, *std::move(region),
+                                     *std::move(listener), former_ids, first_id);
+  if (share.former) impl->Restore();
   if (Status status = impl->Start(); !status.ok()) return status;
   return std::unique_ptr<RegionServer>(new RegionServer(std::move(impl)));
 }

@@ -24,6 +24,8 @@
 
 namespace ivmq::server {
 
+class Estate;
+
 // What becomes of the id of a client that has gone. It has gone when the kernel has dropped the
 // lock of the region's open file description that this client was given: nobody can write the
 // region for it any more. The end of its connection is no proof of that.
@@ -72,20 +74,24 @@ struct Options {
 class RegionServer {
  public:
   // Prepares the region and listens on the socket: clients may connect from now on, and are served
-  // while the loop runs. `listening`: a socket to listen on instead of one at options.socket, of
-  // somebody who keeps it: it stays where it is at the end. If there is no memory for the rest of a
-  // large region, the loop ends with RESOURCE_EXHAUSTED. The loop must outlive this. Raises this
-  // process's soft limit of open files to its hard one.
+  // while the loop runs. `estate`: what a former server of the socket left is taken over, and the
+  // next one may go on from this one; commit it before the loop runs. `listening`: a socket to
+  // listen on instead of one at options.socket, of somebody who keeps it: it stays where it is at
+  // the end. If there is no memory for the rest of a large region, the loop ends with
+  // RESOURCE_EXHAUSTED. Loop and estate must outlive this. Raises this process's soft limit of open
+  // files to its hard one.
   //   INVALID_ARGUMENT     an option is out of range
   //   ALREADY_EXISTS       another server has the socket or the region
   //   FAILED_PRECONDITION  the file or shm holds something else than a matching region; a file that
-  //                        is no socket stands at the socket's path
+  //                        is no socket stands at the socket's path; the former server's clients
+  //                        cannot be served with these options
   //   RESOURCE_EXHAUSTED   no memory, disk space or huge pages for the region, or no descriptors
   //   UNAVAILABLE          another process keeps the lock file beside the socket
   //   PERMISSION_DENIED, NOT_FOUND, ...  what the system says about a path
   static Result<std::unique_ptr<RegionServer>> Create(Options options, EventLoop& loop,
-                                                      UniqueFd listening = {});
-  // Removes the socket, and refuses who waits there. Clients keep the region and their doorbells.
+                                                      Estate& estate, UniqueFd listening = {});
+  // Removes the socket, and refuses who waits there, unless the estate is kept. Clients keep the
+  // region and their doorbells.
   ~RegionServer();
   RegionServer(const RegionServer&) = delete;
   RegionServer& operator=(const RegionServer&) = delete;

@@ -1,5 +1,6 @@
-// What a server is made of. region_server.cc: its start and end; admission.cc: who comes;
-// clients.cc: who is there, and who goes; administration.cc: what the operator sees and does.
+// What a server is made of. region_server.cc: its start and end; takeover.cc: going on where another
+// one stopped; admission.cc: who comes; clients.cc: who is there, and who goes; administration.cc:
+// what the operator sees and does.
 #ifndef IVMQ_TOOLS_IVMQD_REGION_SERVER_IMPL_H_
 #define IVMQ_TOOLS_IVMQD_REGION_SERVER_IMPL_H_
 
@@ -12,6 +13,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -25,11 +27,14 @@
 
 #include "client_backlog.h"
 #include "client_process.h"
+#include "descriptor_store.h"
+#include "estate.h"
 #include "event_loop.h"
 #include "id_pool.h"
 #include "listener.h"
 #include "log_limiter.h"
 #include "options.h"
+#include "record.h"
 #include "region_owner.h"
 #include "region_server.h"
 #include "src/ivshmem_protocol.h"
@@ -43,13 +48,13 @@ inline constexpr std::uint64_t kSpareDescriptors = 128;
 using Clock = std::chrono::steady_clock;
 
 struct Client {
-  Client(UniqueFd socket_fd, UniqueFd memory_fd, ClientProcess connected, ClientBacklog greeting)
+  Client(KeptFd socket_fd, UniqueFd memory_fd, ClientProcess connected, ClientBacklog greeting)
       : socket(std::move(socket_fd)),
         memory(std::move(memory_fd)),
         process(std::move(connected)),
         backlog(std::move(greeting)) {}
 
-  UniqueFd socket;
+  KeptFd socket;
   UniqueFd memory;  // until it is sent: this server must not keep the client's lock
   ClientProcess process;
   ClientBacklog backlog;
@@ -66,7 +71,7 @@ struct Client {
 
 // An id without a connection whose holder may still write the region: no proof of its death yet.
 struct Lingering {
-  UniqueFd socket;                       // shut down; what is on its way to the client counts
+  KeptFd socket;                         // shut down; what is on its way to the client counts
   std::optional<ClientProcess> process;  // nothing: a former server's client
   Clock::time_point look_at{};
   std::chrono::milliseconds pause{1};
@@ -76,10 +81,16 @@ struct Lingering {
 // A process that only looks, and has not read yet what it asked for. It counts as an id until it is
 // idle; what is on its way to it counts until it reads or closes.
 struct Observer {
-  UniqueFd socket;
+  KeptFd socket;
   ClientProcess process;
   Clock::time_point idle_since{};
   bool is_idle = false;
+};
+
+// A connection that a former server had accepted, and nothing more.
+struct Newcomer {
+  KeptFd socket;
+  bool knows_version = false;  // an observer that was told the first of two messages
 };
 
 // Who has ids, connected or not. Not to be kept: clients come and go.
@@ -122,11 +133,17 @@ class Doorbells final : public Doorbell {
 // Thread-compatible.
 class RegionServer::Impl {
  public:
-  Impl(Options options, EventLoop& loop, RegionOwner region, Listener listener);
+  // `former`: ids without a connection that peers of the region have; `first_id`: see IdPool.
+  Impl(Options options, EventLoop& loop, Estate& estate, const Estate::Share& share,
+       RegionOwner region, Listener listener, const std::set<std::uint16_t>& former,
+       std::uint16_t first_id);
   ~Impl() = default;
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
 
+  // Takes over what the former server of this socket had. Before Start().
+  void Restore();
+  // Has it served once the loop runs.
   Status Start();
   void End();
 
@@ -156,6 +173,7 @@ class RegionServer::Impl {
   [[nodiscard]] ClientState StateOf(const Client& client) const;
 
   // ---- region_server.cc
+  void Begin();
   void ReportTakeover();
   // Allocates the next part of the region, between the events of clients.
   void AllocateMore();
@@ -163,12 +181,18 @@ class RegionServer::Impl {
   void Soon(std::chrono::milliseconds delay);
   void OnTimer();
 
+  // ---- takeover.cc
+  void RestoreId(std::uint16_t id, const std::set<std::uint16_t>& connected, const IdSet& retired);
+  [[nodiscard]] std::vector<KeptFd> InheritDoorbells(std::uint16_t id);
+  void RestoreConnections();
+  void AdmitNewcomers();
+
   // ---- admission.cc
   void OnConnection();
   void OnNoDescriptors();
   void PauseAccepting(const std::string& reason);
-  void Admit(UniqueFd socket);
-  void ServeObserver(UniqueFd socket, ClientProcess process);
+  void Admit(KeptFd socket);
+  void ServeObserver(KeptFd socket, ClientProcess process, bool knows_version = false);
   [[nodiscard]] Status CheckUser(const ClientProcess& process) const;
   [[nodiscard]] Status CheckDraining() const;
   // Of the clients of one user, or of all.
@@ -178,16 +202,20 @@ class RegionServer::Impl {
   // Whether this server may open what it needs beside what it has: the doorbells of `new_ids`.
   [[nodiscard]] Status CheckOwnDescriptors(std::size_t new_ids) const;
   [[nodiscard]] Status CheckInFlight(const ClientProcess& process, std::uint64_t descriptors);
-  void Refuse(const UniqueFd& socket, const ClientProcess& process, Refusal reason,
+  void Refuse(const KeptFd& socket, const ClientProcess& process, Refusal reason,
               const std::string& text);
+  // Sends all that a connection gets which is no client's, and ends it. False: not all of it went.
+  bool SendAndEnd(const KeptFd& socket, std::span<const PenMessage> messages);
   void RefuseWaiting();
 
   // ---- clients.cc
   void OnClient(std::uint16_t id, std::uint32_t events);
   void Flush(std::uint16_t id, Client& client);
   // What Flush() sends next; nothing if the client has to wait.
-  std::optional<ClientBacklog::Message> NextMessage(std::uint16_t id, Client& client);
-  ivshmem::SendResult Send(const Client& client, const ClientBacklog::Message& message) const;
+  std::vector<ClientBacklog::Message> NextMessages(std::uint16_t id, Client& client);
+  PenResult Send(std::uint16_t id, const Client& client,
+                 std::span<const ClientBacklog::Message> messages) const;
+  void OnSent(std::uint16_t id, Client& client, const ClientBacklog::Message& message);
   void UpdateWatch(const Client& client);
   // Ids whose descriptors the clients of `process` have; 0 if it cannot be told from others.
   [[nodiscard]] std::uint64_t KnownIds(const ClientProcess& process);
@@ -196,7 +224,7 @@ class RegionServer::Impl {
   void LookAtGreetings();
   void LookAtObservers();
   // Messages on their way through a connection.
-  [[nodiscard]] std::uint64_t Unread(const UniqueFd& socket) const;
+  [[nodiscard]] std::uint64_t Unread(const KeptFd& socket) const;
   // Whether the kernel would take `descriptors` more for this client's user and process.
   bool MayFly(const ClientProcess& process, std::uint64_t descriptors);
   void CountInFlight(const ClientProcess& process, std::uint64_t descriptors);
@@ -210,6 +238,9 @@ class RegionServer::Impl {
   Options options_;
   ServerState state_;  // its counters and what the operator has said
   EventLoop& loop_;
+  Estate& estate_;
+  Estate::Share share_;
+  RegionRecord record_;  // every change of ids and clients
   RegionOwner region_;
   Listener listener_;
   std::map<std::uint16_t, Lingering> lingering_;
@@ -226,16 +257,18 @@ class RegionServer::Impl {
   Watch allocate_watch_;
   Watch listener_watch_;
   bool accepting_ = true;
+  bool has_begun_ = false;
 
   // What a message with a descriptor counts in SIOCOUTQ.
-  std::uint64_t message_cost_ = 0;
-  bool in_flight_is_limited_ = false;  // privileged processes are not
+  const std::uint64_t message_cost_;
+  const bool in_flight_is_limited_;    // privileged processes are not
   std::optional<InFlight> in_flight_;  // as of the event that is being handled
   // What KnownIds() says; nothing: to be counted anew.
   std::optional<std::map<ProcessKey, std::uint64_t>> known_;
 
   ClientMap clients_;
   std::list<Observer> observers_;
+  std::vector<Newcomer> newcomers_;
   // Clients whose end was noticed; disconnected when no list is being walked.
   std::set<std::uint16_t> ending_;
 };

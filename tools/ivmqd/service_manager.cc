@@ -39,11 +39,4 @@ std::optional<std::chrono::microseconds> WatchdogTimeout() {
 
 void NotifyAlive() { Notify("WATCHDOG=1"); }
 
-std::vector<UniqueFd> TakeDescriptors() {
-  std::vector<UniqueFd> descriptors;
-  const int count = sd_listen_fds(/*unset_environment=*/1);
-  for (int i = 0; i < count; ++i) descriptors.emplace_back(SD_LISTEN_FDS_START + i);
-  return descriptors;
-}
-
 }  // namespace ivmq::server::service_manager

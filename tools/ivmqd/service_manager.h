@@ -5,9 +5,6 @@
 #include <chrono>
 #include <optional>
 #include <string_view>
-#include <vector>
-
-#include "src/unique_fd.h"
 
 namespace ivmq::server::service_manager {
 
@@ -22,9 +19,6 @@ void NotifyStopping();
 // nothing: it does not watch.
 std::optional<std::chrono::microseconds> WatchdogTimeout();
 void NotifyAlive();
-
-// The sockets that it has opened for this process (sd_listen_fds(3)). Once.
-std::vector<UniqueFd> TakeDescriptors();
 
 }  // namespace ivmq::server::service_manager
 

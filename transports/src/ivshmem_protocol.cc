@@ -59,6 +59,12 @@ ReadResult MessageReader::Read(int socket, Message* message) noexcept {
   return ReadResult::kMessage;
 }
 
+SendResult SendError(int error) noexcept {
+  if (error == EAGAIN) return SendResult::kWouldBlock;
+  if (error == ETOOMANYREFS || error == ENOBUFS || error == ENOMEM) return SendResult::kTooManyRefs;
+  return SendResult::kError;
+}
+
 SendResult SendMessage(int socket, std::int64_t value, int fd) noexcept {
   std::uint64_t wire = htole64(static_cast<std::uint64_t>(value));
   iovec part{&wire, sizeof(wire)};
@@ -85,9 +91,7 @@ SendResult SendMessage(int socket, std::int64_t value, int fd) noexcept {
     errno = EIO;
     return SendResult::kError;
   }
-  if (errno == EAGAIN) return SendResult::kWouldBlock;
-  if (errno == ETOOMANYREFS || errno == ENOBUFS || errno == ENOMEM) return SendResult::kTooManyRefs;
-  return SendResult::kError;
+  return SendError(errno);
 }
 
 bool IsObserver(int socket) noexcept {

@@ -74,6 +74,9 @@ enum class [[nodiscard]] SendResult : std::uint8_t{
     kError,        // see errno; the client is gone
 };
 
+// What it means that sendmsg() failed with `error`.
+SendResult SendError(int error) noexcept;
+
 // Sends one message, whole or not at all; never blocks, never raises SIGPIPE. `fd` -1: no
 // descriptor. The caller keeps `fd`.
 SendResult SendMessage(int socket, std::int64_t value, int fd = -1) noexcept;

@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -71,7 +72,12 @@ void Place::StartServer(const PlaceOptions& options) {
     command.insert(command.end(), {"--ring-size", fmt::format("{}K", options.ring_bytes >> 10)});
   }
   if (options.region_is_file) command.insert(command.end(), {"--region", file_address_});
-  command.insert(command.end(), options.server_arguments.begin(), options.server_arguments.end());
+  const std::vector<std::string>& more = options.server_arguments;
+  // Nothing is to stay when the campaign is killed.
+  if (std::find(more.begin(), more.end(), "--keep") == more.end()) {
+    command.insert(command.end(), {"--keep", "none"});
+  }
+  command.insert(command.end(), more.begin(), more.end());
   server_ =
       Fork([&] { return RunServer(command, folder_ + "/ivmqd.log", options.server_descriptors); });
   const auto until = std::chrono::steady_clock::now() + kServerStarts;

@@ -12,7 +12,8 @@ namespace ivmq::testing {
 namespace {
 
 std::vector<std::string> Command(std::vector<std::string> arguments) {
-  arguments.insert(arguments.begin(), IVMQD_PATH);
+  // Nothing is to stay when a test kills it.
+  arguments.insert(arguments.begin(), {IVMQD_PATH, "--keep", "none"});
   return arguments;
 }
 

@@ -369,14 +369,19 @@ TEST_F(RegionTest, AFolderOrADeviceIsRefused) {
 
 // Needs no disk of that size: the limit of file sizes says no, and does not end the server.
 TEST_F(RegionTest, WithoutRoomNothingIsLeftBehind) {
-  for (const std::string& region : {std::string("memfd"), region_}) {
-    ServerProcess server(socket_, {"--size", "1M", "--region", region}, [] {
-      const rlimit limit{kSize / 2, kSize / 2};
+  const auto expect = [this](const std::string& region, std::uint64_t room,
+                             const std::string& for_what) {
+    ServerProcess server(socket_, {"--size", "1G", "--region", region}, [room] {
+      const rlimit limit{room, room};
       if (setrlimit(RLIMIT_FSIZE, &limit) != 0) _exit(126);
     });
     EXPECT_EQ(server.Wait(), 1);
-    EXPECT_THAT(server.Log(), AllOf(HasSubstr("no space for 1 MiB"), HasSubstr("ulimit -f")));
-  }
+    EXPECT_THAT(server.Log(), AllOf(HasSubstr("no space for " + for_what), HasSubstr("ulimit -f")));
+  };
+  // More than the server needs for itself.
+  expect("memfd", std::uint64_t{768} << 20, "1 GiB");
+  expect(region_, std::uint64_t{768} << 20, "1 GiB");
+  expect(region_, kSize, "");
   EXPECT_FALSE(std::filesystem::exists(file_));
   EXPECT_FALSE(std::filesystem::exists(socket_));
 }

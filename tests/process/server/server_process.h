@@ -14,9 +14,9 @@ namespace ivmq::testing {
 // Thread-compatible. Ends with the test.
 class ServerProcess : public Program {
  public:
-  // Starts `ivmqd --socket SOCKET ARGUMENTS... --log-limit 0 --log-level debug`, the last two unless
-  // they are among the arguments; without a socket if it is empty. `before` runs in the process
-  // before that.
+  // Starts `ivmqd --socket SOCKET ARGUMENTS... --log-limit 0 --log-level debug --keep none`, the last
+  // three unless they are among the arguments; without a socket if it is empty. `before` runs in the
+  // process before that.
   ServerProcess(const std::string& socket, std::vector<std::string> arguments,
                 const std::function<void()>& before = {});
 

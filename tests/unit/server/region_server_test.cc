@@ -15,6 +15,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "estate.h"
 #include "event_loop.h"
 #include "src/ivshmem_protocol.h"
 #include "src/ivshmem_socket.h"
@@ -33,8 +34,12 @@ class ServerTest : public ::testing::Test {
     options_.size = std::uint64_t{1} << 20;
   }
 
+  Result<std::unique_ptr<RegionServer>> Create(UniqueFd listening = {}) {
+    return RegionServer::Create(options_, *loop_, *estate_, std::move(listening));
+  }
+
   void ExpectInvalid(const std::string& text) {
-    const auto server = RegionServer::Create(options_, *loop_);
+    const auto server = Create();
     ASSERT_FALSE(server.ok());
     EXPECT_EQ(server.status().code(), StatusCode::kInvalidArgument) << server.status().ToString();
     EXPECT_THAT(server.status().message(), HasSubstr(text));
@@ -44,10 +49,12 @@ class ServerTest : public ::testing::Test {
   testing::TempFolder folder_;
   Options options_;
   std::unique_ptr<EventLoop> loop_ = *EventLoop::Create();
+  std::unique_ptr<Estate> estate_ = *Estate::Open(
+      {.keep = Keep::kNone, .sockets = {folder_ / "socket", folder_ / "other"}}, *loop_, {});
 };
 
 TEST_F(ServerTest, StopEndsTheLoopFromAnotherThreadAndTheSocketGoesWithTheServer) {
-  auto server = RegionServer::Create(options_, *loop_);
+  auto server = Create();
   ASSERT_TRUE(server.ok()) << server.status().ToString();
   EXPECT_TRUE(std::filesystem::exists(options_.socket));
   std::thread stopper([&] { loop_->Stop(); });
@@ -59,9 +66,9 @@ TEST_F(ServerTest, StopEndsTheLoopFromAnotherThreadAndTheSocketGoesWithTheServer
 
 TEST_F(ServerTest, ServersOfSeveralRegionsShareALoopAndEndApart) {
   const std::string first_socket = options_.socket;
-  auto first = RegionServer::Create(options_, *loop_);
+  auto first = Create();
   options_.socket = folder_ / "other";
-  auto second = RegionServer::Create(options_, *loop_);
+  auto second = Create();
   ASSERT_TRUE(first.ok()) << first.status().ToString();
   ASSERT_TRUE(second.ok()) << second.status().ToString();
   std::thread runner([&] { EXPECT_TRUE(loop_->Run().ok()); });
@@ -89,8 +96,7 @@ TEST_F(ServerTest, AListeningSocketOfSomebodyElseIsServedAndLeftAtTheEnd) {
   options_.socket.copy(address.sun_path, sizeof(address.sun_path) - 1);
   ASSERT_EQ(bind(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
   ASSERT_EQ(listen(socket.get(), 5), 0);
-  options_.socket.clear();
-  auto server = RegionServer::Create(options_, *loop_, std::move(socket));
+  auto server = Create(std::move(socket));
   ASSERT_TRUE(server.ok()) << server.status().ToString();
   std::thread runner([&] { EXPECT_TRUE(loop_->Run().ok()); });
   const auto memory = ivshmem::FetchSharedMemory(static_cast<const char*>(address.sun_path),
@@ -103,15 +109,14 @@ TEST_F(ServerTest, AListeningSocketOfSomebodyElseIsServedAndLeftAtTheEnd) {
 }
 
 TEST_F(ServerTest, ADescriptorThatDoesNotListenIsRefusedByWhatItIs) {
-  const auto server =
-      RegionServer::Create(options_, *loop_, UniqueFd(open("/dev/null", O_RDWR | O_CLOEXEC)));
+  const auto server = Create(UniqueFd(open("/dev/null", O_RDWR | O_CLOEXEC)));
   ASSERT_FALSE(server.ok());
   EXPECT_EQ(server.status().code(), StatusCode::kInvalidArgument);
   EXPECT_THAT(server.status().message(), HasSubstr("listen"));
 }
 
 TEST_F(ServerTest, WhileItDrainsNewcomersAreRefusedAndWhoOnlyLooksIsServed) {
-  auto server = RegionServer::Create(options_, *loop_);
+  auto server = Create();
   ASSERT_TRUE(server.ok()) << server.status().ToString();
   (*server)->SetDraining(true, "a test");
   std::thread runner([&] { EXPECT_TRUE(loop_->Run().ok()); });
@@ -176,7 +181,7 @@ TEST_F(ServerTest, RefusesASocketPathThatIsTooLong) {
 
 TEST_F(ServerTest, NamesAnUnknownGroup) {
   options_.group = "no-such-group-here";
-  const auto server = RegionServer::Create(options_, *loop_);
+  const auto server = Create();
   ASSERT_FALSE(server.ok());
   EXPECT_EQ(server.status().code(), StatusCode::kNotFound);
   EXPECT_THAT(server.status().message(), HasSubstr("no-such-group-here"));
