@@ -1,11 +1,12 @@
 #include "succession.h"
 
 #include <fcntl.h>
-#include <spawn.h>
-#include <sys/prctl.h>
+#include <poll.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <csignal>
 #include <cstring>
 #include <fstream>
@@ -15,6 +16,7 @@
 #include <gtest/gtest.h>
 
 #include "keeper.h"
+#include "src/unique_fd.h"
 
 namespace ivmq::testing {
 namespace {
@@ -36,9 +38,11 @@ pid_t Spawn(const Succession::Command& command, const std::string& log) {
 
 }  // namespace
 
-Succession::Succession(std::string socket, std::deque<Command> first, Command then, std::string log)
+Succession::Succession(std::string socket, std::deque<Command> first, Command then, std::string log,
+                       ServiceManager* manager)
     : socket_(std::move(socket)),
       log_(std::move(log)),
+      manager_(manager),
       first_(std::move(first)),
       then_(std::move(then)),
       thread_([this] { Run(); }) {
@@ -81,13 +85,11 @@ void Succession::Run() {
       command = std::move(first_.front());
       first_.pop_front();
     }
-    pid_ = Spawn(command, log_);
+    pid_ = Start(command);
     changed_.notify_all();
     const pid_t pid = pid_;
     lock.unlock();
-    siginfo_t end{};
-    // It is a zombie, and its pid its own, until pid_ is no longer it.
-    (void)waitid(P_PID, static_cast<id_t>(pid), &end, WEXITED | WNOWAIT);
+    AwaitEnd(pid);
     lock.lock();
     pid_ = -1;
     int status = 0;
@@ -95,11 +97,41 @@ void Succession::Run() {
     status_ = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     if (status_ == 128 + SIGKILL) {
       ++killed_;
+    } else if (std::exchange(restarting_, false)) {
+      EXPECT_EQ(status_, 0);
     } else if (!ending_) {
       ADD_FAILURE() << "a server ended with " << status_ << "; see " << log_;
       ending_ = true;
     }
   }
+}
+
+pid_t Succession::Start(const Command& command) const {
+  return manager_ != nullptr ? manager_->Start(command, log_) : Spawn(command, log_);
+}
+
+// It is a zombie then, and its pid its own until it is waited for.
+void Succession::AwaitEnd(pid_t pid) {
+  if (manager_ != nullptr) {
+    const UniqueFd process(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+    std::array<pollfd, 2> events{{{process.get(), POLLIN, 0}, {manager_->fd(), POLLIN, 0}}};
+    while (events[0].revents == 0) {
+      (void)poll(events.data(), events.size(), -1);
+      manager_->Receive();
+    }
+  }
+  siginfo_t end{};
+  (void)waitid(P_PID, static_cast<id_t>(pid), &end, WEXITED | WNOWAIT);
+}
+
+void Succession::Restart() {
+  const std::size_t served = CountServing();
+  {
+    const std::scoped_lock lock(mutex_);
+    restarting_ = true;
+    if (pid_ > 0) (void)kill(pid_, SIGTERM);
+  }
+  AwaitServing(served + 1);
 }
 
 void Succession::Kill() {
@@ -126,9 +158,9 @@ int Succession::Terminate() {
   }
 }
 
-Succession::Command Ivmqd(const std::string& socket, std::vector<std::string> arguments) {
-  Succession::Command command{IVMQD_PATH, "--socket",    socket, "--keep",
-                              "keeper",   "--log-limit", "0"};
+Succession::Command Ivmqd(const std::string& socket, std::vector<std::string> arguments,
+                          const std::string& keep) {
+  Succession::Command command{IVMQD_PATH, "--socket", socket, "--keep", keep, "--log-limit", "0"};
   command.insert(command.end(), arguments.begin(), arguments.end());
   return command;
 }

@@ -14,6 +14,8 @@
 #include <thread>
 #include <vector>
 
+#include "service_manager.h"
+
 namespace ivmq::testing {
 
 // Thread-safe. Make it before other threads of the test allocate much: it forks.
@@ -23,8 +25,9 @@ class Succession {
 
   // Starts `first`, in turn, one when the last one was killed; `then` when they are used up. What
   // they log goes to `log`. A server that ends otherwise fails the test. Returns when the first one
-  // serves.
-  Succession(std::string socket, std::deque<Command> first, Command then, std::string log);
+  // serves. With a `manager` that keeps what they have, not a keeper.
+  Succession(std::string socket, std::deque<Command> first, Command then, std::string log,
+             ServiceManager* manager = nullptr);
   // Kills the last one, and its keeper.
   ~Succession();
   Succession(const Succession&) = delete;
@@ -36,10 +39,14 @@ class Succession {
   [[nodiscard]] int killed() const { return killed_.load(); }
   // SIGTERM: no other one follows. Its exit status.
   int Terminate();
+  // SIGTERM, and then the next one, as a service manager restarts a service.
+  void Restart();
   [[nodiscard]] const std::string& socket() const noexcept { return socket_; }
 
  private:
   void Run();
+  [[nodiscard]] pid_t Start(const Command& command) const;
+  void AwaitEnd(pid_t pid);
   [[nodiscard]] bool HasEnded();
   // How many have said that they serve.
   [[nodiscard]] std::size_t CountServing() const;
@@ -47,19 +54,22 @@ class Succession {
 
   const std::string socket_;
   const std::string log_;
+  ServiceManager* const manager_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Command> first_;
   Command then_;
   pid_t pid_ = -1;  // under mutex_; -1: none runs at the moment
   bool ending_ = false;
+  bool restarting_ = false;
   int status_ = -1;
   std::atomic<int> killed_ = 0;
   std::thread thread_;
 };
 
-// ivmqd with these arguments, and --keep keeper.
-Succession::Command Ivmqd(const std::string& socket, std::vector<std::string> arguments);
+// ivmqd with these arguments, and --keep.
+Succession::Command Ivmqd(const std::string& socket, std::vector<std::string> arguments,
+                          const std::string& keep = "keeper");
 // stepping_ivmqd; see there.
 Succession::Command SteppingIvmqd(const std::string& socket, std::vector<std::string> arguments);
 

@@ -1,4 +1,6 @@
 // A server that is killed, at any instruction, and the next one: clients do not notice.
+#include <poll.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -23,6 +25,7 @@
 
 #include "raw_client.h"
 #include "server_process.h"
+#include "service_manager.h"
 #include "slot_owner.h"
 #include "src/ivshmem_socket.h"
 #include "succession.h"
@@ -374,6 +377,119 @@ TEST_F(TakeoverTest, ASlowClientGetsTheRestFromTheNextServer) {
   slow.ReadUntil([&] { return slow.Knows(clients.back()->id()); });
   EXPECT_EQ(servers.Terminate(), 0) << Log();
   EXPECT_FALSE(slow.Read()) << "something was sent twice";
+}
+
+// ---- systemd
+
+// What systemd keeps is the same, but that a connection may be lost between its acceptance and the
+// message that has it kept: its client sees the end before the first message.
+class StoreTest : public TakeoverTest {
+ protected:
+  void ConnectUntilKept(Clients& clients) {
+    for (;;) {
+      auto client = std::make_unique<RawClient>(socket_);
+      pollfd readable{client->socket(), POLLIN, 0};
+      char byte = 0;
+      ASSERT_EQ(poll(&readable, 1, 30'000), 1) << Log();
+      if (recv(client->socket(), &byte, 1, MSG_PEEK) == 0) continue;
+      ASSERT_TRUE(client->Greet(kVectors)) << Log();
+      for (const auto& other : clients) ASSERT_NE(client->id(), other->id());
+      clients.push_back(std::move(client));
+      return;
+    }
+  }
+  [[nodiscard]] Succession::Command Command() const {
+    return Ivmqd(socket_, {"--size", "1M", "--vectors", std::to_string(kVectors)}, "systemd");
+  }
+
+  ServiceManager manager_{folder_ / "notify", 512};
+};
+
+TEST_F(StoreTest, NobodyNoticesServersThatAreKilledAtRandom) {
+  constexpr int kKills = 150;
+  Succession servers(socket_, {}, Command(), log_, &manager_);
+  std::atomic<bool> killing = true;
+  std::thread killer([&] {
+    std::mt19937 random(3);
+    while (servers.killed() < kKills && killing) {
+      std::this_thread::sleep_for(std::chrono::microseconds(random() % (1U << random() % 16)));
+      servers.Kill();
+    }
+    killing = false;
+  });
+  std::mt19937 random(4);
+  Clients clients;
+  while (killing && !HasFailure()) {
+    if (clients.size() == 6) {
+      clients.erase(clients.begin() + static_cast<std::ptrdiff_t>(random() % clients.size()));
+    }
+    ConnectUntilKept(clients);
+    if (!HasFailure() && clients.size() % 3 == 0) ExpectAllReachAll(clients);
+  }
+  killing = false;
+  killer.join();
+  ASSERT_FALSE(HasFailure()) << Log();
+  ExpectAllReachAll(clients);
+  EXPECT_EQ(servers.Terminate(), 0) << Log();
+}
+
+TEST_F(StoreTest, ARestartOfTheServiceKeepsAllAndNothingPilesUp) {
+  Succession servers(socket_, {}, Command(), log_, &manager_);
+  Clients clients;
+  ConnectUntilKept(clients);
+  ConnectUntilKept(clients);
+  for (int i = 0; i < 5 && !HasFailure(); ++i) {
+    servers.Restart();
+    clients.erase(clients.begin());
+    ConnectUntilKept(clients);
+    ASSERT_FALSE(HasFailure()) << Log();
+    ExpectAllReachAll(clients);
+  }
+  EXPECT_EQ(servers.Terminate(), 0) << Log();
+  // A record, the region twice, the listener, and three ids' doorbells and two connections, one of
+  // which may not have ended yet.
+  EXPECT_LE(manager_.size(), 4U + 4 * kVectors + 4);
+  for (const auto& client : clients) EXPECT_FALSE(client->HasUnread());
+}
+
+TEST_F(StoreTest, NobodyNoticesASuccessorThatIsKilledAtAnyStepOfItsTakeover) {
+  for (const std::string step : {"takeover.before", "takeover.committed", "takeover.after"}) {
+    for (const std::string first : {"connect.before:2", "connect.after:2", "send.after:3"}) {
+      std::filesystem::remove(log_);
+      std::deque<Succession::Command> commands;
+      for (const std::string& at : {first, step + ":1", step + ":1"}) {
+        commands.push_back(SteppingIvmqd(socket_, {"lend", at, "1.0"}));
+      }
+      const std::string path = folder_ / (first + step);
+      ServiceManager manager(path, 512);
+      Succession servers(socket_, commands, SteppingIvmqd(socket_, {"lend", "-", "1.0"}), log_,
+                         &manager);
+      Clients clients;
+      for (int i = 0; i < 3; ++i) Connect(clients);
+      ASSERT_FALSE(HasFailure()) << Log();
+      ExpectAllReachAll(clients);
+      EXPECT_EQ(servers.killed(), 3);
+      EXPECT_EQ(servers.Terminate(), 0) << Log();
+      ASSERT_FALSE(HasFailure()) << "killed at " << step << " after " << first << "\n" << Log();
+    }
+  }
+}
+
+TEST_F(StoreTest, WhatDoesNotFitIsRefused) {
+  ServiceManager small(folder_ / "small", 4 + 3 * (kVectors + 1) + 1);
+  Succession servers(socket_, {}, Command(), log_, &small);
+  Clients clients;
+  for (int i = 0; i < 3; ++i) ConnectUntilKept(clients);
+  RawClient more(socket_);
+  more.ExpectRefusal();
+  EXPECT_EQ(servers.Terminate(), 0) << Log();
+  EXPECT_THAT(Log(), HasSubstr("FileDescriptorStoreMax="));
+}
+
+TEST_F(TakeoverTest, SystemdIsNotToKeepWhatItWasNotAskedTo) {
+  ServerProcess server(socket_, {"--size", "1M", "--keep", "systemd"});
+  EXPECT_EQ(server.Wait(), 2);
+  EXPECT_THAT(server.Log(), HasSubstr("FileDescriptorStoreMax="));
 }
 
 // ---- Upgrades
