@@ -1,10 +1,12 @@
 #include "server_check.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <optional>
+#include <regex>
 #include <set>
 #include <string_view>
 #include <system_error>
@@ -26,27 +28,55 @@ constexpr std::string_view kSocketScheme = "unix:";
 constexpr std::string_view kShmScheme = "shm:";
 constexpr const char* kUsualSocket = "/run/ivmq/ivmq.sock";
 
-// The value of --socket on the command line of process `folder`, if that is an ivmqd; else "".
-std::string SocketOf(const std::filesystem::path& folder) {
+// Those of an option of a command line.
+std::vector<std::string> ValuesOf(std::string_view option, const std::vector<std::string>& words) {
+  std::vector<std::string> values;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    const std::string_view word = words[i];
+    if (word == option && i + 1 < words.size()) values.push_back(words[++i]);
+    if (word.starts_with(option) && word.substr(option.size()).starts_with('=')) {
+      values.emplace_back(word.substr(option.size() + 1));
+    }
+  }
+  return values;
+}
+
+// The sockets of the regions in a configuration file of ivmqd, which says itself if there is a
+// mistake.
+std::vector<std::string> SocketsIn(const std::filesystem::path& config) {
+  std::vector<std::string> sockets;
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(config, error)) return sockets;
+  std::ifstream file(config);
+  const std::regex line(R"(\s*socket\s*=\s*["']?([^"'#]*[^"'#\s])["']?\s*(#.*)?)");
+  std::smatch match;
+  for (std::string text; std::getline(file, text);) {
+    if (std::regex_match(text, match, line)) sockets.push_back(match[1]);
+  }
+  return sockets;
+}
+
+// The sockets of process `folder`, if that is an ivmqd.
+std::vector<std::string> SocketsOf(const std::filesystem::path& folder) {
   std::string name;
   std::ifstream comm(folder / "comm");
   std::getline(comm, name);
-  if (name != "ivmqd") return "";
+  if (name != "ivmqd") return {};
+  std::vector<std::string> words;
   std::ifstream file(folder / "cmdline", std::ios::binary);
-  constexpr std::string_view kOption = "--socket";
-  bool next = false;
-  std::string socket;
-  for (std::string word; std::getline(file, word, '\0');) {
-    if (next) socket = word;
-    next = word == kOption;
-    if (word.starts_with(kOption) && word.size() > kOption.size() && word[kOption.size()] == '=') {
-      socket = word.substr(kOption.size() + 1);
-    }
-  }
-  if (socket.empty() || socket.starts_with('/')) return socket;
+  for (std::string word; std::getline(file, word, '\0');) words.push_back(word);
   std::error_code error;
   const auto start = std::filesystem::read_symlink(folder / "cwd", error);
-  return error ? socket : (start / socket).string();
+  std::vector<std::string> sockets = ValuesOf("--socket", words);
+  if (sockets.empty()) {
+    for (const std::string& config : ValuesOf("--config", words)) {
+      sockets = SocketsIn(error ? std::filesystem::path(config) : start / config);
+    }
+  }
+  if (!error) {
+    for (std::string& socket : sockets) socket = (start / socket).string();
+  }
+  return sockets;
 }
 
 }  // namespace
@@ -59,9 +89,7 @@ std::vector<std::string> ListServerSockets() {
        process.increment(error)) {
     const std::string name = process->path().filename().string();
     if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-    if (const std::string socket = SocketOf(process->path()); !socket.empty()) {
-      sockets.insert(socket);
-    }
+    for (const std::string& socket : SocketsOf(process->path())) sockets.insert(socket);
   }
   return {sockets.begin(), sockets.end()};
 }

@@ -10,6 +10,7 @@
 
 #include "ops_fixture.h"
 #include "raw_client.h"
+#include "support/program.h"
 
 namespace ivmq::testing {
 namespace {
@@ -91,6 +92,17 @@ TEST_F(RegionsTest, ARegionThatCannotBeServedIsNamedAndTheOthersAreTakenBack) {
   EXPECT_EQ(daemon.Wait(), 1);
   EXPECT_THAT(daemon.Log(), HasSubstr("error: [umbrella] --socket " + (folder_ / "no/s")));
   EXPECT_FALSE(std::filesystem::exists(acme_));
+}
+
+TEST_F(RegionsTest, DoctorFindsThemByTheFile) {
+  Configure("size = 1M\n[acme]\nsocket = " + acme_ + "\n[umbrella]\nsocket = \"" + umbrella_ +
+            "\" # another tenant\n");
+  DaemonProcess daemon(arguments());
+  daemon.AwaitLog("[umbrella] serving");
+  Program doctor({IVMQ_PATH, "doctor"});
+  (void)doctor.Wait();
+  EXPECT_THAT(doctor.output(), AllOf(HasSubstr("unix:" + acme_ + ": the server answers"),
+                                     HasSubstr("unix:" + umbrella_ + ": the server answers")));
 }
 
 TEST_F(RegionsTest, AMistakeInTheFileEndsItBeforeAnythingIsServed) {
