@@ -18,6 +18,7 @@
 
 #include "ivmq/address.h"
 
+#include "metrics_listener.h"
 #include "src/text.h"
 #include "system_error.h"
 
@@ -209,9 +210,16 @@ void AddServerOptions(CLI::App& app, Config* config) {
          "Lines for people, or an object of JSON in each line")
       ->type_name("text|json")
       ->default_str("text");
-  app.add_option("--metrics", config->metrics,
-                 "Where Prometheus can fetch metrics by HTTP: unix:PATH, or a port of this machine "
-                 "as 127.0.0.1:PORT or [::1]:PORT")
+  app.add_option_function<std::string>(
+         "--metrics",
+         [config](const std::string& text) {
+           if (const Status status = CheckMetricsAddress(text); !status.ok()) {
+             throw CLI::ValidationError("--metrics", status.message());
+           }
+           config->metrics = text;
+         },
+         "Where Prometheus can fetch metrics by HTTP: unix:PATH, or a port of this machine "
+         "as 127.0.0.1:PORT or [::1]:PORT")
       ->type_name("ADDRESS");
 }
 

@@ -5,6 +5,7 @@
 #include <iterator>
 #include <map>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -38,6 +39,12 @@ std::string Where(const RegionConfig& region) {
   return region.name.empty() ? std::string() : fmt::format("[{}] ", region.name);
 }
 
+// Empty: there is to be none.
+std::string ControlPath(const RegionConfig& region) {
+  if (region.control == "none") return "";
+  return region.control.empty() ? region.options.socket + ".control" : region.control;
+}
+
 std::string Join(const std::vector<std::string>& words) {
   std::string text;
   for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
@@ -64,11 +71,15 @@ Result<std::unique_ptr<Daemon>> Daemon::Start(Config config, std::vector<std::st
   if (!signals.ok()) return signals.status();
   daemon->signals_ = *std::move(signals);
   if (Status status = daemon->OpenEstate(config, &passed); !status.ok()) return status;
-  Status served = daemon->ServeRegions(std::move(config.regions), std::move(passed));
-  if (!served.ok()) return served;
-  if (Status status = daemon->ServeMetrics(config.metrics); !status.ok()) return status;
-  if (Status status = daemon->estate_->Commit(); !status.ok()) return status;
+  Result<ListeningSockets> sockets = ListeningSocketsOf(std::move(passed));
+  if (!sockets.ok()) return sockets.status();
+  if (Status status = daemon->ServeRegions(std::move(config.regions), &*sockets); !status.ok()) {
+    return status;
+  }
   if (Status status = daemon->WatchDog(); !status.ok()) return status;
+  if (Status status = daemon->estate_->Commit(); !status.ok()) return status;
+  for (ServedRegion& region : daemon->regions_) daemon->ServeControl(region, &*sockets);
+  daemon->ServeMetrics(config.metrics);
   daemon->NotifyReady();
   return daemon;
 }
@@ -91,46 +102,42 @@ Status Daemon::OpenEstate(const Config& config, std::vector<PassedFd>* passed) {
   return {};
 }
 
-Status Daemon::ServeRegions(std::vector<RegionConfig> configs, std::vector<PassedFd> passed) {
-  Result<ListeningSockets> sockets = ListeningSocketsOf(std::move(passed));
-  if (!sockets.ok()) return sockets.status();
+Status Daemon::ServeRegions(std::vector<RegionConfig> configs, ListeningSockets* sockets) {
+  std::set<std::string> for_control;
   for (RegionConfig& config : configs) {
     Log::Writer log = log_.WriterFor(config.name);
     Options options = config.options;
     options.log = log;
     auto server = RegionServer::Create(std::move(options), loop_, *estate_,
-                                       Take(config.options.socket, &*sockets));
+                                       Take(config.options.socket, sockets));
     if (!server.ok()) {
       return {server.status().code(),
               fmt::format("{}{}", Where(config), server.status().message())};
     }
+    for_control.insert(ControlPath(config));
     auto metrics = std::make_unique<RegionMetrics>(config.name, config.options.size, **server);
     regions_.push_back({std::move(config), std::move(log), *std::move(server), std::move(metrics)});
-    if (Status status = ServeControl(regions_.back(), &*sockets); !status.ok()) return status;
   }
-  if (!sockets->empty()) {
+  for (const auto& [path, socket] : *sockets) {
+    if (for_control.contains(path)) continue;
     return {StatusCode::kInvalidArgument,
             fmt::format("the service manager has passed a socket that listens at {}, and no region "
                         "has this --socket or --control",
-                        sockets->begin()->first)};
+                        path)};
   }
   return {};
 }
 
-// Where nobody has asked for it, it is no reason not to serve.
-Status Daemon::ServeControl(ServedRegion& region, ListeningSockets* sockets) {
-  const std::string& wanted = region.config.control;
-  if (wanted == "none") return {};
-  const std::string path = wanted.empty() ? region.config.options.socket + ".control" : wanted;
+// By now clients are served: what is wrong with this is no reason to end that.
+void Daemon::ServeControl(ServedRegion& region, ListeningSockets* sockets) {
+  const std::string path = ControlPath(region.config);
+  if (path.empty()) return;
   UniqueFd passed = Take(path, sockets);
   auto listener = passed.valid() ? Listener::Adopt(std::move(passed))
                                  : Listener::Open(path, /*group=*/std::nullopt, /*mode=*/0600);
   if (!listener.ok()) {
-    const std::string text =
-        fmt::format("{}--control {}", Where(region.config), listener.status().message());
-    if (!wanted.empty()) return {listener.status().code(), text};
-    region.log(LogLevel::kWarning, text + "; it goes on without");
-    return {};
+    return region.log(LogLevel::kError,
+                      fmt::format("--control {}; it goes on without", listener.status().message()));
   }
   region.control = std::make_unique<Control>(region.config, *region.server,
                                              [this, &region] { return MetricsOf(region); });
@@ -139,25 +146,33 @@ Status Daemon::ServeControl(ServedRegion& region, ListeningSockets* sockets) {
                             [control = region.control.get()](int socket, std::string* input) {
                               return control->AnswerLine(socket, input);
                             });
-  if (!requests.ok()) return requests.status();
+  if (!requests.ok()) {
+    return region.log(LogLevel::kError, fmt::format("--control {}: {}; it goes on without", path,
+                                                    requests.status().message()));
+  }
   region.requests = *std::move(requests);
   region.log(LogLevel::kInfo, fmt::format("control socket at {}", path));
-  return {};
 }
 
-Status Daemon::ServeMetrics(const std::string& address) {
+// Likewise.
+void Daemon::ServeMetrics(const std::string& address) {
   metrics_address_ = address;
-  if (address.empty()) return {};
+  if (address.empty()) return;
   auto listening = ListenForMetrics(address);
-  if (!listening.ok()) return listening.status();
+  if (!listening.ok()) {
+    return write_(LogLevel::kError,
+                  fmt::format("--metrics {}; it goes on without", listening.status().message()));
+  }
   auto metrics = RequestServer::Create(loop_, std::move(listening->listener),
                                        [this](int /*socket*/, std::string* input) {
                                          return AnswerHttp([this] { return AllMetrics(); }, input);
                                        });
-  if (!metrics.ok()) return metrics.status();
+  if (!metrics.ok()) {
+    return write_(LogLevel::kError, fmt::format("--metrics {}: {}; it goes on without", address,
+                                                metrics.status().message()));
+  }
   metrics_ = *std::move(metrics);
   write_(LogLevel::kInfo, fmt::format("metrics at {}", listening->where));
-  return {};
 }
 
 std::string Daemon::AllMetrics() {

@@ -31,9 +31,9 @@ class Daemon {
   // Serves the regions of the configuration as soon as the loop runs, and tells the service manager
   // then. `arguments`: those that `config` was read from; `passed`: see TakePassedFds(). Loop and log
   // must outlive this.
-  // Errors: those of Estate::Open() and RegionServer::Create(); what Listener::Open() says about a
-  // control socket that was asked for; those of ListenForMetrics(); INVALID_ARGUMENT: the service
-  // manager has passed a socket that nobody has.
+  // Errors: those of Estate::Open() and RegionServer::Create(); INVALID_ARGUMENT: the service
+  // manager has passed a socket that nobody has. A control socket or metrics that cannot be served
+  // are an error in the log only.
   static Result<std::unique_ptr<Daemon>> Start(Config config, std::vector<std::string> arguments,
                                                std::vector<PassedFd> passed, EventLoop& loop,
                                                Log& log);
@@ -58,9 +58,9 @@ class Daemon {
   Daemon(std::vector<std::string> arguments, EventLoop& loop, Log& log);
 
   Status OpenEstate(const Config& config, std::vector<PassedFd>* passed);
-  Status ServeRegions(std::vector<RegionConfig> configs, std::vector<PassedFd> passed);
-  Status ServeControl(ServedRegion& region, ListeningSockets* sockets);
-  Status ServeMetrics(const std::string& address);
+  Status ServeRegions(std::vector<RegionConfig> configs, ListeningSockets* sockets);
+  void ServeControl(ServedRegion& region, ListeningSockets* sockets);
+  void ServeMetrics(const std::string& address);
   // Of all regions, or of one.
   std::string AllMetrics();
   std::string MetricsOf(ServedRegion& region);

@@ -79,17 +79,16 @@ std::uint16_t PortOf(int socket) {
 }
 
 Result<MetricsListener> ListenAtPort(const std::string& text, const Endpoint& endpoint) {
-  const std::string where = fmt::format("--metrics {}", text);
   UniqueFd socket(
       ::socket(endpoint.address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  if (!socket.valid()) return SystemError(errno, where);
+  if (!socket.valid()) return SystemError(errno, text);
   // The connections of a server that has just ended may still be known.
   const int yes = 1;
   (void)setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
   if (bind(socket.get(), reinterpret_cast<const sockaddr*>(&endpoint.address), endpoint.length) !=
           0 ||
       listen(socket.get(), SOMAXCONN) != 0) {
-    return SystemError(errno, where);
+    return SystemError(errno, text);
   }
   std::string url =
       fmt::format("http://{}:{}/metrics", text.substr(0, text.rfind(':')), PortOf(socket.get()));
@@ -100,21 +99,21 @@ Result<MetricsListener> ListenAtPort(const std::string& text, const Endpoint& en
 
 }  // namespace
 
+Status CheckMetricsAddress(const std::string& address) {
+  if (address.starts_with(kUnix) || ParseLoopback(address)) return {};
+  return {StatusCode::kInvalidArgument,
+          fmt::format("{}: use unix:PATH, 127.0.0.1:PORT or [::1]:PORT; other machines are served "
+                      "by a proxy that asks who they are",
+                      address)};
+}
+
 Result<MetricsListener> ListenForMetrics(const std::string& address) {
-  if (address.starts_with(kUnix)) {
-    Result<Listener> listener =
-        Listener::Open(address.substr(kUnix.size()), /*group=*/std::nullopt, /*mode=*/0660);
-    if (!listener.ok()) {
-      return Status(listener.status().code(),
-                    fmt::format("--metrics {}", listener.status().message()));
-    }
-    return MetricsListener{*std::move(listener), address};
-  }
+  if (Status status = CheckMetricsAddress(address); !status.ok()) return status;
   if (const auto endpoint = ParseLoopback(address)) return ListenAtPort(address, *endpoint);
-  return Status(StatusCode::kInvalidArgument,
-                fmt::format("--metrics {}: use unix:PATH, 127.0.0.1:PORT or [::1]:PORT; other "
-                            "machines are served by a proxy that asks who they are",
-                            address));
+  Result<Listener> listener =
+      Listener::Open(address.substr(kUnix.size()), /*group=*/std::nullopt, /*mode=*/0660);
+  if (!listener.ok()) return listener.status();
+  return MetricsListener{*std::move(listener), address};
 }
 
 }  // namespace ivmq::server

@@ -76,7 +76,15 @@ TEST_F(MetricsTest, AUnixSocketServesAllRegionsAndAControlSocketItsOwn) {
 TEST_F(MetricsTest, AnAddressThatOthersReachIsRefused) {
   DaemonProcess daemon({"--socket", socket_, "--size", "1M", "--metrics", "0.0.0.0:9464"});
   EXPECT_EQ(daemon.Wait(), 2);
-  EXPECT_THAT(daemon.Log(), HasSubstr("--metrics 0.0.0.0:9464"));
+  EXPECT_THAT(daemon.Log(), HasSubstr("--metrics: 0.0.0.0:9464"));
+}
+
+TEST_F(MetricsTest, WhereTheyCannotBeTheServerSaysSoAndGoesOnWithout) {
+  DaemonProcess daemon({"--socket", socket_, "--size", "1M", "--vectors", "1", "--metrics",
+                        "unix:" + folder_ / "none/m"});
+  EXPECT_THAT(daemon.AwaitLog("it goes on without"), HasSubstr("--metrics " + folder_ / "none/m"));
+  RawClient client(socket_);
+  EXPECT_TRUE(client.Greet(1));
 }
 
 TEST_F(MetricsTest, WhoAsksSlowlyHoldsNobodyUp) {
