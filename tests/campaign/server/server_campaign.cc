@@ -193,6 +193,10 @@ void Referee::Run() {
     return false;
   });
   stage_.part = Part::kSettle;
+  // The last newcomer, and the rude ones; the honest ones still answer.
+  const auto ended = [](const Process& process) { return !process.runs; };
+  (void)Until(kLimit,
+              [&] { return std::all_of(processes_.begin() + kHonest, processes_.end(), ended); });
   const auto is_done = [](const HonestPeer& peer) { return peer.done.load(); };
   (void)Until(kLimit, [&] { return std::ranges::all_of(stage_.peers, is_done); });
   if (!Until(kLimit, [&] { return HasArrived(); })) {
@@ -200,7 +204,6 @@ void Referee::Run() {
   }
   if (server_runs_) Compare(memory);
   stage_.part = Part::kEnd;
-  const auto ended = [](const Process& process) { return !process.runs; };
   (void)Until(kLimit, [&] { return std::ranges::all_of(processes_, ended); });
   for (const Process& process : processes_) {
     if (!process.runs) continue;
