@@ -22,7 +22,7 @@ struct RegionConfig {
 struct Config {
   LogLevel log_level = LogLevel::kInfo;
   LogFormat log_format = LogFormat::kText;
-  std::string metrics;                // where they are served; empty: nowhere
+  std::string metrics;  // where they are served; empty: nowhere
   Keep keep = Keep::kAuto;
   bool upgrade = false;  // see EstateOptions, as for the next one
   bool take_over = true;

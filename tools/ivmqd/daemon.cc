@@ -13,6 +13,7 @@
 #include "http.h"
 #include "listener.h"
 #include "metrics_listener.h"
+#include "record.h"
 #include "service_manager.h"
 #include "src/text.h"
 #include "src/unique_fd.h"
@@ -91,6 +92,18 @@ Status Daemon::OpenEstate(const Config& config, std::vector<PassedFd>* passed) {
   for (const RegionConfig& region : config.regions) {
     options.sockets.push_back(region.options.socket);
   }
+  options.accepts = [&config](const Record& record) {
+    for (const RegionConfig& region : config.regions) {
+      for (std::size_t i = 0; i < record.regions(); ++i) {
+        const RegionRecord former = record.region(i);
+        if (former.socket() != region.options.socket) continue;
+        if (Status status = RegionServer::CheckFormer(former, region.options); !status.ok()) {
+          return Status(status.code(), Where(region) + status.message());
+        }
+      }
+    }
+    return Status();
+  };
   const auto kept = std::partition(passed->begin(), passed->end(),
                                    [](const PassedFd& one) { return KeyOf(one.name) == 0; });
   std::vector<PassedFd> of_estate;

@@ -46,13 +46,8 @@ bool IsConnectionTo(int fd, const std::string& path) {
 
 // Of the records that systemd has: that of the last server that took over. One that was killed
 // before it did may have left one as well.
-struct StoredRecord {
-  Record record;
-  std::uint32_t key;
-};
-Result<std::optional<StoredRecord>> LastRecord(
-    const std::map<std::uint32_t, UniqueFd>& descriptors) {
-  std::optional<StoredRecord> last;
+Result<std::optional<Record>> LastRecord(const std::map<std::uint32_t, UniqueFd>& descriptors) {
+  std::optional<Record> last;
   Status unreadable;
   for (const auto& [key, fd] : descriptors) {
     if (!IsRecord(fd.get())) continue;
@@ -62,9 +57,8 @@ Result<std::optional<StoredRecord>> LastRecord(
       continue;
     }
     if (record->is_superseded()) continue;
-    if (!last || record->header().takeovers < last->record.header().takeovers) {
-      last.reset();
-      last.emplace(StoredRecord{*std::move(record), key});
+    if (!last || record->header().takeovers < last->header().takeovers) {
+      last.emplace(*std::move(record));
     }
   }
   if (!last && !unreadable.ok()) {
@@ -108,21 +102,26 @@ Result<std::unique_ptr<Estate>> Estate::Open(EstateOptions options, EventLoop& l
   }
   const DescriptorStore store(capacity);
   if (!stored.empty() && options.take_over) {
-    Result<std::optional<StoredRecord>> last = LastRecord(stored);
+    Result<std::optional<Record>> last = LastRecord(stored);
     if (!last.ok()) return last.status();
     if (*last) {
+      if (options.accepts) {
+        if (Status status = options.accepts(**last); !status.ok()) return status;
+      }
       former.emplace();
-      former->from.record = std::move((*last)->record);
+      for (const auto& [key, fd] : stored) former->keys.push_back(key);
+      former->from.record = *std::move(*last);
       former->from.descriptors = std::move(stored);
-      former->record_key = (*last)->key;
       former->is_by_key = true;
     }
   }
   if (!former) {
-    for (const auto& [key, fd] : stored) store.Drop(key);
+    const DescriptorStore systemd(stored.size());
+    for (const auto& [key, fd] : stored) systemd.Drop(key);
     const Ask ask = !options.take_over ? Ask::kEnd : options.upgrade ? Ask::kUpgrade : Ask::kTake;
     for (const std::string& socket : options.sockets) {
-      Result<std::optional<Handover>> handover = AskKeeper(KeeperPath(socket), ask);
+      Result<std::optional<Handover>> handover =
+          AskKeeper(KeeperPath(socket), ask, options.accepts);
       if (!handover.ok()) return At(fmt::format("--socket {}", socket), handover.status());
       if (!*handover) continue;
       former.emplace();
@@ -225,8 +224,7 @@ Status Estate::Commit() {
     if (Status status = StartOwnKeeper(predecessor); !status.ok()) return status;
   }
   if (store_.is_on()) {
-    record_key_ = NewKey();
-    store_.Keep(record_.fd(), record_key_);
+    (void)Register(record_.fd());
     store_.Flush();
   }
   IVMQ_SERVER_STEP("takeover.before");
@@ -237,8 +235,11 @@ Status Estate::Commit() {
   if (commit_.valid()) (void)eventfd_write(commit_.get(), 1);
   if (!former_) return {};
   if (former_->is_by_key) {
-    for (const auto& [key, fd] : former_->from.descriptors) store_.Drop(key);
-    store_.Drop(former_->record_key);
+    // What nobody has inherited; all, if somebody else keeps it from now on.
+    const DescriptorStore systemd(former_->keys.size());
+    for (const std::uint32_t key : former_->keys) {
+      if (!store_.is_on() || former_->from.descriptors.contains(key)) systemd.Drop(key);
+    }
   } else {
     AwaitKeeperEnd(former_->from);
   }

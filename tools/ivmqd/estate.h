@@ -50,6 +50,7 @@ struct EstateOptions {
   // False: what a keeper has is given up.
   bool take_over = true;
   std::vector<std::string> sockets{};  // of the regions
+  AcceptsRecord accepts{};             // may be empty
   std::function<void(LogLevel, std::string_view)> log{};
   RecordVersion version{};
 };
@@ -124,7 +125,6 @@ class Estate {
   EventLoop& loop_;
   Record record_;
   DescriptorStore store_;
-  std::uint32_t record_key_ = 0;
   bool committed_ = false;
   bool ended_ = false;
 
@@ -140,8 +140,8 @@ class Estate {
   // Of the server before, until Commit().
   struct Former {
     Handover from;
-    std::uint32_t record_key = 0;
-    bool is_by_key = false;  // how `from.descriptors` are named
+    bool is_by_key = false;           // how `from.descriptors` are named
+    std::vector<std::uint32_t> keys;  // all that systemd has
   };
   std::optional<Former> former_;
 };

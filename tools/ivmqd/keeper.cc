@@ -320,7 +320,8 @@ Status NoAnswer(const std::string& path, pid_t keeper) {
 
 }  // namespace
 
-Result<std::optional<Handover>> AskKeeper(const std::string& path, Ask ask) {
+Result<std::optional<Handover>> AskKeeper(const std::string& path, Ask ask,
+                                          const AcceptsRecord& accepts) {
   Result<std::optional<UniqueFd>> connected = Connect(path);
   if (!connected.ok()) return connected.status();
   if (!*connected) return std::optional<Handover>();
@@ -362,6 +363,9 @@ Result<std::optional<Handover>> AskKeeper(const std::string& path, Ask ask) {
                     "version of ivmqd that served them, or give their connections up: end the "
                     "clients and start with --no-takeover",
                     hello.keeper, record.status().message()));
+  }
+  if (accepts) {
+    if (Status status = accepts(*record); !status.ok()) return status;
   }
   handover.record = *std::move(record);
   IVMQ_SERVER_STEP("takeover.asked");

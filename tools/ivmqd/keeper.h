@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -66,7 +67,11 @@ enum class Ask : std::uint8_t {
 //   FAILED_PRECONDITION  its record cannot be read
 //   PERMISSION_DENIED    it is another user's
 //   UNAVAILABLE          it does not answer
-Result<std::optional<Handover>> AskKeeper(const std::string& path, Ask ask);
+// `accepts`: says whether the record is one to go on from, before anything else is asked for; its
+// error is the result.
+using AcceptsRecord = std::function<Status(const Record&)>;
+Result<std::optional<Handover>> AskKeeper(const std::string& path, Ask ask,
+                                          const AcceptsRecord& accepts = {});
 
 // Once the record of the handover is superseded: waits until its keeper is gone.
 void AwaitKeeperEnd(Handover& handover);

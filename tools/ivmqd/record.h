@@ -98,7 +98,9 @@ struct IdEntry {
 struct RegionHeader {
   std::uint32_t vectors;
   std::uint32_t id_policy;  // IdPolicy
-  std::uint32_t first_id;   // of new ids
+  std::uint64_t size;       // bytes
+  std::uint32_t max_peers;
+  std::uint32_t first_id;  // of new ids
   std::uint32_t is_listener_owned;
   RecordedFd memory;
   RecordedFd lock;

@@ -178,8 +178,9 @@ Result<LockedFile> OpenFile(const Options& options, const CheckedOptions& checke
       undo.Keep();
       return Status(
           StatusCode::kAlreadyExists,
-          "another server has it, or `ivmq format` is running on it; end that first, or give "
-          "another region");
+          "another server has it, or the keeper of one that has ended (ivmqd-keeper; an ivmqd with "
+          "that one's --socket goes on from there), or `ivmq format` is running on it; end that "
+          "first, or give another region");
     case LockResult::kError:
       return SystemError(errno, "locking it");
   }

@@ -237,24 +237,6 @@ RegionServer::~RegionServer() { impl_->End(); }
 
 namespace {
 
-// Whether clients of the last server can be served on by these options.
-Status CheckFormer(const RegionRecord& former, const Options& options) {
-  const RegionHeader& header = former.header();
-  const auto with = [](const std::string& what) {
-    return Status(StatusCode::kFailedPrecondition,
-                  fmt::format("the last server of this socket has clients with {}; start with "
-                              "that, or give their connections up by --no-takeover",
-                              what));
-  };
-  if (former.region() != options.region) return with(fmt::format("--region {}", former.region()));
-  if (header.vectors != options.vectors) return with(fmt::format("--vectors {}", header.vectors));
-  if (header.id_policy != static_cast<std::uint32_t>(options.id_policy)) {
-    return with(
-        fmt::format("--id-policy {}", options.id_policy == IdPolicy::kLend ? "unique" : "lend"));
-  }
-  return {};
-}
-
 // The region of the options, or the one that the last server had.
 Result<RegionOwner> OpenRegion(const Options& options, const CheckedOptions& checked,
                                Estate& estate, const Estate::Share& share) {
@@ -310,6 +292,25 @@ Result<Listener> OpenListener(const Options& options, const CheckedOptions& chec
 
 }  // namespace
 
+Status RegionServer::CheckFormer(const RegionRecord& former, const Options& options) {
+  const RegionHeader& header = former.header();
+  std::string differs;
+  const auto compare = [&differs](bool is_same, const std::string& was) {
+    if (!is_same) differs += fmt::format("{}{}", differs.empty() ? "" : " ", was);
+  };
+  compare(former.region() == options.region, fmt::format("--region {}", former.region()));
+  compare(header.size == options.size, fmt::format("--size {}", header.size));
+  compare(header.vectors == options.vectors, fmt::format("--vectors {}", header.vectors));
+  compare(header.max_peers == options.max_peers, fmt::format("--max-peers {}", header.max_peers));
+  compare(header.id_policy == static_cast<std::uint32_t>(options.id_policy),
+          options.id_policy == IdPolicy::kLend ? "--id-policy unique" : "--id-policy lend");
+  if (differs.empty()) return {};
+  return {StatusCode::kFailedPrecondition,
+          fmt::format("--socket {}: the last server's clients are connected to one with {}; start "
+                      "with that, or give their connections up with --no-takeover",
+                      options.socket, differs)};
+}
+
 Result<std::unique_ptr<RegionServer>> RegionServer::Create(Options options, EventLoop& loop,
                                                            Estate& estate, UniqueFd listening) {
   if (listening.valid()) {
@@ -322,9 +323,7 @@ Result<std::unique_ptr<RegionServer>> RegionServer::Create(Options options, Even
   RaiseOwnDescriptorLimit();
   const Estate::Share share = estate.ShareOf(options.socket);
   if (share.former) {
-    if (Status status = CheckFormer(*share.former, options); !status.ok()) {
-      return At(fmt::format("--socket {}", options.socket), status);
-    }
+    if (Status status = CheckFormer(*share.former, options); !status.ok()) return status;
   }
   // The region first: once the socket is there, clients may come.
   Result<RegionOwner> region = OpenRegion(options, *checked, estate, share);
@@ -356,6 +355,8 @@ Result<std::unique_ptr<RegionServer>> RegionServer::Create(Options options, Even
   RegionHeader& header = share.record.header();
   header.vectors = options.vectors;
   header.id_policy = static_cast<std::uint32_t>(options.id_policy);
+  header.size = options.size;
+  header.max_peers = options.max_peers;
   header.first_id = first_id;
   header.allocated.store(region->allocated(), std::memory_order_relaxed);
   share.record.SetNames(options.socket, options.region);

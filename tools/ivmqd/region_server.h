@@ -25,6 +25,7 @@
 namespace ivmq::server {
 
 class Estate;
+class RegionRecord;
 
 // What becomes of the id of a client that has gone. It has gone when the kernel has dropped the
 // lock of the region's open file description that this client was given: nobody can write the
@@ -90,6 +91,9 @@ class RegionServer {
   //   PERMISSION_DENIED, NOT_FOUND, ...  what the system says about a path
   static Result<std::unique_ptr<RegionServer>> Create(Options options, EventLoop& loop,
                                                       Estate& estate, UniqueFd listening = {});
+  // Whether a server with these options can go on with the clients of a former one.
+  // FAILED_PRECONDITION names what differs, and what to do.
+  static Status CheckFormer(const RegionRecord& former, const Options& options);
   // Removes the socket, and refuses who waits there, unless the estate is kept. Clients keep the
   // region and their doorbells.
   ~RegionServer();

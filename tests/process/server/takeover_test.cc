@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <random>
 #include <set>
 #include <string>
@@ -356,7 +357,44 @@ TEST_F(TakeoverTest, AFileIsTakenOverWithItsConnections) {
   // A foreign server is kept away between the two as well.
   ServerProcess foreign(folder_ / "other", {"--size", "1M", "--region", "file:" + file});
   EXPECT_EQ(foreign.Wait(), 1);
+  EXPECT_THAT(foreign.Log(), HasSubstr("another server has it, or the keeper of one"));
   EXPECT_EQ(servers.Terminate(), 0) << Log();
+}
+
+TEST_F(TakeoverTest, SeveralRegionsAreTakenOverTogetherAndOneThatIsGivenUpEnds) {
+  const std::string config = folder_ / "config";
+  const std::string other = folder_ / "other";
+  const auto write = [&](bool with_other) {
+    std::ofstream file(config);
+    file << "size = 1M\nvectors = 3\n[first]\nsocket = " << socket_ << "\n";
+    if (with_other) file << "[other]\nsocket = " << other << "\n";
+  };
+  write(true);
+  const std::vector<std::string> arguments{"--config", config, "--keep", "keeper"};
+  std::optional<ServerProcess> server(std::in_place, "", arguments);
+  for (int i = 0; i < 2; ++i) server->AwaitReady();
+  RawClient here(socket_);
+  RawClient there(other);
+  ASSERT_TRUE(here.Greet(kVectors));
+  ASSERT_TRUE(there.Greet(kVectors));
+
+  server->Kill();
+  server.emplace("", arguments);
+  for (int i = 0; i < 2; ++i) server->AwaitLog("1 clients, 0 ids without a connection");
+  RawClient newcomer(other);
+  ASSERT_TRUE(newcomer.Greet(kVectors));
+  there.ReadUntilKnown({1, 2});
+  there.Ring(2, 1);
+  EXPECT_EQ(newcomer.AwaitRing(1), 1U);
+  EXPECT_FALSE(here.HasUnread());
+
+  server->Kill();
+  write(false);
+  server.emplace("", arguments);
+  server->AwaitLog("1 clients, 0 ids without a connection");
+  EXPECT_FALSE(there.Read());
+  EXPECT_FALSE(here.HasUnread());
+  EXPECT_EQ(server->Terminate(), 0);
 }
 
 // What was owed to a client that does not read is sent by the next server, from where it stopped.
@@ -504,6 +542,17 @@ TEST_F(TakeoverTest, AnUpgradeReplacesARunningServer) {
   Connect(clients);
   ExpectAllReachAll(clients);
   EXPECT_EQ(next.Terminate(), 0);
+}
+
+TEST_F(TakeoverTest, AnUpgradeWithOtherOptionsIsRefusedAndTheRunningServerGoesOn) {
+  ServerProcess first(socket_, {"--size", "1M", "--vectors", "3", "--keep", "keeper"});
+  first.AwaitReady();
+  ServerProcess wrong(socket_, {"--size", "2M", "--vectors", "4", "--keep", "keeper", "--upgrade"});
+  EXPECT_EQ(wrong.Wait(), 1);
+  EXPECT_THAT(wrong.Log(), HasSubstr("--size 1048576 --vectors 3"));
+  RawClient client(socket_);
+  EXPECT_TRUE(client.Greet(kVectors));
+  EXPECT_EQ(first.Terminate(), 0);
 }
 
 TEST_F(TakeoverTest, AnUpgradeFindsNobodyAndStartsAnew) {
