@@ -188,14 +188,18 @@ void Daemon::ServeMetrics(const std::string& address) {
   write_(LogLevel::kInfo, fmt::format("metrics at {}", listening->where));
 }
 
+ServerFigures Daemon::Figures() const {
+  return {.log_lines_dropped = log_.dropped(), .takeovers = estate_->takeovers()};
+}
+
 std::string Daemon::AllMetrics() {
   std::vector<RegionFigures> figures;
   for (ServedRegion& region : regions_) figures.push_back(region.metrics->Look());
-  return MetricsText(figures, log_.dropped());
+  return MetricsText(figures, Figures());
 }
 
 std::string Daemon::MetricsOf(ServedRegion& region) {
-  return MetricsText({region.metrics->Look()}, log_.dropped());
+  return MetricsText({region.metrics->Look()}, Figures());
 }
 
 Status Daemon::WatchDog() {

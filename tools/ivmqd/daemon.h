@@ -61,6 +61,7 @@ class Daemon {
   Status ServeRegions(std::vector<RegionConfig> configs, ListeningSockets* sockets);
   void ServeControl(ServedRegion& region, ListeningSockets* sockets);
   void ServeMetrics(const std::string& address);
+  [[nodiscard]] ServerFigures Figures() const;
   // Of all regions, or of one.
   std::string AllMetrics();
   std::string MetricsOf(ServedRegion& region);

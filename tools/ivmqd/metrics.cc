@@ -269,12 +269,14 @@ void CounterTotals::Look(const inspect::RegionSample& sample) {
   lives_ = std::move(lives);
 }
 
-std::string MetricsText(const std::vector<RegionFigures>& regions,
-                        std::uint64_t log_lines_dropped) {
+std::string MetricsText(const std::vector<RegionFigures>& regions, const ServerFigures& server) {
   Families families;
   families.Gauge("ivmqd_info", "The version of the server", {{"version", IVMQ_VERSION}}, 1);
   families.Counter("ivmqd_log_lines_dropped_total",
-                   "Lines of the log dropped since its reader was too slow", {}, log_lines_dropped);
+                   "Lines of the log dropped since its reader was too slow", {},
+                   server.log_lines_dropped);
+  families.Counter("ivmqd_takeovers_total", "Servers before this one whose clients it serves on",
+                   {}, server.takeovers);
   for (const RegionFigures& figures : regions) {
     Writer writer(figures, &families);
     writer.Server();

@@ -49,9 +49,15 @@ struct RegionFigures {
 // Peers of a region that have figures of their own; further ones are only in the sums.
 inline constexpr std::size_t kMostPeersWithMetrics = 64;
 
+// What no single region has.
+struct ServerFigures {
+  std::uint64_t log_lines_dropped = 0;  // see Log::dropped()
+  std::uint64_t takeovers = 0;          // servers before this one whose clients it serves on
+};
+
 // In Prometheus' text format. Its size is bounded whatever the regions contain, and names of peers
-// are kept to printable ASCII. `log_lines_dropped`: see Log::dropped().
-std::string MetricsText(const std::vector<RegionFigures>& regions, std::uint64_t log_lines_dropped);
+// are kept to printable ASCII.
+std::string MetricsText(const std::vector<RegionFigures>& regions, const ServerFigures& server);
 
 // The figures of a region that is served. Looking at it takes some milliseconds, so that is done
 // twice a second at most. Thread-compatible.

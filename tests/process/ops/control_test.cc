@@ -276,6 +276,36 @@ TEST_F(ControlTest, WhereItCannotBeTheServerSaysSoAndGoesOnWithout) {
   EXPECT_TRUE(client.Greet(1));
 }
 
+// The keeper of the former server has its sockets until the next one takes over.
+TEST_F(ControlTest, ASuccessorHasTheSameSocketsForControlAndMetrics) {
+  const std::string metrics = folder_ / "m";
+  arguments_.insert(arguments_.end(), {"--keep", "keeper", "--metrics", "unix:" + metrics});
+  auto server = std::make_unique<DaemonProcess>(arguments_);
+  server->AwaitLog("metrics at");
+  RawClient client(socket_);
+  ASSERT_TRUE(client.Greet(1));
+  std::vector<std::string> upgrade = arguments_;
+  upgrade.emplace_back("--upgrade");
+  for (int takeovers = 1; takeovers <= 2; ++takeovers) {
+    const bool is_killed = takeovers == 1;
+    if (is_killed) server->Kill();
+    auto successor = std::make_unique<DaemonProcess>(is_killed ? arguments_ : upgrade);
+    successor->AwaitLog("metrics at");
+    server = std::move(successor);
+    EXPECT_THAT(server->Log(), Not(HasSubstr("error")));
+    EXPECT_EQ(Ask(kStatus).at("pid"), server->pid());
+    const json clients = Ask(kClients).at("clients");
+    ASSERT_THAT(clients, SizeIs(1));
+    EXPECT_EQ(clients[0].at("pid"), getpid());
+    EXPECT_EQ(clients[0].at("state"), "connected");
+    StreamClient prometheus(metrics);
+    prometheus.Send("GET /metrics HTTP/1.1\r\n\r\n");
+    EXPECT_THAT(prometheus.ReadAll(),
+                HasSubstr("\nivmqd_takeovers_total " + std::to_string(takeovers) + "\n"));
+  }
+  EXPECT_EQ(server->Terminate(), 0);
+}
+
 TEST_F(ControlTest, AKilledServersSocketIsReplaced) {
   DaemonProcess first(arguments_);
   first.AwaitLog("serving");

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <utility>
 
@@ -13,7 +14,10 @@ namespace {
 
 std::vector<std::string> Command(std::vector<std::string> arguments) {
   // Nothing is to stay when a test kills it.
-  arguments.insert(arguments.begin(), {IVMQD_PATH, "--keep", "none"});
+  if (std::find(arguments.begin(), arguments.end(), "--keep") == arguments.end()) {
+    arguments.insert(arguments.begin(), {"--keep", "none"});
+  }
+  arguments.insert(arguments.begin(), IVMQD_PATH);
   return arguments;
 }
 

@@ -73,7 +73,7 @@ TEST_F(CounterTotalsTest, ASumStopsAtItsEnd) {
 
 // ---- The text ----
 
-std::string Text(const RegionFigures& figures) { return MetricsText({figures}, 0); }
+std::string Text(const RegionFigures& figures) { return MetricsText({figures}, {}); }
 
 TEST(MetricsTest, ServerAndRegionHaveTheirFigures) {
   RegionFigures figures;
@@ -86,9 +86,10 @@ TEST(MetricsTest, ServerAndRegionHaveTheirFigures) {
   figures.sample.rings.push_back({.producer = 0, .consumer = 1, .capacity = 1000});
   figures.sample.rings.back().unread.bytes = 250;
   figures.sample.rings.back().unread.messages = 4;
-  const std::string text = MetricsText({figures}, 17);
+  const std::string text = MetricsText({figures}, {.log_lines_dropped = 17, .takeovers = 2});
   for (const char* const line :
-       {"ivmqd_log_lines_dropped_total 17\n", "ivmqd_admitted_total{region=\"acme\"} 3\n",
+       {"ivmqd_log_lines_dropped_total 17\n", "ivmqd_takeovers_total 2\n",
+        "ivmqd_admitted_total{region=\"acme\"} 3\n",
         "ivmqd_refused_total{region=\"acme\",reason=\"quota\"} 2\n",
         "ivmqd_refused_total{region=\"acme\",reason=\"user\"} 0\n",
         "ivmqd_clients{region=\"acme\",state=\"lingering\"} 1\n",
@@ -105,7 +106,7 @@ TEST(MetricsTest, SeveralRegionsShareAFamily) {
   RegionFigures a;
   RegionFigures b;
   b.name = "b";
-  const std::string text = MetricsText({a, b}, 0);
+  const std::string text = MetricsText({a, b}, {});
   EXPECT_THAT(text, AllOf(HasSubstr("ivmq_rings{region=\"default\"} 0\n"
                                     "ivmq_rings{region=\"b\"} 0\n")));
   EXPECT_EQ(text.find("# TYPE ivmq_rings gauge"), text.rfind("# TYPE ivmq_rings gauge"));

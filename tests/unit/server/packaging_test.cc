@@ -52,7 +52,7 @@ TEST(PackagingTest, TheDashboardAsksOnlyForMetricsThatThereAre) {
   RegionFigures figures;
   PeerInfo& peer = figures.sample.peers.emplace_back();
   peer.state = layout::PeerState::kLive;
-  const std::string text = MetricsText({figures}, 0);
+  const std::string text = MetricsText({figures}, {});
   const std::regex name("\\bivmqd?_[a-z_]+");
   std::set<std::string> names;
   for (const auto& panel : dashboard.at("panels")) {
