@@ -31,6 +31,15 @@ TEST(PackagingTest, TheConfigurationFileIsRight) {
               HasSubstr("\nListenStream=" + config->regions[0].options.socket + "\n"));
 }
 
+TEST(PackagingTest, SystemdKeepsAsManyDescriptorsAsTheServerIsTold) {
+  const std::string unit = ReadWholeFile(kPackaging + "/systemd/ivmqd.service");
+  std::smatch kept;
+  std::smatch told;
+  ASSERT_TRUE(std::regex_search(unit, kept, std::regex("\nFileDescriptorStoreMax=([0-9]+)\n")));
+  ASSERT_TRUE(std::regex_search(unit, told, std::regex("\nEnvironment=FDSTORE=([0-9]+)\n")));
+  EXPECT_EQ(kept[1], told[1]);
+}
+
 // Where there is no systemd, nobody can say more about its units.
 TEST(PackagingTest, SystemdFindsNoMistakeInTheUnits) {
   const std::string verify = "/usr/bin/systemd-analyze";
