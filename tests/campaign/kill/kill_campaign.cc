@@ -25,7 +25,7 @@ constexpr std::size_t kMeshes = 2;
 using Outcomes = std::array<Outcome, kMeshes>;
 
 // Everything behind the last fault has an end, well below this.
-constexpr seconds kAfterwards{200};
+constexpr seconds kAfterwards{250};
 
 Table Tabulate(const Outcomes& outcomes) {
   Table table("8 processes, 4 of them durable, over", {"file:", "unix:"});

@@ -40,10 +40,12 @@ constexpr std::uint32_t kMessagesPerSecond = 600;
 
 // Between two faults that are no crash points; some of these are reached only by who lives on.
 constexpr std::uint32_t kMostCalm = kHasCrashPoints ? 80 : 10;  // ms
+// Some are passed only while two are down.
+constexpr milliseconds kMostAway{kHasCrashPoints ? 60 : 8};
 // An armed crash point that nobody passes within this time makes room for another.
 constexpr milliseconds kPatience{100};
 // Beyond its duration a campaign goes on until a process has died at each.
-constexpr seconds kMoreForPoints{60};
+constexpr seconds kMoreForPoints{100};
 
 // Whether processes of the mesh come to the point at all.
 bool IsPassed(std::size_t point, Mesh mesh) {
@@ -83,12 +85,13 @@ class Referee {
   std::mt19937_64 random_;
   std::optional<Place> place_;
   std::optional<Mortals> mortals_;
-  std::size_t next_point_ = 0;
+  std::size_t last_point_ = 0;
   Clock::time_point armed_until_;  // when another crash point is to be armed
 };
 
 Mortals::Options Referee::Describe() {
   return {.count = kProcesses,
+          .most_away = kMostAway,
           .start = [this](std::uint32_t index) { return Start(index); },
           .ask_to_leave =
               [this](std::uint32_t index) {
@@ -130,12 +133,14 @@ void Referee::ArmPoint() {
   // The death of the last one is seen before another one is armed.
   if (Clock::now() < armed_until_) return;
   if (schedule.is_armed() && !schedule.Disarm()) return;
-  // One after the other, and in between the one at which the fewest have died.
-  std::size_t point = next_point_++ / 2 % kCrashPoints.size();
-  if (next_point_ % 2 == 0) {
-    for (std::size_t other = 0; other < kCrashPoints.size(); ++other) {
+  // The next one at which the fewest have died; now and then any.
+  std::size_t point = Below(kCrashPoints.size());
+  if (Below(4) != 0) {
+    for (std::size_t i = 1; i <= kCrashPoints.size(); ++i) {
+      const std::size_t other = (last_point_ + i) % kCrashPoints.size();
       if (IsPassed(other, mesh_) && schedule.kills(other) < schedule.kills(point)) point = other;
     }
+    last_point_ = point;
   }
   schedule.Arm(point, 1 + Below(2));
   armed_until_ = Clock::now() + kPatience;

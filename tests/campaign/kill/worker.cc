@@ -272,7 +272,8 @@ void Worker::SendSomething() {
   if (peer.ok()) {
     if (Below(10) == 0) {
       SendBatch(to, peer->id);
-    } else if (Below(5) == 0) {
+    } else if (Below(IsDurable(self_) ? 40 : 5) == 0) {
+      // Extents of durable ones are taken over and over, and leave the others no room.
       SendLoan(to, peer->id);
     } else {
       const SendOptions options{

@@ -53,8 +53,8 @@ constexpr milliseconds kTick{5};
 constexpr seconds kLimit{40};
 // A message of each of the others may be half assembled, and their buffers are kept.
 constexpr std::uint64_t kMostGrowth = std::uint64_t{16} << 20;
-// Doorbells of ids that came later: four for each.
-constexpr std::uint64_t kMostDoorbells = 4 * std::uint64_t{32};
+// Doorbells of ids that came later: eight for each.
+constexpr std::uint64_t kMostDoorbells = 8 * std::uint64_t{32};
 
 enum class Part : std::uint8_t { kLoad, kSettle, kEnd };
 

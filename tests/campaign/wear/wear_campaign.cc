@@ -57,8 +57,8 @@ enum class Kind : std::uint8_t { kInproc, kFile, kUnix, kCount };
 constexpr std::size_t kKinds = static_cast<std::size_t>(Kind::kCount);
 
 // A server keeps the doorbells of an id for the next one that gets it, and so does everybody who
-// knows it: four for each of the ids that were in use at once.
-constexpr std::size_t kMostDoorbells = 4 * std::size_t{32};
+// knows it: eight for each of the ids that were in use at once.
+constexpr std::size_t kMostDoorbells = 8 * std::size_t{64};
 
 enum class Fault : std::uint8_t {
   kRefused,  // a node or a connection that was not opened
