@@ -49,11 +49,11 @@ class Memory {
   std::byte* base_;
 };
 
-class HostileRegionTest : public testing::NodePairTest {
+class HostileLookTest : public testing::NodePairTest {
  protected:
   static constexpr std::size_t kRegion = 8 * kMiB;
 
-  HostileRegionTest() : NodePairTest(kRegion, {.max_peers = 4, .ring_capacity = 32 * kKiB}) {
+  HostileLookTest() : NodePairTest(kRegion, {.max_peers = 4, .ring_capacity = 32 * kKiB}) {
     // Every kind of frame.
     EXPECT_TRUE(b_->SetServices({"pkg.Service"}).ok());
     subscription_.emplace(*b_->Subscribe("**", [](const TopicMessage&) {}));
@@ -123,7 +123,7 @@ class HostileRegionTest : public testing::NodePairTest {
   std::vector<std::size_t> used_;  // offsets of words that are not zero
 };
 
-TEST_F(HostileRegionTest, WithoutDamageThereAreNoProblems) {
+TEST_F(HostileLookTest, WithoutDamageThereAreNoProblems) {
   RegionReport report(region());
   (void)report.Slots();
   (void)report.Rings(1000);
@@ -132,7 +132,7 @@ TEST_F(HostileRegionTest, WithoutDamageThereAreNoProblems) {
   UseTools(region());
 }
 
-TEST_F(HostileRegionTest, ToolsSurviveAnyBytes) {
+TEST_F(HostileLookTest, ToolsSurviveAnyBytes) {
   Random random(testing::TestSeed());
   const Memory copy(kRegion);
   const auto bytes = copy.bytes();
@@ -171,7 +171,7 @@ TEST_F(HostileRegionTest, ToolsSurviveAnyBytes) {
 }
 
 // Every pair and every heap names the same units.
-TEST_F(HostileRegionTest, ToolsEndWhereEverythingIsTheSameRing) {
+TEST_F(HostileLookTest, ToolsEndWhereEverythingIsTheSameRing) {
   const Memory copy(kRegion);
   std::memcpy(copy.bytes().data(), hub_.memory().data(), kRegion);
   const Result<Region> region = Region::Attach(copy.bytes());
@@ -184,7 +184,7 @@ TEST_F(HostileRegionTest, ToolsEndWhereEverythingIsTheSameRing) {
 }
 
 // Record after record names the same block: what is salvaged does not grow without bound.
-TEST_F(HostileRegionTest, OneBlockIsNotSalvagedForEver) {
+TEST_F(HostileLookTest, OneBlockIsNotSalvagedForEver) {
   const RingView ring = RingOf(a_->id(), b_->id());
   inspect::RingCursor cursor(ring, 0);
   std::vector<std::byte> block;
