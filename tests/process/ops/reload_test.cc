@@ -73,7 +73,7 @@ TEST_F(ReloadTest, LevelAndFormatOfTheLogChange) {
   Configure("log-level = warning\n");
   DaemonProcess daemon(arguments());
   daemon.AwaitLog("every user of this machine may connect");
-  { RawClient first(socket_); }
+  EXPECT_TRUE(RawClient(socket_).Read());
   Configure("log-level = debug\nlog-format = json\n");
   daemon.Reload();
   RawClient observer = ConnectObserver(socket_);
