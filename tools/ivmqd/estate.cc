@@ -108,7 +108,7 @@ Result<std::unique_ptr<Estate>> Estate::Open(EstateOptions options, EventLoop& l
       if (options.accepts) {
         if (Status status = options.accepts(**last); !status.ok()) return status;
       }
-      former.emplace();
+      former = Former();
       for (const auto& [key, fd] : stored) former->keys.push_back(key);
       former->from.record = *std::move(*last);
       former->from.descriptors = std::move(stored);
@@ -124,7 +124,7 @@ Result<std::unique_ptr<Estate>> Estate::Open(EstateOptions options, EventLoop& l
           AskKeeper(KeeperPath(socket), ask, options.accepts);
       if (!handover.ok()) return At(fmt::format("--socket {}", socket), handover.status());
       if (!*handover) continue;
-      former.emplace();
+      former = Former();
       former->from = *std::move(*handover);
       break;
     }
