@@ -1,6 +1,8 @@
 #include "common/place.h"
 
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -9,6 +11,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <optional>
 #include <thread>
@@ -42,46 +45,38 @@ int RunServer(std::vector<std::string> command, const std::string& log, std::uin
 }  // namespace
 
 Place::Place(const PlaceOptions& options)
-    : folder_((std::filesystem::temp_directory_path() / "ivmq-campaign-XXXXXX").string()) {
+    : options_(options),
+      folder_((std::filesystem::temp_directory_path() / "ivmq-campaign-XXXXXX").string()) {
   if (mkdtemp(folder_.data()) == nullptr) {
     std::perror(folder_.c_str());
     std::abort();
   }
   if (!options.over_unix || options.region_is_file) file_address_ = "file:" + folder_ + "/region";
-  if (options.over_unix) {
-    StartServer(options);
+  if (!options.over_unix) {
+    address_ = file_address_;
+    status_ = CreateRegionFile(
+        address_, options.region_bytes,
+        {.format = {.max_peers = options.max_peers, .ring_capacity = options.ring_bytes}});
     return;
   }
-  address_ = file_address_;
-  status_ = CreateRegionFile(
-      address_, options.region_bytes,
-      {.format = {.max_peers = options.max_peers, .ring_capacity = options.ring_bytes}});
-}
-
-void Place::StartServer(const PlaceOptions& options) {
   const std::string socket = folder_ + "/socket";
   address_ = "unix:" + socket;
-  std::vector<std::string> command{IVMQD_PATH,
-                                   "--socket",
-                                   socket,
-                                   "--size",
-                                   fmt::format("{}M", options.region_bytes >> 20),
-                                   "--max-peers",
-                                   std::to_string(options.max_peers)};
+  command_ = {IVMQD_PATH,
+              "--socket",
+              socket,
+              "--size",
+              fmt::format("{}M", options.region_bytes >> 20),
+              "--max-peers",
+              std::to_string(options.max_peers)};
   if (options.ring_bytes != 0) {
-    command.insert(command.end(), {"--ring-size", fmt::format("{}K", options.ring_bytes >> 10)});
+    command_.insert(command_.end(), {"--ring-size", fmt::format("{}K", options.ring_bytes >> 10)});
   }
-  if (options.region_is_file) command.insert(command.end(), {"--region", file_address_});
-  const std::vector<std::string>& more = options.server_arguments;
-  // Nothing is to stay when the campaign is killed.
-  if (std::find(more.begin(), more.end(), "--keep") == more.end()) {
-    command.insert(command.end(), {"--keep", "none"});
-  }
-  command.insert(command.end(), more.begin(), more.end());
-  server_ =
-      Fork([&] { return RunServer(command, folder_ + "/ivmqd.log", options.server_descriptors); });
+  if (options.region_is_file) command_.insert(command_.end(), {"--region", file_address_});
+  if (!options.has_keeper) command_.emplace_back("--no-keeper");
+  command_.insert(command_.end(), options.server_arguments.begin(), options.server_arguments.end());
+  StartServer();
   const auto until = std::chrono::steady_clock::now() + kServerStarts;
-  while (!std::filesystem::exists(socket)) {
+  while (!IsServed()) {
     if (EndOf(server_) || std::chrono::steady_clock::now() > until) {
       status_ = Status(StatusCode::kUnavailable, "ivmqd did not start: see " + folder_);
       server_ = -1;
@@ -89,6 +84,32 @@ void Place::StartServer(const PlaceOptions& options) {
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
+}
+
+void Place::StartServer(bool is_upgrade) {
+  std::vector<std::string> command = command_;
+  if (is_upgrade) command.emplace_back("--upgrade");
+  server_ =
+      Fork([&] { return RunServer(command, folder_ + "/ivmqd.log", options_.server_descriptors); });
+}
+
+void Place::KillServer() {
+  KillAndWait(server_);
+  server_ = -1;
+}
+
+bool Place::IsServed() const {
+  const std::string socket = folder_ + "/socket";
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, socket.c_str(),
+              std::min(socket.size() + 1, sizeof(address.sun_path)));
+  const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return false;
+  const bool is_served =
+      connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
+  close(fd);
+  return is_served;
 }
 
 Status Place::EndServer() {

@@ -18,6 +18,7 @@ struct PlaceOptions {
   std::uint32_t max_peers = 64;
   std::uint32_t ring_bytes = 0;                 // 0: as by default
   bool region_is_file = false;                  // that of ivmqd, too
+  bool has_keeper = false;                      // goes on where it stopped
   std::vector<std::string> server_arguments{};  // further ones
   std::uint64_t server_descriptors = 0;         // that it may open; 0: as many as this process
 };
@@ -39,14 +40,22 @@ class Place {
   [[nodiscard]] const std::string& folder() const noexcept { return folder_; }
   [[nodiscard]] pid_t server() const noexcept { return server_; }  // -1: none
 
+  // SIGKILL for the server.
+  void KillServer();
+  // Another server with the same options, once the last one was killed, or, as an upgrade, in the
+  // place of one that runs. Does not wait for it.
+  void StartServer(bool is_upgrade = false);
+  // Whether somebody listens at the socket.
+  [[nodiscard]] bool IsServed() const;
+
   // Ends the server in order. Not OK: it was not there any more, or did not end with status 0.
   Status EndServer();
   // Keeps the folder; a line that says so.
   std::string Keep();
 
  private:
-  void StartServer(const PlaceOptions& options);
-
+  const PlaceOptions options_;
+  std::vector<std::string> command_;  // of the server
   Status status_;
   std::string folder_;
   std::string address_;

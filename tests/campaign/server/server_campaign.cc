@@ -1,7 +1,9 @@
 // A server with honest clients, which exchange messages and see newcomers come, and with rude ones
 // of another user: thousands of connections, silent, slow and greedy ones, garbage, all that its
 // descriptors allow. The honest ones lose nothing and hear by doorbell, newcomers are let in, and
-// the server keeps neither memory nor descriptors.
+// the server keeps neither memory nor connections. Then
+// it is killed and upgraded over and over: with a keeper nobody notices, and without one, with a
+// region in a file, nobody who was there.
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -51,10 +53,13 @@ constexpr std::size_t kOwnSockets = 4;  // of the server: those that it listens 
 
 class Referee {
  public:
-  Referee(Stage& stage, const Arguments& arguments)
+  Referee(bool has_keeper, const Arguments& arguments, Stage& stage)
       : stage_(stage),
+        has_keeper_(has_keeper),
         arguments_(arguments),
         place_({.over_unix = true,
+                .region_is_file = !has_keeper,
+                .has_keeper = has_keeper,
                 .server_arguments = {"--mode", "0666"},
                 .server_descriptors = kServerDescriptors}),
         random_(arguments.seed) {}
@@ -74,21 +79,65 @@ class Referee {
   void StartRude();
   bool Until(milliseconds limit, const std::function<bool()>& done);
   void Watch();
+  // Kills the server or, where that is noticed by nobody, upgrades it, now and then.
+  void DisturbServer();
   // All that was sent between honest peers is there.
   [[nodiscard]] bool HasArrived() const;
   // What the server has when all rude ones have gone. `memory`: what it had in the midst of it.
   void Compare(std::uint64_t memory);
 
   Stage& stage_;
+  const bool has_keeper_;
   const Arguments arguments_;
   Place place_;
   std::mt19937_64 random_;
   std::vector<Process> processes_;
   bool server_runs_ = true;
+  pid_t former_server_ = -1;  // that is being upgraded
+  Clock::time_point next_;    // disturbance of the server
 };
 
+void Referee::DisturbServer() {
+  if (Clock::now() < next_ || !server_runs_) return;
+  if (stage_.is_down) {
+    if (place_.server() < 0) {
+      place_.StartServer();
+    } else if (place_.IsServed()) {
+      stage_.is_down = false;
+    }
+    next_ = Clock::now() + milliseconds(stage_.is_down ? 10 : 50 + random_() % 800);
+    return;
+  }
+  if (has_keeper_ && former_server_ < 0 && random_() % 4 == 0) {
+    ++stage_.server_upgrades;
+    former_server_ = place_.server();
+    place_.StartServer(/*is_upgrade=*/true);
+    next_ = Clock::now() + milliseconds(500 + random_() % 500);
+    return;
+  }
+  if (former_server_ > 0) return;
+  ++stage_.server_kills;
+  if (has_keeper_) {
+    place_.KillServer();
+    if (random_() % 2 == 0) std::this_thread::sleep_for(milliseconds(random_() % 100));
+    place_.StartServer();
+    next_ = Clock::now() + milliseconds(50 + random_() % 800);
+    return;
+  }
+  ++stage_.downs;
+  stage_.is_down = true;
+  place_.KillServer();
+  next_ = Clock::now() + milliseconds(random_() % 200);
+}
+
 void Referee::Watch() {
-  if (server_runs_) {
+  if (former_server_ > 0) {
+    if (const std::optional<int> end = EndOf(former_server_)) {
+      if (*end != 0) stage_.faults.Add(Fault::kServer, "upgraded ivmqd " + TextOfEnd(*end));
+      former_server_ = -1;
+    }
+  }
+  if (server_runs_ && place_.server() > 0) {
     if (const std::optional<int> end = EndOf(place_.server())) {
       stage_.faults.Add(Fault::kServer, "ivmqd " + TextOfEnd(*end));
       server_runs_ = false;
@@ -185,12 +234,22 @@ void Referee::Run() {
   Start("newcomer", [&, seed] { return RunNewcomer(stage_, place_.address(), seed); });
   StartRude();
   stage_.part = Part::kLoad;
-  (void)Until(arguments_.duration / 2, [] { return false; });
-  const std::uint64_t memory = MemoryOf(place_.server());
-  (void)Until(arguments_.duration / 2, [&] {
+  const auto look = [&] {
     stage_.most_descriptors =
         std::max<std::uint64_t>(stage_.most_descriptors, DescriptorsOf(place_.server()));
     return false;
+  };
+  (void)Until(arguments_.duration / 4, look);
+  const std::uint64_t memory = MemoryOf(place_.server());
+  (void)Until(arguments_.duration / 4, look);
+  (void)Until(arguments_.duration / 2, [&] {
+    DisturbServer();
+    return false;
+  });
+  // The last one is there, and so is what it took over.
+  (void)Until(kLimit, [&] {
+    if (stage_.is_down) DisturbServer();
+    return !stage_.is_down && former_server_ < 0;
   });
   stage_.part = Part::kSettle;
   // The last newcomer, and the rude ones; the honest ones still answer.
@@ -215,26 +274,48 @@ void Referee::Run() {
       stage_.faults.Add(Fault::kNet, fmt::format("{} finds", peer.net_finds.load()));
     }
   }
+  if (!stage_.faults.Texts().empty()) stage_.faults.AddText(place_.Keep());
   const Status status = place_.EndServer();
   if (!status.ok() && server_runs_) stage_.faults.Add(Fault::kServer, status.ToString());
 }
 
 bool Run(const Arguments& arguments) {
-  const Shared<Stage> stage;
-  Referee(*stage, arguments).Run();
-  Table table("a server, 4 honest peers, newcomers and 5 rude clients");
-  table.Needed("messages between honest peers", stage->messages);
-  table.Needed("newcomers", stage->newcomers);
-  table.Figure("  longest until the answer of a peer, ms",
-               static_cast<std::uint64_t>(stage->longest_join) / 1'000'000);
-  table.Needed("connects of rude clients", stage->connects);
-  table.Figure("  that were read slowly, or not at all", stage->unread);
-  table.Figure("bytes of garbage", stage->rude_bytes);
+  constexpr std::size_t kServers = 2;  // with a keeper and without
+  const Shared<std::array<Stage, kServers>> stages;
+  std::array<pid_t, kServers> referees{};
+  for (std::size_t i = 0; i < kServers; ++i) {
+    const Arguments own{.duration = arguments.duration, .seed = arguments.seed + i};
+    referees.at(i) = Fork([&, i] {
+      Referee(i == 0, own, stages->at(i)).Run();
+      return 0;
+    });
+  }
+  for (const pid_t referee : referees) {
+    while (!EndOf(referee)) std::this_thread::sleep_for(milliseconds(20));
+  }
+  Table table("a server, 4 honest peers, newcomers and 5 rude clients", {"keeper", "none"});
+  const auto values = [&](auto value) {
+    return Table::Values{value(stages->at(0)), value(stages->at(1))};
+  };
+  const auto of = [&](std::atomic<std::uint64_t> Stage::*member) {
+    return values([&](const Stage& stage) { return (stage.*member).load(); });
+  };
+  table.Needed("server killed", of(&Stage::server_kills));
+  table.Figure("  upgraded", of(&Stage::server_upgrades));
+  table.Needed("messages between honest peers", of(&Stage::messages));
+  table.Needed("newcomers", of(&Stage::newcomers));
+  table.Figure("  turned away while there was no server", of(&Stage::turned_away));
+  table.Figure("  longest until the answer of a peer, ms", values([](const Stage& stage) {
+                 return static_cast<std::uint64_t>(stage.longest_join) / 1'000'000;
+               }));
+  table.Needed("connects of rude clients", of(&Stage::connects));
+  table.Figure("  that were read slowly, or not at all", of(&Stage::unread));
+  table.Figure("bytes of garbage", of(&Stage::rude_bytes));
   table.Figure(fmt::format("most descriptors of the server, of {}", kServerDescriptors),
-               stage->most_descriptors);
+               of(&Stage::most_descriptors));
   table.Heading("promised: none");
   const auto promise = [&](std::string_view what, Fault fault) {
-    table.Promise(what, stage->faults.count(fault));
+    table.Promise(what, values([&](const Stage& stage) { return stage.faults.count(fault); }));
   };
   promise("  lost between honest peers", Fault::kLost);
   promise("  out of order, twice or changed", Fault::kOrder);
@@ -242,7 +323,7 @@ bool Run(const Arguments& arguments) {
     promise("  newcomers that were not let in", Fault::kRefused);
   } else {  // all clients have one user, whose ids the rude ones may use up
     table.Figure("  (newcomers of the rude ones' user that were not let in)",
-                 stage->faults.count(Fault::kRefused));
+                 values([](const Stage& stage) { return stage.faults.count(Fault::kRefused); }));
   }
   promise("  newcomers without an answer", Fault::kUnheard);
   promise("  found without a doorbell", Fault::kNet);
@@ -252,7 +333,7 @@ bool Run(const Arguments& arguments) {
   promise("  steps that did not end", Fault::kHung);
   promise("  crashes", Fault::kCrashed);
   table.Print();
-  fmt::print("{}", stage->faults.Texts());
+  for (const Stage& stage : *stages) fmt::print("{}", stage.faults.Texts());
   return table.holds();
 }
 

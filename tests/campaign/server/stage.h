@@ -42,9 +42,15 @@ struct Stage {
   std::atomic<Part> part{Part::kWarmUp};
   std::array<HonestPeer, kHonest> peers;
   std::atomic<std::int64_t> newcomer_stepped_at{0};
+  // Without a keeper nobody is let in while there is no server.
+  std::atomic<bool> is_down{false};
+  std::atomic<std::uint64_t> downs{0};
   FaultLog<Fault> faults;
   std::atomic<std::uint64_t> messages{0};
   std::atomic<std::uint64_t> newcomers{0};
+  std::atomic<std::uint64_t> turned_away{0};  // while there was no server
+  std::atomic<std::uint64_t> server_kills{0};
+  std::atomic<std::uint64_t> server_upgrades{0};
   std::atomic<std::int64_t> longest_join{0};       // ns until a newcomer had its answer
   std::atomic<std::uint64_t> connects{0};          // of rude clients
   std::atomic<std::uint64_t> most_descriptors{0};  // of the server
