@@ -127,8 +127,12 @@ class Top {
     return {};
   }
 
-  // Looks only at who lives. REQUIRES, as of what follows: Look() has been called
-  void LookAtHearts() { heartbeats_.Add(inspect::Sample(opened_.region)); }
+  // Waits until all live peers' hearts have beaten, for two seconds at most. REQUIRES, as of what
+  // follows: Look() has been called
+  void AwaitHearts() {
+    const StillPeers still(PeerTable(opened_.region), now_->peers);
+    heartbeats_.Add(inspect::Sample(opened_.region));
+  }
   // Whether a live peer's heartbeat has not moved between the last two looks.
   [[nodiscard]] bool HasStillPeers() const {
     const TopView view = View();
@@ -156,17 +160,13 @@ class Top {
 int RunPlain(Top& top, const TopFlags& flags, const Interrupt& interrupt) {
   const bool utf8 = WritesUtf8();
   if (const Status status = top.Look(); !status.ok()) return Fail(status);
-  const Clock::time_point start = top.taken();
   for (;;) {
     if (interrupt.WaitFor(top.taken() + top.interval() - Clock::now())) {
       return flags.once ? kExitInterrupted : kExitOk;
     }
     if (const Status status = top.Look(); !status.ok()) return Fail(status);
-    if (flags.once && top.HasStillPeers()) {
-      // It may only be late: that takes two seconds to see.
-      (void)interrupt.WaitFor(start + std::chrono::milliseconds(2100) - Clock::now());
-      top.LookAtHearts();
-    }
+    // A heart that has not beaten between two looks may only be late.
+    if (flags.once && top.HasStillPeers()) top.AwaitHearts();
     TopView view = top.View();
     SortTopView({}, &view);
     if (flags.json) {
