@@ -40,7 +40,11 @@ MessageStream::Outcome MessageStream::Read(const Incoming& message, const CallLi
     attempt = Take(message, &waiter);
     if (attempt != Attempt::kNotYet || polling_.Await(waiter, life.deadline())) continue;
     std::unique_lock lock(lock_);
-    if (std::exchange(reader_, nullptr) == &waiter) return Outcome::kUnwanted;
+    if (std::exchange(reader_, nullptr) == &waiter) {
+      // What comes until the call has been ended is not to be read after this.
+      state_.Set(MessageStreamEvent::kDiscard);
+      return Outcome::kUnwanted;
+    }
     lock.unlock();
     // Somebody is about to complete it.
     (void)polling_.Await(waiter, Clock::time_point::max());
@@ -49,6 +53,7 @@ MessageStream::Outcome MessageStream::Read(const Incoming& message, const CallLi
     case Attempt::kDone:
       return Outcome::kMessage;
     case Attempt::kNotParsed:
+      (void)DropReceived();
       return Outcome::kNotParsed;
     default:
       return Outcome::kEnd;
@@ -71,14 +76,16 @@ std::span<const std::byte> MessageStream::Head(const CallHeader& header, std::st
   return std::as_bytes(std::span(*longer));
 }
 
-void MessageStream::Discard() {
+bool MessageStream::DropReceived() {
   reading_.Clear();
-  {
-    const std::lock_guard lock(lock_);
-    received_.Clear();
-    state_.Set(MessageStreamEvent::kDiscard);
-    if (!MayCome()) return;
-  }
+  const std::lock_guard lock(lock_);
+  received_.Clear();
+  state_.Set(MessageStreamEvent::kDiscard);
+  return MayCome();
+}
+
+void MessageStream::Discard() {
+  if (!DropReceived()) return;
   constexpr std::uint64_t kEverything = ~std::uint64_t{0} / 2;
   outbox_.SendNote(to_, {kinds_.credit, id_, kEverything});
 }

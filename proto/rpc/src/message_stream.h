@@ -52,7 +52,8 @@ class MessageStream {
 
   // All of them wait while the call is wanted.
 
-  // Waits for a message. kEnd: there will be none.
+  // Waits for a message. kEnd: there will be none. After any outcome but kMessage there is none
+  // any more.
   enum class [[nodiscard]] Outcome : std::uint8_t{kMessage, kEnd, kUnwanted, kNotParsed};
   Outcome Read(const Incoming& message, const CallLife& life);
   // Waits until the other side wants it. kStopped, kTimedOut: it does not any more, or the call is
@@ -114,6 +115,8 @@ class MessageStream {
   [[nodiscard]] bool MayWrite() const noexcept {
     return sent_ < may_send_.load(std::memory_order_relaxed);
   }
+  // Drops what was received and what comes. Returns whether more may come.
+  bool DropReceived();
   // Takes a message if there is one, and lets the other side send more when it must hear of it.
   // `waiter`: who waits for the next one, if there is none.
   Attempt Take(const Incoming& message, PollWaiter* waiter);
