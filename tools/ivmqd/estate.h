@@ -55,6 +55,13 @@ struct EstateOptions {
   RecordVersion version{};
 };
 
+// What the server before left.
+struct Former {
+  Handover from;
+  bool is_by_key = false;           // how `from.descriptors` are named
+  std::vector<std::uint32_t> keys;  // all that systemd has
+};
+
 // Thread-compatible. Outlives the region servers that use it.
 class Estate {
  public:
@@ -137,13 +144,7 @@ class Estate {
   Watch restart_watch_;
   std::chrono::steady_clock::time_point started_at_{};
 
-  // Of the server before, until Commit().
-  struct Former {
-    Handover from;
-    bool is_by_key = false;           // how `from.descriptors` are named
-    std::vector<std::uint32_t> keys;  // all that systemd has
-  };
-  std::optional<Former> former_;
+  std::optional<Former> former_;  // until Commit()
 };
 
 }  // namespace ivmq::server
