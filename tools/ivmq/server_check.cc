@@ -123,8 +123,12 @@ void CheckServerAt(const std::string& address, Findings* findings) {
       findings->Problem(address, "its server has ended: nobody listens on this socket", {start});
       break;
     case StatusCode::kDeadlineExceeded:
-      findings->Problem(address, "its server does not answer: it hangs or is stopped",
-                        {"ps -C ivmqd -o pid,stat,args   # T is stopped: kill -CONT PID"});
+      findings->Problem(
+          address,
+          "its server does not answer: it hangs or is stopped, or it has ended and a keeper, or "
+          "systemd, has all it had for the next one",
+          {"ps -C ivmqd -o pid,stat,args   # T is stopped: kill -CONT PID",
+           start + "; if none runs: it goes on where the last one stopped"});
       break;
     default:
       findings->Problem(address, status.message());
@@ -144,7 +148,8 @@ void CheckLostRegions(bool is_aside, Findings* findings) {
               ? "when its guest is shut down; then start it again: a reboot is not enough"
               : "then start it again"));
     }
-    remedies.emplace_back("ivmqd --region shm:/ivmq ...   # a region that outlives its server");
+    remedies.emplace_back(
+        "ivmqd ...   # from now on without --no-keeper, or with --region shm:/ivmq");
     const std::string text = fmt::format(
         "in a region that nobody can join any more, since its server has ended and it is in no "
         "file: {}. They do not meet those who start now",
