@@ -32,6 +32,17 @@ std::string TextOfEnd(int status);
 
 // Bytes of memory that are the process's own.
 std::uint64_t MemoryOf(pid_t pid);
+// The address sanitizer keeps for a while what was freed.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define IVMQ_WITH_ASAN
+#endif
+#endif
+#ifdef IVMQ_WITH_ASAN
+inline constexpr std::uint64_t kKeptBySanitizer = std::uint64_t{2} << 30;
+#else
+inline constexpr std::uint64_t kKeptBySanitizer = 0;
+#endif
 std::size_t DescriptorsOf(pid_t pid);
 
 // An object in memory that forked processes share: what one has stored there before it was killed

@@ -41,16 +41,7 @@ constexpr seconds kRound{4};
 // For spared ones to meet, and to receive what they were sent; for a step of anybody.
 constexpr seconds kLimit{30};
 constexpr milliseconds kTick{5};
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define IVMQ_WITH_ASAN
-#endif
-#endif
-#ifdef IVMQ_WITH_ASAN
-constexpr std::uint64_t kMostMemory = std::uint64_t{2} << 30;  // with what the sanitizer keeps
-#else
-constexpr std::uint64_t kMostMemory = std::uint64_t{256} << 20;
-#endif
+constexpr std::uint64_t kMostMemory = (std::uint64_t{256} << 20) + kKeptBySanitizer;
 
 int RunScribbler(Stage& stage, const std::string& region_address, std::uint64_t seed,
                  bool is_clever) {

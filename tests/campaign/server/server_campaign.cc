@@ -48,7 +48,7 @@ constexpr std::size_t kMostIds = 300;
 constexpr std::size_t kFewIds = 20;
 constexpr milliseconds kTick{5};
 constexpr seconds kLimit{40};
-constexpr std::uint64_t kMostGrowth = std::uint64_t{16} << 20;
+constexpr std::uint64_t kMostGrowth = (std::uint64_t{16} << 20) + kKeptBySanitizer;
 constexpr std::size_t kOwnSockets = 4;  // of the server: those that it listens on, and its log
 
 class Referee {

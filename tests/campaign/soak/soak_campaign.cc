@@ -52,7 +52,7 @@ constexpr milliseconds kTick{5};
 // For a step of a peer, and for what is on its way at the end.
 constexpr seconds kLimit{40};
 // A message of each of the others may be half assembled, and their buffers are kept.
-constexpr std::uint64_t kMostGrowth = std::uint64_t{16} << 20;
+constexpr std::uint64_t kMostGrowth = (std::uint64_t{16} << 20) + kKeptBySanitizer;
 // Doorbells of ids that came later: eight for each.
 constexpr std::uint64_t kMostDoorbells = 8 * std::uint64_t{32};
 

@@ -49,7 +49,7 @@ constexpr std::uint32_t kMaxPeers = 64;
 // Of one region within a process, which lends each ivposition once.
 constexpr std::uint64_t kMostOfInproc = 60'000;
 // What is kept by the allocator and by libraries may still grow a little once all has been used.
-constexpr std::uint64_t kMostGrowth = std::uint64_t{4} << 20;
+constexpr std::uint64_t kMostGrowth = (std::uint64_t{4} << 20) + kKeptBySanitizer;
 // For a step that takes microseconds, and for the resident peer to free what is left.
 constexpr seconds kLimit{30};
 
