@@ -257,9 +257,13 @@ void Keeper::Run() {
                                   {is_committed ? -1 : options_.committed, POLLIN, 0},
                                   {is_committed ? options_.socket : -1, POLLIN, 0}}};
     (void)poll(events.data(), events.size(), -1);
-    if (!is_committed || (events[2].revents & POLLIN) == 0) continue;
+    if (!is_committed || events[2].revents == 0) continue;
     const int connection = accept4(options_.socket, nullptr, nullptr, SOCK_CLOEXEC);
-    if (connection < 0) continue;
+    if (connection < 0) {
+      // The server has used up the descriptors of both, and who waits goes on waiting.
+      (void)poll(nullptr, 0, kRetryMilliseconds);
+      continue;
+    }
     Serve(connection);
     close(connection);
   }
