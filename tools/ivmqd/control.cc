@@ -5,7 +5,6 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <utility>
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
@@ -72,7 +71,7 @@ Json StatusToJson(const RegionConfig& config, const RegionServer& server) {
   return json;
 }
 
-std::string Text(Json json) {
+std::string Text(const Json& json) {
   return json.dump(/*indent=*/-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace);
 }
 
@@ -125,18 +124,18 @@ std::string Control::AnswerRequest(std::string_view request,
   if (command == "status") {
     Json answer = Ok();
     answer.update(StatusToJson(config_, server_));
-    return Text(std::move(answer));
+    return Text(answer);
   }
   if (command == "clients") {
     Json answer = Ok();
     Json& clients = answer["clients"] = Json::array();
     for (const ClientInfo& client : server_.Clients()) clients.push_back(ToJson(client));
-    return Text(std::move(answer));
+    return Text(answer);
   }
   if (command == "metrics") {
     Json answer = Ok();
     answer["metrics"] = metrics_();
-    return Text(std::move(answer));
+    return Text(answer);
   }
   if (command == "evict") {
     const Result<std::uint16_t> id = IdOf(*parsed);
