@@ -1,5 +1,5 @@
 // ivmqd for tests: it kills itself at a step, and its record may have another version.
-//   stepping_ivmqd SOCKET lend|unique STEP:N|- MAJOR.MINOR[+BYTES] [upgrade] [no-takeover]
+//   stepping_ivmqd SOCKET lend|unique STEP:N|- MAJOR.MINOR[+BYTES] [upgrade] [no-takeover] [large]
 #include <csignal>
 #include <cstdio>
 #include <cstring>
@@ -53,6 +53,10 @@ int Main(const std::vector<std::string>& arguments) {
   for (std::size_t i = 5; i < arguments.size(); ++i) {
     estate_options.upgrade |= arguments[i] == "upgrade";
     estate_options.take_over &= arguments[i] != "no-takeover";
+    if (arguments[i] == "large") {
+      options.size = std::uint64_t{16} << 20;
+      options.vectors = 4;
+    }
   }
   std::vector<PassedFd> passed = TakePassedFds();
   (void)std::signal(SIGPIPE, SIG_IGN);

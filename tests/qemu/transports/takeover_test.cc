@@ -1,5 +1,5 @@
-// The server is killed again and again while peers in two guests and on the host talk, and newcomers
-// talk with a guest whose QEMU connected to the first server.
+// The server is killed again and again, or replaced, while peers in two guests and on the host talk,
+// and newcomers talk with a guest whose QEMU connected to the first server.
 #include <algorithm>
 #include <deque>
 #include <fstream>
@@ -14,6 +14,7 @@
 #include "fixture.h"
 #include "service_manager.h"
 #include "succession.h"
+#include "support/program.h"
 
 namespace ivmq::testing {
 namespace {
@@ -83,6 +84,52 @@ TEST_P(TakeoverGuestTest, NobodyInGuestsOrOnTheHostNoticesAHundredKilledServers)
   ExpectNoneLost(new_sitter.Finish());
   EXPECT_EQ(servers_->killed(), kKills);
   EXPECT_EQ(servers_->Terminate(), 0) << Log();
+}
+
+class UpgradeGuestTest : public TransportsTest {
+ protected:
+  UpgradeGuestTest() { EXPECT_EQ(server_->Terminate(), 0); }
+  [[nodiscard]] std::vector<std::string> Arguments(std::vector<std::string> more = {}) const {
+    more.insert(more.end(),
+                {"--size", "16M", "--vectors", std::to_string(kVectors), "--keep", "keeper"});
+    return more;
+  }
+  // By doorbells, both ways.
+  void ExpectAnswer(const std::string& newcomer, const std::string& sitter) const {
+    Peer peer = OnHost(newcomer, "ask " + sitter + " " + newcomer);
+    const Result said = peer.Wait();
+    EXPECT_EQ(said.status, 0) << said.output;
+    EXPECT_THAT(said.output, ::testing::HasSubstr("net finds 0\n"));
+  }
+};
+
+TEST_F(UpgradeGuestTest, GuestsTalkOnWhileServersOfOtherMinorVersionsReplaceEachOther) {
+  ServerProcess first(socket_, Arguments());
+  first.AwaitReady();
+  const auto one = WithDriver("one", "6.1");
+  const auto two = WithDriver("two", "6.12");
+  ASSERT_TRUE(one != nullptr && two != nullptr);
+  Peer sitter(*one, "auto", "sitter", "sit");
+  ASSERT_TRUE(sitter.Await(": driver"));
+  Peer left(*one, "auto", "left", "talk 0 200000 right");
+  Peer right(*two, "auto", "right", "talk 1 200000 left");
+
+  Program other(SteppingIvmqd(socket_, {"lend", "-", "1.9+8", "upgrade", "large"}),
+                {.errors_apart = true});
+  other.AwaitLine(Stream::kErrors, "serving");
+  EXPECT_EQ(first.Wait(), 0);
+  ExpectAnswer("second", "sitter");
+  ServerProcess last(socket_, Arguments({"--upgrade"}));
+  last.AwaitReady();
+  EXPECT_EQ(other.Wait(), 0);
+  ExpectAnswer("third", "sitter");
+
+  ExpectNoneLost(left.Finish());
+  ExpectNoneLost(right.Finish());
+  Peer end = OnHost("end", "say sitter end");
+  (void)end.Finish();
+  ExpectNoneLost(sitter.Finish());
+  EXPECT_EQ(last.Terminate(), 0);
 }
 
 }  // namespace
