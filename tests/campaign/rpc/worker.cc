@@ -344,7 +344,7 @@ Status Worker::ReadDown(Random& random, Call& call, rpc::GenericStub& stub) {
       call.context.TryCancel();
     }
   }
-  const Status status = reader->Finish();
+  Status status = reader->Finish();
   if (status.ok() && got != count) {
     Fail(Fault::kStream, call, fmt::format("OK after {} of {}", got, count));
   }
@@ -360,7 +360,7 @@ Status Worker::WriteUp(Random& random, Call& call, rpc::GenericStub& stub) {
     goes_on = writer->Write(Encode(head, Below(random, 5000)));
   }
   (void)writer->WritesDone();
-  const Status status = writer->Finish();
+  Status status = writer->Finish();
   if (status.ok()) {
     const std::optional<Head> answer = Decode(call.response);
     if (!answer || answer->count != count) Fail(Fault::kStream, call, "OK, and not all was read");
@@ -379,7 +379,7 @@ Status Worker::Talk(Random& random, Call& call, rpc::GenericStub& stub) {
   }
   (void)stream->WritesDone();
   while (stream->Read(&text)) Fail(Fault::kStream, call, "more echoes than words");
-  const Status status = stream->Finish();
+  Status status = stream->Finish();
   if (status.ok() && head.depth != head.count) Fail(Fault::kStream, call, "OK before its end");
   return status;
 }
