@@ -113,7 +113,7 @@ class StepTest : public TakeoverTest, public ::testing::WithParamInterface<std::
   }
 
   // Of one server that is killed at `step`, and those after it. Whether it got there.
-  bool Try(std::deque<std::string> steps) {
+  bool Try(const std::deque<std::string>& steps) {
     std::deque<Succession::Command> commands;
     for (const std::string& step : steps) commands.push_back(Command(step));
     std::filesystem::remove(log_);
