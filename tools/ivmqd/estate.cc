@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <utility>
 
 #include "client_process.h"
 #include "step.h"
@@ -111,7 +112,7 @@ Result<std::unique_ptr<Estate>> Estate::Open(EstateOptions options, EventLoop& l
       former = Former();
       for (const auto& [key, fd] : stored) former->keys.push_back(key);
       former->from.record = *std::move(*last);
-      former->from.descriptors = std::move(stored);
+      former->from.descriptors = std::exchange(stored, {});
       former->is_by_key = true;
     }
   }
