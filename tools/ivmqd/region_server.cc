@@ -115,8 +115,9 @@ Status RegionServer::Impl::Start() {
     // Nothing but the timer before Begin().
     auto added = loop_.Add(fd, fd == timer_.get() ? EPOLLIN : 0U,
                            [this, member](std::uint32_t) { (this->*member)(); });
-    if (added.ok()) *watch = *std::move(added);
-    return added.status();
+    if (!added.ok()) return added.status();
+    *watch = *std::move(added);
+    return Status();
   };
   if (Status status = watch_by(timer_.get(), &Impl::OnTimer, &timer_watch_); !status.ok()) {
     return status;

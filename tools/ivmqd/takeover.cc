@@ -77,16 +77,20 @@ void RegionServer::Impl::RestoreId(std::uint16_t id, const std::set<std::uint16_
     }
     record_.SetTold(id, backlog.State(), order);
     // What it was given of the region is its own already, or it is still to be sent.
-    Result<UniqueFd> memory = region_.OpenForClient(id);
-    const auto [entry, inserted] =
-        clients_.try_emplace(id, std::move(socket), memory.ok() ? *std::move(memory) : UniqueFd(),
-                             std::move(process), std::move(backlog));
+    Result<UniqueFd> opened = region_.OpenForClient(id);
+    if (!opened.ok()) ending_.insert(id);
+    UniqueFd memory = opened.ok() ? *std::move(opened) : UniqueFd();
+    const auto [entry, inserted] = clients_.try_emplace(id, std::move(socket), std::move(memory),
+                                                        std::move(process), std::move(backlog));
     Client& client = entry->second;
     if (client.backlog.State().stage > ClientBacklog::Stage::kSharedMemory) client.memory.reset();
     auto watch = loop_.Add(client.socket.get(), EPOLLIN | EPOLLRDHUP,
                            [this, id](std::uint32_t events) { OnClient(id, events); });
-    if (watch.ok()) client.watch = *std::move(watch);
-    if (!watch.ok() || !memory.ok()) ending_.insert(id);
+    if (watch.ok()) {
+      client.watch = *std::move(watch);
+    } else {
+      ending_.insert(id);
+    }
     client.sent = Unread(client.socket);
     client.idle_since = Clock::now();
     client.waits_for_kernel = true;  // has it flushed
