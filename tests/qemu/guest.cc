@@ -368,6 +368,11 @@ bool Guest::WaitForOutput(JobId id, std::string_view text, Duration limit) {
   return false;
 }
 
+const std::string& Guest::Output(JobId id) {
+  ReadAgent();
+  return jobs_[id].result.output;
+}
+
 void Guest::Signal(JobId id, std::string_view signal) {
   Tell("kill " + std::to_string(id) + " " + std::string(signal));
 }

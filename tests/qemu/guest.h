@@ -91,6 +91,8 @@ class Guest {
   // Waits until the output of a running command has `text`. False and a failure of the test if
   // the limit comes, or the command ends, without it.
   bool WaitForOutput(JobId job, std::string_view text, Duration limit = kDefaultLimit);
+  // What a running command has printed so far.
+  const std::string& Output(JobId job);
   // Sends a signal ("TERM") to all processes of a started command.
   void Signal(JobId job, std::string_view signal);
 
