@@ -35,6 +35,7 @@ using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
 constexpr milliseconds kTick{5};
+constexpr milliseconds kMostPauseOfServer{4000};  // between two kills
 
 const std::array<MachineOptions, 3> kMachines{{
     {.name = "g0", .kernel = "6.1", .peers = {"calm.g0", "mesh.g0", "mesh.g0x"}, .is_spared = true},
@@ -160,11 +161,18 @@ void RunAll(const Arguments& arguments, Stage& stage) {
     });
   }
   together.arrive_and_wait();
+  Clock::time_point next_kill = Clock::now();
   while (at_work > 0) {
     host.Read();
     if (const std::optional<int> end = EndOf(place.server()); end && server_runs) {
       stage.faults.Add(Fault::kServer, "ivmqd " + TextOfEnd(*end));
       server_runs = false;
+    }
+    if (server_runs && Clock::now() > next_kill) {
+      place.KillServer();
+      place.StartServer();
+      ++stage.deeds.at(static_cast<std::size_t>(Deed::kKillServer));
+      next_kill = Clock::now() + milliseconds(random() % kMostPauseOfServer.count());
     }
     std::this_thread::sleep_for(kTick);
   }
@@ -184,18 +192,12 @@ bool Run(const Arguments& arguments) {
   listeners.Append(new Failures(stage));
   RunAll(arguments, stage);
   Table table("3 guests with 7 peers, and 4 peers on the host");
-  const auto deed = [&](std::string_view what, Deed which) {
-    table.Figure(what, stage.deeds.at(static_cast<std::size_t>(which)));
-  };
   std::uint64_t deeds = 0;
   for (const auto& count : stage.deeds) deeds += count;
   table.Needed("faults", deeds);
-  deed("  processes of guests killed", Deed::kKillProcess);
-  deed("  QEMU stopped for a while", Deed::kStopQemu);
-  deed("  devices unplugged and plugged in again", Deed::kReplug);
-  deed("  QEMU killed, and restored from a saved state", Deed::kKillQemu);
-  deed("  machines reset", Deed::kReset);
-  deed("  machines switched off, and restored from a saved state", Deed::kPowerOff);
+  for (std::size_t i = 0; i < stage.deeds.size(); ++i) {
+    table.Figure(fmt::format("  {}", kDeedNames.at(i)), stage.deeds.at(i));
+  }
   table.Needed("peers that came back", stage.comebacks);
   table.Figure("  longest until all others heard one and it heard them, ms",
                static_cast<std::uint64_t>(stage.longest_comeback));

@@ -21,9 +21,10 @@ using Clock = std::chrono::steady_clock;
 constexpr int kVectors = 4;
 
 // All that is done to a machine before anything is done again.
-constexpr Deed kDeck[] = {
-    Deed::kKillProcess, Deed::kKillProcess, Deed::kKillProcess, Deed::kStopQemu, Deed::kStopQemu,
-    Deed::kReplug,      Deed::kReplug,      Deed::kKillQemu,    Deed::kReset,    Deed::kPowerOff};
+constexpr Deed kDeck[] = {Deed::kKillProcess, Deed::kKillProcess, Deed::kKillProcess,
+                          Deed::kStopQemu,    Deed::kStopQemu,    Deed::kReplug,
+                          Deed::kReplug,      Deed::kKillQemu,    Deed::kReset,
+                          Deed::kPowerOff,    Deed::kSnapshot};
 
 }  // namespace
 
@@ -31,10 +32,8 @@ Machine::Machine(MachineOptions options, std::string socket, std::uint64_t seed,
     : options_(std::move(options)), socket_(std::move(socket)), random_(seed), stage_(stage) {}
 
 bool Machine::SwitchOn() {
-  guest_ = Guest::Restore({.name = options_.name,
-                           .devices = {IvshmemDevice::Doorbell(socket_, kVectors)},
-                           .kernel = options_.kernel});
-  return guest_ != nullptr && LoadDriver();
+  guest_ = Guest::Restore({.name = options_.name, .kernel = options_.kernel});
+  return guest_ != nullptr && Plug() && LoadDriver();
 }
 
 bool Machine::LoadDriver() {
@@ -128,7 +127,7 @@ bool Machine::StopQemu() {
   return true;
 }
 
-bool Machine::Replug() {
+bool Machine::Unplug() {
   if (!guest_->RemoveLastDevice(kLimit)) return false;
   for (std::size_t i = 0; i < peers_.size(); ++i) {
     const Result end = Finish(i);
@@ -136,7 +135,18 @@ bool Machine::Replug() {
       stage_.faults.Add(Fault::kUncut, fmt::format("{}: status {}", peers_[i].life, end.status));
     }
   }
+  return true;
+}
+
+bool Machine::Plug() {
   return guest_->AddDevice(IvshmemDevice::Doorbell(socket_, kVectors), kLimit);
+}
+
+bool Machine::RestoreSnapshot() {
+  std::unique_ptr<Guest> restored = guest_->Copy({});
+  if (restored == nullptr) return false;
+  guest_ = std::move(restored);
+  return true;
 }
 
 bool Machine::Do(Deed deed) {
@@ -146,7 +156,9 @@ bool Machine::Do(Deed deed) {
     case Deed::kStopQemu:
       return StopQemu();
     case Deed::kReplug:
-      return Replug() && ComeBack(0);
+      return Unplug() && Plug() && ComeBack(0);
+    case Deed::kSnapshot:
+      return Unplug() && RestoreSnapshot() && Plug() && ComeBack(0);
     case Deed::kReset:
       JudgeAll();
       return guest_->SystemReset(kLimit) && LoadDriver() && ComeBack(0);
@@ -160,6 +172,7 @@ bool Machine::Do(Deed deed) {
         guest_->Stop();
       }
       return SwitchOn() && ComeBack(0);
+    case Deed::kKillServer:  // is not a machine's
     case Deed::kCount:
       break;
   }
@@ -177,10 +190,15 @@ bool Machine::Disturb() {
   }
   const Deed deed = deck_.back();
   deck_.pop_back();
-  std::this_thread::sleep_for(milliseconds(Below(1000)));
+  std::this_thread::sleep_for(milliseconds(Below(500)));
   if (!IsUp()) return false;
   if (!Do(deed)) {
-    (void)IsUp();
+    stage_.faults.AddText(
+        fmt::format("{}: {}", options_.name, kDeedNames.at(static_cast<std::size_t>(deed))));
+    // One that is about to end closes its monitor before.
+    for (int i = 0; i < 100 && guest_ != nullptr && IsUp(); ++i) {
+      std::this_thread::sleep_for(milliseconds(20));
+    }
     return false;
   }
   ++stage_.deeds.at(static_cast<std::size_t>(deed));

@@ -59,7 +59,10 @@ class Machine : public Group {
   bool ComeBack(std::size_t first);
   bool KillProcess();
   bool StopQemu();
-  bool Replug();
+  // Its processes are told that their device has gone.
+  bool Unplug();
+  bool Plug();
+  bool RestoreSnapshot();
   // What the peers have printed before the machine goes.
   void JudgeAll();
   // Nobody but this campaign ends a QEMU.

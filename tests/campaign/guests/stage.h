@@ -37,7 +37,20 @@ enum class Deed : std::uint8_t {
   kKillQemu,
   kReset,
   kPowerOff,
+  kSnapshot,  // without its device, as docs/guarantees.md asks; it goes on from it
+  kKillServer,
   kCount
+};
+
+inline constexpr std::array<const char*, static_cast<std::size_t>(Deed::kCount)> kDeedNames{
+    "processes of guests killed",
+    "QEMU stopped for a while",
+    "devices unplugged and plugged in again",
+    "QEMU killed, and restored from a saved state",
+    "machines reset",
+    "machines switched off, and restored from a saved state",
+    "machines restored from a snapshot without the device",
+    "servers killed",
 };
 
 // A life of a peer, as it says itself: CIRCLE.NAME SLOT.INCARNATION.
