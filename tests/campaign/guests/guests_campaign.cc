@@ -49,7 +49,8 @@ class Failures : public ::testing::EmptyTestEventListener {
   explicit Failures(Stage& stage) : stage_(stage) {}
   void OnTestPartResult(const ::testing::TestPartResult& result) override {
     if (!result.failed()) return;
-    const std::string text = result.message();
+    std::string text = result.message();
+    if (text.starts_with("Failed\n")) text.erase(0, text.find('\n') + 1);
     const bool has_ended = text.find("QEMU was ended") != std::string::npos ||
                            text.find("QEMU has ended") != std::string::npos;
     stage_.faults.Add(has_ended ? Fault::kQemu : Fault::kHung,

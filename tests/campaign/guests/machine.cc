@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <mutex>
 #include <thread>
 #include <utility>
 
@@ -128,7 +129,10 @@ bool Machine::StopQemu() {
 }
 
 bool Machine::Unplug() {
-  if (!guest_->RemoveLastDevice(kLimit)) return false;
+  {
+    const std::lock_guard lock(stage_.plugging);
+    if (!guest_->RemoveLastDevice(kLimit)) return false;
+  }
   for (std::size_t i = 0; i < peers_.size(); ++i) {
     const Result end = Finish(i);
     if (end.output.find("over: ") == std::string::npos) {
@@ -139,6 +143,7 @@ bool Machine::Unplug() {
 }
 
 bool Machine::Plug() {
+  const std::lock_guard lock(stage_.plugging);
   return guest_->AddDevice(IvshmemDevice::Doorbell(socket_, kVectors), kLimit);
 }
 

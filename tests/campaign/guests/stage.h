@@ -65,6 +65,10 @@ struct Stage {
   std::atomic<std::uint64_t> mesh_finds{0};
   std::atomic<std::uint64_t> pairs{0};  // compared at the end
 
+  // Held while a device is plugged in or unplugged. A QEMU 7.2 has crashed (its heap was damaged)
+  // whose device was unplugged 50 ms after the doorbells of another one had been announced to it.
+  std::mutex plugging;
+
   // Changed under the mutex, read once all have arrived at the end of a part.
   std::mutex mutex;
   std::vector<Life> steady;                             // to which nothing happens
