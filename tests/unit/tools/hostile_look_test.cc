@@ -21,6 +21,7 @@
 #include "salvage.h"
 #include "support/node_pair.h"
 #include "support/random.h"
+#include "support/region_copy.h"
 #include "support/sizes.h"
 #include "top_view.h"
 
@@ -71,7 +72,7 @@ class HostileLookTest : public testing::NodePairTest {
     EXPECT_EQ(loan.result(), SendResult::kOk);
     EXPECT_EQ(loan.Publish(), SendResult::kOk);
     // Where something stands: the words that matter are a small part of the region.
-    const auto bytes = hub_.memory();
+    const std::vector<std::byte> bytes = testing::CopyOfRegion(hub_.memory());
     for (std::size_t at = layout::kPage; at < bytes.size(); at += 8) {
       std::uint64_t word = 0;
       std::memcpy(&word, bytes.data() + at, 8);
@@ -136,7 +137,7 @@ TEST_F(HostileLookTest, ToolsSurviveAnyBytes) {
   Random random(testing::TestSeed());
   const Memory copy(kRegion);
   const auto bytes = copy.bytes();
-  std::memcpy(bytes.data(), hub_.memory().data(), kRegion);
+  std::memcpy(bytes.data(), testing::CopyOfRegion(hub_.memory()).data(), kRegion);
   const Result<Region> region = Region::Attach(bytes);
   ASSERT_TRUE(region.ok());
   const std::string intact(reinterpret_cast<const char*>(bytes.data()), kRegion);
@@ -173,7 +174,7 @@ TEST_F(HostileLookTest, ToolsSurviveAnyBytes) {
 // Every pair and every heap names the same units.
 TEST_F(HostileLookTest, ToolsEndWhereEverythingIsTheSameRing) {
   const Memory copy(kRegion);
-  std::memcpy(copy.bytes().data(), hub_.memory().data(), kRegion);
+  std::memcpy(copy.bytes().data(), testing::CopyOfRegion(hub_.memory()).data(), kRegion);
   const Result<Region> region = Region::Attach(copy.bytes());
   ASSERT_TRUE(region.ok());
   const layout::Cell cell = CellOf(a_->id(), b_->id());

@@ -10,6 +10,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -19,6 +20,7 @@
 #include "support/header_crc.h"
 #include "support/node_pair.h"
 #include "support/random.h"
+#include "support/region_copy.h"
 #include "support/sizes.h"
 
 namespace ivmq::inspect {
@@ -102,7 +104,7 @@ TEST_F(SampleTest, NeedsNoRightToWrite) {
   void* const copy =
       mmap(nullptr, memory.size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   ASSERT_NE(copy, MAP_FAILED);
-  std::memcpy(copy, memory.data(), memory.size());
+  std::memcpy(copy, testing::CopyOfRegion(memory).data(), memory.size());
   ASSERT_EQ(mprotect(copy, memory.size(), PROT_READ), 0);
   const Result<Region> read_only = Region::Attach({static_cast<std::byte*>(copy), memory.size()});
   ASSERT_TRUE(read_only.ok());
@@ -193,8 +195,9 @@ TEST_F(SampleTest, OfARegionThatAnybodyScribbledOver) {
   testing::Random random(testing::TestSeed());
   const Geometry g = region().geometry();
   std::optional<RegionSample> last;
+  const std::vector<std::byte> intact = testing::CopyOfRegion(hub_.memory());
   for (int round = 0; round < 300; ++round) {
-    const Copy copy(hub_.memory());
+    const Copy copy(intact);
     const auto bytes = copy.bytes();
     // What is looked at lies before the data of the first rings.
     const std::size_t end = std::min<std::size_t>(bytes.size(), g.arena_offset + 2 * 4096 + 65536);
