@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 #include <system_error>
+#include <thread>
 
 #include <fmt/format.h>
 
@@ -38,6 +39,35 @@ pid_t Fork(const std::function<int()>& body) {
 void KillAndWait(pid_t pid) {
   kill(pid, SIGKILL);
   waitpid(pid, nullptr, 0);
+}
+
+void RunBeside(const std::vector<std::function<void()>>& bodies, std::chrono::milliseconds limit) {
+  std::vector<pid_t> pids;
+  for (const auto& body : bodies) {
+    pids.push_back(Fork([&body] {
+      body();
+      return 0;
+    }));
+  }
+  constexpr std::chrono::milliseconds kTick{50};
+  const auto until = std::chrono::steady_clock::now() + limit;
+  for (const pid_t pid : pids) {
+    while (!EndOf(pid)) {
+      if (std::chrono::steady_clock::now() > until) kill(pid, SIGKILL);
+      std::this_thread::sleep_for(kTick);
+    }
+  }
+}
+
+bool Until(std::chrono::milliseconds limit, const std::function<bool()>& done,
+           const std::function<void()>& meanwhile, std::chrono::milliseconds tick) {
+  const auto until = std::chrono::steady_clock::now() + limit;
+  while (!done()) {
+    if (std::chrono::steady_clock::now() >= until) return false;
+    meanwhile();
+    std::this_thread::sleep_for(tick);
+  }
+  return true;
 }
 
 std::optional<int> EndOf(pid_t pid) {

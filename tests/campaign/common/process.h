@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -13,6 +14,7 @@
 #include <new>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace ivmq::campaign {
 
@@ -20,10 +22,18 @@ namespace ivmq::campaign {
 std::int64_t MonotonicNanoseconds();
 
 // Runs `body` in a forked process, which ends with what that returns, and is killed if this one
+// ends.
 pid_t Fork(const std::function<int()>& body);
 
 // SIGKILL, and waits until the kernel has given back what the process held.
 void KillAndWait(pid_t pid);
+
+// Runs them beside each other, each in a process; kills those that run longer than `limit`.
+void RunBeside(const std::vector<std::function<void()>>& bodies, std::chrono::milliseconds limit);
+
+// Until `done` says so, calls `meanwhile` every `tick`; false if `limit` has passed.
+bool Until(std::chrono::milliseconds limit, const std::function<bool()>& done,
+           const std::function<void()>& meanwhile, std::chrono::milliseconds tick);
 
 // How the process ended, as waitpid() says; nullopt if it runs.
 std::optional<int> EndOf(pid_t pid);

@@ -136,13 +136,8 @@ void Round::Watch() {
 }
 
 bool Round::Until(milliseconds limit, const std::function<bool()>& done) {
-  const Clock::time_point until = Clock::now() + limit;
-  while (!done()) {
-    if (Clock::now() >= until) return false;
-    Watch();
-    std::this_thread::sleep_for(kTick);
-  }
-  return true;
+  return campaign::Until(
+      limit, done, [this] { Watch(); }, kTick);
 }
 
 std::uint64_t Round::Run() {

@@ -3,11 +3,11 @@
 // once. In the build with crash points, they are also killed at each of these. Afterwards each message is held against docs/guarantees.md.
 #include <array>
 #include <chrono>
-#include <csignal>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string_view>
-#include <thread>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -83,21 +83,14 @@ Table Tabulate(const Outcomes& outcomes) {
 
 bool Run(const Arguments& arguments) {
   const Shared<Outcomes> outcomes;
-  std::array<pid_t, kMeshes> referees{};
+  std::vector<std::function<void()>> meshes;
   for (std::size_t i = 0; i < kMeshes; ++i) {
-    const Arguments own{.duration = arguments.duration, .seed = arguments.seed + i};
-    referees.at(i) = Fork([&, i] {
+    meshes.emplace_back([&, i] {
+      const Arguments own{.duration = arguments.duration, .seed = arguments.seed + i};
       RunMesh(static_cast<Mesh>(i), own, &outcomes->at(i));
-      return 0;
     });
   }
-  const auto until = std::chrono::steady_clock::now() + arguments.duration + kAfterwards;
-  for (const pid_t referee : referees) {
-    while (!EndOf(referee)) {
-      if (std::chrono::steady_clock::now() > until) kill(referee, SIGKILL);
-      std::this_thread::sleep_for(std::chrono::milliseconds(50));
-    }
-  }
+  RunBeside(meshes, arguments.duration + kAfterwards);
   const Table table = Tabulate(*outcomes);
   table.Print();
   for (const Outcome& outcome : *outcomes) fmt::print("{}", outcome.texts.data());

@@ -8,7 +8,6 @@
 #include <optional>
 #include <random>
 #include <string>
-#include <thread>
 
 #include <fmt/format.h>
 
@@ -174,14 +173,13 @@ void Referee::Watch() {
 }
 
 bool Referee::Until(milliseconds limit, const std::function<bool()>& done) {
-  const Clock::time_point until = Clock::now() + limit;
-  while (!done()) {
-    if (Clock::now() >= until) return false;
-    mortals_->Attend();
-    Watch();
-    std::this_thread::sleep_for(kTick);
-  }
-  return true;
+  return campaign::Until(
+      limit, done,
+      [this] {
+        mortals_->Attend();
+        Watch();
+      },
+      kTick);
 }
 
 void Referee::End() {

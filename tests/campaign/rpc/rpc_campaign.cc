@@ -4,13 +4,12 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <csignal>
 #include <cstdint>
 #include <functional>
 #include <optional>
 #include <random>
 #include <string>
-#include <thread>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -107,14 +106,13 @@ void Referee::Watch() {
 }
 
 bool Referee::Until(milliseconds limit, const std::function<bool()>& done) {
-  const Clock::time_point until = Clock::now() + limit;
-  while (!done()) {
-    if (Clock::now() >= until) return false;
-    mortals_->Attend();
-    Watch();
-    std::this_thread::sleep_for(kTick);
-  }
-  return true;
+  return campaign::Until(
+      limit, done,
+      [this] {
+        mortals_->Attend();
+        Watch();
+      },
+      kTick);
 }
 
 void Referee::End() {
@@ -249,21 +247,14 @@ Table Tabulate(const Outcomes& outcomes) {
 
 bool Run(const Arguments& arguments) {
   const Shared<Outcomes> outcomes;
-  std::array<pid_t, kMeshes> referees{};
+  std::vector<std::function<void()>> meshes;
   for (std::size_t i = 0; i < kMeshes; ++i) {
-    const Arguments own{.duration = arguments.duration, .seed = arguments.seed + i};
-    referees.at(i) = Fork([&, i] {
+    meshes.emplace_back([&, i] {
+      const Arguments own{.duration = arguments.duration, .seed = arguments.seed + i};
       Referee(i == 1, own, outcomes->at(i)).Run();
-      return 0;
     });
   }
-  const auto until = Clock::now() + arguments.duration + kAfterwards;
-  for (const pid_t referee : referees) {
-    while (!EndOf(referee)) {
-      if (Clock::now() > until) kill(referee, SIGKILL);
-      std::this_thread::sleep_for(milliseconds(50));
-    }
-  }
+  RunBeside(meshes, arguments.duration + kAfterwards);
   const Table table = Tabulate(*outcomes);
   table.Print();
   for (const Outcome& outcome : *outcomes) {

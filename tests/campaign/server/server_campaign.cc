@@ -163,13 +163,8 @@ void Referee::Watch() {
 }
 
 bool Referee::Until(milliseconds limit, const std::function<bool()>& done) {
-  const Clock::time_point until = Clock::now() + limit;
-  while (!done()) {
-    if (Clock::now() >= until) return false;
-    Watch();
-    std::this_thread::sleep_for(kTick);
-  }
-  return true;
+  return campaign::Until(
+      limit, done, [this] { Watch(); }, kTick);
 }
 
 void Referee::StartRude() {

@@ -371,14 +371,13 @@ void Referee::Watch() {
 }
 
 bool Referee::Until(milliseconds limit, const std::function<bool()>& done) {
-  const Clock::time_point until = Clock::now() + limit;
-  while (!done()) {
-    if (Clock::now() >= until) return false;
-    if (passing_) passing_->Attend();
-    Watch();
-    std::this_thread::sleep_for(kTick);
-  }
-  return true;
+  return campaign::Until(
+      limit, done,
+      [this] {
+        if (passing_) passing_->Attend();
+        Watch();
+      },
+      kTick);
 }
 
 void Referee::Compare() {
