@@ -116,6 +116,15 @@ Json FrameJson(const inspect::FrameView& view) {
   return json;
 }
 
+void AddCell(std::uint32_t index, const Cell& cell, Json* json) {
+  (*json)["cell"] = index;
+  (*json)["state"] = CellStateText(cell.state);
+  (*json)["generation"] = cell.generation;
+  if (cell.state == CellState::kEmpty) return;
+  (*json)["first_unit"] = cell.first_unit;
+  (*json)["capacity"] = std::uint64_t{1} << cell.capacity_log2;
+}
+
 }  // namespace
 
 Json RawHeaderJson(const layout::Header& header) {
@@ -338,12 +347,8 @@ Json RegionReport::RingJson(std::uint32_t producer, std::uint32_t consumer, std:
   json["to"] = NameAt(consumer);
   json["from_slot"] = producer;
   json["to_slot"] = consumer;
-  json["cell"] = index;
-  json["state"] = CellStateText(cell.state);
-  json["generation"] = cell.generation;
+  AddCell(index, cell, &json);
   if (cell.state == CellState::kEmpty) return json;
-  json["first_unit"] = cell.first_unit;
-  json["capacity"] = std::uint64_t{1} << cell.capacity_log2;
   if (cell.state > CellState::kClosed) {
     problems->emplace_back("the cell has no known state");
     return json;
@@ -400,12 +405,8 @@ Json RegionReport::ExtentJson(std::uint32_t slot, std::uint32_t extent, Problems
   json["of"] = NameAt(slot);
   json["slot"] = slot;
   json["extent"] = extent;
-  json["cell"] = index;
-  json["state"] = CellStateText(cell.state);
-  json["generation"] = cell.generation;
+  AddCell(index, cell, &json);
   if (cell.state == CellState::kEmpty) return json;
-  json["first_unit"] = cell.first_unit;
-  json["capacity"] = std::uint64_t{1} << cell.capacity_log2;
   if (cell.state > CellState::kLive) {
     problems->emplace_back("the cell has no state of an extent");
     return json;

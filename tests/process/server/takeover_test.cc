@@ -160,6 +160,35 @@ TEST_P(StepTest, NobodyNoticesASuccessorThatIsKilledAtAnyStepOfItsTakeover) {
 
 // ---- At any instruction
 
+// Kills servers at random moments.
+class Killer {
+ public:
+  Killer(Succession& servers, int kills, unsigned seed)
+      : thread_([this, &servers, kills, seed] {
+          std::mt19937 random(seed);
+          while (servers.killed() < kills && is_at_work_) {
+            // As long as a few system calls, or as a start.
+            std::this_thread::sleep_for(
+                std::chrono::microseconds(random() % (1U << random() % 16)));
+            servers.Kill();
+          }
+          is_at_work_ = false;
+        }) {}
+  ~Killer() { End(); }
+  Killer(const Killer&) = delete;
+  Killer& operator=(const Killer&) = delete;
+
+  [[nodiscard]] bool is_at_work() const { return is_at_work_; }
+  void End() {
+    is_at_work_ = false;
+    if (thread_.joinable()) thread_.join();
+  }
+
+ private:
+  std::atomic<bool> is_at_work_ = true;
+  std::thread thread_;
+};
+
 // Connections come and go, and greetings are read in pieces, while the server is killed at random.
 class RandomKillTest : public TakeoverTest, public ::testing::WithParamInterface<std::string> {};
 
@@ -172,20 +201,11 @@ TEST_P(RandomKillTest, NobodyNoticesServersThatAreKilledAtRandom) {
                      Ivmqd(socket_, {"--size", "1M", "--vectors", std::to_string(kVectors),
                                      "--id-policy", GetParam()}),
                      log_);
-  std::atomic<bool> killing = true;
-  std::thread killer([&] {
-    std::mt19937 random(1);
-    while (servers.killed() < kKills && killing) {
-      // As long as a few system calls, or as a start.
-      std::this_thread::sleep_for(std::chrono::microseconds(random() % (1U << random() % 16)));
-      servers.Kill();
-    }
-    killing = false;
-  });
+  Killer killer(servers, kKills, /*seed=*/1);
   std::mt19937 random(2);
   Clients clients;
   int comings = 0;
-  while (killing && !HasFailure()) {
+  while (killer.is_at_work() && !HasFailure()) {
     if (clients.size() == 6) {
       clients.erase(clients.begin() + static_cast<std::ptrdiff_t>(random() % clients.size()));
     }
@@ -194,8 +214,7 @@ TEST_P(RandomKillTest, NobodyNoticesServersThatAreKilledAtRandom) {
     if (HasFailure() || comings % 4 != 0) continue;
     ExpectAllReachAll(clients);
   }
-  killing = false;
-  killer.join();
+  killer.End();
   ASSERT_FALSE(HasFailure()) << Log();
   while (clients.size() < 4) Connect(clients);
   ExpectAllReachAll(clients);
@@ -446,26 +465,17 @@ class StoreTest : public TakeoverTest {
 TEST_F(StoreTest, NobodyNoticesServersThatAreKilledAtRandom) {
   constexpr int kKills = 150;
   Succession servers(socket_, {}, Command(), log_, &manager_);
-  std::atomic<bool> killing = true;
-  std::thread killer([&] {
-    std::mt19937 random(3);
-    while (servers.killed() < kKills && killing) {
-      std::this_thread::sleep_for(std::chrono::microseconds(random() % (1U << random() % 16)));
-      servers.Kill();
-    }
-    killing = false;
-  });
+  Killer killer(servers, kKills, /*seed=*/3);
   std::mt19937 random(4);
   Clients clients;
-  while (killing && !HasFailure()) {
+  while (killer.is_at_work() && !HasFailure()) {
     if (clients.size() == 6) {
       clients.erase(clients.begin() + static_cast<std::ptrdiff_t>(random() % clients.size()));
     }
     ConnectUntilKept(clients);
     if (!HasFailure() && clients.size() % 3 == 0) ExpectAllReachAll(clients);
   }
-  killing = false;
-  killer.join();
+  killer.End();
   ASSERT_FALSE(HasFailure()) << Log();
   ExpectAllReachAll(clients);
   EXPECT_EQ(servers.Terminate(), 0) << Log();
