@@ -1,5 +1,7 @@
-# Packages that more than one folder uses: imported targets are visible only below the folder that
-# found them. Beside each, what Debian 12 calls it; `./dev` installs them.
+# Packages that more than one folder uses. Beside each, what Debian 12 calls it; `./dev` installs
+# them. Their targets are visible everywhere: a project that has this one as a folder links them,
+# through the library, from its own folders.
+set(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL ON)
 find_package(Threads REQUIRED)
 find_package(Boost 1.74 REQUIRED)          # libboost-dev: Boost::headers
 find_package(Protobuf REQUIRED)            # libprotobuf-dev libprotoc-dev protobuf-compiler

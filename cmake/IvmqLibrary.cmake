@@ -1,5 +1,4 @@
 include(GNUInstallDirs)
-include(CMakePackageConfigHelpers)
 
 # ivmq_add_folders(FOLDER...)
 # add_subdirectory for each folder.
@@ -9,38 +8,45 @@ macro(ivmq_add_folders)
   endforeach()
 endmacro()
 
-# ivmq_layer(NAME SOURCES file... [PUBLIC lib...] [PRIVATE lib...])
-# The library of a layer: target ivmq_NAME, used as ivmq::NAME, installed and exported as such.
-# Public headers are those under include/ of the calling folder.
+# ivmq_layer(NAME SOURCES file... [PUBLIC lib...] [PRIVATE lib...] [INSTALLED_INTERNALS header...])
+# A layer of the library: target ivmq_NAME, a static library of the build tree. libivmq is made of
+# all of them (IvmqPackage). Headers are those under include/ of the calling folder. They are
+# installed, except those in folders named internal, of which only what public headers include is:
+# INSTALLED_INTERNALS, relative to include/.
 function(ivmq_layer name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;PUBLIC;PRIVATE")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;PUBLIC;PRIVATE;INSTALLED_INTERNALS")
   if(arg_UNPARSED_ARGUMENTS OR NOT arg_SOURCES)
     message(FATAL_ERROR "ivmq_layer(${name}): no SOURCES, or unknown: ${arg_UNPARSED_ARGUMENTS}")
   endif()
   add_library(ivmq_${name} STATIC ${arg_SOURCES})
-  add_library(ivmq::${name} ALIAS ivmq_${name})
-  set_target_properties(ivmq_${name} PROPERTIES EXPORT_NAME ${name})
+  set_target_properties(ivmq_${name} PROPERTIES
+    CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
   target_compile_features(ivmq_${name} PUBLIC cxx_std_20)
   target_include_directories(ivmq_${name}
-    PUBLIC $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/include>
-           $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>
+    PUBLIC ${CMAKE_CURRENT_SOURCE_DIR}/include
     PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
   target_link_libraries(ivmq_${name}
     PUBLIC ${arg_PUBLIC}
-    PRIVATE ${arg_PRIVATE} $<BUILD_INTERFACE:ivmq_options>)
-  install(TARGETS ivmq_${name} EXPORT ivmqTargets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
-  if(IS_DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}/include")
-    install(DIRECTORY include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
+    PRIVATE ${arg_PRIVATE} ivmq_options)
+  set_property(GLOBAL APPEND PROPERTY IVMQ_LAYERS ivmq_${name})
+  if(IVMQ_INSTALL)
+    install(DIRECTORY include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT libivmq-dev
+      FILES_MATCHING PATTERN "*.h" PATTERN "internal" EXCLUDE)
+    foreach(header ${arg_INSTALLED_INTERNALS})
+      cmake_path(GET header PARENT_PATH folder)
+      install(FILES "include/${header}"
+        DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}/${folder}" COMPONENT libivmq-dev)
+    endforeach()
   endif()
-  set_property(GLOBAL APPEND PROPERTY IVMQ_LAYERS ${name})
 endfunction()
 
-# ivmq_program(NAME SOURCES file... [LIBS lib...] [INSTALL] [MEASURES])
-# A program with the project's warnings; with INSTALL it goes to bin/. What a program adds to the
+# ivmq_program(NAME SOURCES file... [LIBS lib...] [INSTALL component] [MEASURES])
+# A program with the project's warnings; with INSTALL it goes to bin/, see docs/using.md for the
+# components. What a program adds to the
 # layers is quickly done and takes long to optimise (CLI11: minutes), so it hardly is, unless the
 # program MEASURES.
 function(ivmq_program name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "INSTALL;MEASURES" "" "SOURCES;LIBS")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "MEASURES" "INSTALL" "SOURCES;LIBS")
   if(arg_UNPARSED_ARGUMENTS OR NOT arg_SOURCES)
     message(FATAL_ERROR "ivmq_program(${name}): no SOURCES, or unknown: ${arg_UNPARSED_ARGUMENTS}")
   endif()
@@ -52,8 +58,9 @@ function(ivmq_program name)
   elseif(NOT arg_MEASURES)
     target_compile_options(${name} PRIVATE -O1)
   endif()
-  if(arg_INSTALL)
-    install(TARGETS ${name} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  if(arg_INSTALL AND IVMQ_INSTALL)
+    install(TARGETS ${name}
+      RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT ${arg_INSTALL})
   endif()
 endfunction()
 
@@ -82,24 +89,4 @@ function(ivmq_messages name)
   target_link_libraries(${name} PUBLIC protobuf::libprotobuf)
   # Not code of ours: neither warnings nor clang-tidy.
   target_compile_options(${name} PRIVATE -w)
-endfunction()
-
-# ivmq_install_package()
-# Installs the layers as the CMake package `ivmq`: find_package(ivmq), then ivmq::core and so on.
-function(ivmq_install_package)
-  get_property(layers GLOBAL PROPERTY IVMQ_LAYERS)
-  if(NOT layers)
-    return()
-  endif()
-  set(folder "${CMAKE_INSTALL_LIBDIR}/cmake/ivmq")
-  install(EXPORT ivmqTargets NAMESPACE ivmq:: DESTINATION ${folder})
-  configure_package_config_file(
-    "${PROJECT_SOURCE_DIR}/cmake/ivmqConfig.cmake.in" "${PROJECT_BINARY_DIR}/ivmqConfig.cmake"
-    INSTALL_DESTINATION ${folder})
-  write_basic_package_version_file("${PROJECT_BINARY_DIR}/ivmqConfigVersion.cmake"
-    COMPATIBILITY SameMinorVersion)
-  install(FILES "${PROJECT_SOURCE_DIR}/cmake/IvmqGenerate.cmake"
-                "${PROJECT_BINARY_DIR}/ivmqConfig.cmake"
-                "${PROJECT_BINARY_DIR}/ivmqConfigVersion.cmake"
-    DESTINATION ${folder})
 endfunction()

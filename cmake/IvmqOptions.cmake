@@ -1,7 +1,9 @@
 # Compiler settings. Language and sanitizers hold for every target of the project; warnings are on
 # the target ivmq_options, so that generated code can do without them.
 
-set(CMAKE_CXX_STANDARD 20)
+if(NOT CMAKE_CXX_STANDARD MATCHES "^2") # nor a newer one that a project around this one has chosen
+  set(CMAKE_CXX_STANDARD 20)
+endif()
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)

@@ -30,6 +30,7 @@
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/message.h>
 
+#include "ivmq/export.h"
 #include "ivmq/internal/payload.h"
 #include "ivmq/node.h"
 #include "ivmq/status.h"
@@ -38,7 +39,7 @@ namespace ivmq {
 
 // Maps ids to types. Peers that use ids must have registered the same pairs. Thread-compatible:
 // register at the start; afterwards any thread may use it.
-class TypeIds {
+class IVMQ_EXPORT TypeIds {
  public:
   // Any 32-bit value can be an id. Registering a pair again has no effect. ALREADY_EXISTS: the id
   // belongs to another type, or the type has another id.
@@ -61,7 +62,7 @@ class TypeIds {
 namespace internal {
 
 // The message's type: its id, if `ids` is not nullptr and has one; otherwise its full name.
-MessageType TypeOf(const google::protobuf::Message& message, const TypeIds* ids);
+IVMQ_EXPORT MessageType TypeOf(const google::protobuf::Message& message, const TypeIds* ids);
 
 }  // namespace internal
 
@@ -74,10 +75,10 @@ MessageType TypeOf(const google::protobuf::Message& message, const TypeIds* ids)
 // Thread-safe, also if several threads send one message.
 // kTooLarge: more than max_message_bytes, a type name of more than kMaxTypeName bytes, or no memory
 // for the buffer. The other results are those of Node::Send.
-SendResult Send(Node& node, PeerId to, const google::protobuf::Message& message,
-                const SendOptions& options = {});
-SendResult Send(Node& node, PeerId to, const google::protobuf::Message& message, const TypeIds& ids,
-                const SendOptions& options);
+IVMQ_EXPORT SendResult Send(Node& node, PeerId to, const google::protobuf::Message& message,
+                            const SendOptions& options = {});
+IVMQ_EXPORT SendResult Send(Node& node, PeerId to, const google::protobuf::Message& message,
+                            const TypeIds& ids, const SendOptions& options);
 // A template, so that `{}` as the last argument means options.
 template <std::same_as<TypeIds> Ids>
 SendResult Send(Node& node, PeerId to, const google::protobuf::Message& message, const Ids& ids) {
@@ -130,7 +131,7 @@ struct Encoder<ById> {
 // dispatcher remains usable.
 //
 // Thread-compatible: one thread at a time, like Node::Poll. Must not outlive its node.
-class Dispatcher {
+class IVMQ_EXPORT Dispatcher {
  public:
   explicit Dispatcher(Node& node, TypeIds ids = {});
   ~Dispatcher();

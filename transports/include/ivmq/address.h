@@ -28,6 +28,7 @@
 #include <string>
 #include <string_view>
 
+#include "ivmq/export.h"
 #include "ivmq/internal/region.h"
 #include "ivmq/status.h"
 #include "ivmq/transport.h"
@@ -46,7 +47,7 @@ namespace ivmq {
 //   UNAVAILABLE          no process listens on the socket, or the server closed the connection
 //   DEADLINE_EXCEEDED    the server did not complete its greeting
 //   DATA_LOSS            the server violated its protocol
-Result<std::unique_ptr<Transport>> OpenTransport(std::string_view address);
+IVMQ_EXPORT Result<std::unique_ptr<Transport>> OpenTransport(std::string_view address);
 
 enum class Access : std::uint8_t { kReadOnly, kReadWrite };
 
@@ -61,7 +62,8 @@ struct RegionMemory {
 // Opens `address` for a tool. kReadOnly takes no id, except for a moment from an ivshmem server other
 // than ivmqd; kReadWrite takes one of a server's until the mapping goes. The memory need not be formatted: call Region::Attach(). Thread-safe. Errors: those of
 // OpenTransport.
-Result<RegionMemory> OpenRegion(std::string_view address, Access access = Access::kReadOnly);
+IVMQ_EXPORT Result<RegionMemory> OpenRegion(std::string_view address,
+                                            Access access = Access::kReadOnly);
 
 struct CreateOptions {
   FormatOptions format;
@@ -82,12 +84,12 @@ struct CreateOptions {
 //   RESOURCE_EXHAUSTED   no space, or too few huge pages
 //   PERMISSION_DENIED    the file cannot be created or written
 //   NOT_FOUND            the folder does not exist
-Status CreateRegionFile(std::string_view address, std::uint64_t size,
-                        const CreateOptions& options = {});
+IVMQ_EXPORT Status CreateRegionFile(std::string_view address, std::uint64_t size,
+                                    const CreateOptions& options = {});
 
 // The number of bytes in "65536", "64K", "64M" or "1G", also "64KiB" and so on; 1K is 1024.
 // INVALID_ARGUMENT for other text.
-Result<std::uint64_t> ParseSize(std::string_view text);
+IVMQ_EXPORT Result<std::uint64_t> ParseSize(std::string_view text);
 
 }  // namespace ivmq
 

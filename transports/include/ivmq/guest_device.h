@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "ivmq/address.h"
+#include "ivmq/export.h"
 #include "ivmq/status.h"
 
 namespace ivmq {
@@ -31,41 +32,41 @@ struct PciDevice {
 };
 
 // The addresses of the ivshmem devices of any revision under `devices`. Other devices are omitted.
-std::vector<std::string> ListIvshmemDevices(const std::string& devices);
+IVMQ_EXPORT std::vector<std::string> ListIvshmemDevices(const std::string& devices);
 
 // Reads and checks the device at `bdf` ("0000:00:04.0" or "00:04.0"). Enables its memory decoding
 // if that is disabled. INVALID_ARGUMENT: malformed address, or another kind of device. NOT_FOUND:
 // no such device. FAILED_PRECONDITION: revision 0. Error messages do not contain the address.
-Result<PciDevice> InspectPciDevice(const std::string& devices, std::string_view bdf);
+IVMQ_EXPORT Result<PciDevice> InspectPciDevice(const std::string& devices, std::string_view bdf);
 
 // The kernel driver that is bound to the device, or "".
-std::string DriverOf(const PciDevice& device);
+IVMQ_EXPORT std::string DriverOf(const PciDevice& device);
 
 // Its IOMMU group, a number, or "".
-std::string IommuGroupOf(const PciDevice& device);
+IVMQ_EXPORT std::string IommuGroupOf(const PciDevice& device);
 
 // "ivshmem-doorbell 0000:00:04.0, 8 vectors".
-std::string Describe(const PciDevice& device);
+IVMQ_EXPORT std::string Describe(const PciDevice& device);
 
 // How "auto" reaches a device.
 struct GuestWay {
   std::string address;  // "ivmq:/dev/ivmq0", "vfio:0000:00:04.0" or "pci:0000:00:04.0"
   std::string file;     // what a process opens: the driver's node, the group's, or resource2
 };
-GuestWay WayTo(const PciDevice& device);
+IVMQ_EXPORT GuestWay WayTo(const PciDevice& device);
 
 // The memory of a device, reached by that address. Over vfio, no other process can use the device
 // until it is closed.
-Result<RegionMemory> OpenGuestRegion(const PciDevice& device, std::string_view address,
-                                     Access access);
+IVMQ_EXPORT Result<RegionMemory> OpenGuestRegion(const PciDevice& device, std::string_view address,
+                                                 Access access);
 
 // Whether a doorbell device with `vectors` (0: unknown) and the server of the region in `memory`
 // have the same number of vectors. A device can ring only those vectors of other peers that it has
 // itself, and no peer rings a vector for which the server has no doorbell. FAILED_PRECONDITION says
 // which number is smaller, what that means, and which option to change. OK if there is no ivmqd.
-Status CheckVectors(std::uint32_t vectors, std::span<const std::byte> memory);
+IVMQ_EXPORT Status CheckVectors(std::uint32_t vectors, std::span<const std::byte> memory);
 // Whether such a device reaches every vector by which peers of that region can be woken.
-bool ReachesAllVectors(std::uint32_t vectors, std::span<const std::byte> memory);
+IVMQ_EXPORT bool ReachesAllVectors(std::uint32_t vectors, std::span<const std::byte> memory);
 
 // What the ivmq driver reports about a device.
 struct DriverNode {
@@ -79,7 +80,7 @@ struct DriverNode {
 
 // Asks the driver at `path` ("/dev/ivmq0"). Allocates no vector. Errors: those of opening the
 // address ivmq:PATH; messages do not contain the path.
-Result<DriverNode> AskDriver(const std::string& path);
+IVMQ_EXPORT Result<DriverNode> AskDriver(const std::string& path);
 
 }  // namespace ivmq
 

@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 
+#include "ivmq/export.h"
 #include "ivmq/internal/region.h"
 #include "ivmq/status.h"
 #include "ivmq/transport.h"
@@ -17,7 +18,7 @@
 namespace ivmq {
 
 // What the members share. Lives until its last member and owner are gone. Thread-safe.
-class InprocRegion : public std::enable_shared_from_this<InprocRegion> {
+class IVMQ_EXPORT InprocRegion : public std::enable_shared_from_this<InprocRegion> {
  public:
   // New memory, formatted. INVALID_ARGUMENT: as PlanGeometry(); RESOURCE_EXHAUSTED: no memory.
   static Result<std::shared_ptr<InprocRegion>> Create(std::uint64_t size,

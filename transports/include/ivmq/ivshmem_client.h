@@ -13,13 +13,14 @@
 #include <string>
 #include <vector>
 
+#include "ivmq/export.h"
 #include "ivmq/status.h"
 
 namespace ivmq {
 
 // Thread-safety: any thread may call any member at any time, with one exception: Wait() is for one
 // thread at a time, and must not run at the same time as Adopt() or CloseFormer().
-class IvshmemClient {
+class IVMQ_EXPORT IvshmemClient {
  public:
   struct Peer {
     std::uint16_t id = 0;

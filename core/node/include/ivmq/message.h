@@ -8,6 +8,7 @@
 #include <span>
 #include <string_view>
 
+#include "ivmq/export.h"
 #include "ivmq/internal/layout.h"
 #include "ivmq/peer.h"
 
@@ -40,7 +41,7 @@ class Keeper {
 
 // What a handler receives. References are valid until the handler returns, unless it keeps the
 // message.
-struct Message {
+struct IVMQ_EXPORT Message {
   PeerId from;
   FrameKind kind = FrameKind::kBytes;  // one of a message's, so not kFragment or kBlock
   std::uint32_t type = 0;  // the sender's choice, the registered id of a protobuf type, or a call

@@ -20,6 +20,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "ivmq/export.h"
 #include "ivmq/internal/layout.h"
 #include "ivmq/internal/region.h"
 #include "ivmq/message.h"
@@ -84,10 +85,10 @@ struct NodeOptions {
 // destroyed or left alone. It keeps neither the parent's name nor its slot from being reused when
 // the parent ends. So call daemon() before Open(). A region over inproc: is lost to the child.
 // Children of vfork(), posix_spawn(), _Fork() or a bare clone() may only exec or exit.
-class Node {
+class IVMQ_EXPORT Node {
  public:
-  // Opens `address` and joins the region. Defined in ivmq::transports, which knows the addresses;
-  // see ivmq/address.h. Errors: those of OpenTransport, Region::Attach and PeerTable::Claim.
+  // Opens `address` and joins the region; see ivmq/address.h. Errors: those of OpenTransport,
+  // Region::Attach and PeerTable::Claim.
   // Joining takes kClaimBound (5 s) at most, whatever the region contains.
   static Result<std::unique_ptr<Node>> Open(std::string_view address, NodeOptions options = {});
   // The same over a transport that is open already.

@@ -18,6 +18,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include "ivmq/export.h"
 #include "ivmq/message.h"
 #include "ivmq/peer.h"
 #include "ivmq/status.h"
@@ -35,7 +36,7 @@ enum class [[nodiscard]] SendResult : std::uint8_t{
     kBusy,      // this thread has a Batch or a Loan to that peer, or an exclusive sender has it
     kNoRoom,    // the arena has no room for a ring; Explain() has the numbers
 };
-std::string_view SendResultName(SendResult result);
+IVMQ_EXPORT std::string_view SendResultName(SendResult result);
 
 // What a send does when the ring has too little room. A message larger than a record is refused or
 // dropped only before its first fragment; once begun, it waits for room, whatever was chosen, for
@@ -46,7 +47,7 @@ enum class WhenFull : std::uint8_t { kFail, kWait, kDrop };
 // Tells a wait that it is no longer wanted: a deadline of the caller has passed, a call was
 // cancelled. Called by the thread that waits, with no lock of the library held: whenever it wakes
 // (Node::Wake() wakes it), and twenty times a second.
-class StopCondition {
+class IVMQ_EXPORT StopCondition {
  public:
   virtual ~StopCondition() = default;
   // Must not block.
@@ -73,7 +74,7 @@ class RingWriter;
 // thread that started the batch; on other threads they wait, but no longer than their timeout.
 // Sends to other peers are not affected. While the batch lives, damage to the ring is not repaired
 // and its memory not freed, so keep it short. Thread-compatible; must not outlive its node.
-class Batch {
+class IVMQ_EXPORT Batch {
  public:
   ~Batch();
   Batch(Batch&&) noexcept;
@@ -176,7 +177,7 @@ class SenderCore;
 //
 // A loan in the ring owns the ring for its thread, like a Batch: keep it short. Thread-compatible;
 // must not outlive its sender.
-class Loan {
+class IVMQ_EXPORT Loan {
  public:
   ~Loan();
   Loan(Loan&& other) noexcept;
@@ -214,7 +215,7 @@ class Loan {
 // The peer need not exist yet.
 //
 // Thread-safe; an exclusive sender is thread-compatible. Must not outlive its node.
-class Sender {
+class IVMQ_EXPORT Sender {
  public:
   ~Sender();
   Sender(Sender&&) noexcept;

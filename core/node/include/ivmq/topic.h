@@ -27,6 +27,7 @@
 #include <string>
 #include <string_view>
 
+#include "ivmq/export.h"
 #include "ivmq/message.h"
 #include "ivmq/peer.h"
 #include "ivmq/sender.h"
@@ -52,7 +53,7 @@ class TopicCore;
 // A message that the caller writes in place: a large one in the heap of its node, from where each
 // subscriber takes it without any copy in between; any other in a buffer. A message that is not
 // published is not sent. Thread-compatible; must not outlive its topic.
-class TopicLoan {
+class IVMQ_EXPORT TopicLoan {
  public:
   ~TopicLoan();
   TopicLoan(TopicLoan&&) noexcept;
@@ -84,7 +85,7 @@ class TopicLoan {
 // so is what has yet to be sent to slow subscribers (see Flush); what was sent to them arrives.
 //
 // Thread-safe; must not outlive its node.
-class Topic {
+class IVMQ_EXPORT Topic {
  public:
   ~Topic();
   Topic(Topic&&) noexcept;
@@ -178,7 +179,7 @@ class SubscriptionCore;
 // destroys the subscription. So do not hold a lock there which the handler takes.
 //
 // Thread-safe; must not outlive its node.
-class Subscription {
+class IVMQ_EXPORT Subscription {
  public:
   ~Subscription();
   Subscription(Subscription&&) noexcept;

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "ivmq/export.h"
 #include "ivmq/internal/layout.h"
 
 namespace ivmq {

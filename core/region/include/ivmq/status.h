@@ -12,6 +12,8 @@
 #include <string>
 #include <utility>
 
+#include "ivmq/export.h"
+
 namespace ivmq {
 
 // Keeps the enumerators out of ivmq: they are StatusCode's.
@@ -66,10 +68,10 @@ enum StatusCode : int {
 using StatusCode = status_codes::StatusCode;
 
 // The name as google.rpc spells it, e.g. "NOT_FOUND"; for a code without a name, "CODE_42".
-std::string StatusCodeName(StatusCode code);
+IVMQ_EXPORT std::string StatusCodeName(StatusCode code);
 
 // Thread-compatible value type; copies share their text.
-class [[nodiscard]] Status {
+class [[nodiscard]] IVMQ_EXPORT Status {
  public:
   static const Status& OK;         // NOLINT(readability-identifier-naming): gRPC's name
   static const Status& CANCELLED;  // NOLINT(readability-identifier-naming): gRPC's name

@@ -1,5 +1,5 @@
 // What a node needs of a transport: the region's memory, doorbells, and proof of life. Implemented
-// by ivmq::transports.
+// by the layer transports.
 #ifndef IVMQ_TRANSPORT_H_
 #define IVMQ_TRANSPORT_H_
 
@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 
+#include "ivmq/export.h"
 #include "ivmq/internal/layout.h"
 #include "ivmq/status.h"
 
@@ -31,7 +32,7 @@ struct TransportInfo {
 
 // Thread-safety of these classes: any thread may call any member at any time.
 
-class MappedRegion {
+class IVMQ_EXPORT MappedRegion {
  public:
   virtual ~MappedRegion() = default;
   MappedRegion() = default;
@@ -43,7 +44,7 @@ class MappedRegion {
 };
 
 // How a process wakes other processes and is woken.
-class Doorbell {
+class IVMQ_EXPORT Doorbell {
  public:
   virtual ~Doorbell() = default;
   Doorbell() = default;
@@ -85,7 +86,7 @@ class Doorbell {
 };
 
 // How other processes see whether this process lives.
-class ProofOfLife {
+class IVMQ_EXPORT ProofOfLife {
  public:
   virtual ~ProofOfLife() = default;
   ProofOfLife() = default;
@@ -115,7 +116,7 @@ class ProofOfLife {
   [[nodiscard]] virtual Status CheckPlace() const;
 };
 
-class Transport : public MappedRegion, public Doorbell, public ProofOfLife {
+class IVMQ_EXPORT Transport : public MappedRegion, public Doorbell, public ProofOfLife {
  public:
   [[nodiscard]] virtual const TransportInfo& info() const noexcept = 0;
 

@@ -15,6 +15,8 @@
 
 #include <google/protobuf/message.h>
 
+#include "ivmq/export.h"
+
 namespace ivmq {
 
 template <typename T>

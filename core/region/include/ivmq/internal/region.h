@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 
+#include "ivmq/export.h"
 #include "ivmq/internal/layout.h"
 #include "ivmq/internal/ring.h"
 #include "ivmq/status.h"
@@ -55,19 +56,19 @@ struct Geometry {
 
 // The geometry that Format() gives a region. INVALID_ARGUMENT, with the numbers, if the size is not
 // a power of two, an option is out of range, or the region is too small for that many peers.
-Result<Geometry> PlanGeometry(std::uint64_t region_size, const FormatOptions& options);
+IVMQ_EXPORT Result<Geometry> PlanGeometry(std::uint64_t region_size, const FormatOptions& options);
 
 // Formats `memory`, which must be all zero. FAILED_PRECONDITION if it is not: nothing is
 // overwritten. REQUIRES: `memory` is page-aligned, and no other process formats it now (hold the
 // file's lock).
-Status Format(std::span<std::byte> memory, const FormatOptions& options);
+IVMQ_EXPORT Status Format(std::span<std::byte> memory, const FormatOptions& options);
 
 // True if every byte is zero: a fresh file, shm or memfd.
-bool IsAllZero(std::span<const std::byte> memory) noexcept;
+IVMQ_EXPORT bool IsAllZero(std::span<const std::byte> memory) noexcept;
 
 // A checked view of an attached region. A small value; copies refer to the same memory, which must
 // stay mapped. Thread-safe: all members only compute addresses.
-class Region {
+class IVMQ_EXPORT Region {
  public:
   // Checks magic, version, CRC, features and every offset. Errors, with what was found:
   //   FAILED_PRECONDITION  not formatted, not an ivmq region, another major version, or an unknown

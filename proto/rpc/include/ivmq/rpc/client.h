@@ -19,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "ivmq/export.h"
 #include "ivmq/internal/layout.h"
 #include "ivmq/internal/payload.h"
 #include "ivmq/internal/spin_lock.h"
@@ -71,7 +72,7 @@ class PropagationOptions {
 // TryCancel() at any time: before the call, while it runs, after its end, even when stub, channel
 // and endpoint are gone. Everything else is thread-compatible: call setters before the call, and
 // getters after it (those of initial metadata once it has arrived).
-class ClientContext {
+class IVMQ_EXPORT ClientContext {
  public:
   ClientContext() = default;
   ~ClientContext() {
@@ -173,7 +174,7 @@ enum grpc_connectivity_state : int {
 
 // Through it calls go to one peer, in whichever life, or to peers that offer a service.
 // Thread-safe. Keeps its endpoint.
-class Channel : public std::enable_shared_from_this<Channel> {
+class IVMQ_EXPORT Channel : public std::enable_shared_from_this<Channel> {
  public:
   // `unreachable`: if not empty, all calls end with UNAVAILABLE and this message.
   Channel(std::shared_ptr<Endpoint> endpoint, std::string peer,

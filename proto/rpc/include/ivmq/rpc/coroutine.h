@@ -31,6 +31,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "ivmq/export.h"
 #include "ivmq/rpc/internal/status_names.h"
 #include "ivmq/rpc/reactor.h"
 

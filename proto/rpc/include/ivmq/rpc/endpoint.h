@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "ivmq/export.h"
 #include "ivmq/node.h"
 #include "ivmq/status.h"
 
@@ -46,7 +47,7 @@ using ServiceWatcher = std::function<void(const std::vector<PeerInfo>& providers
 
 // Destroying it ends the watch. It may be destroyed inside the watcher; elsewhere its destructor
 // waits for a watcher that runs. May outlive its endpoint.
-class ServiceWatch {
+class IVMQ_EXPORT ServiceWatch {
  public:
   ~ServiceWatch();
   ServiceWatch(const ServiceWatch&) = delete;
@@ -74,7 +75,7 @@ class ServiceWatch {
 // Calls that were begun before the fork go on in the parent. In the child their streams return
 // false, and Finish() returns that status; TryCancel() does nothing; their callbacks and futures
 // never complete.
-class Endpoint : public std::enable_shared_from_this<Endpoint> {
+class IVMQ_EXPORT Endpoint : public std::enable_shared_from_this<Endpoint> {
  public:
   // Errors: those of Node::Open.
   static Result<std::shared_ptr<Endpoint>> Open(std::string_view address,

@@ -24,6 +24,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "ivmq/export.h"
 #include "ivmq/rpc/client.h"
 #include "ivmq/rpc/internal/method.h"
 #include "ivmq/rpc/internal/status_names.h"

@@ -37,6 +37,7 @@
 
 #include <google/protobuf/message.h>
 
+#include "ivmq/export.h"
 #include "ivmq/rpc/client.h"
 #include "ivmq/rpc/endpoint.h"
 #include "ivmq/rpc/interceptor.h"
@@ -87,11 +88,11 @@ inline std::string Version() { return "1.51.1 (ivmq)"; }
 
 // A region is one trust domain. Credentials that promise security are accepted and ignored: the
 // first ones of a process cause a warning on stderr.
-class ChannelCredentials {
+class IVMQ_EXPORT ChannelCredentials {
  public:
   virtual ~ChannelCredentials() = default;
 };
-class ServerCredentials {
+class IVMQ_EXPORT ServerCredentials {
  public:
   virtual ~ServerCredentials() = default;
 };
@@ -111,10 +112,12 @@ struct SslServerCredentialsOptions {
   bool force_client_auth = false;
 };
 
-std::shared_ptr<ChannelCredentials> InsecureChannelCredentials();
-std::shared_ptr<ServerCredentials> InsecureServerCredentials();
-std::shared_ptr<ChannelCredentials> SslCredentials(const SslCredentialsOptions& options);
-std::shared_ptr<ServerCredentials> SslServerCredentials(const SslServerCredentialsOptions& options);
+IVMQ_EXPORT std::shared_ptr<ChannelCredentials> InsecureChannelCredentials();
+IVMQ_EXPORT std::shared_ptr<ServerCredentials> InsecureServerCredentials();
+IVMQ_EXPORT std::shared_ptr<ChannelCredentials> SslCredentials(
+    const SslCredentialsOptions& options);
+IVMQ_EXPORT std::shared_ptr<ServerCredentials> SslServerCredentials(
+    const SslServerCredentialsOptions& options);
 
 // ---- Messages as bytes ----
 
@@ -202,7 +205,7 @@ enum class InterceptionHookPoints {
 };
 // NOLINTEND(readability-identifier-naming)
 
-class InterceptorBatchMethods {
+class IVMQ_EXPORT InterceptorBatchMethods {
  public:
   virtual ~InterceptorBatchMethods() = default;
   virtual bool QueryInterceptionHookPoint(InterceptionHookPoints type) = 0;
@@ -225,7 +228,7 @@ class InterceptorBatchMethods {
   virtual void FailHijackedSendMessage() = 0;
 };
 
-class Interceptor {
+class IVMQ_EXPORT Interceptor {
  public:
   virtual ~Interceptor() = default;
   virtual void Intercept(InterceptorBatchMethods* methods) = 0;
@@ -252,7 +255,7 @@ class ClientRpcInfo {
   ClientContext* context_;
 };
 
-class ClientInterceptorFactoryInterface {
+class IVMQ_EXPORT ClientInterceptorFactoryInterface {
  public:
   virtual ~ClientInterceptorFactoryInterface() = default;
   // nullptr: none for this call.
@@ -276,7 +279,7 @@ class ServerRpcInfo {
   ServerContextBase* context_;
 };
 
-class ServerInterceptorFactoryInterface {
+class IVMQ_EXPORT ServerInterceptorFactoryInterface {
  public:
   virtual ~ServerInterceptorFactoryInterface() = default;
   // nullptr: none for this call.
@@ -294,16 +297,17 @@ namespace internal {
 using OpenEndpoint = Result<std::shared_ptr<rpc::Endpoint>> (*)(std::string_view address,
                                                                 rpc::EndpointOptions options);
 
-std::shared_ptr<Channel> CreateChannel(OpenEndpoint open, const std::string& target,
-                                       const ChannelArguments& arguments,
-                                       experimental::ClientInterceptorFactories interceptors);
+IVMQ_EXPORT std::shared_ptr<Channel> CreateChannel(
+    OpenEndpoint open, const std::string& target, const ChannelArguments& arguments,
+    experimental::ClientInterceptorFactories interceptors);
 // nullptr: it listens nowhere, and stderr says why. `port`: see AddListeningPort.
-std::shared_ptr<rpc::Endpoint> Listen(OpenEndpoint open, const std::string& address, int* port);
-std::vector<rpc::ServerInterceptorFactory> ToInterceptors(
+IVMQ_EXPORT std::shared_ptr<rpc::Endpoint> Listen(OpenEndpoint open, const std::string& address,
+                                                  int* port);
+IVMQ_EXPORT std::vector<rpc::ServerInterceptorFactory> ToInterceptors(
     experimental::ServerInterceptorFactories factories);
-void SayOnStderr(const std::string& what);
-bool IsHealthCheckEnabled();
-bool IsReflectionEnabled();
+IVMQ_EXPORT void SayOnStderr(const std::string& what);
+IVMQ_EXPORT bool IsHealthCheckEnabled();
+IVMQ_EXPORT bool IsReflectionEnabled();
 
 }  // namespace internal
 
@@ -332,13 +336,13 @@ inline std::shared_ptr<Channel> CreateCustomChannelWithInterceptors(
 // ---- Servers ----
 
 // Whether the servers that are built from now on offer grpc.health.v1.Health.
-void EnableDefaultHealthCheckService(bool enable);
-bool DefaultHealthCheckServiceEnabled();
+IVMQ_EXPORT void EnableDefaultHealthCheckService(bool enable);
+IVMQ_EXPORT bool DefaultHealthCheckServiceEnabled();
 
 namespace reflection {
 
 // The servers that are built from now on offer ivmq's reflection.
-void InitProtoReflectionServerBuilderPlugin();
+IVMQ_EXPORT void InitProtoReflectionServerBuilderPlugin();
 
 }  // namespace reflection
 

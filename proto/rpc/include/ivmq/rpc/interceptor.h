@@ -8,6 +8,7 @@
 
 #include <google/protobuf/message.h>
 
+#include "ivmq/export.h"
 #include "ivmq/rpc/client.h"
 #include "ivmq/rpc/internal/method.h"
 #include "ivmq/rpc/internal/status_names.h"
@@ -27,7 +28,7 @@ struct CallInfo {
 // threads: those on which the call begins, continues and ends. On the thread that polls they must
 // not block. Only the members for messages of the two directions may run at the same time, if the
 // application reads and writes at the same time.
-class ClientInterceptor {
+class IVMQ_EXPORT ClientInterceptor {
  public:
   virtual ~ClientInterceptor() = default;
 
@@ -72,7 +73,7 @@ class ClientInterceptor {
 };
 
 // Like that of a client.
-class ServerInterceptor {
+class IVMQ_EXPORT ServerInterceptor {
  public:
   virtual ~ServerInterceptor() = default;
 

@@ -10,6 +10,7 @@
 #include <optional>
 #include <utility>
 
+#include "ivmq/export.h"
 #include "ivmq/internal/payload.h"
 #include "ivmq/rpc/client.h"
 #include "ivmq/rpc/internal/deadline.h"
@@ -31,7 +32,7 @@ namespace internal {
 
 class ClientReactorStream;
 
-class ClientReactor {
+class IVMQ_EXPORT ClientReactor {
  public:
   ClientReactor() = default;
   ClientReactor(const ClientReactor&) = delete;
@@ -83,7 +84,7 @@ class ClientReactor {
 }  // namespace internal
 
 // For a call with one request and one response. Nothing in it is called after OnDone().
-class ClientUnaryReactor {
+class IVMQ_EXPORT ClientUnaryReactor {
  public:
   ClientUnaryReactor() = default;
   ClientUnaryReactor(const ClientUnaryReactor&) = delete;
@@ -165,7 +166,7 @@ namespace internal {
 
 class CallbackCall;
 
-class ServerReactor {
+class IVMQ_EXPORT ServerReactor {
  public:
   ServerReactor() = default;
   ServerReactor(const ServerReactor&) = delete;
@@ -214,7 +215,7 @@ class ServerReactor {
 
 }  // namespace internal
 
-class ServerUnaryReactor : public internal::ServerReactor {};
+class IVMQ_EXPORT ServerUnaryReactor : public internal::ServerReactor {};
 
 // One read and one write at a time. What is passed must live until the matching On...Done().
 template <typename Request>
@@ -266,7 +267,7 @@ class ServerBidiReactor : public internal::ServerReactor {
 // ---- Alarms ----
 
 // A callback at a point of time, for later steps of a reactor. Thread-compatible.
-class Alarm {
+class IVMQ_EXPORT Alarm {
  public:
   Alarm();
   // Cancels it; does not wait for a callback that runs, which may be the one that destroys it.

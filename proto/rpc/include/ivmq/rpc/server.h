@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "ivmq/export.h"
 #include "ivmq/internal/spin_lock.h"
 #include "ivmq/node.h"
 #include "ivmq/rpc/endpoint.h"
@@ -39,7 +40,7 @@ struct ServerCall;
 // Belongs to one call while its handler runs, or until its reactor's OnDone(); then it is reused
 // for another call. Any thread may call IsCancelled and TryCancel; everything else is
 // thread-compatible.
-class ServerContext {
+class IVMQ_EXPORT ServerContext {
  public:
   ServerContext();
   ~ServerContext();
@@ -97,7 +98,7 @@ using CallbackServerContext = ServerContext;
 
 // The base of all generated services. Must outlive the servers that offer it, see Server::Shutdown.
 // A handler that throws ends its call with UNKNOWN; the exception is reported to on_report.
-class Service {
+class IVMQ_EXPORT Service {
  public:
   Service() = default;
   virtual ~Service() = default;
@@ -121,7 +122,7 @@ class Service {
 
 // How the application sets the health of its services, which grpc.health.v1.Health answers. Names
 // are gRPC's. Returned by Server::GetHealthCheckService(). Thread-safe.
-class HealthCheckServiceInterface {
+class IVMQ_EXPORT HealthCheckServiceInterface {
  public:
   virtual ~HealthCheckServiceInterface() = default;
 
@@ -150,7 +151,7 @@ enum class Executor : std::uint8_t {
 };
 
 // Thread-safe.
-class Server {
+class IVMQ_EXPORT Server {
  public:
   // Calls Shutdown(). REQUIRES: not called in a handler, a reactor, or a callback of the endpoint,
   // since it could not wait for these; it ends the program then.
@@ -192,7 +193,7 @@ class Server {
 };
 
 // Thread-compatible.
-class ServerBuilder {
+class IVMQ_EXPORT ServerBuilder {
  public:
   explicit ServerBuilder(std::shared_ptr<Endpoint> endpoint) : endpoint_(std::move(endpoint)) {}
 

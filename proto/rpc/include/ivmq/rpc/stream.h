@@ -7,6 +7,7 @@
 #include <memory>
 #include <utility>
 
+#include "ivmq/export.h"
 #include "ivmq/internal/payload.h"
 #include "ivmq/rpc/client.h"
 #include "ivmq/rpc/internal/status_names.h"
@@ -48,7 +49,7 @@ class ClientWaitingStream;
 class ServerStream;
 
 // Thread-safe as the classes below need it.
-class ClientStreamHandle {
+class IVMQ_EXPORT ClientStreamHandle {
  public:
   // `request` is sent at once, if there is one; `response` is for a method with one response.
   ClientStreamHandle(Channel& channel, const MethodName& method, ClientContext* context,
@@ -67,7 +68,7 @@ class ClientStreamHandle {
   ClientWaitingStream* const stream_;
 };
 
-class ServerStreamHandle {
+class IVMQ_EXPORT ServerStreamHandle {
  public:
   explicit ServerStreamHandle(ServerStream& stream) : stream_(stream) {}
 

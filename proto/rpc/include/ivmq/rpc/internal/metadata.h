@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "ivmq/export.h"
+
 namespace ivmq::rpc {
 
 // What gRPC calls grpc::string_ref.
@@ -15,12 +17,12 @@ using Metadata = std::multimap<string_ref, string_ref>;
 
 // Whether gRPC accepts the pair: keys of a-z 0-9 - _ . and values of printable ASCII, or of any
 // bytes if the key ends with "-bin".
-bool IsValidMetadata(std::string_view key, std::string_view value);
+IVMQ_EXPORT bool IsValidMetadata(std::string_view key, std::string_view value);
 
 namespace internal {
 
 // The application's metadata of one direction, in the form in which it is sent.
-class MetadataBytes {
+class IVMQ_EXPORT MetadataBytes {
  public:
   // False: the pair is not valid, or all together would be more than 64 KiB.
   bool Add(std::string_view key, std::string_view value);
@@ -32,7 +34,7 @@ class MetadataBytes {
 };
 
 // Received metadata, kept in one piece.
-class ReceivedMetadata {
+class IVMQ_EXPORT ReceivedMetadata {
  public:
   void Set(std::string_view key, std::string_view value);
   [[nodiscard]] const Metadata& map() const { return maps_ != nullptr ? maps_->views : kNone; }

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "ivmq/export.h"
 #include "ivmq/internal/payload.h"
 #include "ivmq/rpc/internal/method.h"
 #include "ivmq/rpc/internal/status_names.h"
@@ -22,7 +23,7 @@ class ServerReactor;
 class ServerStream;
 
 // The request and the response of one call; used again for another one.
-class Messages {
+class IVMQ_EXPORT Messages {
  public:
   virtual ~Messages() = default;
   [[nodiscard]] virtual Incoming request() = 0;
@@ -47,7 +48,7 @@ class TypedMessages final : public Messages {
 };
 
 // What a method does. Thread-safe: calls run side by side.
-class MethodHandler {
+class IVMQ_EXPORT MethodHandler {
  public:
   virtual ~MethodHandler() = default;
   [[nodiscard]] virtual std::unique_ptr<Messages> NewMessages() const = 0;
