@@ -275,7 +275,9 @@ Result<KeeperProcess> StartKeeper(const KeeperOptions& options) {
   const pid_t self = getpid();
   KeeperProcess keeper;
   keeper.server.reset(static_cast<int>(syscall(SYS_pidfd_open, self, 0)));
-  if (!keeper.server.valid()) return SystemError(errno, "pidfd_open");
+  if (!keeper.server.valid()) {
+    return SystemError(errno, "pidfd_open, for which ivmqd needs Linux 5.10 or later");
+  }
   int pidfd = -1;
   // As fork(), but with one table of descriptors for both.
   const long child =

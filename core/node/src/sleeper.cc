@@ -1,5 +1,6 @@
 #include "src/sleeper.h"
 
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
@@ -38,9 +39,20 @@ Status SystemError(const char* what) {
              error == EMFILE ? "; raise the limit of open files (ulimit -n)" : "")};
 }
 
+// epoll_wait() with a timeout in nanoseconds.
 int Await(int epoll, std::span<epoll_event> events, nanoseconds timeout) {
   const timespec limit = ToTimespec(timeout);
   return epoll_pwait2(epoll, events.data(), static_cast<int>(events.size()), &limit, nullptr);
+}
+
+// The same in two system calls that every kernel has.
+int AwaitInTwoCalls(int epoll, std::span<epoll_event> events, nanoseconds timeout) {
+  if (timeout > nanoseconds(0)) {
+    const timespec limit = ToTimespec(timeout);
+    pollfd set{.fd = epoll, .events = POLLIN, .revents = 0};
+    if (const int ready = ppoll(&set, 1, &limit, nullptr); ready <= 0) return ready;
+  }
+  return epoll_wait(epoll, events.data(), static_cast<int>(events.size()), 0);
 }
 
 Status Watch(int epoll, int fd, std::uint32_t events) {
@@ -59,11 +71,9 @@ Result<std::unique_ptr<Sleeper>> Sleeper::Create(Doorbell& doorbell) {
     *epoll = epoll_create1(EPOLL_CLOEXEC);
     if (*epoll < 0) return SystemError("epoll_create1");
   }
-  // Asked here, as every wait that fails would count as an event.
+  // Kernels before 5.11 do not have it, and some sandboxes refuse it.
   if (epoll_event none{}; Await(sleeper->epoll_, {&none, 1}, nanoseconds(0)) < 0) {
-    const Status status = SystemError("epoll_pwait2");
-    return Status(StatusCode::kFailedPrecondition,
-                  StrCat(status.message(), "; it needs Linux 5.11, and a sandbox that allows it"));
+    sleeper->takes_two_calls_ = true;
   }
   sleeper->event_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   if (sleeper->event_ < 0) return SystemError("eventfd");
@@ -96,7 +106,8 @@ void Sleeper::LetGoInChild() noexcept {
 
 bool Sleeper::AwaitEvents(int epoll, nanoseconds timeout) {
   std::array<epoll_event, 4> events{};
-  const int count = Await(epoll, events, timeout);
+  const int count =
+      takes_two_calls_ ? AwaitInTwoCalls(epoll, events, timeout) : Await(epoll, events, timeout);
   for (int i = 0; i < count; ++i) {
     const int fd = events[static_cast<std::size_t>(i)].data.fd;
     if (fd == doorbell_.control_fd() && !doorbell_.HandleControl()) {

@@ -70,6 +70,7 @@ class Sleeper {
   int timer_ = -1;
   int wake_ = -1;  // the doorbell's, as they are watched
   int control_ = -1;
+  bool takes_two_calls_ = false;  // to wait: there is no epoll_pwait2
   std::chrono::steady_clock::time_point timer_due_{};
 
   std::mutex mutex_;

@@ -1,12 +1,6 @@
 // A node's name, whom it finds, and what its watcher hears.
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
-#include <array>
-#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <memory>
@@ -78,29 +72,6 @@ TEST_F(NodeTest, OpenRefusesWhatIsNoRegion) {
   ASSERT_FALSE(node.ok());
   EXPECT_EQ(node.status().code(), StatusCode::kFailedPrecondition);
   EXPECT_THAT(node.status().message(), HasSubstr("test:3"));
-}
-
-// As sandboxes and old kernels do. A node that cannot sleep would spin.
-void RefuseSleepToThisThread() {
-  std::array<sock_filter, 4> filter{{
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_epoll_pwait2, 0, 1),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-  }};
-  const sock_fprog program{.len = filter.size(), .filter = filter.data()};
-  ASSERT_EQ(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-  ASSERT_EQ(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
-}
-
-TEST_F(NodeTest, OpenFailsWhereTheKernelLetsNobodySleep) {
-  Status status;
-  std::thread([&] {
-    RefuseSleepToThisThread();
-    status = Node::Open(testing::MakeTransport(hub_, 1), {.name = "a"}).status();
-  }).join();
-  EXPECT_EQ(status.code(), StatusCode::kFailedPrecondition);
-  EXPECT_THAT(status.message(), HasSubstr("epoll_pwait2"));
 }
 
 TEST_F(NodeTest, OptionsThatContradictEachOtherAreRefused) {
