@@ -42,7 +42,7 @@ def on_page_markdown(markdown, page, config, files):
         return f"]({path}{match.group(2) or ''})"
 
     markdown = LINK.sub(target, markdown)
-    return re.sub(r"^(```\w+) run$", r"\1", markdown, flags=re.M)
+    return re.sub(r"^(```\w+) (?:run|prints)$", r"\1", markdown, flags=re.M)
 
 
 def on_post_build(config):
