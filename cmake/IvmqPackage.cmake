@@ -16,7 +16,7 @@ function(ivmq_add_library)
   add_library(ivmq_static STATIC ${objects})
   foreach(kind shared static)
     set_target_properties(ivmq_${kind} PROPERTIES OUTPUT_NAME ivmq LINKER_LANGUAGE CXX
-      EXPORT_NAME ${kind} EXCLUDE_FROM_ALL $<NOT:$<BOOL:${IVMQ_INSTALL}>>)
+      EXPORT_NAME ${kind} EXCLUDE_FROM_ALL ON)
     target_compile_features(ivmq_${kind} INTERFACE cxx_std_20)
     target_include_directories(ivmq_${kind} INTERFACE
       "$<BUILD_INTERFACE:${includes}>" $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
@@ -50,6 +50,7 @@ endfunction()
 # ivmq_install_library()
 # Installs libivmq for programs of others: the CMake package `ivmq` and ivmq.pc.
 function(ivmq_install_library)
+  set_target_properties(ivmq_shared ivmq_static PROPERTIES EXCLUDE_FROM_ALL OFF)
   install(TARGETS ivmq_shared ivmq_static EXPORT ivmqTargets
     LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT libivmq0 NAMELINK_COMPONENT libivmq-dev
     ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT libivmq-dev)

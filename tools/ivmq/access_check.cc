@@ -1,8 +1,6 @@
 #include "access_check.h"
 
 #include <fcntl.h>
-#include <grp.h>
-#include <pwd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,20 +10,9 @@
 
 #include <fmt/format.h>
 
+#include "user_names.h"
+
 namespace ivmq::tool {
-namespace {
-
-std::string UserName(uid_t uid) {
-  const passwd* const user = getpwuid(uid);
-  return user == nullptr ? fmt::to_string(uid) : user->pw_name;
-}
-
-std::string GroupName(gid_t gid) {
-  const group* const found = getgrgid(gid);
-  return found == nullptr ? fmt::to_string(gid) : found->gr_name;
-}
-
-}  // namespace
 
 bool Exists(const std::string& path) {
   struct stat file {};

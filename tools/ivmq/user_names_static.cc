@@ -1,0 +1,42 @@
+// For a program without libraries: it reads the files alone. getpwuid() would load the name services
+// of whatever C library is there.
+#include <grp.h>
+#include <pwd.h>
+
+#include <cstdio>
+#include <memory>
+
+#include "user_names.h"
+
+namespace ivmq::tool {
+namespace {
+
+struct Close {
+  void operator()(std::FILE* file) const noexcept { (void)std::fclose(file); }
+};
+
+std::unique_ptr<std::FILE, Close> Open(const char* path) {
+  return std::unique_ptr<std::FILE, Close>(std::fopen(path, "re"));
+}
+
+}  // namespace
+
+std::string UserName(uid_t uid) {
+  if (const auto file = Open("/etc/passwd")) {
+    while (const passwd* const user = fgetpwent(file.get())) {
+      if (user->pw_uid == uid) return user->pw_name;
+    }
+  }
+  return std::to_string(uid);
+}
+
+std::string GroupName(gid_t gid) {
+  if (const auto file = Open("/etc/group")) {
+    while (const group* const found = fgetgrent(file.get())) {
+      if (found->gr_gid == gid) return found->gr_name;
+    }
+  }
+  return std::to_string(gid);
+}
+
+}  // namespace ivmq::tool
