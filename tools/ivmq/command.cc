@@ -34,12 +34,6 @@ class Formatter : public CLI::Formatter {
   std::string usage_;
 };
 
-// What "auto" and no address at all stand for.
-std::string DefaultAddress() {
-  const char* const chosen = std::getenv("IVMQ_ADDRESS");
-  return chosen == nullptr || *chosen == '\0' ? kAuto : chosen;
-}
-
 std::string NoAddress(const std::string& word) {
   std::string hint;
   if (word.starts_with('/') || word.starts_with('.')) {
@@ -105,6 +99,11 @@ CLI::App* AddSubcommand(CLI::App& app, const CommandText& text, const std::strin
 bool IsAddress(const std::string& word) {
   return word == kAuto || std::any_of(kSchemes.begin(), kSchemes.end(),
                                       [&](auto scheme) { return word.starts_with(scheme); });
+}
+
+std::string DefaultAddress() {
+  const char* const chosen = std::getenv("IVMQ_ADDRESS");
+  return chosen == nullptr || *chosen == '\0' ? kAuto : chosen;
 }
 
 CLI::App* AddCommand(CLI::App& app, int* exit_code, const CommandText& text, Run run) {

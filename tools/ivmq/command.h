@@ -18,6 +18,9 @@ namespace ivmq::tool {
 // schemes that reach another process.
 bool IsAddress(const std::string& word);
 
+// What "auto" and no address at all stand for: $IVMQ_ADDRESS, or "auto".
+std::string DefaultAddress();
+
 struct CommandText {
   std::string name;
   std::string summary;  // one line, for the list of commands

@@ -23,15 +23,15 @@ enum ExitCode : int {
 // The same for `ivmq --help`.
 inline constexpr const char* kExitCodeHelp =
     R"(Exit status:
-  0    done
-  1    failed: no permission, no ivmq region, the peer went away, ...
-  2    wrong usage
-  3    not there: no such region, server or peer
-  4    timed out: no answer, no message, no subscriber, no ring, no room in time
-  5    send --drop dropped messages
-  6    dump, fsck: the region is damaged
-  65.. call: the call ended with the status 1.. of google.rpc.Code, 69 is NOT_FOUND
-  130  SIGINT or SIGTERM came before the requested COUNT was reached)";
+  0     done
+  1     failed: no permission, no ivmq region, the peer went away, ...
+  2     wrong usage
+  3     not there: no such region, server or peer
+  4     timed out: no answer, no message, no subscriber, no ring, no room in time
+  5     send --drop dropped messages
+  6     dump, fsck: the region is damaged
+  65..  call: the call ended with the status 1.. of google.rpc.Code, 69 is NOT_FOUND
+  130   SIGINT or SIGTERM came before the requested COUNT was reached)";
 
 // The exit status that fits an error.
 ExitCode ExitCodeOf(const Status& status);

@@ -40,7 +40,7 @@ void AddForget(CLI::App& app, int* exit_code) {
   AddCommand(app, exit_code,
              {.name = "forget",
               .summary = "Forget a durable peer that is away, and its messages",
-              .words = "NAME",
+              .words = "PEER",
               .min_words = 1,
               .max_words = 1,
               .footer = kForgetFooter},

@@ -266,7 +266,7 @@ void AddTopicPub(CLI::App& topic, int* exit_code) {
       topic, exit_code,
       {.name = "pub",
        .summary = "Publish messages of a topic",
-       .words = "NAME [DATA]",
+       .words = "TOPIC [DATA]",
        .min_words = 1,
        .max_words = 2,
        .footer = kPubFooter},

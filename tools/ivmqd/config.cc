@@ -1,6 +1,7 @@
 #include "config.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <climits>
@@ -9,7 +10,9 @@
 #include <exception>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <sstream>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -18,6 +21,7 @@
 
 #include "ivmq/address.h"
 
+#include "cli/completion.h"
 #include "metrics_listener.h"
 #include "src/text.h"
 #include "system_error.h"
@@ -35,8 +39,8 @@ Regions:
   shm:NAME   POSIX shared memory; survives the server, which takes it over at its next start.
   file:PATH  a file, e.g. in hugetlbfs (then --size is a multiple of its huge page). As with shm, a
              process that may write it can truncate it, which ends every process that uses it.
-  A shm or file is formatted only if it is new or all zero. A region of the same --size and --max-peers
-  is taken over; anything else is refused.
+A shm or file is formatted only if it is new or all zero. A region of the same --size and --max-peers
+is taken over; anything else is refused.
 
 Example:
   ivmqd --socket /run/ivmq/ivmq.sock --size 64M --vectors 8 --group kvm
@@ -44,8 +48,9 @@ Example:
                          -device ivshmem-doorbell,chardev=iv,vectors=8
   ivmq ls unix:/run/ivmq/ivmq.sock
 
-A file for --config, here with two regions that have nothing in common. Options in front of the
-sections hold for all regions:
+Configuration file:
+A line NAME = VALUE for each option; --config says where it is. Here it has two regions with nothing
+in common. Options in front of the sections hold for all regions:
   log-level = "info"
   size = "64M"
   [acme]
@@ -55,15 +60,15 @@ sections hold for all regions:
   socket = "/run/ivmq/umbrella.sock"
   group = "umbrella"
   allow-uid = [1001, 1002]
-  SIGHUP has it read again. What changes then: --allow-uid, --ids-per-uid, --handshake-timeout,
-  --log-limit, --log-level and --log-format.
+SIGHUP has it read again. What changes then: --allow-uid, --ids-per-uid, --handshake-timeout,
+--log-limit, --log-level and --log-format.
 
 The end of a server:
-  SIGTERM and SIGINT end it for good: connections end, and so does a memfd, once nobody maps it. When
-  it ends otherwise (SIGKILL, a crash), its keeper has all of it, and the next ivmqd with this --socket
-  goes on from there: clients notice nothing, and a newcomer waits. To replace a running server by
-  another version, start that one with the same options and --upgrade. What systemd keeps
-  (FileDescriptorStoreMax= in the unit), it keeps at SIGTERM, too: restart the service to upgrade.
+SIGTERM and SIGINT end it for good: connections end, and so does a memfd, once nobody maps it. When
+it ends otherwise (SIGKILL, a crash), its keeper has all of it, and the next ivmqd with this --socket
+goes on from there: clients notice nothing, and a newcomer waits. To replace a running server by
+another version, start that one with the same options and --upgrade. What systemd keeps
+(FileDescriptorStoreMax= in the unit), it keeps at SIGTERM, too: restart the service to upgrade.
 
 Exit status:
   0  ended by SIGTERM or SIGINT
@@ -399,21 +404,56 @@ Status ReadSections(const File& file, const CLI::App& given, const RegionConfig&
   return {};
 }
 
-}  // namespace
+// The command line and where it goes.
+struct CommandLine {
+  CommandLine() {
+    app.footer(kFooter);
+    AddRegionOptions(app, &region);
+    AddServerOptions(app, &config);
+    AddKeepingOptions(app, &config);
+    app.add_option("--config", path,
+                   "File with options, and with a section for each region if there are several")
+        ->type_name("FILE");
+    app.add_option("--completion", shell,
+                   "Print the script that completes these options in a shell, and exit")
+        ->type_name("bash|zsh|fish");
+    app.set_version_flag("--version", "ivmqd " IVMQ_VERSION);
+  }
 
-Result<Config> ReadConfig(const std::vector<std::string>& arguments) {
   Config config;
   RegionConfig region;
   std::string path;
-  CLI::App app(kDescription, "ivmqd");
-  app.footer(kFooter);
-  AddRegionOptions(app, &region);
-  AddServerOptions(app, &config);
-  AddKeepingOptions(app, &config);
-  app.add_option("--config", path,
-                 "File with options, and with a section for each region if there are several")
-      ->type_name("FILE");
-  app.set_version_flag("--version", "ivmqd " IVMQ_VERSION);
+  std::string shell;
+  CLI::App app{kDescription, "ivmqd"};
+};
+
+constexpr const char* kAskForWords = "ivmqd --completion words --";
+
+// What the script of --completion asks for with half a command line, which the parser must not see;
+// nothing if the arguments are others.
+std::optional<std::string> CompletionOf(const CLI::App& app,
+                                        const std::vector<std::string>& arguments) {
+  constexpr std::array<std::string_view, 3> kStart = {"--completion", "words", "--"};
+  if (arguments.size() < kStart.size() ||
+      !std::equal(kStart.begin(), kStart.end(), arguments.begin())) {
+    return std::nullopt;
+  }
+  return TextOf(cli::Complete(app, {arguments.begin() + kStart.size(), arguments.end()}, {}));
+}
+
+}  // namespace
+
+void LookAtOptions(const std::function<void(const CLI::App&)>& look) { look(CommandLine().app); }
+
+Result<Config> ReadConfig(const std::vector<std::string>& arguments) {
+  CommandLine line;
+  CLI::App& app = line.app;
+  Config& config = line.config;
+  RegionConfig& region = line.region;
+  if (std::optional<std::string> words = CompletionOf(app, arguments)) {
+    config.help = *std::move(words);
+    return config;
+  }
   try {
     std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
     app.parse(reversed);
@@ -426,9 +466,14 @@ Result<Config> ReadConfig(const std::vector<std::string>& arguments) {
   } catch (const CLI::ParseError& error) {
     return Invalid(fmt::format("{}; see ivmqd --help", error.what()));
   }
+  if (!line.shell.empty()) {
+    config.help = cli::CompletionScript(line.shell, "ivmqd", kAskForWords);
+    if (config.help) return config;
+    return Invalid(fmt::format("--completion {}: there is bash, zsh and fish", line.shell));
+  }
   File file;
-  if (!path.empty()) {
-    Result<File> read = ReadFile(path);
+  if (!line.path.empty()) {
+    Result<File> read = ReadFile(line.path);
     if (!read.ok()) return read.status();
     file = *std::move(read);
     CLI::App top;

@@ -2,8 +2,12 @@
 #ifndef IVMQ_TOOLS_IVMQD_CONFIG_H_
 #define IVMQ_TOOLS_IVMQD_CONFIG_H_
 
+#include <functional>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include <CLI/CLI.hpp>
 
 #include "ivmq/status.h"
 
@@ -27,7 +31,7 @@ struct Config {
   bool upgrade = false;  // see EstateOptions, as for the next one
   bool take_over = true;
   std::vector<RegionConfig> regions;  // at least one
-  std::string help;                   // not empty: print this and end
+  std::optional<std::string> help;    // print this and end
 };
 
 // Reads the command line and the file that it names with --config: lines "NAME = VALUE" with the
@@ -37,6 +41,9 @@ struct Config {
 //   INVALID_ARGUMENT  names the option, and the file and section if it stands there
 //   NOT_FOUND, ...    the file cannot be read
 Result<Config> ReadConfig(const std::vector<std::string>& arguments);
+
+// Calls `look` with the options of the command line, for what is made of them beside it.
+void LookAtOptions(const std::function<void(const CLI::App&)>& look);
 
 // The options, apart from those that Reconfigure() takes while the server runs, by which `wanted`
 // differs from `running`.

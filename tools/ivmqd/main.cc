@@ -51,9 +51,9 @@ int Main(int argc, char** argv) {
     (void)std::fprintf(stderr, "ivmqd: %s\n", config.status().message().c_str());
     return ExitCode(config.status());
   }
-  if (!config->help.empty()) {
-    return std::fputs(config->help.c_str(), stdout) >= 0 && std::fflush(stdout) == 0 ? 0
-                                                                                     : kExitFailed;
+  if (config->help) {
+    return std::fputs(config->help->c_str(), stdout) >= 0 && std::fflush(stdout) == 0 ? 0
+                                                                                      : kExitFailed;
   }
   Log log(STDERR_FILENO, config->log_level, config->log_format);
   const ivmq::Status status =

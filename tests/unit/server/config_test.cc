@@ -47,7 +47,7 @@ TEST_F(ConfigTest, TheCommandLineAloneServesOneRegionWithoutAName) {
   EXPECT_EQ(region.options.size, 1U << 20);
   EXPECT_THAT(region.options.allow_uids, ElementsAre(7, 8));
   EXPECT_EQ(config->log_level, LogLevel::kDebug);
-  EXPECT_EQ(config->help, "");
+  EXPECT_FALSE(config->help);
 }
 
 TEST_F(ConfigTest, AFileHasTheNamesOfTheOptions) {
@@ -179,7 +179,8 @@ TEST_F(ConfigTest, HelpAndVersionAreToBePrinted) {
   for (const char* const option : {"--help", "--version"}) {
     const auto config = ReadConfig({option});
     ASSERT_TRUE(config.ok()) << config.status().ToString();
-    EXPECT_THAT(config->help, AllOf(HasSubstr("ivmqd"), HasSubstr("\n")));
+    ASSERT_TRUE(config->help);
+    EXPECT_THAT(*config->help, AllOf(HasSubstr("ivmqd"), HasSubstr("\n")));
   }
 }
 
