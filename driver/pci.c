@@ -15,8 +15,15 @@
 
 #include "device.h"
 #include "ivmq.h"
+#include "region.h"
 
 #define IVMQ_MAX_DEVICES	256
+
+static char *devices[IVMQ_MAX_DEVICES];
+static unsigned int device_count;
+module_param_array(devices, charp, &device_count, 0444);
+MODULE_PARM_DESC(devices,
+		 "PCI addresses (0000:00:04.0,...) of devices to take though their memory holds no region of ivmq, or \"any\"");
 
 static dev_t ivmq_devt;
 static DEFINE_IDA(ivmq_ida);
@@ -67,6 +74,27 @@ static int ivmq_check(struct pci_dev *pdev)
 		return -ENODEV;
 	}
 	return 0;
+}
+
+static bool ivmq_is_named(struct pci_dev *pdev)
+{
+	unsigned int i;
+
+	for (i = 0; i < device_count; i++) {
+		if (!strcmp(devices[i], "any") || !strcmp(devices[i], pci_name(pdev)))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Others use ivshmem devices as well, and their drivers have the same modalias: a
+ * device is ours by what its memory holds, or because the user says so.
+ */
+static bool ivmq_is_ours(struct ivmq_device *device)
+{
+	return READ_ONCE(*(u64 *)(device->region + IVMQ_HEADER_MAGIC)) == IVMQ_REGION_MAGIC ||
+	       ivmq_is_named(device->pdev);
 }
 
 static struct ivmq_device *ivmq_new_device(struct pci_dev *pdev)
@@ -217,26 +245,33 @@ static int ivmq_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 				  MEMREMAP_WB | MEMREMAP_DEC);
 	if (!device->region)
 		goto unmap_registers;
+	if (!ivmq_is_ours(device)) {
+		dev_info(&pdev->dev,
+			 "left alone: its memory holds no region of ivmq; once it does: echo %s > /sys/bus/pci/drivers/" IVMQ_NAME "/bind\n",
+			 pci_name(pdev));
+		ret = -ENODEV;
+		goto unmap_region;
+	}
 	device->firmware_uncached = ivmq_is_uncached(device->region);
 	ivmq_update_ivposition(device);
 	/* Interrupts are memory writes of the device; without this they are dropped. */
 	pci_set_master(pdev);
 	ret = ivmq_request_interrupts(device);
 	if (ret)
-		goto unmap_region;
+		goto clear_master;
 	if (device->doorbell && device->ivposition >= IVMQ_NO_IVPOSITION) {
 		dev_err(&pdev->dev, "its id %d is not valid; the server must assign one below %u\n",
 			(s32)device->ivposition, IVMQ_NO_IVPOSITION);
 		ivmq_free_interrupts(device);
 		ret = -ENODEV;
-		goto unmap_region;
+		goto clear_master;
 	}
 	pci_set_drvdata(pdev, device);
 	device->copied.notifier_call = ivmq_copied;
 	ret = ivmq_watch_copies(device);
 	if (ret) {
 		ivmq_free_interrupts(device);
-		goto unmap_region;
+		goto clear_master;
 	}
 	cdev_init(&device->cdev, &ivmq_fops);
 	device->cdev.owner = THIS_MODULE;
@@ -245,7 +280,7 @@ static int ivmq_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 		/* For a moment it could be opened. */
 		ivmq_unwatch_copies(device);
 		ivmq_detach(device);
-		goto unmap_region;
+		goto clear_master;
 	}
 	if (device->doorbell)
 		dev_info(&pdev->dev, "%s: %llu KiB, ivposition %u, %u vectors\n",
@@ -256,8 +291,9 @@ static int ivmq_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 			 device->region_size >> 10);
 	return 0;
 
-unmap_region:
+clear_master:
 	pci_clear_master(pdev);
+unmap_region:
 	memunmap(device->region);
 unmap_registers:
 	iounmap(device->regs);

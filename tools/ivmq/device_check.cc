@@ -4,6 +4,7 @@
 #include <sys/utsname.h>
 
 #include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <string_view>
@@ -13,6 +14,7 @@
 #include <fmt/format.h>
 
 #include "ivmq/guest_device.h"
+#include "ivmq/internal/layout.h"
 
 #include "access_check.h"
 #include "region_check.h"
@@ -50,7 +52,8 @@ Findings::Remedies DriverRemedies(const PciDevice& device, const std::string& ow
     remedies.push_back(fmt::format("echo > {}/driver_override", device.folder));
   }
   if (Exists("/sys/module/ivmq")) {
-    remedies.push_back(fmt::format("echo {} > /sys/bus/pci/drivers/ivmq/bind", device.bdf));
+    remedies.push_back(fmt::format(
+        "echo {} > /sys/bus/pci/drivers/ivmq/bind   # once its memory holds a region", device.bdf));
   } else if (DriverIsInstalled()) {
     remedies.emplace_back("modprobe ivmq");
   } else {
@@ -65,6 +68,17 @@ bool OnlyRootMay(const std::string& path) {
   struct stat file {};
   return stat(path.c_str(), &file) == 0 && file.st_uid == 0 &&
          ((file.st_mode & S_IRWXG) == 0 || file.st_gid == 0) && (file.st_mode & S_IRWXO) == 0;
+}
+
+// "the driver kvmfr, of Looking Glass".
+std::string DriverText(const std::string& driver) {
+  const char* of = "";
+  if (driver == "kvmfr") {
+    of = ", of Looking Glass";
+  } else if (driver.starts_with("uio")) {
+    of = ", for a program that has the device to itself";
+  }
+  return fmt::format("the driver {}{}", driver, of);
 }
 
 std::string FormatCommand(const PciDevice& device) {
@@ -260,8 +274,7 @@ void CheckDevice(const PciDevice& device, const std::string& asked, Findings* fi
     if (owner == "ivmq") return CheckDriver(device, findings);
     return CheckVfioScheme(device, !asked.empty(), findings);
   }
-  findings->Problem(device.bdf, fmt::format("belongs to the driver {}", owner),
-                    DriverRemedies(device, owner));
+  findings->Problem(device.bdf, "belongs to " + DriverText(owner), DriverRemedies(device, owner));
 }
 
 void Inspect(const std::string& devices, const std::string& bdf, const std::string& asked,
@@ -272,6 +285,23 @@ void Inspect(const std::string& devices, const std::string& bdf, const std::stri
   } else {
     findings->Problem(bdf, device.status().message());
   }
+}
+
+// Whether the device is clearly not for ivmq.
+bool IsOthers(const PciDevice& device) {
+  const std::string driver = DriverOf(device);
+  if (!driver.empty()) return driver != "ivmq" && driver != "vfio-pci";
+  const auto region = OpenGuestRegion(device, "pci:" + device.bdf, Access::kReadOnly);
+  if (!region.ok() || region->memory.size() < sizeof(layout::Header)) return false;
+  const auto* const header = reinterpret_cast<const layout::Header*>(region->memory.data());
+  return header->magic.load(std::memory_order_relaxed) != layout::kMagic;
+}
+
+void NoteOther(const PciDevice& device, Findings* findings) {
+  const std::string driver = DriverOf(device);
+  findings->Note(device.bdf, driver.empty()
+                                 ? "left alone: its memory holds no region of ivmq"
+                                 : fmt::format("left alone: belongs to {}", DriverText(driver)));
 }
 
 // ivmq:/dev/ivmqN: the device with that node.
@@ -296,7 +326,21 @@ bool IsDeviceAddress(const std::string& address) {
 
 std::size_t CheckDevices(const std::string& devices, Findings* findings) {
   const std::vector<std::string> found = ListIvshmemDevices(devices);
-  for (const std::string& bdf : found) Inspect(devices, bdf, "", findings);
+  // Beside a device of ivmq's, one of somebody else's is no fault.
+  std::vector<PciDevice> others;
+  for (const std::string& bdf : found) {
+    const auto device = InspectPciDevice(devices, bdf);
+    if (device.ok() && IsOthers(*device)) others.push_back(*device);
+  }
+  for (const std::string& bdf : found) {
+    const auto other = std::find_if(others.begin(), others.end(),
+                                    [&](const PciDevice& device) { return device.bdf == bdf; });
+    if (other == others.end() || others.size() == found.size()) {
+      Inspect(devices, bdf, "", findings);
+    } else {
+      NoteOther(*other, findings);
+    }
+  }
   return found.size();
 }
 

@@ -12,7 +12,8 @@ namespace ivmq::tool {
 // pci:, ivmq: and vfio:.
 bool IsDeviceAddress(const std::string& address);
 
-// Checks all devices under `devices`; returns how many there are.
+// Checks all devices under `devices`; returns how many there are. Of those that are clearly others'
+// it says so, and checks them only if ivmq has none.
 std::size_t CheckDevices(const std::string& devices, Findings* findings);
 
 // Checks the device of an address that IsDeviceAddress(), and that it is to be reached so.

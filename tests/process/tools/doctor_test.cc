@@ -262,6 +262,22 @@ TEST_F(DoctorTest, ADeviceOfAnotherDriverIsTakenFromIt) {
                 "echo 0000:00:04.0 > " + devices_.path());
 }
 
+TEST_F(DoctorTest, DevicesOfOthersAreNamedAndLeftAlone) {
+  devices_.Add(kBdf, {});
+  devices_.Add("0000:00:05.0", {.formatted = false});
+  Bind("0000:00:05.0", "kvmfr");
+  devices_.Add("0000:00:06.0", {.formatted = false});
+  const Outcome found = LookAtDevices("pci:auto");
+  ExpectUsable(found);
+  EXPECT_THAT(
+      found.out,
+      AllOf(HasSubstr("0000:00:04.0: a region of 1 MiB"),
+            HasSubstr("0000:00:05.0: left alone: belongs to the driver kvmfr, of Looking Glass"),
+            HasSubstr("0000:00:06.0: left alone: its memory holds no region of ivmq")));
+  ExpectProblem(LookAtDevices("pci:0000:00:05.0"), "belongs to the driver kvmfr, of Looking Glass",
+                "echo 0000:00:05.0 > " + devices_.path());
+}
+
 TEST_F(DoctorTest, ADeviceThatVfioHasNeedsAnIommu) {
   devices_.Add(kBdf, {.msix = true});
   Bind(kBdf, "vfio-pci");

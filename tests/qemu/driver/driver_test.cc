@@ -447,6 +447,71 @@ TEST_P(DriverTest, DevicesComeAndGoWhileTheyAreUsed) {
   ExpectQuiet(*guest);
 }
 
+// Others use ivshmem devices, too. This one's memory holds no region, yet.
+class DriverOwnershipTest : public DriverTest {
+ protected:
+  DriverOwnershipTest() { EXPECT_EQ(ftruncate(other_.get(), kSize), 0); }
+  [[nodiscard]] IvshmemDevice OtherDevice() const {
+    return IvshmemDevice::Plain(
+        "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(other_.get()), kSize);
+  }
+
+  const UniqueFd other_{memfd_create("driver_test", MFD_CLOEXEC)};
+};
+
+TEST_P(DriverOwnershipTest, ADeviceWithoutARegionIsLeftAsItIs) {
+  const Host host(folder_);
+  const auto guest =
+      Guest::Restore({.devices = {OtherDevice(), host.Device()}, .kernel = GetParam()});
+  ASSERT_NE(guest, nullptr);
+  EXPECT_EQ(guest
+                ->Run("cd /sys/bus/pci/devices; for d in $(grep -l 0x1110 */device); do "
+                      "od -x ${d%device}config > /tmp/${d%%/*}; done")
+                .status,
+            0);
+  ASSERT_EQ(guest->Run(kLoad).status, 0);
+  EXPECT_EQ(guest->Run("ls /dev/ivmq*").output, "/dev/ivmq0\n");
+  EXPECT_THAT(guest->Run("driver_guest info /dev/ivmq0").output, HasSubstr("doorbell 1 "));
+  const std::string other =
+      guest
+          ->Run(
+              "cd /sys/bus/pci/devices; for d in $(grep -l 0x1110 */device); do "
+              "[ -e ${d%device}driver ] || echo -n ${d%%/*}; done")
+          .output;
+  EXPECT_EQ(
+      guest->Run("od -x /sys/bus/pci/devices/" + other + "/config | diff /tmp/" + other + " -")
+          .output,
+      "");
+  EXPECT_THAT(guest->Run("dmesg | grep ivmq").output, HasSubstr(other + ": left alone"));
+
+  const std::string bind = "echo " + other + " > /sys/bus/pci/drivers/ivmq/bind";
+  EXPECT_NE(guest->Run(bind).status, 0);
+  const Memory memory(other_.get());
+  ASSERT_TRUE(Format(memory.bytes(), {.max_peers = 8}).ok());
+  EXPECT_EQ(guest->Run(bind).status, 0);
+  EXPECT_THAT(guest->Run("driver_guest info /dev/ivmq1").output, HasSubstr("doorbell 0 "));
+  ExpectQuiet(*guest);
+}
+
+TEST_P(DriverOwnershipTest, ADeviceThatTheUserNamesIsTaken) {
+  const auto guest = Start("vm", {OtherDevice()}, "devices=any");
+  ASSERT_NE(guest, nullptr);
+  EXPECT_EQ(guest
+                ->Run("[ -c /dev/ivmq0 ] && rmmod ivmq && device=$(cd /sys/bus/pci/devices && "
+                      "dirname $(grep -l 0x1110 */device)) && " +
+                      std::string(kLoad) + " devices=0000:00:00.0,$device && [ -c /dev/ivmq0 ]")
+                .status,
+            0);
+  EXPECT_EQ(guest
+                ->Run(std::string("rmmod ivmq && ") + kLoad +
+                      " devices=0000:00:00.0 && [ ! -e /dev/ivmq0 ]")
+                .status,
+            0);
+  ExpectQuiet(*guest);
+}
+
+INSTANTIATE_TEST_SUITE_P(Linux, DriverOwnershipTest, ::testing::Values("6.1", "6.12"), KernelName);
+
 // A server may hand out this id, which stands for "none" in the region.
 TEST_P(DriverTest, DeviceWithAnIdThatStandsForNoneIsRefused) {
   const UniqueFd memory = MakeMemory(kSize);
@@ -454,7 +519,7 @@ TEST_P(DriverTest, DeviceWithAnIdThatStandsForNoneIsRefused) {
   FakeIvshmemServer server([&](const Conversation& qemu) {
     qemu.Greet(IVMQ_NO_IVPOSITION, memory.get(), {event.get()});
   });
-  const auto guest = Start("vm", {IvshmemDevice::Doorbell(server.path(), 1)});
+  const auto guest = Start("vm", {IvshmemDevice::Doorbell(server.path(), 1)}, "devices=any");
   ASSERT_NE(guest, nullptr);
   EXPECT_THAT(guest->Run("dmesg | grep ivmq").output, HasSubstr("id 65535"));
   EXPECT_NE(guest->Run("ls /dev/ivmq0").status, 0);
@@ -512,7 +577,7 @@ TEST(DriverMemoryTest, EightGibibytesAboveTheFourthAreMappedToTheirEnd) {
            "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(memory.get()), kHuge)},
        .kernel = "6.12"});
   ASSERT_NE(guest, nullptr);
-  ASSERT_EQ(guest->Run("insmod /lib/ivmq/6.12/ivmq.ko").status, 0);
+  ASSERT_EQ(guest->Run("insmod /lib/ivmq/6.12/ivmq.ko devices=any").status, 0);
   EXPECT_THAT(guest->Run("driver_guest info /dev/ivmq0").output, HasSubstr("size 8589934592 "));
   const auto user = guest->Start("driver_guest huge /dev/ivmq0");
   EXPECT_TRUE(guest->WaitForOutput(user, "ok\nready\n"));

@@ -103,9 +103,10 @@ struct Host {
 
 class DriverGuestTest : public ::testing::Test {
  protected:
-  // The guest, the driver loaded; null with a failure.
-  static std::unique_ptr<Guest> Load(std::unique_ptr<Guest> guest) {
-    if (guest != nullptr && guest->Run(kLoad).status != 0) {
+  // The guest, the driver loaded with `parameters`; null with a failure.
+  static std::unique_ptr<Guest> Load(std::unique_ptr<Guest> guest,
+                                     const std::string& parameters = {}) {
+    if (guest != nullptr && guest->Run(kLoad + (" " + parameters)).status != 0) {
       ADD_FAILURE() << guest->Console();
       return nullptr;
     }
@@ -129,8 +130,9 @@ class DriverTest : public DriverGuestTest, public ::testing::WithParamInterface<
  protected:
   static std::unique_ptr<Guest> Start(const std::string& name,
                                       const std::vector<IvshmemDevice>& devices,
-                                      const std::string& kernel = GetParam()) {
-    return Load(Guest::Restore({.name = name, .devices = devices, .kernel = kernel}));
+                                      const std::string& parameters = {}) {
+    return Load(Guest::Restore({.name = name, .devices = devices, .kernel = GetParam()}),
+                parameters);
   }
 };
 
