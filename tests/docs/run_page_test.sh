@@ -40,12 +40,13 @@ EOF
 
 expect 0 "lines that come later are waited for, and ... stands for anything" <<'EOF'
 ```sh run
-(until [ -e go ]; do sleep 0.01; done; echo "pid 17 says hello"; echo end) &
+(until [ -e go ]; do sleep 0.01; done; echo "pid 17 says hello"; echo one 1, two 1; echo end) &
 touch go
 ```
 ```text prints
 pid ... says ...
-end
+one ... 1
+...nd
 ```
 EOF
 

@@ -85,13 +85,15 @@ prints() {
       function matches(text, pattern,   parts, n, i, where) {
         n = split(pattern, parts, "\\.\\.\\.")
         if (n == 1) return text == pattern
-        if (index(text, parts[1]) != 1) return 0
-        for (i = 1; i <= n; i++) {
-          where = parts[i] == "" ? 1 : index(text, parts[i])
+        if (substr(text, 1, length(parts[1])) != parts[1]) return 0
+        text = substr(text, length(parts[1]) + 1)
+        for (i = 2; i < n; i++) {
+          where = index(text, parts[i])
           if (!where) return 0
           text = substr(text, where + length(parts[i]))
         }
-        return parts[n] == "" || text == ""
+        return length(text) >= length(parts[n]) &&
+          substr(text, length(text) - length(parts[n]) + 1) == parts[n]
       }
       at <= count && matches($0, line[at]) { at++ }
       END { exit at <= count }'; then
