@@ -8,7 +8,7 @@ version=6.1 out=''
 
 usage() {
   cat <<'EOF'
-usage: build-driver.sh [--version 6.1|6.12|5.10|backports] [DIR]
+usage: build-driver.sh [--version 6.1|6.12|5.10|newest] [DIR]
 
 6.1 and 6.12 are the kernels of test guests; for the others see fetch-headers.sh. Builds in DIR (default build/guest/driver-VERSION) only what has changed; a warning is a failure.
 EOF
@@ -37,7 +37,7 @@ out=${out:-$root/build/guest/driver-$version}
 # Debian's headers name the compiler of their release, which need not be there.
 options=()
 case $version in
-  5.10 | backports)
+  5.10 | newest)
     headers=$("$root/tools/guest/fetch-headers.sh" --version "$version")
     options=(CC=gcc)
     if ! gcc -fmin-function-alignment=16 -E -x c /dev/null >/dev/null 2>&1; then

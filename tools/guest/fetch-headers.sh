@@ -11,9 +11,9 @@ version='' out=''
 
 usage() {
   cat <<'EOF2'
-usage: fetch-headers.sh --version 5.10|backports [DIR]
+usage: fetch-headers.sh --version 5.10|newest [DIR]
 
-5.10: of Debian 11. backports: the newest that Debian has built for a stable release, Debian 13.
+5.10: of Debian 11. newest: the newest that Debian has, be it in backports, unstable or experimental.
 Unpacks into DIR (default build/guest/headers-VERSION).
 EOF2
 }
@@ -40,10 +40,11 @@ while [ $# -gt 0 ]; do
 done
 out=${out:-$root/build/guest/headers-$version}
 
+# Suites to choose from, each with those that it builds on.
 case $version in
-  5.10) suites=(bullseye-security) ;;
-  backports) suites=(trixie-backports trixie) ;;
-  *) fail "--version '$version': use 5.10 or backports." ;;
+  5.10) choices=(bullseye-security) ;;
+  newest) choices=("trixie-backports trixie" sid "experimental sid") ;;
+  *) fail "--version '$version': use 5.10 or newest." ;;
 esac
 
 mkdir -p "$out"
@@ -66,9 +67,19 @@ get() { # get DIR PACKAGE...
   }
 }
 
+# The names of packages sort by version.
+package='' suites=()
+for choice in "${choices[@]}"; do
+  read -ra these <<<"$choice"
+  use_suites "$work" "${these[@]}"
+  newest=$({
+    echo "$package"
+    depends linux-headers-cloud-amd64 '^linux-headers-[0-9]'
+  } | sort -V | tail -n 1)
+  [ "$newest" = "$package" ] || package=$newest suites=("${these[@]}")
+done
+[ -n "$package" ] || fail "the archive (${choices[*]}) has no package linux-headers-cloud-amd64."
 use_suites "$work" "${suites[@]}"
-package=$(depends linux-headers-cloud-amd64 '^linux-headers-[0-9]' | head -n 1)
-[ -n "$package" ] || fail "the archive (${suites[0]}) has no package linux-headers-cloud-amd64."
 packages=$(with_headers "$package") || fail "$package does not say what else it needs."
 # shellcheck disable=SC2086 # a list
 get "$work/root" $packages

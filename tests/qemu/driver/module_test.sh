@@ -6,7 +6,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../.." && pwd)
 usage() {
   cat <<'END'
 usage: module_test.sh dkms|locks 6.1|6.12
-       module_test.sh builds 5.10|backports
+       module_test.sh builds 5.10|newest
   dkms    the driver's folder builds, and cleans up, by the commands of dkms.conf
   builds  it builds without a warning for a kernel that no guest of the tests runs
   locks   no lock prefix of slots.c goes where the kernel has one CPU: other guests share its memory
