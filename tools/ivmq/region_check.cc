@@ -291,7 +291,7 @@ void CheckPages(const RegionMemory& memory, const RegionHome& home, Findings* fi
         fmt::format("{} in pages of 4 KiB; huge pages make large regions faster",
                     SizeText(memory.memory.size())),
         {fmt::format("sysctl vm.nr_hugepages={}", count),
-         home.served ? "ivmqd --region file:/dev/hugepages/ivmq ...   # instead of memfd or shm"
+         home.served ? "ivmqd --hugepages 2M ...   # and --region memfd, the default"
                      : fmt::format("ivmq format /dev/hugepages/ivmq --size {}M",
                                    memory.memory.size() >> 20)});
   }

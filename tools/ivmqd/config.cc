@@ -23,6 +23,7 @@
 
 #include "cli/completion.h"
 #include "metrics_listener.h"
+#include "options.h"
 #include "src/text.h"
 #include "system_error.h"
 
@@ -35,7 +36,8 @@ constexpr const char* kDescription =
 constexpr const char* kFooter = R"(
 Regions:
   memfd      memory of this server, sealed: no client can truncate it. The next server goes on with it
-             if somebody kept it (--keep); else it creates a new one.
+             if somebody kept it (--keep); else it creates a new one. --hugepages 2M makes it of huge
+             pages, which have to be free: see /sys/kernel/mm/hugepages.
   shm:NAME   POSIX shared memory; survives the server, which takes it over at its next start.
   file:PATH  a file, e.g. in hugetlbfs (then --size is a multiple of its huge page). As with shm, a
              process that may write it can truncate it, which ends every process that uses it.
@@ -126,6 +128,20 @@ void AddRegionOptions(CLI::App& app, RegionConfig* region) {
          "Size of the region, a power of two, e.g. 64M or 1G")
       ->type_name("SIZE")
       ->default_str("64M");
+  app.add_option_function<std::string>(
+         "--hugepages",
+         [&](const std::string& text) {
+           std::vector<std::pair<std::string, std::uint64_t>> sizes;
+           for (const std::uint64_t size : kHugePages) sizes.emplace_back(HugePageText(size), size);
+           options.huge_page = Word<std::uint64_t>("--hugepages", text, sizes);
+         },
+         "Huge pages of this size for a memfd; a file has to be in a hugetlbfs of this page size")
+      ->type_name("none|2M|1G")
+      ->default_str("none");
+  app.add_option_function<std::uint32_t>(
+         "--numa-node", [&](std::uint32_t node) { options.numa_node = node; },
+         "Node whose memory the region gets; default: the kernel chooses")
+      ->type_name("N");
   app.add_option("--vectors", options.vectors, "Doorbells of each client, 1 to 64")
       ->capture_default_str()
       ->type_name("N");
@@ -504,6 +520,8 @@ std::vector<std::string> FixedDifferences(const RegionConfig& running, const Reg
   compare(is.socket == was.socket, "socket");
   compare(is.region == was.region, "region");
   compare(is.size == was.size, "size");
+  compare(is.huge_page == was.huge_page, "hugepages");
+  compare(is.numa_node == was.numa_node, "numa-node");
   compare(is.vectors == was.vectors, "vectors");
   compare(is.max_peers == was.max_peers, "max-peers");
   compare(is.ring_size == was.ring_size, "ring-size");

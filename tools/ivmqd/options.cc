@@ -3,8 +3,10 @@
 #include <grp.h>
 #include <sys/un.h>
 
+#include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <iterator>
 #include <optional>
 #include <string>
 
@@ -41,6 +43,11 @@ Result<gid_t> GroupId(const std::string& group) {
 
 }  // namespace
 
+std::string HugePageText(std::uint64_t bytes) {
+  if (bytes == 0) return "none";
+  return bytes >> 30 != 0 ? fmt::format("{}G", bytes >> 30) : fmt::format("{}M", bytes >> 20);
+}
+
 Result<CheckedOptions> CheckOptions(const Options& options) {
   CheckedOptions checked;
   if (options.socket.empty()) return Invalid("--socket: a path is required");
@@ -74,6 +81,24 @@ Result<CheckedOptions> CheckOptions(const Options& options) {
     }
     if (!path->ok()) return At(fmt::format("--region {}", options.region), path->status());
     checked.region_path = **path;
+  }
+
+  if (std::find(std::begin(kHugePages), std::end(kHugePages), options.huge_page) ==
+      std::end(kHugePages)) {
+    return Invalid(
+        fmt::format("--hugepages: a huge page has 2M or 1G, not {} bytes", options.huge_page));
+  }
+  if (options.huge_page != 0) {
+    const std::string what = fmt::format("--hugepages {}", HugePageText(options.huge_page));
+    if (options.region.starts_with("shm:")) {
+      return Invalid(fmt::format(
+          "{}: --region {} is in /dev/shm, which has none; use memfd, or file:PATH in a hugetlbfs",
+          what, options.region));
+    }
+    if (options.size % options.huge_page != 0) {
+      return Invalid(
+          fmt::format("{}: --size {} is less than one page", what, SizeText(options.size)));
+    }
   }
 
   checked.format.max_peers = options.max_peers;

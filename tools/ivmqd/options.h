@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -20,6 +21,10 @@ struct CheckedOptions {
   FormatOptions format;
   std::optional<gid_t> group;
 };
+
+// The sizes of huge pages, and what --hugepages calls them; 0: none.
+inline constexpr std::uint64_t kHugePages[] = {0, std::uint64_t{2} << 20, std::uint64_t{1} << 30};
+std::string HugePageText(std::uint64_t bytes);
 
 // INVALID_ARGUMENT names the option, its value and what it may be; NOT_FOUND an unknown group.
 Result<CheckedOptions> CheckOptions(const Options& options);

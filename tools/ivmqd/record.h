@@ -41,7 +41,7 @@ namespace ivmq::server {
 
 struct RecordVersion {
   std::uint32_t major = 1;
-  std::uint32_t minor = 0;
+  std::uint32_t minor = 1;
   std::uint32_t more_id_bytes = 0;  // of an IdEntry, behind what this version knows
 };
 
@@ -110,6 +110,7 @@ struct RegionHeader {
   std::atomic<std::uint64_t> allocated;  // bytes
   std::array<char, 128> socket;          // path, ended by a zero, as the next one is
   std::array<char, 4200> region;         // as the option says it
+  std::uint64_t huge_page;               // as the option says it; since 1.1
 };
 
 // What is being sent. The kernel itself notes in `headers` what it has sent, in the system call

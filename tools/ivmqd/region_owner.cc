@@ -9,8 +9,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cerrno>
 #include <cstddef>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -19,6 +21,7 @@
 
 #include "ivmq/internal/doorbell_epochs.h"
 
+#include "numa_node.h"
 #include "src/file_lock.h"
 #include "src/region_file.h"
 #include "src/text.h"
@@ -34,7 +37,7 @@ constexpr const char* kRemedy = "give another file, or remove it if nobody needs
 
 // Takes a fraction of a second.
 constexpr std::uint64_t kAllocatedAtOnce = std::uint64_t{256} << 20;
-// Holds clients up for some milliseconds.
+// Holds clients up for some milliseconds; for longer where it is a page of 1 GiB.
 constexpr std::uint64_t kAllocatedPerStep = std::uint64_t{32} << 20;
 
 // The file of a region, open twice: for locks and for the clients.
@@ -72,34 +75,62 @@ Result<UniqueFd> OpenAgain(int fd, int mode = O_RDWR) {
   return again;
 }
 
-// Whether a file's space is memory, which the kernel clears when it allocates it.
-bool IsInMemory(int fd) {
+bool IsTmpfs(int fd) {
   struct statfs system {};
   return fstatfs(fd, &system) == 0 && system.f_type == TMPFS_MAGIC;
 }
 
-Status AllocateFirst(LockedFile& file, std::uint64_t size) {
-  file.allocated = IsInMemory(file.fd.get()) ? std::min(size, kAllocatedAtOnce) : size;
-  if (Status status = Resize(file.fd.get(), size); !status.ok()) return status;
-  return AllocateRange(file.fd.get(), size, 0, file.allocated);
+// Bytes of the huge pages that a file in a hugetlbfs, or a memfd, has; 0 for any other.
+std::uint64_t HugePageOf(int fd) {
+  struct statfs system {};
+  return fstatfs(fd, &system) == 0 && system.f_type == HUGETLBFS_MAGIC
+             ? static_cast<std::uint64_t>(system.f_bsize)
+             : 0;
 }
 
-int CreateMemfd() {
+Status AllocateFirst(LockedFile& file, const Options& options) {
+  const int fd = file.fd.get();
+  const bool has_huge_pages = HugePageOf(fd) != 0;
+  const bool is_in_memory = has_huge_pages || IsTmpfs(fd);
+  // To map huge pages reserves all of them, but not on one node.
+  const bool may_do_the_rest_later = is_in_memory && !(has_huge_pages && options.numa_node);
+  file.allocated = may_do_the_rest_later ? std::min(options.size, kAllocatedAtOnce) : options.size;
+  if (options.numa_node && !is_in_memory) {
+    return {
+        StatusCode::kInvalidArgument,
+        fmt::format("--numa-node {}: the file is on a disk; use memfd, shm:NAME, or file:PATH in "
+                    "a hugetlbfs",
+                    *options.numa_node)};
+  }
+  if (Status status = Resize(fd, options.size); !status.ok()) return status;
+  return AllocateOnNode(options.numa_node, has_huge_pages ? 0 : options.size,
+                        [&] { return AllocateRange(fd, options.size, 0, file.allocated); });
+}
+
+int CreateMemfd(std::uint64_t huge_page) {
+  unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+  if (huge_page != 0) {
+    flags |= MFD_HUGETLB | static_cast<unsigned>(std::countr_zero(huge_page)) << MAP_HUGE_SHIFT;
+  }
   // Where vm.memfd_noexec=2 forbids any other kind. Unknown before Linux 6.3.
-  const int fd = memfd_create("ivmq", MFD_CLOEXEC | MFD_ALLOW_SEALING | kMfdNoexecSeal);
-  return fd >= 0 || errno != EINVAL ? fd : memfd_create("ivmq", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  const int fd = memfd_create("ivmq", flags | kMfdNoexecSeal);
+  return fd >= 0 || errno != EINVAL ? fd : memfd_create("ivmq", flags);
 }
 
-Result<LockedFile> MakeMemfd(std::uint64_t size) {
+Result<LockedFile> MakeMemfd(const Options& options) {
   LockedFile file;
   file.is_blank = true;
-  file.fd.reset(CreateMemfd());
+  file.fd.reset(CreateMemfd(options.huge_page));
   if (!file.fd.valid()) {
-    return SystemError(errno, "memfd_create");
+    if (options.huge_page == 0) return SystemError(errno, "memfd_create");
+    return Status(StatusCode::kInvalidArgument,
+                  fmt::format("--hugepages {}: {}; for the sizes that this machine has see "
+                              "/sys/kernel/mm/hugepages",
+                              HugePageText(options.huge_page), ErrnoText(errno)));
   }
   // It is born with 0777: whoever has a read-only descriptor could open it again to write.
   if (fchmod(file.fd.get(), 0600) != 0) return SystemError(errno, "setting its mode");
-  if (Status status = AllocateFirst(file, size); !status.ok()) return status;
+  if (Status status = AllocateFirst(file, options); !status.ok()) return status;
   if (fcntl(file.fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
     return SystemError(errno, "sealing");
   }
@@ -131,7 +162,8 @@ Result<UniqueFd> OpenOrMake(const std::string& path, const Options& options,
 }
 
 // Checks that the file can be the region before anything in it is touched.
-Status CheckFile(int fd, const struct stat& found, std::uint64_t size) {
+Status CheckFile(int fd, const struct stat& found, const Options& options) {
+  const std::uint64_t size = options.size;
   if (!S_ISREG(found.st_mode)) {
     return {StatusCode::kFailedPrecondition, "this is no regular file; give another path"};
   }
@@ -140,13 +172,19 @@ Status CheckFile(int fd, const struct stat& found, std::uint64_t size) {
             fmt::format("it has {} bytes and --size is {}; start with --size {}, or {}",
                         found.st_size, size, found.st_size, kRemedy)};
   }
-  struct statfs system {};
-  if (fstatfs(fd, &system) == 0 && system.f_type == HUGETLBFS_MAGIC &&
-      size % static_cast<std::uint64_t>(system.f_bsize) != 0) {
+  const std::uint64_t page = HugePageOf(fd);
+  if (options.huge_page != 0 && page != options.huge_page) {
+    return {StatusCode::kInvalidArgument,
+            fmt::format("its file system has {}, and --hugepages is {}; give a file in a hugetlbfs "
+                        "that is mounted with pagesize={}, or memfd",
+                        page == 0 ? "no huge pages" : "huge pages of " + SizeText(page),
+                        HugePageText(options.huge_page), HugePageText(options.huge_page))};
+  }
+  if (page != 0 && size % page != 0) {
     return {
         StatusCode::kInvalidArgument,
         fmt::format("its file system has huge pages of {}, and --size {} is not a multiple of that",
-                    SizeText(static_cast<std::uint64_t>(system.f_bsize)), SizeText(size))};
+                    SizeText(page), SizeText(size))};
   }
   return {};
 }
@@ -159,7 +197,7 @@ Result<LockedFile> OpenFile(const Options& options, const CheckedOptions& checke
   file.fd = *std::move(opened);
   struct stat found {};
   if (fstat(file.fd.get(), &found) != 0) return SystemError(errno, "fstat");
-  if (Status status = CheckFile(file.fd.get(), found, options.size); !status.ok()) return status;
+  if (Status status = CheckFile(file.fd.get(), found, options); !status.ok()) return status;
 
   file.lock.reset(open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
   struct stat locked {};
@@ -185,7 +223,7 @@ Result<LockedFile> OpenFile(const Options& options, const CheckedOptions& checke
       return SystemError(errno, "locking it");
   }
   file.is_blank = found.st_size == 0 || (lseek(file.fd.get(), 0, SEEK_DATA) < 0 && errno == ENXIO);
-  if (Status status = AllocateFirst(file, options.size); !status.ok()) return status;
+  if (Status status = AllocateFirst(file, options); !status.ok()) return status;
   return file;
 }
 
@@ -246,12 +284,13 @@ void AddLockedIds(int fd, std::size_t first, std::size_t count, std::set<std::ui
 }  // namespace
 
 RegionOwner::RegionOwner(UniqueFd fd, UniqueFd lock, Mapping mapping, const Region& region,
-                         std::uint64_t allocated)
+                         std::uint64_t allocated, std::optional<std::uint32_t> numa_node)
     : fd_(std::move(fd)),
       lock_(std::move(lock)),
       mapping_(std::move(mapping)),
       region_(region),
-      allocated_(allocated) {}
+      allocated_(allocated),
+      numa_node_(numa_node) {}
 
 void RegionOwner::SayGoodbye() const {
   region_.header().server_pid.store(0, std::memory_order_release);
@@ -265,7 +304,7 @@ Result<RegionOwner> RegionOwner::Adopt(const Options& options, UniqueFd fd, Uniq
   const Result<Region> region = Attach(mapping->bytes(), options);
   if (!region.ok()) return At(where, region.status());
   RegionOwner owner(std::move(fd), std::move(lock), *std::move(mapping), *region,
-                    std::min(allocated, options.size));
+                    std::min(allocated, options.size), options.numa_node);
   owner.taken_over_ = true;
   owner.crashed_pid_ = region->header().server_pid.load(std::memory_order_relaxed);
   return owner;
@@ -280,7 +319,7 @@ Result<RegionOwner> RegionOwner::Open(const Options& options, const CheckedOptio
   const std::string where = fmt::format("--region {}", options.region);
   Undo undo(checked.region_path);
   Result<LockedFile> opened =
-      checked.region_path.empty() ? MakeMemfd(options.size) : OpenFile(options, checked, undo);
+      checked.region_path.empty() ? MakeMemfd(options) : OpenFile(options, checked, undo);
   if (!opened.ok()) return At(where, opened.status());
   LockedFile file = *std::move(opened);
   if (Status status = ShareIdLocks(file.lock.get()); !status.ok()) return At(where, status);
@@ -300,7 +339,7 @@ Result<RegionOwner> RegionOwner::Open(const Options& options, const CheckedOptio
   undo.Keep();
 
   RegionOwner owner(std::move(file.fd), std::move(file.lock), *std::move(mapping), *region,
-                    file.allocated);
+                    file.allocated, options.numa_node);
   layout::Header& header = region->header();
   owner.taken_over_ = !empty;
   owner.crashed_pid_ = header.server_pid.load(std::memory_order_relaxed);
@@ -335,7 +374,11 @@ bool RegionOwner::IsHeld(std::uint16_t id) const {
 Status RegionOwner::AllocateMore() {
   const std::uint64_t size = mapping_.bytes().size();
   const std::uint64_t step = std::min(size - allocated_, kAllocatedPerStep);
-  if (Status status = AllocateRange(fd_.get(), size, allocated_, step); !status.ok()) return status;
+  if (Status status = AllocateOnNode(
+          numa_node_, step, [&] { return AllocateRange(fd_.get(), size, allocated_, step); });
+      !status.ok()) {
+    return status;
+  }
   allocated_ += step;
   return {};
 }

@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <span>
 
@@ -75,7 +76,7 @@ class RegionOwner {
 
  private:
   RegionOwner(UniqueFd fd, UniqueFd lock, Mapping mapping, const Region& region,
-              std::uint64_t allocated);
+              std::uint64_t allocated, std::optional<std::uint32_t> numa_node);
 
   UniqueFd fd_;
   // The file opened once more: a lock belongs to an open file description, and clients share the
@@ -84,6 +85,7 @@ class RegionOwner {
   Mapping mapping_;
   Region region_;
   std::uint64_t allocated_;  // bytes, from the start
+  std::optional<std::uint32_t> numa_node_;
   bool taken_over_ = false;
   std::uint32_t crashed_pid_ = 0;
 };

@@ -301,6 +301,8 @@ Status RegionServer::CheckFormer(const RegionRecord& former, const Options& opti
   };
   compare(former.region() == options.region, fmt::format("--region {}", former.region()));
   compare(header.size == options.size, fmt::format("--size {}", header.size));
+  compare(header.huge_page == options.huge_page,
+          fmt::format("--hugepages {}", HugePageText(header.huge_page)));
   compare(header.vectors == options.vectors, fmt::format("--vectors {}", header.vectors));
   compare(header.max_peers == options.max_peers, fmt::format("--max-peers {}", header.max_peers));
   compare(header.id_policy == static_cast<std::uint32_t>(options.id_policy),
@@ -357,6 +359,7 @@ Result<std::unique_ptr<RegionServer>> RegionServer::Create(Options options, Even
   header.vectors = options.vectors;
   header.id_policy = static_cast<std::uint32_t>(options.id_policy);
   header.size = options.size;
+  header.huge_page = options.huge_page;
   header.max_peers = options.max_peers;
   header.first_id = first_id;
   header.allocated.store(region->allocated(), std::memory_order_relaxed);

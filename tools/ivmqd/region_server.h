@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -44,7 +45,12 @@ struct Options {
   std::string socket;            // its path; required, unless Create() gets a listening socket
   std::string region = "memfd";  // "memfd", "shm:NAME" or "file:PATH"
   std::uint64_t size = std::uint64_t{64} << 20;  // bytes, a power of two
-  std::uint32_t vectors = 8;                     // doorbells of a client, 1..64
+  // Bytes of a huge page, of which a memfd is made, and which the file system of a file must have: 2
+  // MiB or 1 GiB. 0: a memfd has ordinary pages, and a file may be anywhere.
+  std::uint64_t huge_page = 0;
+  // Whose memory is allocated for the region; none: the kernel chooses.
+  std::optional<std::uint32_t> numa_node;
+  std::uint32_t vectors = 8;  // doorbells of a client, 1..64
   std::uint32_t max_peers = layout::kDefaultMaxPeers;
   std::uint32_t ring_size = 0;  // see FormatOptions::ring_capacity
   // Owner group (name or number; empty: this process's) and permissions of the socket, and of a shm

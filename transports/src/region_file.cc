@@ -142,11 +142,16 @@ std::uint64_t FreeBytes(const struct statfs& fs) {
   return fs.f_type == HUGETLBFS_MAGIC ? UINT64_MAX : AvailableMemory();
 }
 
+std::string HugePageFolder(const struct statfs& fs) {
+  return "/sys/kernel/mm/hugepages/hugepages-" + std::to_string(fs.f_bsize >> 10) + "kB";
+}
+
 Status NoSpace(int error, const struct statfs& fs, std::uint64_t size) {
   const std::string free =
       fs.f_type == HUGETLBFS_MAGIC
           ? "too few huge pages of " + SizeText(static_cast<std::uint64_t>(fs.f_bsize)) +
-                " are free (grep Huge /proc/meminfo); reserve more in /proc/sys/vm/nr_hugepages"
+                " are free; write to " + HugePageFolder(fs) +
+                "/nr_hugepages how many there shall be"
           : SizeText(FreeBytes(fs)) +
                 (fs.f_blocks != 0 ? " are free in its file system" : " of memory are free");
   return {StatusCode::kResourceExhausted,
@@ -315,6 +320,10 @@ Result<Mapping> MapRegion(int fd, std::uint64_t size, Access access) {
   Mapping mapping;
   int error = 0;
   if (mapping.Map(fd, size, access, &error)) return mapping;
+  if (struct statfs fs{};
+      error == ENOMEM && fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC) {
+    return NoSpace(error, fs, size);
+  }
   const StatusCode code = error == EACCES || error == EPERM ? StatusCode::kPermissionDenied
                           : error == ENOMEM                 ? StatusCode::kResourceExhausted
                                                             : StatusCode::kInternal;

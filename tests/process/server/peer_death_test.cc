@@ -20,6 +20,7 @@
 #include "server_process.h"
 #include "slot_owner.h"
 #include "support/child.h"
+#include "support/huge_pages.h"
 #include "support/temp_folder.h"
 
 namespace ivmq::testing {
@@ -118,8 +119,14 @@ class DeathProofTest : public ::testing::TestWithParam<const char*> {
     std::string region = GetParam();
     if (region == "file") region = "file:" + folder_ / "region";
     if (region == "shm") region = "shm:" + shm_;
-    server_.emplace(folder_ / "s",
-                    std::vector<std::string>{"--size", "1M", "--vectors", "1", "--region", region});
+    std::vector<std::string> arguments{"--size", "2M", "--vectors", "1"};
+    if (region == "hugepages") {
+      pages_.emplace(1);
+      arguments.insert(arguments.end(), {"--hugepages", "2M"});
+    } else {
+      arguments.insert(arguments.end(), {"--region", region});
+    }
+    server_.emplace(folder_ / "s", arguments);
     server_->AwaitReady();
     watcher_.emplace(server_->socket());
     EXPECT_TRUE(watcher_->Greet(1));
@@ -148,6 +155,7 @@ class DeathProofTest : public ::testing::TestWithParam<const char*> {
 
   TempFolder folder_;
   std::string shm_ = "ivmq-test-" + std::to_string(getpid());
+  std::optional<HugePages> pages_;
   std::optional<ServerProcess> server_;
   std::optional<RawClient> watcher_;
   std::optional<MappedRegion> mapped_;
@@ -241,7 +249,8 @@ TEST_P(DeathProofTest, AClientThatNeverTookTheRegionHasGoneWithItsConnection) {
   ExpectEnded(2);
 }
 
-INSTANTIATE_TEST_SUITE_P(Regions, DeathProofTest, ::testing::Values("memfd", "shm", "file"),
+INSTANTIATE_TEST_SUITE_P(Regions, DeathProofTest,
+                         ::testing::Values("memfd", "hugepages", "shm", "file"),
                          [](const auto& region) { return std::string(region.param); });
 
 // Slots may hold anything: who maps the region can write it.

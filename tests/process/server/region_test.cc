@@ -6,6 +6,7 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
@@ -30,6 +31,7 @@
 #include "slot_owner.h"
 #include "src/file_lock.h"
 #include "support/child.h"
+#include "support/huge_pages.h"
 #include "support/temp_folder.h"
 
 namespace ivmq::testing {
@@ -411,20 +413,15 @@ TEST_F(RegionTest, ALargeRegionIsServedBeforeAllOfItIsAllocated) {
   EXPECT_GE(found.st_blocks * 512, found.st_size);
 }
 
-// ---- hugetlbfs
+// ---- huge pages
 
-// Reserves huge pages and mounts a hugetlbfs that stands in no folder: it goes with its descriptor.
+constexpr std::uint64_t kHugePage = std::uint64_t{2} << 20;
+
+// With a hugetlbfs that stands in no folder: it goes with its descriptor.
 class HugePageTest : public RegionTest {
  protected:
-  static constexpr int kPages = 4;
-
   void SetUp() override {
-    ASSERT_EQ(geteuid(), 0U)
-        << "this test reserves huge pages and mounts a file system: run it as root";
-    before_ = ReadPages();
-    WritePages(before_ + kPages);
-    ASSERT_GE(ReadPages(), before_ + kPages)
-        << "this machine has no " << kPages << " free huge pages";
+    if (HasFailure()) return;
     const int context = fsopen("hugetlbfs", FSOPEN_CLOEXEC);
     ASSERT_GE(context, 0);
     ASSERT_EQ(fsconfig(context, FSCONFIG_SET_STRING, "pagesize", "2M", 0), 0);
@@ -432,28 +429,23 @@ class HugePageTest : public RegionTest {
     mount_ = fsmount(context, FSMOUNT_CLOEXEC, 0);
     close(context);
     ASSERT_GE(mount_, 0);
-    file_ = "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(mount_) + "/region";
-    region_ = "file:" + file_;
+    huge_file_ = "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(mount_) + "/region";
   }
   void TearDown() override {
     if (mount_ >= 0) close(mount_);
-    if (before_ >= 0) WritePages(before_);
   }
 
-  static int ReadPages() {
-    int pages = -1;
-    std::ifstream("/proc/sys/vm/nr_hugepages") >> pages;
-    return pages;
-  }
-  static void WritePages(int pages) { std::ofstream("/proc/sys/vm/nr_hugepages") << pages; }
-
+  HugePages pages_{4};
   int mount_ = -1;
-  int before_ = -1;
+  std::string huge_file_;
 };
 
 TEST_F(HugePageTest, AFileInHugetlbfsIsMadeServedAndTakenOver) {
+  file_ = huge_file_;
+  region_ = "file:" + file_;
   for (const char* const log : {"serving", "took the region over"}) {
-    ServerProcess server(socket_, {"--size", "4M", "--vectors", "1", "--region", region_});
+    ServerProcess server(
+        socket_, {"--size", "4M", "--vectors", "1", "--region", region_, "--hugepages", "2M"});
     server.AwaitLog(log);
     RawClient client(socket_);
     ASSERT_TRUE(client.Greet(1));
@@ -461,12 +453,66 @@ TEST_F(HugePageTest, AFileInHugetlbfsIsMadeServedAndTakenOver) {
     EXPECT_EQ(mapped.region().geometry().region_size, std::uint64_t{4} << 20);
     EXPECT_EQ(server.Terminate(), 0);
   }
-  // No multiple of the page size, and more pages than there are.
+  // No multiple of the page size, another page size, and more pages than there are.
   std::filesystem::remove(file_);
   ExpectRefused(Arguments(), "huge pages of 2 MiB", 2);
   EXPECT_FALSE(std::filesystem::exists(file_));
-  ExpectRefused({"--size", "1G", "--region", region_}, "huge pages of 2 MiB are free");
+  ExpectRefused({"--size", "1G", "--region", region_, "--hugepages", "1G"}, "pagesize=1G", 2);
   EXPECT_FALSE(std::filesystem::exists(file_));
+  ExpectRefused({"--size", "1G", "--region", region_}, "hugepages-2048kB/nr_hugepages");
+  EXPECT_FALSE(std::filesystem::exists(file_));
+}
+
+TEST_F(HugePageTest, AMemfdOfHugePagesIsPreallocatedSealedAndServed) {
+  ServerProcess server(socket_, {"--size", "4M", "--vectors", "1", "--hugepages", "2M"});
+  server.AwaitReady();
+  RawClient client(socket_);
+  ASSERT_TRUE(client.Greet(1));
+  struct stat found {};
+  ASSERT_EQ(fstat(client.memory(), &found), 0);
+  EXPECT_EQ(static_cast<std::uint64_t>(found.st_blksize), kHugePage);
+  EXPECT_GE(found.st_blocks * 512, found.st_size);
+  EXPECT_EQ(found.st_mode & 0777, 0600U);
+  EXPECT_NE(ftruncate(client.memory(), static_cast<off_t>(kHugePage)), 0);
+  // The end of a client is noticed as with ordinary pages, by the lock that hangs on its memory.
+  RawClient other(socket_);
+  ASSERT_TRUE(other.Greet(1));
+  other.Close();
+  server.AwaitLog("has gone");
+  EXPECT_EQ(server.Terminate(), 0);
+}
+
+TEST_F(HugePageTest, TooFewHugePagesAreNamedWithWhereToReserveMore) {
+  region_ = "memfd";
+  ExpectRefused({"--size", "1G", "--hugepages", "2M"}, "hugepages-2048kB/nr_hugepages");
+  ExpectRefused({"--size", "1G", "--hugepages", "2M", "--numa-node", "0"},
+                "/sys/devices/system/node/node0/hugepages");
+}
+
+// ---- NUMA
+
+TEST_F(RegionTest, MemoryComesFromTheNodeThatIsAskedFor) {
+  for (const std::string& region : {std::string("memfd"), std::string("shm:ivmq-numa-test")}) {
+    ServerProcess server(socket_, {"--size", "1M", "--region", region, "--numa-node", "0"});
+    server.AwaitReady();
+    RawClient client(socket_);
+    ASSERT_TRUE(client.Greet(8));
+    const MappedRegion mapped(client.memory());
+    void* page = &mapped.region().header();
+    int node = -1;
+    ASSERT_EQ(syscall(SYS_move_pages, 0, 1, &page, nullptr, &node, 0), 0);
+    EXPECT_EQ(node, 0);
+    EXPECT_EQ(server.Terminate(), 0);
+  }
+  shm_unlink("/ivmq-numa-test");
+}
+
+TEST_F(RegionTest, ANodeThatIsNotThereAndAFileThatHasNoneAreRefused) {
+  ExpectRefused(Arguments({"--numa-node", "0"}), "on a disk", 2);
+  EXPECT_FALSE(std::filesystem::exists(file_));
+  region_ = "memfd";
+  ExpectRefused(Arguments({"--numa-node", "1023"}), "those that have: ", 2);
+  ExpectRefused(Arguments({"--numa-node", "70000"}), "those that have: ", 2);
 }
 
 }  // namespace

@@ -30,6 +30,7 @@
 #include "slot_owner.h"
 #include "src/ivshmem_socket.h"
 #include "succession.h"
+#include "support/huge_pages.h"
 #include "support/program.h"
 #include "support/temp_folder.h"
 
@@ -378,6 +379,32 @@ TEST_F(TakeoverTest, AFileIsTakenOverWithItsConnections) {
   EXPECT_EQ(foreign.Wait(), 1);
   EXPECT_THAT(foreign.Log(), HasSubstr("another server has it, or the keeper of one"));
   EXPECT_EQ(servers.Terminate(), 0) << Log();
+}
+
+TEST_F(TakeoverTest, AMemfdOfHugePagesIsTakenOverByAServerThatWantsSuchPages) {
+  const HugePages pages(2);
+  const std::vector<std::string> options{"--size", "2M",     "--vectors",   "3",
+                                         "--keep", "keeper", "--hugepages", "2M"};
+  ServerProcess first(socket_, options);
+  first.AwaitReady();
+  Clients clients;
+  Connect(clients);
+  first.Kill();
+  ServerProcess other(socket_, {"--size", "2M", "--vectors", "3", "--keep", "keeper"});
+  EXPECT_EQ(other.Wait(), 1);
+  EXPECT_THAT(other.Log(), HasSubstr("--hugepages 2M"));
+  ServerProcess next(socket_, options);
+  next.AwaitLog("went on where the last server");
+  Connect(clients);
+  ExpectAllReachAll(clients);
+  std::vector<std::string> upgrade = options;
+  upgrade.emplace_back("--upgrade");
+  ServerProcess newer(socket_, upgrade);
+  EXPECT_EQ(next.Wait(), 0);
+  newer.AwaitLog("went on where");
+  Connect(clients);
+  ExpectAllReachAll(clients);
+  EXPECT_EQ(newer.Terminate(), 0);
 }
 
 TEST_F(TakeoverTest, SeveralRegionsAreTakenOverTogetherAndOneThatIsGivenUpEnds) {

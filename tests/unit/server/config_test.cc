@@ -18,6 +18,7 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::IsSupersetOf;
 
 class ConfigTest : public ::testing::Test {
  protected:
@@ -113,6 +114,34 @@ TEST_F(ConfigTest, TheCommandLineHoldsForAllRegions) {
   ASSERT_TRUE(config.ok()) << config.status().ToString();
   EXPECT_EQ(config->regions[0].options.vectors, 3U);
   EXPECT_EQ(config->regions[1].options.vectors, 3U);
+}
+
+TEST_F(ConfigTest, HugePagesAndANodeAreForOneRegionOrForAll) {
+  const auto config = Read(R"(
+    hugepages = "2M"
+    numa-node = 1
+    [acme]
+    socket = /acme
+    [umbrella]
+    socket = /umbrella
+    hugepages = "none"
+    numa-node = 0
+    [hal]
+    socket = /hal
+    hugepages = 1G
+  )");
+  ASSERT_TRUE(config.ok()) << config.status().ToString();
+  EXPECT_EQ(config->regions[0].options.huge_page, 2U << 20);
+  EXPECT_EQ(config->regions[0].options.numa_node, 1U);
+  EXPECT_EQ(config->regions[1].options.huge_page, 0U);
+  EXPECT_EQ(config->regions[1].options.numa_node, 0U);
+  EXPECT_EQ(config->regions[2].options.huge_page, 1U << 30);
+  EXPECT_THAT(FixedDifferences(config->regions[0], config->regions[1]),
+              IsSupersetOf({"hugepages", "numa-node"}));
+
+  EXPECT_FALSE(ReadConfig({"--socket", "/s"})->regions[0].options.numa_node);
+  ExpectInvalid(ReadConfig({"--socket", "/s", "--hugepages", "4K"}), "none of none, 2M, 1G");
+  ExpectInvalid(ReadConfig({"--socket", "/s", "--numa-node", "x"}), "--numa-node");
 }
 
 TEST_F(ConfigTest, AnUnknownNameIsRefusedWithItsPlace) {
