@@ -23,6 +23,8 @@ def on_files(files, config):
         add(path, top)
     for folder, _, names in os.walk(os.path.join(top, API)):
         for name in names:
+            if name == "index.html":  # empty: the site's api.html stands for it
+                continue
             path = os.path.relpath(os.path.join(folder, name), os.path.join(top, os.path.dirname(API)))
             add(path, os.path.join(top, os.path.dirname(API)))
     return files
