@@ -22,7 +22,8 @@ struct flock Range(short type, std::uint64_t start, std::uint64_t length) noexce
 
 LockResult TrySet(int fd, struct flock range) noexcept {
   if (fcntl(fd, F_OFD_SETLK, &range) == 0) return LockResult::kLocked;
-  return errno == EAGAIN || errno == EACCES ? LockResult::kHeld : LockResult::kError;
+  // EACCES is the refusal of a security module, and no lock of somebody's.
+  return errno == EAGAIN ? LockResult::kHeld : LockResult::kError;
 }
 
 // The finalizer of SplitMix64: every bit of the input changes half of the output's.
