@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #include <array>
@@ -48,6 +49,24 @@ void HugePages::Write(int pages) const {
   const std::string text = std::to_string(pages);
   EXPECT_EQ(pwrite(fd_, text.data(), text.size(), 0), static_cast<ssize_t>(text.size()))
       << kReserved << ": " << std::strerror(errno);
+}
+
+HugePageFolder::HugePageFolder() {
+  const int context = fsopen("hugetlbfs", FSOPEN_CLOEXEC);
+  if (context >= 0 && fsconfig(context, FSCONFIG_SET_STRING, "pagesize", "2M", 0) == 0 &&
+      fsconfig(context, FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) == 0) {
+    mount_ = fsmount(context, FSMOUNT_CLOEXEC, 0);
+  }
+  EXPECT_GE(mount_, 0) << "this test mounts a hugetlbfs: run it as root: " << std::strerror(errno);
+  if (context >= 0) close(context);
+}
+
+HugePageFolder::~HugePageFolder() {
+  if (mount_ >= 0) close(mount_);
+}
+
+std::string HugePageFolder::operator/(const std::string& name) const {
+  return "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(mount_) + "/" + name;
 }
 
 }  // namespace ivmq::testing

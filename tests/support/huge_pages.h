@@ -2,6 +2,8 @@
 #ifndef IVMQ_TESTS_SUPPORT_HUGE_PAGES_H_
 #define IVMQ_TESTS_SUPPORT_HUGE_PAGES_H_
 
+#include <string>
+
 namespace ivmq::testing {
 
 // Has the kernel reserve huge pages of 2 MiB beside those there are, and gives them back at the end.
@@ -20,6 +22,22 @@ class HugePages {
 
   int fd_ = -1;
   int before_ = -1;
+};
+
+// A hugetlbfs with pages of 2 MiB that stands in no folder: it goes with this. A failure of the test if
+// there can be none.
+class HugePageFolder {
+ public:
+  HugePageFolder();
+  ~HugePageFolder();
+  HugePageFolder(const HugePageFolder&) = delete;
+  HugePageFolder& operator=(const HugePageFolder&) = delete;
+
+  // Of a file in it, as every process of the same user sees it.
+  [[nodiscard]] std::string operator/(const std::string& name) const;
+
+ private:
+  int mount_ = -1;
 };
 
 }  // namespace ivmq::testing

@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -417,31 +416,14 @@ TEST_F(RegionTest, ALargeRegionIsServedBeforeAllOfItIsAllocated) {
 
 constexpr std::uint64_t kHugePage = std::uint64_t{2} << 20;
 
-// With a hugetlbfs that stands in no folder: it goes with its descriptor.
 class HugePageTest : public RegionTest {
  protected:
-  void SetUp() override {
-    if (HasFailure()) return;
-    const int context = fsopen("hugetlbfs", FSOPEN_CLOEXEC);
-    ASSERT_GE(context, 0);
-    ASSERT_EQ(fsconfig(context, FSCONFIG_SET_STRING, "pagesize", "2M", 0), 0);
-    ASSERT_EQ(fsconfig(context, FSCONFIG_CMD_CREATE, nullptr, nullptr, 0), 0);
-    mount_ = fsmount(context, FSMOUNT_CLOEXEC, 0);
-    close(context);
-    ASSERT_GE(mount_, 0);
-    huge_file_ = "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(mount_) + "/region";
-  }
-  void TearDown() override {
-    if (mount_ >= 0) close(mount_);
-  }
-
   HugePages pages_{4};
-  int mount_ = -1;
-  std::string huge_file_;
 };
 
 TEST_F(HugePageTest, AFileInHugetlbfsIsMadeServedAndTakenOver) {
-  file_ = huge_file_;
+  const HugePageFolder huge;
+  file_ = huge / "region";
   region_ = "file:" + file_;
   for (const char* const log : {"serving", "took the region over"}) {
     ServerProcess server(

@@ -1,9 +1,12 @@
 // Where a region's memory comes from: huge pages under a guest, and the nodes of a NUMA machine.
+#include <cstdint>
 #include <string>
 #include <vector>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include "ivmq/address.h"
 
 #include "guest.h"
 #include "server_process.h"
@@ -17,24 +20,43 @@ namespace {
 using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 
-TEST(HugePageGuestTest, AGuestAndTheHostTalkThroughHugePages) {
-  const HugePages pages(4);
+class HugePageGuestTest : public ::testing::Test {
+ protected:
+  static constexpr std::uint64_t kSize = std::uint64_t{8} << 20;
+
+  // The host at `address` and a guest with the device talk, and the memory is what was wanted.
+  static void ExpectTalk(const IvshmemDevice& device, const std::string& address) {
+    const auto guest = Guest::Restore({.devices = {device}});
+    ASSERT_NE(guest, nullptr);
+    ASSERT_EQ(guest->Run("insmod /lib/ivmq/6.1/ivmq.ko").status, 0) << guest->Console();
+    const auto echo = guest->Start("ivmq recv --address auto --name vm --echo");
+    Program ping({IVMQ_TOOL, "ping", address, "vm", "--count", "100", "--await", "30s"});
+    EXPECT_EQ(ping.Wait(), 0) << ping.output();
+    EXPECT_THAT(ping.output(), HasSubstr("100 round trips"));
+    Program doctor({IVMQ_TOOL, "doctor", address});
+    EXPECT_EQ(doctor.Wait(), 0);
+    EXPECT_THAT(doctor.output(), HasSubstr("pages of 2 MiB"));
+    guest->Signal(echo, "TERM");
+    guest->Wait(echo);
+  }
+
+  HugePages pages_{4};
+};
+
+TEST_F(HugePageGuestTest, AGuestAndTheHostTalkThroughHugePagesOfAServer) {
   const TempFolder folder;
   const std::string socket = folder / "s";
   ServerProcess server(socket, {"--size", "8M", "--hugepages", "2M"});
   server.AwaitReady();
-  const auto guest = Guest::Restore({.devices = {IvshmemDevice::Doorbell(socket)}});
-  ASSERT_NE(guest, nullptr);
-  ASSERT_EQ(guest->Run("insmod /lib/ivmq/6.1/ivmq.ko").status, 0) << guest->Console();
-  const auto echo = guest->Start("ivmq recv --address auto --name vm --echo");
-  Program ping({IVMQ_TOOL, "ping", "unix:" + socket, "vm", "--count", "100", "--await", "30s"});
-  EXPECT_EQ(ping.Wait(), 0) << ping.output();
-  EXPECT_THAT(ping.output(), HasSubstr("100 round trips"));
-  Program doctor({IVMQ_TOOL, "doctor", "unix:" + socket});
-  EXPECT_EQ(doctor.Wait(), 0);
-  EXPECT_THAT(doctor.output(), HasSubstr("pages of 2 MiB"));
-  guest->Signal(echo, "TERM");
-  guest->Wait(echo);
+  ExpectTalk(IvshmemDevice::Doorbell(socket), "unix:" + socket);
+}
+
+TEST_F(HugePageGuestTest, AGuestAndTheHostTalkThroughAFileInHugetlbfs) {
+  const HugePageFolder folder;
+  const std::string address = "file:" + (folder / "region");
+  const Status made = CreateRegionFile(address, kSize);
+  ASSERT_TRUE(made.ok()) << made.ToString();
+  ExpectTalk(IvshmemDevice::Plain(folder / "region", kSize), address);
 }
 
 // On a machine of two nodes, which a guest can be.
