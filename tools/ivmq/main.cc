@@ -5,8 +5,8 @@
 #include <string>
 
 #include <CLI/CLI.hpp>
-#include <fmt/format.h>
 
+#include "cli/wrong_word.h"
 #include "completion.h"
 #include "exit_code.h"
 #include "program.h"
@@ -29,17 +29,7 @@ int Main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // help and version
-    std::string command;
-    for (auto commands = app.get_subcommands(); !commands.empty();
-         commands = commands.front()->get_subcommands()) {
-      command += (command.empty() ? "" : " ") + commands.front()->get_name();
-    }
-    if (command.empty()) {
-      Complain(argc == 1 ? "no command given; see `ivmq --help`"
-                         : fmt::format("{}; see `ivmq --help`", error.what()));
-    } else {
-      Complain(fmt::format("{0}: {1}; see `ivmq {0} --help`", command, error.what()));
-    }
+    Complain(ivmq::cli::UsageError(app, error));
     return ivmq::tool::kExitUsage;
   }
   return exit_code;

@@ -22,6 +22,7 @@
 #include "ivmq/address.h"
 
 #include "cli/completion.h"
+#include "cli/wrong_word.h"
 #include "metrics_listener.h"
 #include "options.h"
 #include "src/text.h"
@@ -375,7 +376,13 @@ Status ParseSection(CLI::App& app, const File& file, const Section& section,
   try {
     app.parse(arguments);
   } catch (const CLI::ParseError& error) {
-    return Invalid(fmt::format("{}: {}", file.Where(section), error.what()));
+    const auto wrong = cli::FindWrongWord(app);
+    if (!wrong) return Invalid(fmt::format("{}: {}", file.Where(section), error.what()));
+    constexpr std::size_t kDashes = 2;
+    return Invalid(fmt::format(
+        "{}: there is no option '{}'{}", file.Where(section), wrong->typed.substr(kDashes),
+        wrong->meant.empty() ? ""
+                             : fmt::format("; did you mean {}?", wrong->meant.substr(kDashes))));
   }
   return {};
 }
@@ -480,7 +487,7 @@ Result<Config> ReadConfig(const std::vector<std::string>& arguments) {
     config.help = fmt::format("{}\n", version.what());
     return config;
   } catch (const CLI::ParseError& error) {
-    return Invalid(fmt::format("{}; see ivmqd --help", error.what()));
+    return Invalid(cli::UsageError(app, error));
   }
   if (!line.shell.empty()) {
     config.help = cli::CompletionScript(line.shell, "ivmqd", kAskForWords);

@@ -77,6 +77,14 @@ TEST_F(AddressTest, WrongWordsAreWrongUsage) {
   EXPECT_EQ(RunTool({"ping", address_, "bob", "--timeout", "soon"}).exit_code, 2);
 }
 
+TEST_F(AddressTest, AMistypedCommandOrOptionIsNamed) {
+  EXPECT_THAT(RunTool({"sned", address_}).err,
+              HasSubstr("'sned' is no command of ivmq; did you mean send?"));
+  EXPECT_THAT(RunTool({"topic", "pubb"}).err, HasSubstr("did you mean pub?"));
+  EXPECT_THAT(RunTool({"recv", address_, "--nmae", "bob"}).err, HasSubstr("did you mean --name?"));
+  EXPECT_EQ(RunTool({"sned"}).exit_code, 2);
+}
+
 TEST_F(AddressTest, EveryCommandHelpsWithAnExample) {
   EXPECT_THAT(RunTool({"--help"}).out, AllOf(HasSubstr("Exit status"), HasSubstr("Example")));
   for (const std::string command : {"format", "info", "ls", "dump", "ping", "send", "recv", "ring",

@@ -51,6 +51,12 @@ TEST_F(ConfigTest, TheCommandLineAloneServesOneRegionWithoutAName) {
   EXPECT_FALSE(config->help);
 }
 
+TEST_F(ConfigTest, AMistypedOptionIsNamedWithWhatWasMeant) {
+  ExpectInvalid(ReadConfig({"--sokcet", "/s"}),
+                "'--sokcet' is no option of ivmqd; did you mean --socket?");
+  ExpectInvalid(Read("sokcet = /s"), "there is no option 'sokcet'; did you mean socket?");
+}
+
 TEST_F(ConfigTest, AFileHasTheNamesOfTheOptions) {
   const auto config = Read(R"(
     # a comment
