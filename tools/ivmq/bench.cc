@@ -483,8 +483,7 @@ void AddBench(CLI::App& app, int* exit_code) {
   command->add_flag("--serve", options->serve, "Be the peer with which others measure");
   AddDuration(command, "--time", &options->time, "How long to measure (30s)");
   AddDuration(command, "--await", &options->await, "How long to wait for the peer to join");
-  command->add_option("--name", options->name, "Name of this peer (anonymous-...)")
-      ->type_name("NAME");
+  AddPeerName(command, &options->name);
   command->add_flag("--json", options->json, "Print JSON");
 }
 

@@ -556,8 +556,9 @@ void AddCall(CLI::App& app, int* exit_code) {
               "How long to wait for the peer, or for one that offers the service, to join");
   AddProtoFlags(command, &options->protos,
                 "Read the definitions from this file instead of the peer");
-  command->add_option("--name", options->name, "Name of this peer (anonymous-...)")
-      ->type_name("NAME");
+  AddPeerName(command, &options->name);
+  command->add_flag("--emit-defaults", options->emit_defaults,
+                    "Print fields of responses that are not set, too");
   command->add_flag("-v,--verbose", options->verbose,
                     "Print the peer that answered, and metadata, to standard error");
 }

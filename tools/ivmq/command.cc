@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 
 #include "ivmq/address.h"
+#include "ivmq/internal/peer_table.h"
 
 namespace ivmq::tool {
 namespace {
@@ -166,6 +167,20 @@ void AddSize(CLI::App* command, const std::string& name, std::uint64_t* size,
           },
           help)
       ->type_name("SIZE");
+}
+
+CLI::Option* AddPeerName(CLI::App* command, std::string* name) {
+  return command
+      ->add_option_function<std::string>(
+          "--name",
+          [name](const std::string& text) {
+            if (const Status status = CheckName(text); !status.ok()) {
+              WrongUsage("--name: " + status.message());
+            }
+            *name = text;
+          },
+          "Name of this peer (anonymous-...)")
+      ->type_name("NAME");
 }
 
 void WrongUsage(const std::string& message) { throw CLI::ValidationError(message); }

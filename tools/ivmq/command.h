@@ -49,6 +49,9 @@ void AddDuration(CLI::App* command, const std::string& name,
 void AddSize(CLI::App* command, const std::string& name, std::uint64_t* size,
              const std::string& help);
 
+// "--name NAME": the name by which the command joins a region. Without it, it gets one of its own.
+CLI::Option* AddPeerName(CLI::App* command, std::string* name);
+
 // Throws a CLI::ValidationError.
 [[noreturn]] void WrongUsage(const std::string& message);
 

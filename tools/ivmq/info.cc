@@ -112,11 +112,11 @@ int RunInfo(const std::string& address, bool json) {
   };
   const std::uint64_t used = arena.units - std::min(arena.units, arena.units_free);
   add("address", Printable(opened->memory.address));
-  add("reached as", Printable(opened->memory.description));
-  add("format", fmt::format("ivmq {}.{}, made {}", layout::kVersionMajor, geometry.version_minor,
-                            TimeText(geometry.formatted_at)));
+  add("description", Printable(opened->memory.description));
+  add("version", fmt::format("{}.{}", layout::kVersionMajor, geometry.version_minor));
+  add("formatted at", TimeText(geometry.formatted_at));
   add("region id", HexDigits(std::as_bytes(std::span(geometry.region_id))));
-  add("size", SizeText(geometry.region_size));
+  add("region size", SizeText(geometry.region_size));
   add("server", ServerText(server));
   add("peers", fmt::format("{} live, {} away, {} dead; room for {}", peers.live + peers.claiming,
                            peers.away, peers.dead, geometry.max_peers));
@@ -130,8 +130,7 @@ int RunInfo(const std::string& address, bool json) {
           : fmt::format("{}, the smallest of {}; the first got {}", arena.rings,
                         SizeText(arena.smallest_capacity), SizeText(geometry.ring_capacity)));
   if (arena.extents != 0) {
-    add("heaps", fmt::format("{} extent{}, {}", arena.extents, arena.extents == 1 ? "" : "s",
-                             SizeText(arena.extent_bytes)));
+    add("extents", fmt::format("{} of heaps, {}", arena.extents, SizeText(arena.extent_bytes)));
   }
   Print(table.Render());
   return kExitOk;

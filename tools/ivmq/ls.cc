@@ -84,6 +84,9 @@ int ListPeers(const std::string& address, bool json) {
     for (const PeerInfo& peer : peers) {
       Json entry = PeerJson(peer);
       entry["heartbeat"] = HeartbeatText(peer, still);
+      entry["sent"] = CounterOf(peer, Counter::kMessagesSent);
+      entry["received"] = CounterOf(peer, Counter::kMessagesReceived);
+      entry["notes"] = Notes(peer);
       document["peers"].push_back(std::move(entry));
     }
     Print(JsonText(document));
@@ -97,13 +100,13 @@ int ListPeers(const std::string& address, bool json) {
   Table lines({{"SLOT", kRight},
                {"NAME"},
                {"STATE"},
-               {"HEARTBEAT"},
-               {"IVPOS", kRight},
-               {"VECTOR", kRight},
-               {"PID", kRight},
-               {"LIFE", kRight},
-               {"SENT", kRight},
-               {"RECEIVED", kRight},
+               {"HEARTBEAT", Table::Align::kLeft, 2},
+               {"IVPOSITION", kRight, 4},
+               {"VECTOR", kRight, 5},
+               {"PID", kRight, 3},
+               {"INCARNATION", kRight, 6},
+               {"SENT", kRight, 1},
+               {"RECEIVED", kRight, 1},
                {"NOTES"}});
   for (const PeerInfo& peer : peers) {
     const bool has_id = peer.ivposition != layout::kNoIvposition;
@@ -193,7 +196,7 @@ int ListVectors(const std::string& address, bool json) {
     Print(JsonText(document));
     return kExitOk;
   }
-  Table lines({{"CLIENT", Table::Align::kRight}, {"VECTORS"}, {"PEERS"}});
+  Table lines({{"ID", Table::Align::kRight}, {"VECTORS"}, {"PEERS"}});
   for (const auto& entry : clients) {
     lines.AddRow({fmt::to_string(entry.id),
                   entry.vectors == 1 ? "0" : fmt::format("0-{}", entry.vectors - 1),

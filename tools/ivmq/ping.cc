@@ -131,8 +131,7 @@ void AddPing(CLI::App& app, int* exit_code) {
   AddDuration(command, "--timeout", &options->timeout, "How long to wait for an answer (1s)");
   AddDuration(command, "--await", &options->await, "How long to wait for the peer to join");
   AddDuration(command, "--spin", &options->spin, "How long to spin before sleeping (50us)");
-  command->add_option("--name", options->name, "Name of this peer (anonymous-...)")
-      ->type_name("NAME");
+  AddPeerName(command, &options->name);
   command->add_flag("--json", options->json, "Print JSON");
 }
 

@@ -297,8 +297,7 @@ void AddRecord(CLI::App& app, int* exit_code) {
   AddReceiveLimits(command, &flags->limits);
   AddDuration(command, "--duration", &flags->limits.duration, "End after this time");
   command->add_flag("--wait", flags->wait, "Miss nothing: slow publishers down instead");
-  command->add_option("--name", flags->name, "Name of this peer (anonymous-...)")
-      ->type_name("NAME");
+  AddPeerName(command, &flags->name);
   command->add_flag("--force", flags->force, "Replace FILE if it exists");
 }
 

@@ -151,7 +151,7 @@ void AddRecv(CLI::App& app, int* exit_code) {
                  [options](const std::string& address, const std::vector<std::string>& /*words*/) {
                    return RunRecv(*options, address);
                  });
-  command->add_option("--name", options->name, "Name of this peer")->required()->type_name("NAME");
+  AddPeerName(command, &options->name)->required();
   command->add_flag("--durable", options->durable,
                     "Durable: keep the name and unread messages after the end");
   AddReceiveLimits(command, &options->limits);

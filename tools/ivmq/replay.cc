@@ -376,8 +376,7 @@ void AddReplay(CLI::App& app, int* exit_code) {
   AddDuration(command, "--timeout", &flags->timeout, "How long to wait for them (without end)");
   AddDuration(command, "--wait", &flags->wait,
               "How long to wait for slow receivers, and for subscribers at the end (5s)");
-  command->add_option("--name", flags->name, "Name of this peer (anonymous-...)")
-      ->type_name("NAME");
+  AddPeerName(command, &flags->name);
   command->add_flag("--print", flags->print, "Print the messages instead of sending them");
   command->add_flag("--json", flags->json, "With --print: one JSON object per line");
 }

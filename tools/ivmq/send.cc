@@ -142,8 +142,7 @@ void AddSend(CLI::App& app, int* exit_code) {
   AddDuration(command, "--wait", &options->wait, "How long to wait for room in a full ring (5s)");
   command->add_flag("--drop", options->drop, "Do not wait for room: drop what does not fit");
   AddDuration(command, "--await", &options->await, "How long to wait for the peer to join");
-  command->add_option("--name", options->name, "Name of this peer (anonymous-...)")
-      ->type_name("NAME");
+  AddPeerName(command, &options->name);
 }
 
 }  // namespace ivmq::tool

@@ -65,7 +65,9 @@ std::string Word(const Json& object, const char* key) {
 // Adds what the server does not read itself.
 void AddNames(Json* clients) {
   for (Json& client : *clients) {
-    if (!client.is_object() || client.value("qemu", Json(false)) != true) continue;
+    if (!client.is_object()) continue;
+    client["name"] = nullptr;
+    if (client.value("qemu", Json(false)) != true) continue;
     const auto pid = client.find("pid");
     if (pid == client.end() || !pid->is_number_integer()) continue;
     if (std::string name = QemuNameOf(pid->get<pid_t>()); !name.empty()) {
@@ -79,12 +81,12 @@ std::string ClientTable(const Json& clients) {
   Table table({{"ID", Align::kRight},
                {"STATE"},
                {"PID", Align::kRight},
-               {"UID", Align::kRight},
+               {"UID", Align::kRight, 2},
                {"PROCESS"},
                {"NAME"},
-               {"SINCE"},
-               {"TOLD", Align::kRight},
-               {"OWED", Align::kRight}});
+               {"SINCE", Align::kLeft, 1},
+               {"TOLD", Align::kRight, 4},
+               {"OWED", Align::kRight, 3}});
   for (const Json& client : clients) {
     if (!client.is_object()) continue;
     table.AddRow({Number(client, "id"), Word(client, "state"), Number(client, "pid"),

@@ -18,8 +18,7 @@ namespace ivmq::tool {
 
 void AddSubscriberFlags(CLI::App* command, SubscriberFlags* flags) {
   AddReceiveLimits(command, &flags->limits);
-  command->add_option("--name", flags->name, "Name of this peer (anonymous-...)")
-      ->type_name("NAME");
+  AddPeerName(command, &flags->name);
   command->add_flag("--json", flags->json, "Print one JSON object per line");
 }
 

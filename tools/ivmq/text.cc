@@ -41,6 +41,16 @@ bool IsHarmless(char32_t c) {
          !within(0xfff9, 0xfffb) && !within(0xe0000, 0xe0fff);
 }
 
+// As in C where that has a letter for it.
+std::string EscapedByte(char c) {
+  constexpr std::string_view kLetters = "ntr";
+  constexpr std::string_view kBytes = "\n\t\r";
+  if (const std::size_t at = kBytes.find(c); at != std::string_view::npos) {
+    return fmt::format("\\{}", kLetters[at]);
+  }
+  return fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+}
+
 std::string Escape(std::string_view text, bool blanks) {
   std::string result;
   while (!text.empty()) {
@@ -50,9 +60,7 @@ std::string Escape(std::string_view text, bool blanks) {
     if (character.bytes != 0 && IsHarmless(character.value) && !(blanks && piece == " ")) {
       result += piece;
     } else {
-      for (const char c : piece) {
-        fmt::format_to(std::back_inserter(result), "\\x{:02x}", static_cast<unsigned char>(c));
-      }
+      for (const char c : piece) result += EscapedByte(c);
     }
     text.remove_prefix(bytes);
   }
@@ -125,7 +133,7 @@ std::string DurationText(std::chrono::nanoseconds duration) {
 }
 
 std::string TimeText(std::uint64_t unix_ns) {
-  return fmt::format("{:%Y-%m-%d %H:%M:%S} UTC",
+  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}",
                      fmt::gmtime(static_cast<std::time_t>(unix_ns / 1'000'000'000)));
 }
 

@@ -11,7 +11,7 @@
 
 namespace ivmq::tool {
 
-// `text` with everything escaped, as \xHH, that is no well-formed UTF-8 or that a terminal might
+// `text` with everything escaped, as \n, \t, \r or \xHH, that is no well-formed UTF-8 or that a terminal might
 // obey or hide: control characters, line and paragraph separators, direction and zero-width
 // characters.
 std::string Printable(std::string_view text);
@@ -37,7 +37,7 @@ std::string SizeText(std::uint64_t bytes);
 // Three digits and the unit that fits: "850 ns", "1.23 us", "45.6 ms", "2 s".
 std::string DurationText(std::chrono::nanoseconds duration);
 
-// "2025-01-31 12:00:00 UTC" of nanoseconds since the Unix epoch.
+// "2025-01-31T12:00:00Z" (RFC 3339) of nanoseconds since the Unix epoch.
 std::string TimeText(std::uint64_t unix_ns);
 
 }  // namespace ivmq::tool

@@ -293,8 +293,7 @@ void AddTopicPub(CLI::App& topic, int* exit_code) {
   AddProtoFlags(command, &flags->protos, "Messages are JSON of a type that this file defines");
   command->add_option("--type", flags->type, "Type of the messages: a name, or a number (0)")
       ->type_name("pkg.Name");
-  command->add_option("--name", flags->name, "Name of this peer (anonymous-...)")
-      ->type_name("NAME");
+  AddPeerName(command, &flags->name);
 }
 
 }  // namespace ivmq::tool

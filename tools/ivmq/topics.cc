@@ -73,12 +73,12 @@ Json ListJson(const ListedTopics& topics) {
   for (const auto& [name, topic] : topics) {
     Json entry{{"topic", name}, {"publishers", Json::array()}, {"subscribers", Json::array()}};
     for (const Party& party : topic.publishers) {
-      Json publisher{{"peer", party.peer->name}};
+      Json publisher{{"peer", party.peer->name}, {"role", "publisher"}};
       publisher.update(PublisherJson(*party.topic));
       entry["publishers"].push_back(std::move(publisher));
     }
     for (const Party& party : topic.subscribers) {
-      Json subscriber{{"peer", party.peer->name}};
+      Json subscriber{{"peer", party.peer->name}, {"role", "subscriber"}};
       subscriber.update(SubscriberJson(*party.topic));
       entry["subscribers"].push_back(std::move(subscriber));
     }
@@ -97,10 +97,10 @@ std::string ListText(const ListedTopics& topics) {
   Table lines({{"TOPIC"},
                {"PEER"},
                {"ROLE"},
-               {"HISTORY", kRight},
-               {"DEPTH", kRight},
+               {"HISTORY", kRight, 3},
+               {"DEPTH", kRight, 2},
                {"WHEN SLOW"},
-               {"PATTERN"}});
+               {"PATTERN", Table::Align::kLeft, 1}});
   for (const auto& [name, topic] : topics) {
     for (const Party& party : topic.publishers) {
       lines.AddRow({PrintableName(name), PrintableName(party.peer->name), "publisher",

@@ -376,7 +376,8 @@ Result<PciDevice> FindPciDevice(const std::string& devices,
       chosen = *std::move(device);
       ++formatted;
     }
-    list += "\n  " + bdf + ": " + (status.ok() ? "an ivmq region" : status.message());
+    list += (list.empty() ? " " : "; ") + bdf + ": " +
+            (status.ok() ? "an ivmq region" : status.message());
   }
   if (formatted == 1) return *std::move(chosen);
   return Status(StatusCode::kFailedPrecondition,

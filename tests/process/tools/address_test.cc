@@ -85,6 +85,14 @@ TEST_F(AddressTest, AMistypedCommandOrOptionIsNamed) {
   EXPECT_EQ(RunTool({"sned"}).exit_code, 2);
 }
 
+TEST_F(AddressTest, ANameThatNoPeerMayHaveIsWrongUsage) {
+  MakeRegion();
+  for (const char* name : {"", "two words"}) {
+    EXPECT_EQ(RunTool({"recv", address_, "--name", name, "--timeout", "0"}).exit_code, 2) << name;
+    EXPECT_EQ(RunTool({"send", address_, "bob", "x", "--name", name}).exit_code, 2) << name;
+  }
+}
+
 TEST_F(AddressTest, EveryCommandHelpsWithAnExample) {
   EXPECT_THAT(RunTool({"--help"}).out, AllOf(HasSubstr("Exit status"), HasSubstr("Example")));
   for (const std::string command : {"format", "info", "ls", "dump", "ping", "send", "recv", "ring",

@@ -1,13 +1,20 @@
 // info, ls and dump: they only look.
+#include <cctype>
 #include <csignal>
 #include <cstddef>
+#include <regex>
+#include <set>
+#include <sstream>
 #include <string>
+#include <vector>
 
 #include <gmock/gmock.h>
 
 #include "ivmq/internal/layout.h"
 
 #include "fixture.h"
+#include "server_process.h"
+#include "terminal.h"
 #include "tool_process.h"
 
 namespace ivmq::testing {
@@ -20,6 +27,80 @@ class LookTest : public ToolTest {
  protected:
   LookTest() { MakeRegion(); }
 };
+
+// All keys, at whatever depth.
+void CollectKeys(const nlohmann::json& json, std::set<std::string>* keys) {
+  for (const auto& [key, value] : json.items()) {
+    if (json.is_object()) keys->insert(key);
+    if (value.is_structured()) CollectKeys(value, keys);
+  }
+}
+
+// The key that a title stands for.
+std::string KeyOf(std::string title) {
+  for (char& c : title) c = c == ' ' ? '_' : static_cast<char>(std::tolower(c));
+  return title;
+}
+
+// The words of a line between which there are at least two blanks.
+std::vector<std::string> Cells(const std::string& line) {
+  const std::regex gap(" {2,}");
+  return {std::sregex_token_iterator(line.begin(), line.end(), gap, -1),
+          std::sregex_token_iterator()};
+}
+
+TEST_F(LookTest, TitlesAreTheKeysOfJson) {
+  ServerProcess server(folder_ / "socket", {"--size", "1M"});
+  server.AwaitReady();
+  const std::string address = "unix:" + server.socket();
+  Tool receiver({"recv", address, "--name", "bob"});
+  receiver.AwaitError("ready");
+  Tool subscriber({"topic", "echo", address, "x/*"});
+  subscriber.AwaitError("ready");
+  const std::vector<std::vector<std::string>> commands{{"ls", address},
+                                                       {"ls", address, "--vectors"},
+                                                       {"topic", "list", address},
+                                                       {"server", "clients", address},
+                                                       {"info", address}};
+  for (std::vector<std::string> command : commands) {
+    const std::string text = RunTool(command).out;
+    const std::string name = command[0];
+    command.emplace_back("--json");
+    std::set<std::string> keys;
+    CollectKeys(RunTool(command).Json(), &keys);
+    std::istringstream lines(text);
+    std::vector<std::string> titles;
+    for (std::string line; std::getline(lines, line);) {
+      const std::vector<std::string> cells = Cells(line);
+      if (name == "info") {
+        titles.push_back(cells.front());
+      } else if (titles.empty()) {
+        titles = cells;
+      }
+    }
+    EXPECT_GT(titles.size(), 2U) << text;
+    for (const std::string& title : titles) {
+      EXPECT_THAT(keys, ::testing::Contains(KeyOf(title))) << text;
+    }
+  }
+}
+
+TEST_F(LookTest, TimesAreOfRfc3339) {
+  const std::string time = RunTool({"info", address_, "--json"}).Json()["formatted_at"];
+  EXPECT_TRUE(std::regex_match(time, std::regex(R"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)"))) << time;
+  EXPECT_THAT(RunTool({"info", address_}).out, HasSubstr(time));
+}
+
+TEST_F(LookTest, ATableFitsTheTerminal) {
+  Tool receiver({"recv", address_, "--name", std::string(63, 'b'), "--durable"});
+  receiver.AwaitError("ready");
+  for (const std::size_t columns : {60U, 80U, 200U}) {
+    Terminal terminal({"ls", address_}, columns);
+    EXPECT_EQ(terminal.Wait(), 0);
+    EXPECT_FALSE(terminal.screen().overflowed()) << terminal.screen().text();
+    EXPECT_THAT(terminal.screen().text(), ::testing::AllOf(HasSubstr("bbb"), HasSubstr("durable")));
+  }
+}
 
 TEST_F(LookTest, LsShowsAPeerWithItsHeartbeat) {
   Tool receiver({"recv", address_, "--name", "bob"});
@@ -161,7 +242,7 @@ TEST_F(LookTest, DumpAndInfoShowHeaps) {
   EXPECT_EQ(heaps[0]["capacity"], 16 << 10);
   EXPECT_EQ(heaps[0]["problems"][0], "the cell does not lead to an extent of this heap");
   EXPECT_EQ(RunTool({"info", address_, "--json"}).Json()["arena"]["extents"], 1);
-  EXPECT_THAT(RunTool({"info", address_}).out, HasSubstr("1 extent, 16 KiB"));
+  EXPECT_THAT(RunTool({"info", address_}).out, HasSubstr("1 of heaps, 16 KiB"));
 }
 
 TEST_F(LookTest, DumpOfAnUnknownRingIsNotFound) {

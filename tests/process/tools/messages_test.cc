@@ -57,6 +57,13 @@ TEST_F(MessagesTest, BytesAreShownInHex) {
   EXPECT_THAT(receiver.Wait().out, EndsWith("hex 00 1b ff\n"));
 }
 
+TEST_F(MessagesTest, TextOfSeveralLinesIsShownInOne) {
+  Tool receiver({"recv", address_, "--name", "bob", "-n", "1"});
+  receiver.AwaitError("ready");
+  EXPECT_EQ(RunTool({"send", address_, "bob", "one\n\ttwo"}).exit_code, 0);
+  EXPECT_THAT(receiver.Wait().out, EndsWith("  one\\n\\ttwo\n"));
+}
+
 TEST_F(MessagesTest, JsonHasOneObjectALine) {
   Tool receiver({"recv", address_, "--name", "bob", "-n", "2", "--json"});
   receiver.AwaitError("ready");

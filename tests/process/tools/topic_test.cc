@@ -68,13 +68,13 @@ TEST_F(TopicTest, ListShowsWhoPublishesAndWhoHasSubscribed) {
   ASSERT_TRUE(lonely.ok());
   EXPECT_EQ(Listed(), Json::parse(R"([
       {"topic": "camera/front",
-       "publishers": [{"peer": "vm1", "history": 2}],
-       "subscribers": [{"peer": "vm2", "pattern": "camera/*", "when_slow": "wait", "depth": 3,
-                        "history": 1}]},
+       "publishers": [{"peer": "vm1", "role": "publisher", "history": 2}],
+       "subscribers": [{"peer": "vm2", "role": "subscriber", "pattern": "camera/*",
+                        "when_slow": "wait", "depth": 3, "history": 1}]},
       {"topic": "lidar/**",
        "publishers": [],
-       "subscribers": [{"peer": "vm2", "pattern": "lidar/**", "when_slow": "drop oldest",
-                        "depth": 8, "history": 1024}]}])"));
+       "subscribers": [{"peer": "vm2", "role": "subscriber", "pattern": "lidar/**",
+                        "when_slow": "drop oldest", "depth": 8, "history": 1024}]}])"));
   const std::string text = RunTool({"topic", "list", address_}).out;
   EXPECT_THAT(text, StartsWith("TOPIC "));
   EXPECT_THAT(text, HasSubstr("camera/front  vm1   publisher "));
