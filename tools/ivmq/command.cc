@@ -169,6 +169,25 @@ void AddSize(CLI::App* command, const std::string& name, std::uint64_t* size,
       ->type_name("SIZE");
 }
 
+void AddMode(CLI::App* command, const std::string& name, std::optional<std::uint32_t>* mode,
+             const std::string& help) {
+  command
+      ->add_option_function<std::string>(
+          name,
+          [mode, name](const std::string& text) {
+            constexpr std::uint32_t kMost = 0777;
+            std::uint32_t value = 0;
+            const char* const end = text.data() + text.size();
+            const auto [stop, error] = std::from_chars(text.data(), end, value, 8);
+            if (error != std::errc() || stop != end || value > kMost) {
+              WrongUsage(fmt::format("{}: '{}' is not an octal number from 0 to 0777", name, text));
+            }
+            *mode = value;
+          },
+          help)
+      ->type_name("MODE");
+}
+
 CLI::Option* AddPeerName(CLI::App* command, std::string* name) {
   return command
       ->add_option_function<std::string>(

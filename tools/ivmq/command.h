@@ -49,6 +49,10 @@ void AddDuration(CLI::App* command, const std::string& name,
 void AddSize(CLI::App* command, const std::string& name, std::uint64_t* size,
              const std::string& help);
 
+// Permissions in octal, "0660", of 0 to 0777.
+void AddMode(CLI::App* command, const std::string& name, std::optional<std::uint32_t>* mode,
+             const std::string& help);
+
 // "--name NAME": the name by which the command joins a region. Without it, it gets one of its own.
 CLI::Option* AddPeerName(CLI::App* command, std::string* name);
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include <fmt/format.h>
@@ -16,6 +17,7 @@
 #include "opened_region.h"
 #include "output.h"
 #include "text.h"
+#include "user_names.h"
 
 namespace ivmq::tool {
 namespace {
@@ -29,12 +31,15 @@ regions to which a peer or a server is attached.
 
 Example:
   ivmq format shm:/demo --size 16M --max-peers 16
+  ivmq format shm:/shared --group kvm --mode 0660
   ivmq format /dev/hugepages/ivmq --size 1G)";
 
 struct FormatFlags {
   std::uint64_t size = 0;
   std::uint32_t max_peers = layout::kDefaultMaxPeers;
   std::uint64_t ring_size = 0;
+  std::optional<std::uint32_t> mode;
+  std::optional<std::uint32_t> group;
   bool force = false;
   bool json = false;
 };
@@ -55,6 +60,8 @@ int RunFormat(const FormatFlags& options, const std::string& path) {
     WrongUsage("--ring-size: a ring has at most 256M");
   }
   create.format.ring_capacity = static_cast<std::uint32_t>(options.ring_size);
+  create.mode = options.mode;
+  create.group = options.group;
   create.replace = options.force;
   const std::uint64_t size = options.size == 0 && !HasSize(address) ? kDefaultSize : options.size;
   if (const Status status = CreateRegionFile(address, size, create); !status.ok()) {
@@ -100,6 +107,20 @@ void AddFormat(CLI::App& app, int* exit_code) {
       ->type_name("N");
   AddSize(command, "--ring-size", &options->ring_size,
           "Size of the first rings, a power of two; later rings are smaller");
+  AddMode(command, "--mode", &options->mode,
+          "Permissions of the file, octal (a new one: 0660 less the umask)");
+  command
+      ->add_option_function<std::string>(
+          "--group",
+          [options](const std::string& text) {
+            options->group = FindGroup(text);
+            if (!options->group) {
+              WrongUsage(fmt::format(
+                  "--group {0}: there is no such group; create it with `groupadd {0}`", text));
+            }
+          },
+          "Group of the file, whose members may then use it; name or number")
+      ->type_name("GROUP");
   command->add_flag("--force", options->force,
                     "Format an existing ivmq region again; its messages are lost");
   command->add_flag("--json", options->json, "Print the new region as JSON");

@@ -3,8 +3,10 @@
 #include <grp.h>
 #include <pwd.h>
 
+#include <charconv>
 #include <cstdio>
 #include <memory>
+#include <system_error>
 
 #include "user_names.h"
 
@@ -37,6 +39,31 @@ std::string GroupName(gid_t gid) {
     }
   }
   return std::to_string(gid);
+}
+
+std::optional<gid_t> FindGroup(const std::string& name) {
+  if (const auto file = Open("/etc/group")) {
+    while (const group* const found = fgetgrent(file.get())) {
+      if (name == found->gr_name) return found->gr_gid;
+    }
+  }
+  gid_t gid = 0;
+  const char* const end = name.data() + name.size();
+  const auto [stop, error] = std::from_chars(name.data(), end, gid);
+  if (name.empty() || error != std::errc() || stop != end) return std::nullopt;
+  return gid;
+}
+
+bool IsMember(uid_t uid, gid_t gid) {
+  const std::string user = UserName(uid);
+  const auto file = Open("/etc/group");
+  while (const group* const found = file == nullptr ? nullptr : fgetgrent(file.get())) {
+    if (found->gr_gid != gid) continue;
+    for (char** member = found->gr_mem; *member != nullptr; ++member) {
+      if (user == *member) return true;
+    }
+  }
+  return false;
 }
 
 }  // namespace ivmq::tool

@@ -28,6 +28,7 @@ namespace {
 constexpr std::string_view kFileScheme = "file:";
 constexpr std::string_view kShmScheme = "shm:";
 constexpr std::string_view kShmFolder = "/dev/shm";
+constexpr mode_t kUsualMode = 0660;
 
 std::string FormatHint(std::string_view address) {
   return "make one with `ivmq format " + std::string(address) + " --size 64M`";
@@ -80,13 +81,24 @@ std::string LivePeers(const Region& region, std::uint64_t own_domain) {
   return names;
 }
 
+Status ForeignContent(std::uint64_t size) {
+  return {StatusCode::kFailedPrecondition,
+          "the file contains " + SizeText(size) +
+              " of something that is no ivmq region, and is left as it is; give another path, or "
+              "remove the file first if it is not needed"};
+}
+
+// Whether the file starts like a region, or like one that has not been formatted yet.
+bool MayBeRegion(int fd) {
+  std::uint64_t magic = 0;
+  return pread(fd, &magic, sizeof(magic), 0) <= 0 || magic == 0 || magic == layout::kMagic;
+}
+
 // Makes existing content all zero if it may be.
 Status Clear(std::span<std::byte> memory, int fd, bool replace) {
   const auto& header = *reinterpret_cast<const layout::Header*>(memory.data());
   if (header.magic.load(std::memory_order_acquire) != layout::kMagic) {
-    return {
-        StatusCode::kFailedPrecondition,
-        "the file contains something that is no ivmq region; remove it first if it is not needed"};
+    return ForeignContent(memory.size());
   }
   if (!replace) {
     return {
@@ -165,6 +177,20 @@ Status AllocationError(int error, const struct statfs& fs, std::uint64_t size) {
   return {StatusCode::kInternal, "allocating " + SizeText(size) + ": " + ErrnoText(error)};
 }
 
+Status SetOwnership(int fd, bool created, const CreateOptions& options) {
+  if (options.group && fchown(fd, static_cast<uid_t>(-1), *options.group) != 0) {
+    return {StatusCode::kPermissionDenied,
+            "cannot be given to gid " + std::to_string(*options.group) + ": " + ErrnoText(errno) +
+                "; its owner has to be a member, or root"};
+  }
+  std::optional<std::uint32_t> mode = options.mode;
+  if (!mode && created && options.group) mode = kUsualMode;
+  if (mode && fchmod(fd, static_cast<mode_t>(*mode)) != 0) {
+    return {StatusCode::kPermissionDenied, "its mode cannot be set: " + ErrnoText(errno)};
+  }
+  return {};
+}
+
 // REQUIRES: the lock of the whole file
 Status FormatFile(int fd, std::uint64_t size, bool created, const CreateOptions& options) {
   struct stat file {};
@@ -173,6 +199,7 @@ Status FormatFile(int fd, std::uint64_t size, bool created, const CreateOptions&
     return {StatusCode::kInvalidArgument, "is " + FileKind(file.st_mode) + ", not a file"};
   }
   const auto found = static_cast<std::uint64_t>(file.st_size);
+  if (!MayBeRegion(fd)) return ForeignContent(found);
   if (found != 0 && size != 0 && found != size) {
     return {StatusCode::kFailedPrecondition, "the file has " + SizeText(found) + " already, not " +
                                                  SizeText(size) +
@@ -196,6 +223,7 @@ Status FormatFile(int fd, std::uint64_t size, bool created, const CreateOptions&
       return status;
     }
   }
+  if (Status status = SetOwnership(fd, created, options); !status.ok()) return status;
   FormatOptions format = options.format;
   format.known_zero = true;
   return Format(mapping->bytes(), format);
@@ -349,7 +377,9 @@ Status CreateRegionFile(std::string_view address, std::uint64_t size,
   }
 
   const int flags = O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
-  UniqueFd fd(size == 0 ? -1 : open(name.c_str(), flags | O_CREAT | O_EXCL, options.mode));
+  // What is to be given to somebody is nobody else's before.
+  const mode_t mode = options.mode || options.group ? 0600 : kUsualMode;
+  UniqueFd fd(size == 0 ? -1 : open(name.c_str(), flags | O_CREAT | O_EXCL, mode));
   const bool created = fd.valid();
   if (!created && (size == 0 || errno == EEXIST)) fd.reset(open(name.c_str(), flags));
   if (!fd.valid()) {

@@ -1,3 +1,6 @@
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <filesystem>
 #include <string>
 
@@ -52,12 +55,34 @@ TEST_F(FormatTest, ANewFileHas64MiBByDefault) {
 TEST_F(FormatTest, ForeignContentIsLeftAlone) {
   const std::string content(1 << 20, 'x');
   const std::string path = folder_.Write("photo", content);
+  const std::string notes = folder_.Write("notes", "buy milk");
+  EXPECT_THAT(RunTool({"format", notes}).err,
+              HasSubstr("8 bytes of something that is no ivmq region"));
+  EXPECT_EQ(ReadWholeFile(notes), "buy milk");
   for (const std::string& option : {std::string("--json"), std::string("--force")}) {
     const Outcome refused = RunTool({"format", path, option});
     EXPECT_EQ(refused.exit_code, 1);
     EXPECT_THAT(refused.err, HasSubstr("no ivmq region"));
     EXPECT_TRUE(ReadWholeFile(path) == content);
   }
+}
+
+TEST_F(FormatTest, TheFileGetsModeAndGroup) {
+  const auto mode = [this] {
+    struct stat file {};
+    EXPECT_EQ(stat(("/dev/shm" + name_).c_str(), &file), 0);
+    EXPECT_EQ(file.st_gid, getegid());
+    return file.st_mode & 07777U;
+  };
+  const std::string group = std::to_string(getegid());
+  ASSERT_EQ(RunTool({"format", address_, "--size", "1M", "--group", group}).exit_code, 0);
+  EXPECT_EQ(mode(), 0660U);
+  ASSERT_EQ(RunTool({"format", address_, "--force", "--mode", "0606"}).exit_code, 0);
+  EXPECT_EQ(mode(), 0606U) << "whatever the umask";
+  EXPECT_EQ(RunTool({"format", address_, "--force", "--mode", "9"}).exit_code, 2);
+  const Outcome refused = RunTool({"format", address_, "--force", "--group", "no-such-group-here"});
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_THAT(refused.err, HasSubstr("groupadd no-such-group-here"));
 }
 
 TEST_F(FormatTest, AnotherFormatOfARegionHasToBeForced) {

@@ -24,6 +24,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -67,7 +68,11 @@ IVMQ_EXPORT Result<RegionMemory> OpenRegion(std::string_view address,
 
 struct CreateOptions {
   FormatOptions format;
-  std::uint32_t mode = 0660;  // of a new file, less the umask
+  // The permissions of the file, whatever the umask. Without it, a new file has 0660 less the umask.
+  std::optional<std::uint32_t> mode{};
+  // The id of the file's group; a new file then has 0660 if there is no `mode`. Without it, a new
+  // file has the group that the system gives it.
+  std::optional<std::uint32_t> group{};
   // Formats an existing ivmq region again; its messages are lost. Does not apply to other content.
   bool replace = false;
 };
@@ -82,7 +87,7 @@ struct CreateOptions {
 //   FAILED_PRECONDITION  a peer or server is attached, the file has another size, or its content is
 //                        not a region
 //   RESOURCE_EXHAUSTED   no space, or too few huge pages
-//   PERMISSION_DENIED    the file cannot be created or written
+//   PERMISSION_DENIED    the file cannot be created or written, or not be given that mode or group
 //   NOT_FOUND            the folder does not exist
 IVMQ_EXPORT Status CreateRegionFile(std::string_view address, std::uint64_t size,
                                     const CreateOptions& options = {});
