@@ -14,6 +14,7 @@
 #include <fmt/format.h>
 
 #include "path_lock.h"
+#include "src/ivshmem_socket.h"
 #include "src/text.h"
 #include "system_error.h"
 
@@ -28,13 +29,6 @@ sockaddr_un AddressOf(const std::string& path) {
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, path.data(), path.size());
   return address;
-}
-
-Status CheckLength(const std::string& path) {
-  constexpr std::size_t kMost = sizeof(sockaddr_un::sun_path) - 1;
-  if (path.size() <= kMost) return {};
-  return {StatusCode::kInvalidArgument,
-          fmt::format("{}: the path has {} bytes; the system allows {}", path, path.size(), kMost)};
 }
 
 // Removes a socket that no process has bound any more.
@@ -79,7 +73,7 @@ Listener::Listener(UniqueFd socket, std::string path, dev_t device, ino_t inode)
 Listener::~Listener() { Unlink(); }
 
 Result<Listener> Listener::Open(const std::string& path, std::optional<gid_t> group, mode_t mode) {
-  if (Status status = CheckLength(path); !status.ok()) return status;
+  if (const Status status = ivshmem::CheckSocketPath(path); !status.ok()) return At(path, status);
   const sockaddr_un address = AddressOf(path);
   const Result<PathLock> lock = PathLock::Take(path, kLockPatience);
   if (!lock.ok()) return At(path, lock.status());

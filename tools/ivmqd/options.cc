@@ -1,7 +1,6 @@
 #include "options.h"
 
 #include <grp.h>
-#include <sys/un.h>
 
 #include <algorithm>
 #include <charconv>
@@ -14,6 +13,7 @@
 
 #include "id_pool.h"
 #include "src/ivshmem_protocol.h"
+#include "src/ivshmem_socket.h"
 #include "src/region_file.h"
 #include "src/text.h"
 
@@ -51,10 +51,8 @@ std::string HugePageText(std::uint64_t bytes) {
 Result<CheckedOptions> CheckOptions(const Options& options) {
   CheckedOptions checked;
   if (options.socket.empty()) return Invalid("--socket: a path is required");
-  if (options.socket.size() >= sizeof(sockaddr_un::sun_path)) {
-    return Invalid(fmt::format("--socket {}: the path has {} bytes; the system allows {}",
-                               options.socket, options.socket.size(),
-                               sizeof(sockaddr_un::sun_path) - 1));
+  if (const Status path = ivshmem::CheckSocketPath(options.socket); !path.ok()) {
+    return At(fmt::format("--socket {}", options.socket), path);
   }
   if (options.vectors == 0 || options.vectors > ivshmem::kMaxVectors) {
     return Invalid(fmt::format("--vectors {}: a client has 1 to {} doorbells", options.vectors,

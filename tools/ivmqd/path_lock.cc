@@ -57,7 +57,8 @@ Result<PathLock> PathLock::Take(const std::string& socket_path,
     struct stat opened {};
     if (!file.valid() && (errno == ENOENT || errno == ENOTDIR)) {
       const std::string folder = std::filesystem::path(path).parent_path().string();
-      return SystemError(errno, fmt::format("folder {}", folder.empty() ? "." : folder));
+      return Status(StatusCode::kNotFound,
+                    fmt::format("folder {0} does not exist; make it: mkdir -p {0}", folder));
     }
     if (!file.valid() || fstat(file.get(), &opened) != 0) {
       return SystemError(errno, fmt::format("making the lock file {}", path));

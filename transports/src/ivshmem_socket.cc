@@ -55,17 +55,30 @@ int PollTimeout(Clock::time_point deadline) {
   return static_cast<int>(std::clamp<long long>(left, 0, INT_MAX));
 }
 
+Status CheckSocketPath(std::string_view path) {
+  constexpr std::size_t kMost = sizeof(sockaddr_un::sun_path) - 1;
+  if (path.empty()) {
+    return {StatusCode::kInvalidArgument, "contains no path of a socket; use unix:PATH"};
+  }
+  if (path.front() == '@') {
+    return {
+        StatusCode::kInvalidArgument,
+        "an abstract socket has no owner and no permissions, so everybody on this machine could "
+        "join; use a path, such as /run/ivmq/ivmq.sock (./" +
+            std::string(path) + " is a file of that name)"};
+  }
+  if (path.size() > kMost) {
+    return {StatusCode::kInvalidArgument, "a socket's path has at most " + std::to_string(kMost) +
+                                              " bytes; this one has " +
+                                              std::to_string(path.size())};
+  }
+  return {};
+}
+
 Result<UniqueFd> ConnectSocket(const std::string& path, bool observer, Clock::time_point deadline) {
   sockaddr_un name{};
   name.sun_family = AF_UNIX;
-  if (path.empty()) {
-    return Status(StatusCode::kInvalidArgument, "contains no path of a socket; use unix:PATH");
-  }
-  if (path.size() >= sizeof(name.sun_path)) {
-    return Status(StatusCode::kInvalidArgument,
-                  "a socket's path has at most " + std::to_string(sizeof(name.sun_path) - 1) +
-                      " bytes; this one has " + std::to_string(path.size()));
-  }
+  if (Status status = CheckSocketPath(path); !status.ok()) return status;
   std::memcpy(name.sun_path, path.data(), path.size());
 
   UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));

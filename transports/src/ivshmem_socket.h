@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <string>
+#include <string_view>
 
 #include "ivmq/status.h"
 
@@ -13,6 +14,9 @@
 namespace ivmq::ivshmem {
 
 using Clock = std::chrono::steady_clock;
+
+// INVALID_ARGUMENT: no socket of ours can have that path, which is too long, empty or abstract.
+Status CheckSocketPath(std::string_view path);
 
 // Connects to the socket at `path`; errors as for IvshmemClient::Connect, without the path.
 Result<UniqueFd> ConnectSocket(const std::string& path, bool observer, Clock::time_point deadline);

@@ -179,6 +179,11 @@ TEST_F(ServerTest, RefusesASocketPathThatIsTooLong) {
   ExpectInvalid("107");
 }
 
+TEST_F(ServerTest, RefusesAnAbstractSocket) {
+  options_.socket = "@ivmq";
+  ExpectInvalid("abstract");
+}
+
 TEST_F(ServerTest, NamesAnUnknownGroup) {
   options_.group = "no-such-group-here";
   const auto server = Create();

@@ -629,6 +629,12 @@ TEST(IvshmemClientConnectTest, PathTooLongForASocketIsRefused) {
   EXPECT_THAT(client.status().message(), HasSubstr("107"));
 }
 
+TEST(IvshmemClientConnectTest, AbstractSocketIsRefused) {
+  const auto client = IvshmemClient::Connect("@ivmq");
+  EXPECT_EQ(client.status().code(), StatusCode::kInvalidArgument);
+  EXPECT_THAT(client.status().message(), HasSubstr("abstract"));
+}
+
 // ---- Through addresses ----
 
 UniqueFd MakeFormattedMemory() {
