@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -69,6 +70,7 @@ struct CallFlags {
   std::optional<nanoseconds> timeout;
   std::optional<nanoseconds> await;
   std::string name;
+  bool emit_defaults = false;
   bool verbose = false;
 };
 
@@ -147,12 +149,12 @@ class Session {
     explicit Context(Session& session) : session_(session) {
       if (session.timeout_) context_.set_deadline(SteadyClock::now() + *session.timeout_);
       const std::lock_guard lock(session.mutex_);
-      session.current_ = &context_;
+      session.current_.insert(&context_);
       if (session.cancelled_) context_.TryCancel();
     }
     ~Context() {
       const std::lock_guard lock(session_.mutex_);
-      session_.current_ = nullptr;
+      session_.current_.erase(&context_);
     }
     Context(const Context&) = delete;
     Context& operator=(const Context&) = delete;
@@ -168,14 +170,14 @@ class Session {
   void Cancel() {
     const std::lock_guard lock(mutex_);
     cancelled_ = true;
-    if (current_ != nullptr) current_->TryCancel();
+    for (ClientContext* const context : current_) context->TryCancel();
   }
 
  private:
   const std::shared_ptr<rpc::Channel> channel_;
   const std::optional<nanoseconds> timeout_;
   std::mutex mutex_;
-  ClientContext* current_ = nullptr;  // guarded by mutex_
+  std::set<ClientContext*> current_;  // guarded by mutex_; of calls that are under way
   bool cancelled_ = false;            // guarded by mutex_
 };
 
@@ -299,8 +301,8 @@ int Describe(Definitions& definitions, const std::string& symbol) {
 // ---- Calling ----
 
 // Prints the response as a line. Not OK: it cannot.
-Status Show(const pb::Message& message) {
-  const auto json = JsonOfMessage(message);
+Status Show(const pb::Message& message, const JsonOptions& options) {
+  const auto json = JsonOfMessage(message, options);
   if (!json.ok()) return {json.status().code(), "the response, " + json.status().message()};
   if (TryPrint(*json + "\n")) return {};
   return {StatusCode::kUnavailable, "the output cannot be written"};
@@ -317,9 +319,10 @@ void ShowMetadata(const char* what, const rpc::Metadata& metadata) {
 
 class Caller {
  public:
-  Caller(Session& session, const pb::MethodDescriptor& method, const CallFlags& flags,
-         const Interrupt& interrupt)
+  Caller(Session& session, Definitions& definitions, const pb::MethodDescriptor& method,
+         const CallFlags& flags, const Interrupt& interrupt)
       : session_(session),
+        definitions_(definitions),
         method_(method),
         path_(fmt::format("/{}/{}", method.service()->full_name(), method.name())),
         flags_(flags),
@@ -368,9 +371,14 @@ class Caller {
   std::unique_ptr<pb::Message> New(const pb::Descriptor* type) {
     return std::unique_ptr<pb::Message>(factory_.GetPrototype(type)->New());
   }
+  // Requests are read while responses are shown, and both may need more definitions.
+  FindType Find() {
+    return [this](const std::string& name) { (void)definitions_.Find(name); };
+  }
   Status Serialize(const std::string& json, std::string* bytes) {
+    const std::lock_guard lock(definitions_mutex_);
     const std::unique_ptr<pb::Message> message = New(method_.input_type());
-    if (const Status parsed = ParseJson(json, *message); !parsed.ok()) {
+    if (const Status parsed = ParseJson(json, *message, Find()); !parsed.ok()) {
       return {parsed.code(),
               fmt::format("the request is {}; see its fields with `ivmq call ... {}`",
                           parsed.message(), method_.input_type()->full_name())};
@@ -379,8 +387,11 @@ class Caller {
     return {};
   }
   Status ShowResponse() {
+    const std::lock_guard lock(definitions_mutex_);
     const std::unique_ptr<pb::Message> message = New(method_.output_type());
-    if (message->ParseFromString(response_)) return Show(*message);
+    if (message->ParseFromString(response_)) {
+      return Show(*message, {.emit_defaults = flags_.emit_defaults, .find = Find()});
+    }
     return {StatusCode::kInternal,
             fmt::format("the response is no {}", method_.output_type()->full_name())};
   }
@@ -450,6 +461,8 @@ class Caller {
   }
 
   Session& session_;
+  std::mutex definitions_mutex_;
+  Definitions& definitions_;  // guarded by definitions_mutex_
   const pb::MethodDescriptor& method_;
   const std::string path_;
   const CallFlags& flags_;
@@ -530,7 +543,7 @@ int RunCall(const CallFlags& flags, const std::string& address,
   const auto method = FindMethod(*definitions, target);
   if (interrupt.requested()) return kExitInterrupted;
   if (!method.ok()) return Fail(method.status());
-  return Caller(session, **method, flags, interrupt).Run(target.json);
+  return Caller(session, *definitions, **method, flags, interrupt).Run(target.json);
 }
 
 }  // namespace

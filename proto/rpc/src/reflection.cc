@@ -84,10 +84,14 @@ Status Reflection::FindSymbol(ServerContext* /*context*/,
     return {StatusCode::INVALID_ARGUMENT, "no symbol has so long a name"};
   }
   std::call_once(built_, [this] { Build(); });
-  const FileDescriptor* const file = pool_.FindFileContainingSymbol(request->value());
+  const FileDescriptor* file = pool_.FindFileContainingSymbol(request->value());
   if (file == nullptr) {
-    return {StatusCode::NOT_FOUND, "no descriptor of '" + request->value() +
-                                       "' here: it is no part of a service that this peer offers"};
+    // Such as what a google.protobuf.Any holds.
+    file = DescriptorPool::generated_pool()->FindFileContainingSymbol(request->value());
+  }
+  if (file == nullptr) {
+    return {StatusCode::NOT_FOUND,
+            "no descriptor of '" + request->value() + "' here: this program has no code for it"};
   }
   std::set<const FileDescriptor*> seen;
   Append(*file, seen, *response);

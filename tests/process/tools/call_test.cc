@@ -6,6 +6,7 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include <gmock/gmock.h>
 
@@ -47,6 +48,7 @@ class CalledEcho final : public Echo::Service {
     response->set_text(request->text() + " from " + name_);
     response->set_count(request->count());
     response->set_data(request->data());
+    if (request->has_detail()) *response->mutable_detail() = request->detail();
     return rpc::Status::OK;
   }
   rpc::Status Collect(rpc::ServerContext* /*context*/, rpc::ServerReader<Request>* reader,
@@ -127,6 +129,28 @@ TEST_F(CallTest, ServicesAreListedWithThePeersThatOfferThem) {
   const Json peers = RunTool({"ls", address_, "--json"}).Json()["peers"];
   EXPECT_EQ(peers[0]["services"], Json::parse(R"(["ivmq.test.Echo"])"));
   EXPECT_EQ(RunTool({"ls", address_, "--services", "--vectors"}).exit_code, 2);
+}
+
+TEST_F(CallTest, FieldsThatAreNotSetArePrintedOnRequest) {
+  EchoPeer bob(address_, "bob");
+  const std::vector<std::string> call{"call", address_, "bob", "ivmq.test.Echo/Say"};
+  EXPECT_EQ(RunTool(call).out, "{\"text\":\" from bob\"}\n");
+  std::vector<std::string> all = call;
+  all.emplace_back("--emit-defaults");
+  const Json response = RunTool(all).Json();
+  EXPECT_EQ(response["count"], "0");
+  EXPECT_EQ(response["data"], "");
+}
+
+// The service's own files do not have it: the server's program does.
+TEST_F(CallTest, AnAnyHoldsWhateverTheServerKnows) {
+  EchoPeer bob(address_, "bob");
+  const std::string detail =
+      R"({"@type": "type.googleapis.com/google.protobuf.Duration", "value": "1.500s"})";
+  const Outcome call =
+      RunTool({"call", address_, "bob", "ivmq.test.Echo/Say", R"({"detail": )" + detail + "}"});
+  EXPECT_EQ(call.exit_code, 0) << call.err;
+  EXPECT_EQ(call.Json()["detail"], Json::parse(detail));
 }
 
 TEST_F(CallTest, AUnaryCallPrintsItsResponse) {

@@ -201,7 +201,12 @@ TEST_F(ReflectionTest, MethodsMessagesAndNestedOnesAreSymbolsToo) {
   }
 }
 
-TEST_F(ReflectionTest, SymbolsThatAreNotOfferedAreNotFound) {
+TEST_F(ReflectionTest, WhatTheProgramHasIsThereForAnyThatHoldsIt) {
+  ASSERT_TRUE(Find("google.protobuf.Timestamp").ok());
+  EXPECT_EQ(files_.file(files_.file_size() - 1).name(), "google/protobuf/timestamp.proto");
+}
+
+TEST_F(ReflectionTest, SymbolsThatTheProgramDoesNotHaveAreNotFound) {
   for (const char* const symbol : {"", ".", "ivmq.test.Nothing", "a b", "Request"}) {
     EXPECT_EQ(Find(symbol).error_code(), StatusCode::NOT_FOUND) << symbol;
   }
