@@ -13,6 +13,8 @@
 #ifndef IVMQ_PROTO_H_
 #define IVMQ_PROTO_H_
 
+#include "ivmq/export.h"
+
 #include <cassert>
 #include <concepts>
 #include <cstddef>
@@ -30,7 +32,6 @@
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/message.h>
 
-#include "ivmq/export.h"
 #include "ivmq/internal/payload.h"
 #include "ivmq/node.h"
 #include "ivmq/status.h"
@@ -170,7 +171,7 @@ class IVMQ_EXPORT Dispatcher {
 
  private:
   using Handler = std::function<void(const google::protobuf::Message&, const Message&)>;
-  struct Type;
+  struct IVMQ_HIDDEN Type;
   struct NameHash {
     using is_transparent = void;
     std::size_t operator()(std::string_view name) const noexcept {

@@ -21,6 +21,8 @@
 #ifndef IVMQ_ADDRESS_H_
 #define IVMQ_ADDRESS_H_
 
+#include "ivmq/export.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -29,7 +31,6 @@
 #include <string>
 #include <string_view>
 
-#include "ivmq/export.h"
 #include "ivmq/internal/region.h"
 #include "ivmq/status.h"
 #include "ivmq/transport.h"

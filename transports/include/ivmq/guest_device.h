@@ -3,6 +3,8 @@
 #ifndef IVMQ_GUEST_DEVICE_H_
 #define IVMQ_GUEST_DEVICE_H_
 
+#include "ivmq/export.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -11,7 +13,6 @@
 #include <vector>
 
 #include "ivmq/address.h"
-#include "ivmq/export.h"
 #include "ivmq/status.h"
 
 namespace ivmq {

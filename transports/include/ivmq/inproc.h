@@ -3,6 +3,8 @@
 #ifndef IVMQ_INPROC_H_
 #define IVMQ_INPROC_H_
 
+#include "ivmq/export.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -10,7 +12,6 @@
 #include <string>
 #include <string_view>
 
-#include "ivmq/export.h"
 #include "ivmq/internal/region.h"
 #include "ivmq/status.h"
 #include "ivmq/transport.h"
@@ -38,7 +39,7 @@ class IVMQ_EXPORT InprocRegion : public std::enable_shared_from_this<InprocRegio
 
  private:
   friend class InprocTransport;
-  struct Impl;
+  struct IVMQ_HIDDEN Impl;
   explicit InprocRegion(std::unique_ptr<Impl> impl);
   void Ring(std::uint16_t ivposition) noexcept;
   void Leave(std::uint16_t ivposition) noexcept;

@@ -7,13 +7,14 @@
 #ifndef IVMQ_IVSHMEM_CLIENT_H_
 #define IVMQ_IVSHMEM_CLIENT_H_
 
+#include "ivmq/export.h"
+
 #include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "ivmq/export.h"
 #include "ivmq/status.h"
 
 namespace ivmq {
@@ -95,7 +96,7 @@ class IVMQ_EXPORT IvshmemClient {
   void CloseInChild() noexcept;
 
  private:
-  struct Impl;
+  struct IVMQ_HIDDEN Impl;
   explicit IvshmemClient(std::unique_ptr<Impl> impl);
 
   std::unique_ptr<Impl> impl_;

@@ -2,13 +2,14 @@
 #ifndef IVMQ_MESSAGE_H_
 #define IVMQ_MESSAGE_H_
 
+#include "ivmq/export.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string_view>
 
-#include "ivmq/export.h"
 #include "ivmq/internal/layout.h"
 #include "ivmq/peer.h"
 

@@ -8,6 +8,8 @@
 #ifndef IVMQ_NODE_H_
 #define IVMQ_NODE_H_
 
+#include "ivmq/export.h"
+
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -20,7 +22,6 @@
 #include <type_traits>
 #include <vector>
 
-#include "ivmq/export.h"
 #include "ivmq/internal/layout.h"
 #include "ivmq/internal/region.h"
 #include "ivmq/message.h"
@@ -261,7 +262,7 @@ class IVMQ_EXPORT Node {
   void Report(const Status& status);
 
  private:
-  struct Impl;
+  struct IVMQ_HIDDEN Impl;
   using HandlerFunction = void (*)(void* context, const Message& message);
 
   using WriteFunction = void (*)(void* context, std::span<std::byte> payload);

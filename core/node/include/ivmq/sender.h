@@ -7,6 +7,8 @@
 #ifndef IVMQ_SENDER_H_
 #define IVMQ_SENDER_H_
 
+#include "ivmq/export.h"
+
 #include <chrono>
 #include <concepts>
 #include <cstddef>
@@ -18,7 +20,6 @@
 #include <string_view>
 #include <type_traits>
 
-#include "ivmq/export.h"
 #include "ivmq/message.h"
 #include "ivmq/peer.h"
 #include "ivmq/status.h"

@@ -18,6 +18,8 @@
 #ifndef IVMQ_TOPIC_H_
 #define IVMQ_TOPIC_H_
 
+#include "ivmq/export.h"
+
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -27,7 +29,6 @@
 #include <string>
 #include <string_view>
 
-#include "ivmq/export.h"
 #include "ivmq/message.h"
 #include "ivmq/peer.h"
 #include "ivmq/sender.h"

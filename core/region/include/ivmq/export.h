@@ -10,5 +10,7 @@
 // What programs that use the library may refer to. The library is compiled with
 // -fvisibility=hidden: everything else is private to it.
 #define IVMQ_EXPORT [[gnu::visibility("default")]]
+// A private part of a class that is exported.
+#define IVMQ_HIDDEN [[gnu::visibility("hidden")]]
 
 #endif  // IVMQ_EXPORT_H_

@@ -2,12 +2,13 @@
 #ifndef IVMQ_PEER_H_
 #define IVMQ_PEER_H_
 
+#include "ivmq/export.h"
+
 #include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
 
-#include "ivmq/export.h"
 #include "ivmq/internal/layout.h"
 
 namespace ivmq {

@@ -6,13 +6,13 @@
 #ifndef IVMQ_STATUS_H_
 #define IVMQ_STATUS_H_
 
+#include "ivmq/export.h"
+
 #include <cassert>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
-
-#include "ivmq/export.h"
 
 namespace ivmq {
 

@@ -3,13 +3,14 @@
 #ifndef IVMQ_TRANSPORT_H_
 #define IVMQ_TRANSPORT_H_
 
+#include "ivmq/export.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <span>
 #include <string>
 
-#include "ivmq/export.h"
 #include "ivmq/internal/layout.h"
 #include "ivmq/status.h"
 

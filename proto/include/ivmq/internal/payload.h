@@ -3,6 +3,8 @@
 #ifndef IVMQ_INTERNAL_PAYLOAD_H_
 #define IVMQ_INTERNAL_PAYLOAD_H_
 
+#include "ivmq/export.h"
+
 #include <cassert>
 #include <concepts>
 #include <cstddef>
@@ -14,8 +16,6 @@
 #include <string_view>
 
 #include <google/protobuf/message.h>
-
-#include "ivmq/export.h"
 
 namespace ivmq {
 

@@ -2,6 +2,8 @@
 #ifndef IVMQ_INTERNAL_REGION_H_
 #define IVMQ_INTERNAL_REGION_H_
 
+#include "ivmq/export.h"
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -9,7 +11,6 @@
 #include <span>
 #include <string>
 
-#include "ivmq/export.h"
 #include "ivmq/internal/layout.h"
 #include "ivmq/internal/ring.h"
 #include "ivmq/status.h"

@@ -6,6 +6,8 @@
 #ifndef IVMQ_RPC_CLIENT_H_
 #define IVMQ_RPC_CLIENT_H_
 
+#include "ivmq/export.h"
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -19,7 +21,6 @@
 #include <utility>
 #include <vector>
 
-#include "ivmq/export.h"
 #include "ivmq/internal/layout.h"
 #include "ivmq/internal/payload.h"
 #include "ivmq/internal/spin_lock.h"

@@ -24,6 +24,8 @@
 #ifndef IVMQ_RPC_COROUTINE_H_
 #define IVMQ_RPC_COROUTINE_H_
 
+#include "ivmq/export.h"
+
 #include <atomic>
 #include <coroutine>
 #include <exception>
@@ -31,7 +33,6 @@
 #include <type_traits>
 #include <utility>
 
-#include "ivmq/export.h"
 #include "ivmq/rpc/internal/status_names.h"
 #include "ivmq/rpc/reactor.h"
 

@@ -5,6 +5,8 @@
 #ifndef IVMQ_RPC_ENDPOINT_H_
 #define IVMQ_RPC_ENDPOINT_H_
 
+#include "ivmq/export.h"
+
 #include <cstddef>
 #include <functional>
 #include <memory>
@@ -13,7 +15,6 @@
 #include <utility>
 #include <vector>
 
-#include "ivmq/export.h"
 #include "ivmq/node.h"
 #include "ivmq/status.h"
 
@@ -130,7 +131,7 @@ class IVMQ_EXPORT Endpoint : public std::enable_shared_from_this<Endpoint> {
   friend class Server;
   friend class ServerBuilder;
 
-  struct Impl;
+  struct IVMQ_HIDDEN Impl;
   explicit Endpoint(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
   // Starts the thread that polls, unless the application does.
   void NeedThread();

@@ -16,6 +16,8 @@
 #ifndef IVMQ_RPC_GENERIC_H_
 #define IVMQ_RPC_GENERIC_H_
 
+#include "ivmq/export.h"
+
 #include <functional>
 #include <future>
 #include <memory>
@@ -24,7 +26,6 @@
 #include <type_traits>
 #include <utility>
 
-#include "ivmq/export.h"
 #include "ivmq/rpc/client.h"
 #include "ivmq/rpc/internal/method.h"
 #include "ivmq/rpc/internal/status_names.h"

@@ -25,6 +25,8 @@
 #ifndef IVMQ_RPC_GRPC_COMPAT_H_
 #define IVMQ_RPC_GRPC_COMPAT_H_
 
+#include "ivmq/export.h"
+
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -37,7 +39,6 @@
 
 #include <google/protobuf/message.h>
 
-#include "ivmq/export.h"
 #include "ivmq/rpc/client.h"
 #include "ivmq/rpc/endpoint.h"
 #include "ivmq/rpc/interceptor.h"

@@ -2,13 +2,14 @@
 #ifndef IVMQ_RPC_INTERCEPTOR_H_
 #define IVMQ_RPC_INTERCEPTOR_H_
 
+#include "ivmq/export.h"
+
 #include <functional>
 #include <memory>
 #include <string_view>
 
 #include <google/protobuf/message.h>
 
-#include "ivmq/export.h"
 #include "ivmq/rpc/client.h"
 #include "ivmq/rpc/internal/method.h"
 #include "ivmq/rpc/internal/status_names.h"

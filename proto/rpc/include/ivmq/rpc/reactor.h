@@ -2,6 +2,8 @@
 #ifndef IVMQ_RPC_REACTOR_H_
 #define IVMQ_RPC_REACTOR_H_
 
+#include "ivmq/export.h"
+
 #include <chrono>
 #include <exception>
 #include <functional>
@@ -10,7 +12,6 @@
 #include <optional>
 #include <utility>
 
-#include "ivmq/export.h"
 #include "ivmq/internal/payload.h"
 #include "ivmq/rpc/client.h"
 #include "ivmq/rpc/internal/deadline.h"
@@ -289,7 +290,7 @@ class IVMQ_EXPORT Alarm {
   void Cancel();
 
  private:
-  struct State;
+  struct IVMQ_HIDDEN State;
   void SetAt(std::chrono::steady_clock::time_point when, std::function<void(bool)> callback);
 
   std::shared_ptr<State> state_;  // nullptr: it is not set

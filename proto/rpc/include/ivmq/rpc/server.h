@@ -7,6 +7,8 @@
 #ifndef IVMQ_RPC_SERVER_H_
 #define IVMQ_RPC_SERVER_H_
 
+#include "ivmq/export.h"
+
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -16,7 +18,6 @@
 #include <utility>
 #include <vector>
 
-#include "ivmq/export.h"
 #include "ivmq/internal/spin_lock.h"
 #include "ivmq/node.h"
 #include "ivmq/rpc/endpoint.h"

@@ -4,10 +4,11 @@
 #ifndef IVMQ_RPC_STREAM_H_
 #define IVMQ_RPC_STREAM_H_
 
+#include "ivmq/export.h"
+
 #include <memory>
 #include <utility>
 
-#include "ivmq/export.h"
 #include "ivmq/internal/payload.h"
 #include "ivmq/rpc/client.h"
 #include "ivmq/rpc/internal/status_names.h"

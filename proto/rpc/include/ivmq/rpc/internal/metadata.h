@@ -2,12 +2,12 @@
 #ifndef IVMQ_RPC_INTERNAL_METADATA_H_
 #define IVMQ_RPC_INTERNAL_METADATA_H_
 
+#include "ivmq/export.h"
+
 #include <map>
 #include <memory>
 #include <string>
 #include <string_view>
-
-#include "ivmq/export.h"
 
 namespace ivmq::rpc {
 

@@ -2,13 +2,14 @@
 #ifndef IVMQ_RPC_INTERNAL_METHODANDLER_H_
 #define IVMQ_RPC_INTERNAL_METHODANDLER_H_
 
+#include "ivmq/export.h"
+
 #include <memory>
 #include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
-#include "ivmq/export.h"
 #include "ivmq/internal/payload.h"
 #include "ivmq/rpc/internal/method.h"
 #include "ivmq/rpc/internal/status_names.h"
