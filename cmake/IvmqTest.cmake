@@ -1,6 +1,6 @@
 include(GoogleTest)
 
-# ivmq_test(NAME LABEL unit|process|qemu SOURCES file... [LIBS lib...] [TIMEOUT seconds]
+# ivmq_test(NAME LABEL unit|process|qemu|distro SOURCES file... [LIBS lib...] [TIMEOUT seconds]
 #           [ENVIRONMENT NAME=value...] [BUSY])
 # A GoogleTest program; each of its tests is a ctest test with the label. A program without a main
 # of its own gets GoogleTest's. TIMEOUT ends one test, not the program: 60 s by default, 120 s for
@@ -11,8 +11,8 @@ function(ivmq_test name)
   if(arg_UNPARSED_ARGUMENTS OR NOT arg_SOURCES)
     message(FATAL_ERROR "ivmq_test(${name}): no SOURCES, or unknown: ${arg_UNPARSED_ARGUMENTS}")
   endif()
-  if(NOT arg_LABEL MATCHES "^(unit|process|qemu)$")
-    message(FATAL_ERROR "ivmq_test(${name}): LABEL is '${arg_LABEL}'; use unit, process or qemu")
+  if(NOT arg_LABEL MATCHES "^(unit|process|qemu|distro)$")
+    message(FATAL_ERROR "ivmq_test(${name}): LABEL is '${arg_LABEL}'; use unit, process, qemu or distro")
   endif()
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 60)
@@ -28,6 +28,8 @@ function(ivmq_test name)
   set(fixture "")
   if(arg_LABEL STREQUAL "qemu")
     set(fixture FIXTURES_REQUIRED guest_image COST 10) # the longest ones first
+  elseif(arg_LABEL STREQUAL "distro")
+    set(fixture FIXTURES_REQUIRED distro_images)
   endif()
   add_executable(${name} ${arg_SOURCES})
   target_include_directories(${name} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})

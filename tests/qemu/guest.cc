@@ -63,6 +63,10 @@ int MillisecondsUntil(Clock::time_point deadline) {
   return static_cast<int>(std::clamp<decltype(left)>(left, 0, 1000 * 1000));
 }
 
+std::string DefaultInitrd() {
+  return FromEnvironment("IVMQ_GUEST_INITRD", IVMQ_DEFAULT_GUEST_INITRD);
+}
+
 std::string KernelImage(const std::string& version) {
   return std::string(IVMQ_GUEST_KERNELS) + "/kernel-" + (version.empty() ? "6.1" : version) +
          "/vmlinuz";
@@ -170,7 +174,7 @@ std::unique_ptr<Guest> Guest::Copy(std::vector<std::string> arguments) {
 
 // The file with the state of a freshly booted guest; made now if there is none that fits.
 std::string Guest::SavedState(const GuestOptions& options) {
-  const std::string initrd = FromEnvironment("IVMQ_GUEST_INITRD", IVMQ_DEFAULT_GUEST_INITRD);
+  const std::string initrd = DefaultInitrd();
   const std::string accel = FromEnvironment("IVMQ_ACCEL", "tcg");
   const std::string kernel = options.kernel.empty() ? "" : "-" + options.kernel;
   const std::string state = initrd + "." + options.machine + kernel + "-" + accel + "-" +
@@ -235,7 +239,7 @@ bool Guest::Launch(const std::string& incoming, const std::vector<IvshmemDevice>
                                    "--name",
                                    options_.name,
                                    "--initrd",
-                                   FromEnvironment("IVMQ_GUEST_INITRD", IVMQ_DEFAULT_GUEST_INITRD),
+                                   options_.initrd.empty() ? DefaultInitrd() : options_.initrd,
                                    "--machine",
                                    options_.machine,
                                    "--memory",

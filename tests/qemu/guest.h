@@ -33,7 +33,8 @@ struct GuestOptions {
   std::string name = "vm";  // host name in the guest, and its name in failures
   std::vector<IvshmemDevice> devices{};
   std::string machine = "pc";            // Restore works with "pc" only
-  std::string kernel{};                  // "6.1" or "6.12"; empty: boot.sh's default
+  std::string kernel{};                  // as fetch-kernel.sh's; empty: boot.sh's default
+  std::string initrd{};                  // empty: that of the tests; else Boot only
   std::string append{};                  // more words for the kernel's command line; Boot only
   std::vector<std::string> arguments{};  // more of QEMU's; Boot only
   int memory_mib = 192;

@@ -4,6 +4,7 @@
 # defines fail().
 
 apt=() # options of apt
+kinds=(deb) # of use_suites(): deb, deb-src
 
 # From now on packages are those of the machine's own sources and lists.
 use_own_suites() { apt=(); }
@@ -29,7 +30,7 @@ archive() { # archive machine|default SUITE
 # use_suites DIR SUITE...: from now on packages are those of these suites, the first one preferred,
 # whatever the machine itself has. Lists go to the folder DIR, messages to DIR/update.log.
 use_suites() {
-  local dir=$1 whose suite
+  local dir=$1 whose suite kind
   shift
   mkdir -p "$dir"/{lists,cache/archives}/partial
   apt=(-o "Dir::Etc::sourcelist=$dir/sources.list" -o Dir::Etc::sourceparts=/dev/null
@@ -37,8 +38,10 @@ use_suites() {
     -o "APT::Default-Release=$1")
   for whose in machine default; do
     for suite in "$@"; do
-      printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' \
-        "$(archive $whose "$suite")" "$suite"
+      for kind in "${kinds[@]}"; do
+        printf '%s [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n' \
+          "$kind" "$(archive $whose "$suite")" "$suite"
+      done
     done >"$dir/sources.list"
     if apt-get "${apt[@]}" -q -o APT::Sandbox::User=root -o APT::Update::Error-Mode=any update \
       >>"$dir/update.log" 2>&1; then

@@ -11,9 +11,9 @@ version=6.1 headers='' out=''
 
 usage() {
   cat <<'EOF'
-usage: fetch-kernel.sh [--version 6.1|6.12] [--headers] [DIR]
+usage: fetch-kernel.sh [--version 6.1|6.12|5.10] [--headers] [DIR]
 
-Unpacks Debian's cloud kernel of that series (default 6.1) into DIR (default
+6.1 and 6.12 are of Debian 12, 5.10 of Debian 11. Unpacks Debian's cloud kernel of that series (default 6.1) into DIR (default
 build/guest/kernel-VERSION) and prints the path of its image. --headers: unpacks what modules for it
 are built with as well, and prints the path of its build folder (KDIR) instead.
 EOF
@@ -41,9 +41,10 @@ while [ $# -gt 0 ]; do
   shift
 done
 case $version in
-  6.1) meta=linux-image-cloud-amd64 ;;
-  6.12) meta=linux-image-6.12-cloud-amd64 ;;
-  *) fail "--version '$version': use 6.1 or 6.12." ;;
+  5.10) meta=linux-image-cloud-amd64 suites=(bullseye-security bullseye) ;;
+  6.1) meta=linux-image-cloud-amd64 suites=(bookworm-security bookworm) ;;
+  6.12) meta=linux-image-6.12-cloud-amd64 suites=(bookworm-security bookworm) ;;
+  *) fail "--version '$version': use 6.1, 6.12 or 5.10." ;;
 esac
 out=${out:-$root/build/guest/kernel-$version}
 
@@ -69,15 +70,16 @@ begin() {
   : >"$out/fetch.log"
 }
 
-# attempt COMMAND...: runs it with apt's own lists, and with new ones if it fails: those there may be
-# missing, be older than what the archive still has, or be without the suite that has the package.
+# attempt COMMAND...: runs it with apt's own lists, if they can be Debian 12's, and with new ones if it
+# fails: those there may be missing, be older than what the archive still has, or be without the
+# suite that has the package.
 attempt() {
   use_own_suites
-  "$@" || {
+  if [ "$version" = 5.10 ] || ! "$@"; then
     rm -rf "$work/root"
-    use_suites "$work" bookworm-security bookworm
+    use_suites "$work" "${suites[@]}"
     "$@"
-  }
+  fi
 }
 
 give_up() { # give_up PACKAGE
