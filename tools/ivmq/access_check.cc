@@ -23,7 +23,8 @@ bool CheckAccess(const std::string& subject, const std::string& path, Findings* 
                  Findings::Remedies no_group) {
   struct stat file {};
   if (stat(path.c_str(), &file) != 0) {
-    findings->Problem(subject, fmt::format("{}: {}", path, std::generic_category().message(errno)));
+    findings->Problem(errno == EACCES ? Cause("not-permitted") : Cause("no-region-file"), subject,
+                      fmt::format("{}: {}", path, std::generic_category().message(errno)));
     return false;
   }
   const std::string owner = UserName(file.st_uid);
@@ -32,17 +33,37 @@ bool CheckAccess(const std::string& subject, const std::string& path, Findings* 
       fmt::format("belongs to {}:{} with mode {:04o}", owner, group, file.st_mode & 07777U);
   if (faccessat(AT_FDCWD, path.c_str(), R_OK | W_OK, AT_EACCESS) == 0) return true;
   const std::string user = UserName(geteuid());
-  Findings::Remedies remedies = std::move(no_group);
+  const std::string text = fmt::format("{} {}; the user {} may not use it", path, belongs, user);
   constexpr mode_t kGroupMay = S_IRGRP | S_IWGRP;
-  if (file.st_gid != 0 && (file.st_mode & kGroupMay) == kGroupMay) {
+  const bool group_may = file.st_gid != 0 && (file.st_mode & kGroupMay) == kGroupMay;
+  if (group_may && group == fmt::to_string(file.st_gid)) {
+    findings->Problem(
+        "missing-group", subject,
+        fmt::format("{}, and its group is {}, which is no group of this machine", text,
+                    file.st_gid),
+        {fmt::format("groupadd -g {} ivmq && usermod -aG ivmq {}   # as root; then log "
+                     "in again",
+                     file.st_gid, ShellWord(user))});
+    return false;
+  }
+  if (group_may && IsMember(geteuid(), file.st_gid)) {
+    findings->Problem("login-again", subject,
+                      fmt::format("{}: it is a member of {}, but this process is older than the "
+                                  "membership",
+                                  text, group),
+                      {fmt::format("newgrp {}   # or log in again", ShellWord(group))});
+    return false;
+  }
+  Findings::Remedies remedies = std::move(no_group);
+  if (group_may) {
     remedies = {fmt::format("usermod -aG {} {}   # as root; then log in again", ShellWord(group),
                             ShellWord(user))};
   } else if (remedies.empty()) {
-    remedies = {fmt::format("chgrp {1} {0} && chmod 0660 {0}   # as root, or as {2}",
-                            ShellWord(path), ShellWord(GroupName(getegid())), owner)};
+    remedies = {fmt::format("chgrp {1} {0} && chmod 0660 {0}   # as {2}", ShellWord(path),
+                            ShellWord(GroupName(getegid())),
+                            owner == "root" ? "root" : "root, or as " + owner)};
   }
-  findings->Problem(subject, fmt::format("{} {}; the user {} may not use it", path, belongs, user),
-                    std::move(remedies));
+  findings->Problem("not-permitted", subject, text, std::move(remedies));
   return false;
 }
 
@@ -50,7 +71,7 @@ void CheckPublic(const std::string& subject, const std::string& path, Findings* 
   struct stat file {};
   if (stat(path.c_str(), &file) != 0 || (file.st_mode & S_IWOTH) == 0) return;
   findings->Note(
-      subject,
+      "everybody-may-write", subject,
       fmt::format("{} has mode {:04o}: everybody on this machine may write to the region", path,
                   file.st_mode & 07777U),
       {fmt::format("chmod o= {}", ShellWord(path))});

@@ -97,7 +97,7 @@ NodeOptions BenchOptions(std::string name) {
   NodeOptions options;
   options.name = std::move(name);
   options.spin_budget = nanoseconds(0);  // who is to poll does it here
-  options.on_report = [](const Status& status) { Complain(status.message()); };
+  options.on_report = [](const Status& status) { Complain(status); };
   return options;
 }
 

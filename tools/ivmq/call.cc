@@ -526,7 +526,7 @@ int RunCall(const CallFlags& flags, const std::string& address,
   HoldSignals();
   rpc::EndpointOptions options;
   options.node.name = flags.name;
-  options.node.on_report = [](const Status& status) { Complain(status.message()); };
+  options.node.on_report = [](const Status& status) { Complain(status); };
   const auto endpoint = rpc::Endpoint::Open(address, std::move(options));
   if (!endpoint.ok()) return Fail(endpoint.status());
   Session session(target.peer.empty() ? (*endpoint)->CreateServiceChannel(target.service())

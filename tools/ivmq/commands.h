@@ -26,6 +26,7 @@ void AddWait(CLI::App& app, int* exit_code);
 void AddForget(CLI::App& app, int* exit_code);
 void AddServer(CLI::App& app, int* exit_code);
 void AddDoctor(CLI::App& app, int* exit_code);
+void AddExplain(CLI::App& app, int* exit_code);
 void AddCompletion(CLI::App& app, int* exit_code);
 
 }  // namespace ivmq::tool

@@ -2,6 +2,7 @@
 #include <sys/utsname.h>
 
 #include <cstddef>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <vector>
@@ -24,10 +25,11 @@ namespace {
 
 constexpr const char* kDoctorFooter =
     R"(Without ADDR it checks all ivshmem devices, the socket /run/ivmq/ivmq.sock and
-the sockets of all running ivmqd. It takes no slot, no id of ivmqd and no vector.
+the sockets of all running ivmqd. It takes no slot, no id of ivmqd and no vector. In a
+guest it writes one word, a count of changes, to see whether the memory keeps it.
 Each finding is one line: ok; note, which may stay as it is; or problem, which
-must be fixed. The lines after a finding are commands that fix it. The exit
-status is 1 if there is a problem.
+must be fixed. The lines after a finding are commands that fix it; `ivmq explain ID`
+says more about the [ID] behind it. The exit status is 1 if there is a problem.
 
 Example:
   ivmq doctor
@@ -39,6 +41,14 @@ void CheckMachine(Findings* findings) {
   findings->Ok("machine",
                fmt::format("ivmq {}, {} {}, {}{}", IVMQ_VERSION, kernel.sysname, kernel.release,
                            kernel.machine, CpuIsEmulated() ? ", emulated processor (TCG)" : ""));
+  std::string possible;
+  std::ifstream("/sys/devices/system/cpu/possible") >> possible;
+  if (!CpuIsEmulated() || possible != "0") return;
+  findings->Problem(
+      "one-emulated-processor", "machine",
+      "emulated (TCG) with one possible processor: its atomic operations are not atomic for other "
+      "machines and the host, so that messages and wake-ups get lost",
+      {"-smp 1,maxcpus=2   # of QEMU"});
 }
 
 void CheckEverything(const std::string& devices, Findings* findings) {
@@ -49,8 +59,9 @@ void CheckEverything(const std::string& devices, Findings* findings) {
   if (found != 0 || !sockets.empty()) return;
   Findings::Remedies remedies = NoDeviceRemedies();
   remedies.emplace_back("ivmqd --socket /run/ivmq/ivmq.sock --size 64M   # on a host");
-  findings->Problem(
-      "machine", "neither an ivshmem device (PCI 1af4:1110) nor a server was found here", remedies);
+  findings->Problem("no-device", "machine",
+                    "neither an ivshmem device (PCI 1af4:1110) nor a server was found here",
+                    remedies);
 }
 
 int RunDoctor(const std::string& address, const std::string& devices, bool json) {

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <string>
 
+#include "catalogue.h"
 #include "text.h"
 
 namespace ivmq::tool {
@@ -28,8 +29,14 @@ void Complain(std::string_view text) {
   (void)std::fwrite(line.data(), 1, line.size(), stderr);
 }
 
+void Complain(const Status& status) {
+  const Entry* const entry = EntryOfMessage(status.message());
+  Complain(entry == nullptr ? status.message()
+                            : status.message() + " [" + std::string(entry->id) + "]");
+}
+
 ExitCode Fail(const Status& status) {
-  Complain(status.message());
+  Complain(status);
   return ExitCodeOf(status);
 }
 

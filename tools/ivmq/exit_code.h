@@ -31,13 +31,17 @@ inline constexpr const char* kExitCodeHelp =
   5     send --drop dropped messages
   6     dump, fsck: the region is damaged
   65..  call: the call ended with the status 1.. of google.rpc.Code, 69 is NOT_FOUND
-  130   SIGINT or SIGTERM came before the requested COUNT was reached)";
+  130   SIGINT or SIGTERM came before the requested COUNT was reached
+`ivmq explain` says more: of a status, of a message, of the [id] behind it.)";
 
 // The exit status that fits an error.
 ExitCode ExitCodeOf(const Status& status);
 
 // Prints "ivmq: TEXT" to standard error. What the region may have put into it is made harmless.
 void Complain(std::string_view text);
+
+// The same of an error, with the id of its entry of the catalogue if there is one.
+void Complain(const Status& status);
 
 // Complains and returns the exit status. REQUIRES: !status.ok()
 ExitCode Fail(const Status& status);

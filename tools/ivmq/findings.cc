@@ -17,16 +17,28 @@ constexpr const char* kProblem = "problem";
 
 }  // namespace
 
+Cause Cause::Of(const Status& status) {
+  Cause cause;
+  if (const Entry* const entry = EntryOfMessage(status.message())) cause.id_ = entry->id;
+  return cause;
+}
+
 void Findings::Ok(const std::string& subject, const std::string& text) {
-  findings_.push_back({kOk, subject, text, {}});
+  findings_.push_back({kOk, "", subject, text, {}});
 }
 
-void Findings::Note(const std::string& subject, const std::string& text, Remedies remedies) {
-  findings_.push_back({kNote, subject, text, std::move(remedies)});
+void Findings::Note(Cause cause, const std::string& subject, const std::string& text,
+                    Remedies remedies) {
+  findings_.push_back({kNote, cause.id(), subject, text, std::move(remedies)});
 }
 
-void Findings::Problem(const std::string& subject, const std::string& text, Remedies remedies) {
-  findings_.push_back({kProblem, subject, text, std::move(remedies)});
+void Findings::Problem(Cause cause, const std::string& subject, const std::string& text,
+                       Remedies remedies) {
+  findings_.push_back({kProblem, cause.id(), subject, text, std::move(remedies)});
+}
+
+void Findings::Problem(const std::string& subject, const Status& status, Remedies remedies) {
+  Problem(Cause::Of(status), subject, status.message(), std::move(remedies));
 }
 
 bool Findings::usable() const {
@@ -37,8 +49,9 @@ bool Findings::usable() const {
 std::string Findings::Text() const {
   std::string text;
   for (const Finding& finding : findings_) {
-    text += fmt::format("{:<8} {}: {}\n", finding.level, Printable(finding.subject),
-                        Printable(finding.text));
+    text += fmt::format("{:<8} {}: {}{}\n", finding.level, Printable(finding.subject),
+                        Printable(finding.text),
+                        finding.id.empty() ? "" : fmt::format(" [{}]", finding.id));
     for (const std::string& remedy : finding.remedies) {
       text += fmt::format("{:11}{}\n", "", Printable(remedy));
     }
@@ -50,6 +63,7 @@ Json Findings::ToJson() const {
   Json list = Json::array();
   for (const Finding& finding : findings_) {
     list.push_back({{"level", finding.level},
+                    {"id", finding.id.empty() ? Json(nullptr) : Json(finding.id)},
                     {"subject", finding.subject},
                     {"text", finding.text},
                     {"remedies", finding.remedies}});

@@ -4,11 +4,33 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "ivmq/status.h"
+
+#include "catalogue_entries.h"
 #include "output.h"
 
 namespace ivmq::tool {
+
+// The id of an entry of the catalogue. One that is in no entry does not compile.
+class Cause {
+ public:
+  consteval Cause(const char* id) : id_(id) {  // NOLINT(google-explicit-constructor)
+    bool known = false;
+    for (const Entry& entry : kCatalogue) known = known || entry.id == id_;
+    if (!known) throw "tools/ivmq/catalogue_entries.h has no entry of this id";
+  }
+  // The entry of an error of the library; empty if the catalogue has none.
+  static Cause Of(const Status& status);
+
+  [[nodiscard]] std::string_view id() const noexcept { return id_; }
+
+ private:
+  Cause() = default;
+  std::string_view id_;
+};
 
 // Thread-compatible. Texts may hold what others wrote: they are made printable.
 class Findings {
@@ -18,9 +40,13 @@ class Findings {
 
   void Ok(const std::string& subject, const std::string& text);
   // Works, but could be better, or should be known.
-  void Note(const std::string& subject, const std::string& text, Remedies remedies = {});
+  void Note(Cause cause, const std::string& subject, const std::string& text,
+            Remedies remedies = {});
   // Must be mended before it works.
-  void Problem(const std::string& subject, const std::string& text, Remedies remedies = {});
+  void Problem(Cause cause, const std::string& subject, const std::string& text,
+               Remedies remedies = {});
+  // The same for an error of the library.
+  void Problem(const std::string& subject, const Status& status, Remedies remedies = {});
 
   // No problem was found.
   [[nodiscard]] bool usable() const;
@@ -30,6 +56,7 @@ class Findings {
  private:
   struct Finding {
     const char* level;
+    std::string_view id;  // empty: it is none of the catalogue
     std::string subject;
     std::string text;
     Remedies remedies;

@@ -55,4 +55,14 @@ bool CpuIsEmulated() {
   return std::string_view(name.data(), name.size()) == "TCGTCGTCGTCG";
 }
 
+unsigned PhysicalAddressBits() {
+  constexpr unsigned kLeaf = 0x80000008;
+  constexpr unsigned kUsual = 36;
+  unsigned a = 0;
+  unsigned b = 0;
+  unsigned c = 0;
+  unsigned d = 0;
+  return __get_cpuid(kLeaf, &a, &b, &c, &d) == 0 ? kUsual : a & 0xff;
+}
+
 }  // namespace ivmq::tool

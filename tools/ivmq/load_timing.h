@@ -22,6 +22,9 @@ LoadTiming TimeLoads(std::span<const std::byte> memory);
 // The processor is software (QEMU's TCG), which knows no cache types.
 bool CpuIsEmulated();
 
+// How many bits an address of this machine's memory has.
+unsigned PhysicalAddressBits();
+
 }  // namespace ivmq::tool
 
 #endif  // IVMQ_TOOLS_IVMQ_LOAD_TIMING_H_

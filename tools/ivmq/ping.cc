@@ -83,7 +83,7 @@ int RunPing(const PingFlags& options, const std::string& address, const std::str
   NodeOptions node_options;
   node_options.name = options.name;
   node_options.spin_budget = options.spin.value_or(node_options.spin_budget);
-  node_options.on_report = [](const Status& status) { Complain(status.message()); };
+  node_options.on_report = [](const Status& status) { Complain(status); };
   const auto node = Node::Open(address, std::move(node_options));
   if (!node.ok()) return Fail(node.status());
   const Interrupt interrupt([&node] { (*node)->Wake(); });

@@ -10,7 +10,8 @@ namespace {
 
 constexpr const char* kDescription =
     R"(Inspects ivmq regions, sends, receives and publishes messages, calls services, rings
-doorbells. If something does not work, `ivmq doctor` says what is missing.)";
+doorbells. If something does not work, `ivmq doctor` says what is missing, and
+`ivmq explain` what a message means.)";
 
 constexpr const char* kAddresses = R"(Addresses (ADDR):
   unix:PATH   socket of an ivshmem server such as ivmqd
@@ -40,9 +41,10 @@ std::unique_ptr<CLI::App> MakeProgram(int* exit_code) {
   app->footer(fmt::format("{}\n{}\n{}", kAddresses, kExitCodeHelp, kExample));
   app->set_version_flag("--version", "ivmq " IVMQ_VERSION);
   app->require_subcommand(1);
-  for (const auto add : {AddFormat, AddInfo, AddLs,     AddTop,    AddDump,   AddFsck,      AddPing,
-                         AddBench,  AddSend, AddRecv,   AddTopic,  AddRecord, AddReplay,    AddRing,
-                         AddWait,   AddCall, AddForget, AddServer, AddDoctor, AddCompletion}) {
+  for (const auto add :
+       {AddFormat, AddInfo, AddLs,     AddTop,    AddDump,   AddFsck,    AddPing,
+        AddBench,  AddSend, AddRecv,   AddTopic,  AddRecord, AddReplay,  AddRing,
+        AddWait,   AddCall, AddForget, AddServer, AddDoctor, AddExplain, AddCompletion}) {
     add(*app, exit_code);
   }
   return app;

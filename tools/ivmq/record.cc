@@ -105,7 +105,7 @@ int RecordTopics(const RecordFlags& flags, const std::string& address, const std
   HoldSignals();
   NodeOptions options;
   options.name = flags.name;
-  options.on_report = [](const Status& status) { Complain(status.message()); };
+  options.on_report = [](const Status& status) { Complain(status); };
   const auto opened = Node::Open(address, std::move(options));
   if (!opened.ok()) return Fail(opened.status());
   Node& node = **opened;

@@ -33,7 +33,7 @@ void CheckUnformatted(const RegionMemory& memory, const RegionHome& home, const 
   if (memory.memory.size() >= sizeof(layout::Header)) {
     const auto& header = *reinterpret_cast<const layout::Header*>(memory.memory.data());
     if (header.magic.load(std::memory_order_acquire) == 0) {
-      findings->Problem(home.subject,
+      findings->Problem("not-formatted", home.subject,
                         fmt::format("{}, not formatted", SizeText(memory.memory.size())),
                         {home.format});
       return;
@@ -42,7 +42,7 @@ void CheckUnformatted(const RegionMemory& memory, const RegionHome& home, const 
     if (header.magic.load(std::memory_order_relaxed) == layout::kMagic &&
         version >> 16 != layout::kVersionMajor) {
       findings->Problem(
-          home.subject,
+          "other-version", home.subject,
           fmt::format(
               "the region has format version {}.{}, and this program, ivmq {}, supports {}.{}",
               version >> 16, version & 0xffff, IVMQ_VERSION, layout::kVersionMajor,
@@ -51,7 +51,9 @@ void CheckUnformatted(const RegionMemory& memory, const RegionHome& home, const 
       return;
     }
   }
-  findings->Problem(home.subject, status.message(), {home.format});
+  findings->Problem(home.subject, status,
+                    {fmt::format("{}   # of a new file: what is there is something else, and kept",
+                                 home.format.substr(0, home.format.find("   #")))});
 }
 
 // True if `pid` is an ivmqd on this machine.
@@ -68,7 +70,7 @@ void CheckServer(const layout::Header& header, const RegionHome& home, Findings*
   const std::uint32_t vectors = header.server_vectors.load(std::memory_order_relaxed);
   if (epoch == 0) {
     if (!home.served) return;
-    findings->Note(home.subject,
+    findings->Note("foreign-server", home.subject,
                    "its server is not ivmqd: deaths of peers are not confirmed, so their "
                    "slots and names stay taken",
                    {"ivmqd --socket PATH --size SIZE   # instead of that server"});
@@ -78,7 +80,7 @@ void CheckServer(const layout::Header& header, const RegionHome& home, Findings*
   const bool is_reached = home.on_host && home.served;
   if (!is_reached && header.orphaned.load(std::memory_order_relaxed) == epoch) {
     findings->Problem(
-        home.subject,
+        "region-lost", home.subject,
         "nobody can join this region any more: its server has ended, and it is in no file that the "
         "next one could take over. Attached peers go on, but do not meet those who start now",
         {home.on_host ? "ivmq doctor   # says which processes and guests are to be started again"
@@ -86,7 +88,7 @@ void CheckServer(const layout::Header& header, const RegionHome& home, Findings*
     return;
   }
   if (pid == 0 || (home.on_host && !IsServer(pid))) {
-    findings->Note(home.subject,
+    findings->Note("server-ended", home.subject,
                    fmt::format("its server ivmqd{} has ended: attached peers go on, but no peer "
                                "can join through it",
                                pid == 0 ? "" : fmt::format(", pid {},", pid)),
@@ -115,31 +117,35 @@ void CheckPeer(const PeerInfo& peer, bool still, const RegionMemory& memory, con
     who += fmt::format(", ivposition {}", peer.ivposition);
   }
   who += ")";
-  const auto note = [&](const std::string& text, Findings::Remedies remedies = {}) {
-    findings->Note(home.subject, who + " " + text, std::move(remedies));
+  const auto note = [&](Cause cause, const std::string& text, Findings::Remedies remedies = {}) {
+    findings->Note(cause, home.subject, who + " " + text, std::move(remedies));
   };
   if (peer.state == layout::PeerState::kDead) {
-    if (!peer.durable) return note("is dead; its slot is being reclaimed");
-    return note("is durable and away: its slot and its messages are kept for it",
+    if (!peer.durable) return note("peer-left", "is dead; its slot is being reclaimed");
+    return note("peer-away", "is durable and away: its slot and its messages are kept for it",
                 {fmt::format("ivmq forget {} {}   # if it will not return",
                              ShellWord(memory.address), ShellWord(peer.name))});
   }
   if (still) {
-    note("is suspected: its heartbeat has stopped, so the peer or its machine is stopped",
+    note("peer-still",
+         "is suspected: its heartbeat has stopped, so the peer or its machine is stopped",
          {fmt::format("ps -o pid,stat,args -p {}   # on its machine; T is stopped", peer.pid)});
   }
   if (peer.disconnected) {
-    note(
-        "is suspected: its connection to ivmqd has ended, though it still has the region. It gets "
-        "no doorbells of new peers. A process of the host reconnects on its own",
-        {"journalctl -u ivmqd   # says when and why"});
+    note("peer-disconnected",
+         "is suspected: its connection to ivmqd has ended, though it still has the region. It gets "
+         "no doorbells of new peers. A process of the host reconnects on its own",
+         {"journalctl -u ivmqd   # says when and why"});
   }
   if (const auto finds = CounterOf(peer, Counter::kNetFinds); finds != 0) {
-    note(fmt::format(
-        "found {} messages for which no doorbell had arrived: doorbells to it are lost", finds));
+    note(
+        "lost-doorbells",
+        fmt::format("found {} messages for which no doorbell had arrived: doorbells to it are lost",
+                    finds));
   }
   if (const auto poisoned = CounterOf(peer, Counter::kRingsPoisoned); poisoned != 0) {
-    note(fmt::format("gave up {} damaged rings: some process writes to memory that is not its own",
+    note("damaged-ring",
+         fmt::format("gave up {} damaged rings: some process writes to memory that is not its own",
                      poisoned));
   }
 }
@@ -192,7 +198,7 @@ void CheckDoorbells(const Region& region, const std::vector<PeerInfo>& live,
     const std::uint64_t its = epochs.Of(ivposition);
     if (its == layout::kEpochUnsure) {
       findings->Note(
-          home.subject,
+          "peers-apart", home.subject,
           fmt::format("{} (ivposition {}) and peers that have come since cannot wake each other: "
                       "ivmqd does not reach it, or it may open too few files. They look for each "
                       "other's messages every millisecond",
@@ -202,7 +208,7 @@ void CheckDoorbells(const Region& region, const std::vector<PeerInfo>& live,
     }
     const RegionHolder* const holder = HolderOf(regions, ivposition);
     findings->Note(
-        home.subject,
+        "peers-apart", home.subject,
         fmt::format("{} (ivposition {}{}) cannot wake, nor be woken by, peers that have come since "
                     "its server ended (epoch {}, now {}). They look for each other's messages "
                     "every millisecond",
@@ -222,7 +228,8 @@ void CheckPeers(const Region& region, const RegionMemory& memory, const RegionHo
     if (peer.state != layout::PeerState::kDead) live.push_back(peer);
   }
   if (peers.size() >= region.max_peers()) {
-    findings->Problem(home.subject, fmt::format("all of its {} slots are taken", peers.size()),
+    findings->Problem("slots-taken", home.subject,
+                      fmt::format("all of its {} slots are taken", peers.size()),
                       {fmt::format("ivmq ls {}   # which peers can be ended or forgotten?",
                                    ShellWord(memory.address))});
   } else {
@@ -245,14 +252,15 @@ void CheckMapping(const RegionMemory& memory, const RegionHome& home, Findings* 
       fmt::format("a load takes {:.1f} ns, one of ordinary memory {:.1f} ns: {:.1f} times as long",
                   timing.region_ns, timing.ordinary_ns, timing.ratio());
   if (CpuIsEmulated()) {
-    findings->Note(home.subject,
+    findings->Note("cache-unknown", home.subject,
                    fmt::format("mapping: {}; whether it is cached is unknown, since this "
                                "processor is emulated (TCG)",
                                measured));
   } else if (timing.cached()) {
     findings->Ok(home.subject, fmt::format("mapping: cached: {}", measured));
   } else {
-    findings->Problem(home.subject, fmt::format("mapping: uncached: {}", measured), home.uncached);
+    findings->Problem("uncached", home.subject, fmt::format("mapping: uncached: {}", measured),
+                      home.uncached);
   }
 }
 
@@ -287,7 +295,7 @@ void CheckPages(const RegionMemory& memory, const RegionHome& home, Findings* fi
   } else if (memory.memory.size() >= kHugePagesPay) {
     const std::uint64_t count = memory.memory.size() >> 21;
     findings->Note(
-        home.subject,
+        "small-pages", home.subject,
         fmt::format("{} in pages of 4 KiB; huge pages make large regions faster",
                     SizeText(memory.memory.size())),
         {fmt::format("sysctl vm.nr_hugepages={}", count),

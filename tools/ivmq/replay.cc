@@ -323,7 +323,7 @@ int RunReplay(const ReplayFlags& flags, const std::string& address, const std::s
   HoldSignals();
   NodeOptions options;
   options.name = flags.name;
-  options.on_report = [](const Status& status) { Complain(status.message()); };
+  options.on_report = [](const Status& status) { Complain(status); };
   const auto opened = Node::Open(address, std::move(options));
   if (!opened.ok()) return Fail(opened.status());
   Node& node = **opened;

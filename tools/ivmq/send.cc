@@ -95,7 +95,7 @@ int RunSend(const SendFlags& options, const std::string& address, const std::str
   HoldSignals();
   NodeOptions node_options;
   node_options.name = options.name;
-  node_options.on_report = [](const Status& status) { Complain(status.message()); };
+  node_options.on_report = [](const Status& status) { Complain(status); };
   const auto node = Node::Open(address, std::move(node_options));
   if (!node.ok()) return Fail(node.status());
   const Interrupt interrupt([&node] { (*node)->Wake(); });

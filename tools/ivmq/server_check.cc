@@ -1,5 +1,10 @@
 #include "server_check.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <filesystem>
@@ -8,6 +13,7 @@
 #include <optional>
 #include <regex>
 #include <set>
+#include <sstream>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -19,7 +25,9 @@
 #include "access_check.h"
 #include "region_check.h"
 #include "region_holders.h"
+#include "src/ivshmem_socket.h"
 #include "text.h"
+#include "user_names.h"
 
 namespace ivmq::tool {
 namespace {
@@ -79,6 +87,64 @@ std::vector<std::string> SocketsOf(const std::filesystem::path& folder) {
   return sockets;
 }
 
+// "pid 812 (flock)" of the process that has locked the file, as a server does while it starts; empty:
+// none has.
+std::string LockHolder(const std::string& path) {
+  struct stat file {};
+  if (stat(path.c_str(), &file) != 0) return "";
+  const std::string key =
+      fmt::format("{:02x}:{:02x}:{}", major(file.st_dev), minor(file.st_dev), file.st_ino);
+  // 1: FLOCK  ADVISORY  WRITE 812 00:2f:1234 0 EOF
+  std::ifstream locks("/proc/locks");
+  for (std::string line; std::getline(locks, line);) {
+    std::istringstream words(line);
+    std::string number;
+    std::string kind;
+    std::string advisory;
+    std::string access;
+    pid_t pid = 0;
+    std::string inode;
+    words >> number >> kind >> advisory >> access >> pid >> inode;
+    if (kind != "FLOCK" || inode != key) continue;
+    if (pid <= 0) return "a process that is not visible from here";
+    std::string name;
+    std::ifstream comm(fmt::format("/proc/{}/comm", pid));
+    std::getline(comm, name);
+    return fmt::format("pid {} ({})", pid, name);
+  }
+  return "";
+}
+
+// Why there is no socket at `path`, as far as its folder tells.
+void CheckMissingSocket(const std::string& address, const std::string& path,
+                        const std::string& start, Findings* findings) {
+  std::string folder = std::filesystem::path(path).parent_path().string();
+  if (folder.empty()) folder = ".";
+  const std::string make = fmt::format(
+      "install -d -m 0755 -o USER {}   # as root; USER is who runs ivmqd", ShellWord(folder));
+  struct stat found {};
+  if (stat(folder.c_str(), &found) != 0) {
+    findings->Problem("no-folder", address, fmt::format("the folder {} does not exist", folder),
+                      {make, start});
+    return;
+  }
+  if (const std::string holder = LockHolder(path + ".lock"); !holder.empty()) {
+    findings->Problem(
+        "socket-in-use", address,
+        fmt::format(
+            "there is no socket, but {} has a lock on {}.lock, like a server that is starting",
+            holder, path),
+        {"ps -C ivmqd -o pid,stat,args   # T is stopped: kill -CONT PID", start});
+    return;
+  }
+  findings->Problem("no-socket", address, "no server has created this socket", {start});
+  if (faccessat(AT_FDCWD, folder.c_str(), W_OK | X_OK, AT_EACCESS) == 0) return;
+  findings->Note("folder-not-writable", address,
+                 fmt::format("the user {} may make no socket in {}, which belongs to {}",
+                             UserName(geteuid()), folder, UserName(found.st_uid)),
+                 {make});
+}
+
 }  // namespace
 
 std::vector<std::string> ListServerSockets() {
@@ -96,18 +162,28 @@ std::vector<std::string> ListServerSockets() {
 
 void CheckServerAt(const std::string& address, Findings* findings) {
   const std::string path = address.substr(kSocketScheme.size());
+  if (const Status status = ivshmem::CheckSocketPath(path); !status.ok()) {
+    findings->Problem(address, status);
+    return;
+  }
   const std::string start =
       fmt::format("ivmqd --socket {} --size 64M   # with --region and so on as before, if it ran",
                   ShellWord(path));
   std::error_code error;
   const auto kind = std::filesystem::status(path, error).type();
   if (kind == std::filesystem::file_type::not_found) {
-    findings->Problem(address, "no server has created this socket", {start});
+    CheckMissingSocket(address, path, start, findings);
     return;
   }
   if (kind == std::filesystem::file_type::socket) {
     if (!CheckAccess(address, path, findings)) return;
     CheckPublic(address, path, findings);
+  } else if (kind != std::filesystem::file_type::none) {
+    findings->Problem(
+        "socket-path-taken", address,
+        fmt::format("{} is no socket, so no server can be there", path),
+        {fmt::format("rm -r {}   # if nobody needs it; or give another path", ShellWord(path))});
+    return;
   }
   const auto memory = OpenRegion(address);
   if (memory.ok()) {
@@ -120,18 +196,19 @@ void CheckServerAt(const std::string& address, Findings* findings) {
   const Status& status = memory.status();
   switch (status.code()) {
     case StatusCode::kUnavailable:
-      findings->Problem(address, "its server has ended: nobody listens on this socket", {start});
+      findings->Problem("server-ended", address,
+                        "its server has ended: nobody listens on this socket", {start});
       break;
     case StatusCode::kDeadlineExceeded:
       findings->Problem(
-          address,
+          "server-silent", address,
           "its server does not answer: it hangs or is stopped, or it has ended and a keeper, or "
           "systemd, has all it had for the next one",
           {"ps -C ivmqd -o pid,stat,args   # T is stopped: kill -CONT PID",
            start + "; if none runs: it goes on where the last one stopped"});
       break;
     default:
-      findings->Problem(address, status.message());
+      findings->Problem(address, status);
   }
 }
 
@@ -155,9 +232,9 @@ void CheckLostRegions(bool is_aside, Findings* findings) {
         "file: {}. They do not meet those who start now",
         who);
     if (is_aside) {
-      findings->Note("machine", text, std::move(remedies));
+      findings->Note("region-lost", "machine", text, std::move(remedies));
     } else {
-      findings->Problem("machine", text, std::move(remedies));
+      findings->Problem("region-lost", "machine", text, std::move(remedies));
     }
   }
 }
@@ -167,7 +244,7 @@ void CheckFileAt(const std::string& address, Findings* findings) {
   const std::string path = address.starts_with(kShmScheme) ? "/dev/shm" + rest : rest;
   const std::string format = fmt::format("ivmq format {}", ShellWord(address));
   if (!Exists(path)) {
-    findings->Problem(address, "there is no such file", {format + " --size 64M"});
+    findings->Problem("no-region-file", address, "there is no such file", {format + " --size 64M"});
     return;
   }
   if (!CheckAccess(address, path, findings)) return;
@@ -177,7 +254,7 @@ void CheckFileAt(const std::string& address, Findings* findings) {
     findings->Ok(address, memory->description);
     CheckRegion(*memory, {.subject = address, .format = format}, findings);
   } else {
-    findings->Problem(address, memory.status().message());
+    findings->Problem(address, memory.status());
   }
 }
 

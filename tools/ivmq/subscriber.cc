@@ -27,7 +27,7 @@ int RunSubscriber(const std::string& address, const Subscribing& subscribing,
   HoldSignals();
   NodeOptions node_options;
   node_options.name = flags.name;
-  node_options.on_report = [](const Status& status) { Complain(status.message()); };
+  node_options.on_report = [](const Status& status) { Complain(status); };
   const auto opened = Node::Open(address, std::move(node_options));
   if (!opened.ok()) return Fail(opened.status());
   Node& node = **opened;

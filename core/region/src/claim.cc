@@ -181,6 +181,13 @@ class PeerTable::Claimer {
         return ClaimedSlot{{choice.slot, live.incarnation}, live.ToWord(), choice.resumes};
       }
       LetGoOfSlot(transport_, choice.slot);
+      // Of this life nothing is left, not even its incarnation: it has never been there.
+      if (region_.slot(choice.slot).life.load(std::memory_order_acquire) ==
+          choice.before.ToWord()) {
+        return Status(StatusCode::kFailedPrecondition,
+                      "the memory does not keep what is written to it; start QEMU without "
+                      "readonly=on (of memory-backend-file)");
+      }
       return Status(
           StatusCode::kUnavailable,
           StrCat("the claim of '", request_.name, "' on slot ", choice.slot,

@@ -85,6 +85,14 @@ TEST_F(AddressTest, AMistypedCommandOrOptionIsNamed) {
   EXPECT_EQ(RunTool({"sned"}).exit_code, 2);
 }
 
+TEST_F(AddressTest, AnAbstractSocketIsRefused) {
+  for (const char* command : {"ls", "doctor"}) {
+    const Outcome refused = RunTool({command, "unix:@ivmq"});
+    EXPECT_NE(refused.exit_code, 0) << command;
+    EXPECT_THAT(refused.out + refused.err, HasSubstr("[abstract-socket]")) << command;
+  }
+}
+
 TEST_F(AddressTest, ANameThatNoPeerMayHaveIsWrongUsage) {
   MakeRegion();
   for (const char* name : {"", "two words"}) {
@@ -96,7 +104,7 @@ TEST_F(AddressTest, ANameThatNoPeerMayHaveIsWrongUsage) {
 TEST_F(AddressTest, EveryCommandHelpsWithAnExample) {
   EXPECT_THAT(RunTool({"--help"}).out, AllOf(HasSubstr("Exit status"), HasSubstr("Example")));
   for (const std::string command : {"format", "info", "ls", "dump", "ping", "send", "recv", "ring",
-                                    "wait", "bench", "forget", "doctor"}) {
+                                    "wait", "bench", "forget", "doctor", "explain"}) {
     const Outcome help = RunTool({command, "--help"});
     EXPECT_EQ(help.exit_code, 0) << command;
     EXPECT_THAT(help.out, AllOf(HasSubstr("Example:"), HasSubstr("  ivmq " + command))) << command;

@@ -27,6 +27,7 @@ struct FakePciDevice {
   bool whole_config = true;  // false: as a process without CAP_SYS_ADMIN sees it
   std::uint32_t bar0_start = 0xfebf1300;
   bool bar2 = true;
+  std::uint64_t bar2_address = 0xfe000000;  // where the firmware has put it
   bool formatted = true;
   std::uint32_t ivposition = 7;
 };
@@ -47,6 +48,7 @@ class FakePciDevices {
     put(2, fake.device);
     put(4, static_cast<std::uint16_t>(fake.decodes ? 2 : 0));
     put(8, fake.revision);
+    put(0x18, fake.bar2_address | 0xc);  // of 64 bits, prefetchable
     if (fake.msix) {
       put(6, std::uint16_t{0x10});
       put(0x34, std::uint8_t{0x40});
