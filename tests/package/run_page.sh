@@ -110,7 +110,7 @@ EOF
 mkdir -p "$folder"
 cd "$folder"
 set -m # a group of its own
-log=$work/log tries_limit=${IVMQ_PAGE_TRIES:-600} \
+log=$work/log tries_limit=${IVMQ_PAGE_TRIES:-300} \
   bash -c 'set -euo pipefail; . "$1"; . "$2"' run_page "$work/words.sh" "$work/page.sh" \
   >>"$work/log" 2>&1 </dev/null &
 shell=$!
