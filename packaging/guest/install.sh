@@ -117,7 +117,10 @@ build_by_make() {
 }
 
 build_by_dkms() {
-  dkms install -m ivmq -v "$version" -k "$release" >"$files/log" 2>&1
+  dkms install -m ivmq -v "$version" -k "$release" >"$files/log" 2>&1 || {
+    tail -n 20 "/var/lib/dkms/ivmq/$version/build/make.log" >>"$files/log" 2>/dev/null
+    return 1
+  }
 }
 
 install_driver() {
@@ -148,7 +151,7 @@ install_driver() {
   if have dkms; then how=dkms; else how='make'; fi
   say "builds the module for $release by $how ..."
   if ! "build_by_$how"; then
-    tail -n 20 "$files/log" >&2
+    tail -n 40 "$files/log" >&2
     missing="the module does not build (see above)"
     return 0
   fi

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Makes the root file system of a guest with the user space of a distribution, as an archive that
-# boot.sh takes as --initrd, and prints its path. The kernel that goes with it is fetch-kernel.sh's.
+# Makes the root file system of a guest with the user space of a distribution, as a cpio archive, and
+# prints its path. An initrd for boot.sh needs init and the agent beside: tests/distro/make-images.sh.
+# The kernel that goes with it is fetch-kernel.sh's.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -30,7 +31,7 @@ case ${1:-} in
     usage
     exit 0
     ;;
-  debian11) suite=bullseye kernel=5.10 packages=dkms,gcc,make,kmod,udev ;;
+  debian11) suite=bullseye kernel=5.10 packages=dkms,gcc,make,kmod,udev,libelf1 ;;
   debian12) suite=bookworm kernel=6.1 packages=gcc,make,kmod,udev,libelf1 ;;
   musl) kernel='' ;;
   *)
@@ -113,8 +114,6 @@ case $name in
   musl) make_musl ;;
   *) make_debian ;;
 esac
-install -m 755 "$here/init" "$tree/init"
-install -m 755 "$here/agent" "$tree/bin/ivmq-agent"
 (cd "$tree" && find . -print0 | sort -z | cpio --quiet --null -o -H newc -R 0:0) >"$work/root.cpio"
 mv "$work/root.cpio" "$out/root.cpio" # last: its presence says that all is there
 echo "$out/root.cpio"
