@@ -77,9 +77,7 @@ start_ivmqd() { # start_ivmqd GROUP
   wait_for "ivmqd serves /run/ivmq/ivmq.sock" ivmq server status unix:/run/ivmq/ivmq.sock
 }
 start_ivmqd root
-ivmq format shm:/ivmq --size 64M >>"$log"
-chgrp kvm /dev/shm/ivmq
-chmod 0660 /dev/shm/ivmq
+ivmq format shm:/ivmq --size 64M --group kvm >>"$log"
 { ivmq recv shm:/ivmq --name plain-host --echo || true; } >/dev/null 2>>"$log" &
 
 # Whoever runs this test may have no control groups to give, and /dev has been changed above.
