@@ -46,7 +46,7 @@ END
 guest=$!
 
 in_guest() { # in_guest COMMAND: prints its output
-  "$root/tools/guest/run-in.sh" --timeout 60 "$dir" "$1" || {
+  "$root/tools/guest/run-in.sh" --timeout 100 "$dir" "$1" || {
     "$root/tools/guest/run-in.sh" "$dir" 'dmesg | grep DENIED; cat /tmp/log' >&2 || true
     fail "in the guest: '$1' fails."
   }
@@ -63,7 +63,7 @@ server="\$(ivmq server status $address | sed -n 's/^pid *//p')"
 for pages in none 2M; do
   serve="(/usr/bin/ivmqd --socket /run/ivmq/ivmq.sock --size 8M --hugepages $pages >/tmp/log 2>&1 </dev/null &)"
   serve+="; until ivmq server status $address >/dev/null 2>&1; do usleep 20000; done"
-  ping="ivmq ping $address vm --count 100 --await 20s"
+  ping="ivmq ping $address vm --count 100 --await 60s --timeout 60s"
   in_guest "$serve; ($confined recv $address --name vm --echo >/dev/null 2>&1 </dev/null &); $ping" |
     grep -q '100 round trips' || fail "a machine cannot use a region with --hugepages $pages."
   in_guest "grep -q '^ivmqd (enforce)' /proc/$server/attr/current"

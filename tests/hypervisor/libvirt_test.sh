@@ -62,7 +62,7 @@ virsh_says() { # virsh_says COMMAND...: it has to work
 }
 
 in_guest() { # in_guest COMMAND: prints its output
-  "$root/tools/guest/run-in.sh" --timeout 60 /run/vm "$1" || fail "in the guest: '$1' fails."
+  "$root/tools/guest/run-in.sh" --timeout 100 /run/vm "$1" || fail "in the guest: '$1' fails."
 }
 
 pings() { # pings OUTPUT: all of them came back
@@ -133,10 +133,10 @@ start_machine
 device=$(in_guest 'for d in /sys/class/ivmq/*; do [ ! -e $d/device/msi_irqs ] || basename $d; done')
 # shellcheck disable=SC2016 # likewise
 plain=$(in_guest 'for d in /sys/class/ivmq/*; do [ -e $d/device/msi_irqs ] || basename $d; done')
-pings "$(in_guest "ivmq ping ivmq:/dev/$device host --count 100 --await 20s")"
-pings "$(in_guest "ivmq ping ivmq:/dev/$plain plain-host --count 100 --await 20s")"
+pings "$(in_guest "ivmq ping ivmq:/dev/$device host --count 100 --await 60s --timeout 60s")"
+pings "$(in_guest "ivmq ping ivmq:/dev/$plain plain-host --count 100 --await 60s --timeout 60s")"
 in_guest "(ivmq recv ivmq:/dev/$device --name vm --echo >/dev/null 2>&1 &)"
-pings "$(timeout 60 ivmq ping unix:/run/ivmq/ivmq.sock vm --count 100 --await 20s)"
+pings "$(timeout 100 ivmq ping unix:/run/ivmq/ivmq.sock vm --count 100 --await 60s --timeout 60s)"
 # What the example's port is for.
 if in_guest "ivmq doctor ivmq:/dev/$device" | grep 'uncached' >&2; then
   fail "the region is uncached in the guest."
@@ -146,12 +146,12 @@ fi
 sed "s|</shmem>|<address type='pci' bus='11' slot='0'/>&|" "$root/packaging/libvirt/doorbell.xml" >/run/vm/second.xml
 virsh_says attach-device --live ivmq-example /run/vm/second.xml
 wait_for "the guest has the device" "$root/tools/guest/run-in.sh" /run/vm '[ -e /dev/ivmq2 ]'
-pings "$(in_guest 'ivmq ping ivmq:/dev/ivmq2 host --count 100 --await 20s')"
+pings "$(in_guest 'ivmq ping ivmq:/dev/ivmq2 host --count 100 --await 60s --timeout 60s')"
 virsh_says detach-device --live ivmq-example /run/vm/second.xml
 
 # ---- and when it is off and on again, it is there again ----------------------------------------------
 virsh_says destroy ivmq-example
 start_machine
-pings "$(in_guest "ivmq ping ivmq:/dev/$device host --count 100 --await 20s")"
+pings "$(in_guest "ivmq ping ivmq:/dev/$device host --count 100 --await 60s --timeout 60s")"
 virsh_says destroy ivmq-example
 virsh_says undefine ivmq-example

@@ -30,7 +30,8 @@ class HugePageGuestTest : public ::testing::Test {
     ASSERT_NE(guest, nullptr);
     ASSERT_EQ(guest->Run("insmod /lib/ivmq/6.1/ivmq.ko").status, 0) << guest->Console();
     const auto echo = guest->Start("ivmq recv --address auto --name vm --echo");
-    Program ping({IVMQ_TOOL, "ping", address, "vm", "--count", "100", "--await", "30s"});
+    Program ping(
+        {IVMQ_TOOL, "ping", address, "vm", "--count", "100", "--await", "60s", "--timeout", "60s"});
     EXPECT_EQ(ping.Wait(), 0) << ping.output();
     EXPECT_THAT(ping.output(), HasSubstr("100 round trips"));
     Program doctor({IVMQ_TOOL, "doctor", address});
