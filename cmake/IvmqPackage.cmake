@@ -25,7 +25,10 @@ function(ivmq_add_library)
   target_link_libraries(ivmq_shared
     PRIVATE $<BUILD_INTERFACE:protobuf::libprotobuf> $<BUILD_INTERFACE:Threads::Threads>)
   set(map "${PROJECT_SOURCE_DIR}/cmake/libivmq.map")
-  target_link_options(ivmq_shared PRIVATE "LINKER:--version-script=${map}" LINKER:-z,defs)
+  target_link_options(ivmq_shared PRIVATE "LINKER:--version-script=${map}")
+  if(NOT IVMQ_SANITIZE AND NOT IVMQ_BUILD_FUZZ) # what these need is in the program
+    target_link_options(ivmq_shared PRIVATE LINKER:-z,defs)
+  endif()
   set_target_properties(ivmq_shared PROPERTIES
     VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR} LINK_DEPENDS "${map}")
 
