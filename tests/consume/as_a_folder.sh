@@ -13,6 +13,13 @@ build "-DFETCHCONTENT_SOURCE_DIR_IVMQ=$IVMQ_SOURCE" \
 expect_it_works build
 expect_links static build/messages build/calls
 
+# And shared, if the project wants its libraries so.
+if [ "$1" = fetch_content ]; then
+  build -DBUILD_SHARED_LIBS=ON
+  expect_it_works build
+  expect_links shared build/messages build/calls
+fi
+
 # Nothing is installed that the application did not ask for.
 cmake --install build --prefix "$PWD/installed" >/dev/null
 [ ! -e installed ] || fail "ivmq installs itself with the application:" "$(find installed -type f)"
