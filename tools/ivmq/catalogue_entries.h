@@ -331,8 +331,8 @@ inline constexpr Entry kCatalogue[] = {
      Symptom::kDevice,
      "The device works, but without the driver ivmq it can only poll.",
      "Interrupts need a driver: ivmq.ko, or vfio-pci for one process.",
-     "`modprobe ivmq`, after installing the package ivmq-dkms or building driver/ "
-     "(driver/README.md).",
+     "`modprobe ivmq`, after installing the package ivmq-dkms or running the installer for guests, "
+     "ivmq-guest-VERSION.sh.",
      {"no driver: polling only", "no driver has the device", "load the driver (modprobe ivmq)",
       "no ivshmem device has this node", " has no driver*give it to vfio-pci"}},
     {"other-driver",

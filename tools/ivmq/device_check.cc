@@ -65,8 +65,8 @@ Findings::Remedies DriverRemedies(const PciDevice& device, const std::string& ow
     remedies.emplace_back("modprobe ivmq");
   } else {
     remedies.emplace_back(
-        "make -C driver && insmod driver/ivmq.ko   # not installed; to install it permanently: "
-        "driver/README.md");
+        "sh ivmq-guest-" IVMQ_VERSION
+        ".sh   # not installed: the installer for guests; or apt-get install ivmq-dkms");
   }
   return remedies;
 }
@@ -237,10 +237,11 @@ void CheckDriver(const PciDevice& device, Findings* findings) {
                       {"udevadm trigger -s ivmq   # or mount devtmpfs on /dev"});
     return;
   }
-  const Findings::Remedies rule = {
-      "groupadd --system ivmq",
-      "cp driver/99-ivmq.rules /etc/udev/rules.d/ && udevadm control --reload",
-      "udevadm trigger -s ivmq", "usermod -aG ivmq USER   # then log in again"};
+  const Findings::Remedies rule = {"groupadd --system ivmq",
+                                   "cp /usr/src/ivmq-" IVMQ_VERSION
+                                   "/99-ivmq.rules /etc/udev/rules.d/ && udevadm control --reload",
+                                   "udevadm trigger -s ivmq",
+                                   "usermod -aG ivmq USER   # then log in again"};
   if (!CheckAccess(way.address, way.file, findings, rule)) return;
   CheckPublic(way.address, way.file, findings);
   if (OnlyRootMay(way.file)) {

@@ -48,7 +48,8 @@ Result<Opened> OpenNode(const std::string& path, Access access) {
     }
     if (error == EACCES || error == EPERM) {
       return Status(StatusCode::kPermissionDenied,
-                    AccessText(path) + "; join its group, or install driver/99-ivmq.rules");
+                    AccessText(path) +
+                        "; join its group, or install the udev rule 99-ivmq.rules of the driver");
     }
     return Status(
         error == ENODEV || error == ENXIO ? StatusCode::kFailedPrecondition : StatusCode::kInternal,

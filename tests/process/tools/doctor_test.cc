@@ -324,7 +324,7 @@ TEST_F(DoctorTest, ADoorbellDeviceWithoutADriverAsksForIt) {
   const Outcome found = LookAtDevices("pci:" + std::string(kBdf));
   ExpectUsable(found);
   EXPECT_THAT(found.out, AllOf(HasSubstr("8 vectors, bus master off"),
-                               HasSubstr("no driver: polling only"), HasSubstr("ivmq.ko")));
+                               HasSubstr("no driver: polling only"), HasSubstr("ivmq-dkms")));
 }
 
 TEST_F(DoctorTest, ADeviceOfAnUnformattedRegionSaysWhatToDoOnTheHost) {
@@ -398,7 +398,7 @@ TEST_F(DoctorTest, AnAddressOfTheWrongWayNamesTheRightOne) {
 TEST_F(DoctorTest, ANodeThatIsNotThereAsksForTheDriver) {
   devices_.Add(kBdf, {.msix = true});
   ExpectProblem(LookAtDevices("ivmq:/dev/ivmq-none"), "no-driver",
-                "no ivshmem device has this node", "m");
+                "no ivshmem device has this node", "");
 }
 
 TEST_F(DoctorTest, AMachineWithoutADeviceNeedsOne) {
