@@ -272,6 +272,15 @@ inline constexpr Entry kCatalogue[] = {
      "messages.",
      {"it is an ivmq region created with --size", "it has * bytes and --size is",
       "the file has * already, not", "are connected to one with"}},
+    {"wrong-memory",
+     Symptom::kServer,
+     "The machine does not have the memory that ivmqd was asked for.",
+     "--numa-node or --hugepages asks for memory that this node, file system or kernel does not "
+     "offer.",
+     "Use a node that the message names, a hugetlbfs that is mounted with that pagesize=, or "
+     "memfd.",
+     {"no node of this number has memory here", "the file is on a disk",
+      "that is mounted with pagesize="}},
     {"keeper-differs",
      Symptom::kServer,
      "What was kept of the last server cannot be taken over.",

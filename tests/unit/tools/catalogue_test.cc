@@ -1,6 +1,7 @@
 // The catalogue of ivmq explain, its page, and the messages that it knows.
 #include "catalogue.h"
 
+#include <cstddef>
 #include <filesystem>
 #include <fstream>
 #include <regex>
@@ -18,7 +19,6 @@ namespace ivmq::tool {
 namespace {
 
 namespace fs = std::filesystem;
-using ::testing::HasSubstr;
 
 const fs::path kSource = IVMQ_SOURCE_DIR;
 
@@ -28,13 +28,28 @@ std::string Read(const fs::path& path) {
   return text.str();
 }
 
-// The literals of the sources, those that belong together joined.
+// Without the ends of literals that go on in the next line.
+std::string Joined(const std::string& source) {
+  std::string joined;
+  for (std::size_t i = 0; i < source.size(); ++i) {
+    const std::size_t next = source[i] == '"' ? source.find_first_not_of(" \n", i + 1) : i;
+    if (next != i && next != std::string::npos && source[next] == '"' &&
+        source.substr(i, next - i).find('\n') != std::string::npos) {
+      i = next;
+    } else {
+      joined += source[i];
+    }
+  }
+  return joined;
+}
+
+// The sources, with literals that belong together joined.
 std::string Literals() {
   std::string all;
   for (const char* const folder : {"core", "transports", "proto", "tools"}) {
     for (const auto& file : fs::recursive_directory_iterator(kSource / folder)) {
       if (file.path().extension() != ".cc") continue;
-      all += std::regex_replace(Read(file.path()), std::regex(R"("\s*\n\s*")"), "");
+      all += Joined(Read(file.path()));
     }
   }
   return all;
@@ -73,7 +88,7 @@ TEST(CatalogueTest, EveryMessageIsOneOfTheSources) {
         const bool is_of_system =
             part == "No such file or directory" || part == "Permission denied";
         if (is_of_system) continue;
-        EXPECT_THAT(literals, HasSubstr(part)) << entry.id << ": " << message;
+        EXPECT_NE(literals.find(part), std::string::npos) << entry.id << ": " << message;
       }
     }
   }
