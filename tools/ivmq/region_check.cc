@@ -294,14 +294,13 @@ void CheckPages(const RegionMemory& memory, const RegionHome& home, Findings* fi
     findings->Ok(home.subject, fmt::format("pages of {}", SizeText(page)));
   } else if (memory.memory.size() >= kHugePagesPay) {
     const std::uint64_t count = memory.memory.size() >> 21;
-    findings->Note(
-        "small-pages", home.subject,
-        fmt::format("{} in pages of 4 KiB; huge pages make large regions faster",
-                    SizeText(memory.memory.size())),
-        {fmt::format("sysctl vm.nr_hugepages={}", count),
-         home.served ? "ivmqd --hugepages 2M ...   # and --region memfd, the default"
-                     : fmt::format("ivmq format /dev/hugepages/ivmq --size {}M",
-                                   memory.memory.size() >> 20)});
+    findings->Note("small-pages", home.subject,
+                   fmt::format("{} in pages of 4 KiB; huge pages make large regions faster",
+                               SizeText(memory.memory.size())),
+                   {fmt::format("sysctl vm.nr_hugepages={}", count),
+                    home.served ? "ivmqd --hugepages 2M ...   # and --region memfd, the default"
+                                : fmt::format("ivmq format /dev/hugepages/ivmq --size {}M",
+                                              memory.memory.size() >> 20)});
   }
 }
 
