@@ -29,8 +29,11 @@ function(ivmq_add_library)
   if(NOT IVMQ_SANITIZE AND NOT IVMQ_BUILD_FUZZ) # what these need is in the program
     target_link_options(ivmq_shared PRIVATE LINKER:-z,defs)
   endif()
+  # One more with each version that breaks the ABI (docs/versioning.md), whatever the version's number;
+  # it is in the name of the package libivmq0, too.
+  set(abi 0)
   set_target_properties(ivmq_shared PROPERTIES
-    VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR} LINK_DEPENDS "${map}")
+    VERSION ${abi}.${PROJECT_VERSION} SOVERSION ${abi} LINK_DEPENDS "${map}")
 
   # The programs of this project link layers, since they need their internals; a program that linked
   # libivmq.so as well would have everything twice.
