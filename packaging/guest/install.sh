@@ -83,9 +83,9 @@ obstacle() {
     [1-4].* | 5.[0-9].*) echo "the driver needs Linux 5.10 or later, and this is $release" ;;
     *)
       if [ ! -e "/lib/modules/$release/build/Makefile" ]; then
-        echo "the headers of the kernel $release are missing"
+        echo "the headers of the kernel $release are missing: $(how_to_build)"
       elif ! have make || ! { have gcc || have cc || have clang; }; then
-        echo "make or a C compiler is missing"
+        echo "make or a C compiler is missing: $(how_to_build)"
       fi
       ;;
   esac
@@ -144,10 +144,7 @@ install_driver() {
     say "there is no udev: the devices belong to root, until you change that."
   fi
   missing=$(obstacle)
-  if [ -n "$missing" ]; then
-    missing="$missing: $(how_to_build)"
-    return 0
-  fi
+  [ -z "$missing" ] || return 0
   if have dkms; then how=dkms; else how='make'; fi
   say "builds the module for $release by $how ..."
   if ! "build_by_$how"; then
@@ -229,7 +226,7 @@ main() {
   [ -z "$driver" ] || install_driver
   if [ -n "$missing" ]; then
     say "NO DRIVER, so processes here poll: $missing"
-    [ "${missing#*headers}" = "$missing" ] || say "then run this again."
+    case $missing in *" missing: "*) say "then run this again." ;; esac
     exit 3
   fi
   say "next: ivmq doctor"
