@@ -1,13 +1,12 @@
 include(GoogleTest)
 
-# ivmq_test(NAME LABEL unit|process|qemu|distro SOURCES file... [LIBS lib...] [TIMEOUT seconds]
-#           [ENVIRONMENT NAME=value...] [BUSY])
+# ivmq_test(NAME LABEL unit|process|qemu|distro SOURCES file... [LIBS lib...] [TIMEOUT seconds] [BUSY])
 # A GoogleTest program; each of its tests is a ctest test with the label. A program without a main
 # of its own gets GoogleTest's. TIMEOUT ends one test, not the program: 60 s by default, 120 s for
 # qemu. The tests of a BUSY program, whose processes or guests poll each other's memory, run alone,
 # since a third busy thread on two cores would turn their microseconds into milliseconds.
 function(ivmq_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "BUSY" "LABEL;TIMEOUT" "SOURCES;LIBS;ENVIRONMENT")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "BUSY" "LABEL;TIMEOUT" "SOURCES;LIBS")
   if(arg_UNPARSED_ARGUMENTS OR NOT arg_SOURCES)
     message(FATAL_ERROR "ivmq_test(${name}): no SOURCES, or unknown: ${arg_UNPARSED_ARGUMENTS}")
   endif()
@@ -46,7 +45,7 @@ function(ivmq_test name)
       TIMEOUT ${arg_TIMEOUT}
       PROCESSORS ${processors}
       ${fixture}
-      ENVIRONMENT "IVMQ_TEST_LIMIT=${limit};${arg_ENVIRONMENT}")
+      ENVIRONMENT "IVMQ_TEST_LIMIT=${limit}")
 endfunction()
 
 # ivmq_fuzz(NAME SOURCES file... [LIBS lib...])

@@ -8,7 +8,7 @@ usage() {
 usage: make-bundle.sh [--tool FILE] [FOLDER]
 
 Writes FOLDER/ivmq-guest-VERSION.sh (default: build/package) and prints its path. FILE is a statically
-linked ivmq; by default it is built (CMake preset static, without tests).
+linked ivmq; by default it is built (CMake preset static).
 END
 }
 
@@ -37,8 +37,7 @@ done
 version=$(sed -n 's/^project(ivmq VERSION \([0-9.]*\) .*/\1/p' "$root/CMakeLists.txt")
 
 if [ -z "$tool" ]; then
-  (cd "$root" && cmake --preset static -DIVMQ_BUILD_TESTS=OFF -DIVMQ_BUILD_BENCH=OFF \
-    -DIVMQ_BUILD_EXAMPLES=OFF && cmake --build --preset static --target ivmq) >&2
+  (cd "$root" && cmake --preset static && cmake --build --preset static --target ivmq) >&2
   tool=$root/build/static/tools/ivmq/ivmq
 fi
 [ -x "$tool" ] || fail "$tool is not there, or not executable."

@@ -1,7 +1,6 @@
 // Guests with the user space of other distributions, in which the installer for guests has put what
 // there is of ivmq. The programs that run in them are the static tool and what they came with.
 #include <chrono>
-#include <cstdlib>
 #include <memory>
 #include <string>
 
@@ -38,13 +37,11 @@ class DistroTest : public ::testing::Test {
 
   // With a device at the host's server.
   std::unique_ptr<Guest> Boot(const std::string& name, const std::string& kernel, int memory_mib) {
-    // NOLINTNEXTLINE(concurrency-mt-unsafe)
-    const char* const images = std::getenv("IVMQ_DISTRO_IMAGES");
     return Guest::Boot(
         {.name = name,
          .devices = {IvshmemDevice::Doorbell(server_.socket())},
          .kernel = kernel,
-         .initrd = std::string(images == nullptr ? "." : images) + "/" + name + ".cpio",
+         .initrd = IVMQ_DISTRO_IMAGES "/" + name + ".cpio",
          .memory_mib = memory_mib,
          .boot_limit = minutes(2)});
   }
