@@ -37,7 +37,7 @@ struct GuestOptions {
   std::string initrd{};                  // empty: that of the tests; else Boot only
   std::string append{};                  // more words for the kernel's command line; Boot only
   std::vector<std::string> arguments{};  // more of QEMU's; Boot only
-  int memory_mib = 192;
+  int memory_mib = 256;
   std::chrono::seconds boot_limit{60};
 };
 
