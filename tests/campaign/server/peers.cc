@@ -26,6 +26,9 @@ using std::chrono::seconds;
 using Clock = std::chrono::steady_clock;
 
 constexpr seconds kPatience{20};
+// For a place in the queue of connections, which the rude ones take from whoever waits for it as soon
+// as there is one: chance decides, and a busy machine deals seldom.
+constexpr seconds kPatienceToConnect{150};
 constexpr std::uint32_t kNumbered = 1;  // types of messages
 constexpr std::uint32_t kPing = 2;
 constexpr std::uint32_t kPong = 3;
@@ -124,9 +127,8 @@ int RunNewcomer(Stage& stage, const std::string& address, std::uint64_t seed) {
         std::this_thread::sleep_for(milliseconds(10));
         continue;
       }
-      // On a busy machine there may be thousands of rude ones before it.
-      tries_again =
-          node.status().code() == StatusCode::kDeadlineExceeded && Clock::now() < begin + kPatience;
+      tries_again = node.status().code() == StatusCode::kDeadlineExceeded &&
+                    Clock::now() < begin + kPatienceToConnect;
       if (tries_again) continue;
       stage.faults.Add(Fault::kRefused, node.status().ToString());
       std::this_thread::sleep_for(milliseconds(10));
