@@ -37,13 +37,12 @@ class DistroTest : public ::testing::Test {
 
   // With a device at the host's server.
   std::unique_ptr<Guest> Boot(const std::string& name, const std::string& kernel, int memory_mib) {
-    return Guest::Boot(
-        {.name = name,
-         .devices = {IvshmemDevice::Doorbell(server_.socket())},
-         .kernel = kernel,
-         .initrd = IVMQ_DISTRO_IMAGES "/" + name + ".cpio",
-         .memory_mib = memory_mib,
-         .boot_limit = minutes(2)});
+    return Guest::Boot({.name = name,
+                        .devices = {IvshmemDevice::Doorbell(server_.socket())},
+                        .kernel = kernel,
+                        .initrd = IVMQ_DISTRO_IMAGES "/" + name + ".cpio",
+                        .memory_mib = memory_mib,
+                        .boot_limit = minutes(2)});
   }
 
   static void ExpectPing(Guest& guest, const std::string& address) {
